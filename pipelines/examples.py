@@ -1,0 +1,214 @@
+"""The nouns that all models share (Example, Span, Prediction), and their JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from pipelines.errors import DataError, UserError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """Half-open character offsets ``text[start:end]`` with a type. The score takes no part in comparisons."""
+
+    start: int
+    end: int
+    label: str
+    score: float | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A text and what is known of it; ``None`` = not known (unlabelled), ``()`` = known to be empty.
+
+    Attributes:
+        id: unique within its file; a row without one gets its 0-based row number.
+        text: the text; for a tokenised corpus its tokens joined by one blank.
+        spans: gold mentions, sorted by offset.
+        label: gold class; a tuple for a multi-label example; a number for regression.
+        tokens: half-open character offsets of each token into ``text``, for a tokenised corpus.
+    """
+
+    id: str
+    text: str
+    spans: tuple[Span, ...] | None = None
+    label: str | tuple[str, ...] | float | None = None
+    tokens: tuple[tuple[int, int], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A model's answer to one example, in the example's own kind.
+
+    Attributes:
+        id: the example's id.
+        spans: predicted mentions, each with a score where the model has one.
+        label: predicted class (a tuple for multi-label).
+        scores: probability of each class, where the model has them.
+        value: predicted number, for regression.
+        raw: what a generator wrote, to the letter.
+        status: ``ok``, ``cut_off`` (length limit reached) or ``unparsable``, for a generator.
+        mentions: for a generator, each generated string with what the aligner did to place it.
+    """
+
+    id: str
+    spans: tuple[Span, ...] | None = None
+    label: str | tuple[str, ...] | None = None
+    scores: Mapping[str, float] | None = None
+    value: float | None = None
+    raw: str | None = None
+    status: str | None = None
+    mentions: tuple[Mapping[str, Any], ...] | None = None
+
+
+@contextmanager
+def replacing(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Opens a temporary neighbour of ``path`` that takes its name only when the body has succeeded."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "") as f:
+            yield f
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes one JSON object a line; the file appears whole or not at all."""
+    with replacing(path) as f:
+        for row in rows:
+            f.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> None:
+    write_jsonl(path, map(prediction_to_json, predictions))
+
+
+def read_predictions(path: str | Path) -> list[Prediction]:
+    """Reads ``predictions.jsonl``, ours or an outside system's.
+
+    Raises:
+        DataError: naming every unreadable line.
+        UserError: when the file is missing or empty.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such predictions file; write one with `pipelines predict`")
+    predictions, faults = [], []
+    with open(path, encoding="utf-8", errors="replace") as f:
+        for number, line in enumerate(f, start=1):
+            if not line.strip():
+                continue
+            try:
+                predictions.append(prediction_from_json(json.loads(line)))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                cut = " (cut off in the middle?)" if not line.endswith("\n") else ""
+                faults.append(f"{path}:{number}: not a prediction{cut}: {_reason(error)}")
+    if faults:
+        raise DataError("\n".join(faults))
+    if not predictions:
+        raise UserError(f"{path}: empty; wanted one JSON object a line, such as "
+                        '{"id": "0", "spans": [{"start": 0, "end": 4, "label": "Disease"}]}')
+    return predictions
+
+
+def prediction_to_json(prediction: Prediction) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": prediction.id}
+    if prediction.spans is not None:
+        row["spans"] = [span_to_json(span) | {"score": span.score} for span in prediction.spans]
+    for name in ("label", "scores", "value", "raw", "status", "mentions"):
+        value = getattr(prediction, name)
+        if value is not None:
+            row[name] = value
+    return row
+
+
+def prediction_from_json(row: Mapping[str, Any]) -> Prediction:
+    if "id" not in row:
+        raise KeyError("id")
+    if not {"spans", "label", "value"} & row.keys():
+        raise ValueError('none of "spans", "label", "value" is there')
+    label = row.get("label")
+    return Prediction(
+        id=str(row["id"]),
+        spans=None if row.get("spans") is None else tuple(map(span_from_json, row["spans"])),
+        label=tuple(map(str, label)) if isinstance(label, list) else None if label is None else str(label),
+        scores=row.get("scores"),
+        value=None if row.get("value") is None else float(row["value"]),
+        raw=row.get("raw"),
+        status=row.get("status"),
+        mentions=None if row.get("mentions") is None else tuple(row["mentions"]),
+    )
+
+
+def span_to_json(span: Span) -> dict[str, Any]:
+    return {"start": span.start, "end": span.end, "label": span.label}
+
+
+def span_from_json(row: Mapping[str, Any]) -> Span:
+    score = row.get("score")
+    return Span(_whole(row["start"]), _whole(row["end"]), str(row["label"]), None if score is None else float(score))
+
+
+def _whole(number: Any) -> int:
+    if isinstance(number, bool) or int(number) != number:
+        raise ValueError(f"offset {number!r} is not a whole number")
+    return int(number)
+
+
+def _reason(error: Exception) -> str:
+    return f"no {error}" if isinstance(error, KeyError) else str(error)
+
+
+def joined_by_id(examples: Iterable[Example], predictions: Iterable[Prediction], *,
+                 allow_missing: Callable[[str], Prediction] | None = None) -> list[tuple[Example, Prediction]]:
+    """Pairs examples with predictions by id, in the order of the examples.
+
+    Args:
+        allow_missing: makes the answer of an example that has none; by default a missing answer raises.
+
+    Raises:
+        DataError: naming missing, extra and doubled ids.
+    """
+    examples, predictions = list(examples), list(predictions)
+    by_id = {prediction.id: prediction for prediction in predictions}
+    known = {example.id for example in examples}
+    problems = [
+        _some_ids("doubled in the gold file", _doubled(example.id for example in examples)),
+        _some_ids("doubled in the predictions", _doubled(prediction.id for prediction in predictions)),
+        _some_ids("extra in the predictions", [id for id in by_id if id not in known]),
+        "" if allow_missing else
+        _some_ids("missing from the predictions", [example.id for example in examples if example.id not in by_id]),
+    ]
+    if any(problems):
+        raise DataError("; ".join(filter(None, problems)))
+    return [(example, by_id.get(example.id) or allow_missing(example.id)) for example in examples]  # type: ignore[misc]
+
+
+def _doubled(ids: Iterable[str]) -> list[str]:
+    seen: set[str] = set()
+    return list(dict.fromkeys(id for id in ids if id in seen or seen.add(id)))  # type: ignore[func-returns-value]
+
+
+def _some_ids(what: str, ids: list[str], shown: int = 10) -> str:
+    if not ids:
+        return ""
+    more = f" and {len(ids) - shown} more" if len(ids) > shown else ""
+    return f"{len(ids)} ids {what}: {', '.join(ids[:shown])}{more}"
