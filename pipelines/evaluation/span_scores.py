@@ -1,0 +1,275 @@
+"""Span scores: strict, exact, partial and type, and the two string scores that LLM papers report.
+
+Counts are summed over the corpus and divided once. Every score is a one-to-one matching of gold and predicted spans
+within an example; the matching takes identical spans first and is then as large as it can be, so it does not depend on
+the order of the spans. Definitions, with worked cases, are in docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipelines.examples import Span
+
+SCHEMES = ("strict", "exact", "partial", "type")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Spans of a corpus as columns, each an integer array of shape (n_spans,), in the order they were given."""
+
+    example: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    label: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Columns:
+        return Columns(self.example[rows], self.start[rows], self.end[rows], self.label[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """A one-to-one matching: row ``gold[i]`` is paired with row ``predicted[i]``; each array of shape (n_pairs,).
+
+    ``same`` says which pairs have the same offsets; the others only overlap.
+    """
+
+    gold: np.ndarray
+    predicted: np.ndarray
+    same: np.ndarray
+
+
+def columns(spans: Sequence[Sequence[Span]], labels: Sequence[str]) -> Columns:
+    """Puts spans into columns; ``labels`` gives each label its number."""
+    number = {label: i for i, label in enumerate(labels)}
+    counts = np.fromiter(map(len, spans), dtype=np.int64, count=len(spans))
+    total = int(counts.sum())
+    return Columns(
+        example=np.repeat(np.arange(len(spans)), counts),
+        start=np.fromiter((span.start for row in spans for span in row), dtype=np.int64, count=total),
+        end=np.fromiter((span.end for row in spans for span in row), dtype=np.int64, count=total),
+        label=np.fromiter((number[span.label] for row in spans for span in row), dtype=np.int64, count=total),
+    )
+
+
+def labels_of(*corpora: Sequence[Sequence[Span]]) -> list[str]:
+    """All labels that occur, sorted."""
+    return sorted({span.label for corpus in corpora for row in corpus for span in row})
+
+
+def match_identical(gold: Columns, predicted: Columns, *, by_label: bool) -> Pairs:
+    """Pairs spans of one example that have the same offsets (and label, with ``by_label``), as many as there are.
+
+    Equal spans are paired in the order they stand: a doubled prediction finds only one gold span.
+    """
+    n_gold = len(gold.start)
+    fields = [np.concatenate([getattr(gold, name), getattr(predicted, name)])
+              for name in ("example", "start", "end", "label")[:4 if by_label else 3]]
+    order = np.lexsort(fields[::-1])  # stable: within a run of equals, gold spans stand first
+    is_gold = order < n_gold
+    if not len(order):
+        return Pairs(order, order, np.ones(0, dtype=bool))
+    changes = np.zeros(len(order), dtype=bool)
+    for values in fields:
+        values = values[order]
+        changes[1:] |= values[1:] != values[:-1]
+    run = np.cumsum(changes)
+    gold_in_run = np.bincount(run, weights=is_gold).astype(np.int64)
+    size = np.bincount(run)
+    place = np.arange(len(order)) - (np.cumsum(size) - size)[run]  # place of the span in its run of equals
+    place -= np.where(is_gold, 0, gold_in_run[run])  # … among those of its own side
+    paired = place < np.minimum(gold_in_run, size - gold_in_run)[run]
+    rows = order[paired & is_gold]
+    return Pairs(rows, order[paired & ~is_gold] - n_gold, np.ones(len(rows), dtype=bool))
+
+
+def match_overlapping(gold: Columns, predicted: Columns, *, by_label: bool) -> Pairs:
+    """Pairs identical spans first, then as many of the others as can be paired with one they overlap.
+
+    Args:
+        by_label: pair only spans of the same label.
+    """
+    same = match_identical(gold, predicted, by_label=by_label)
+    gold_rest = np.setdiff1d(np.arange(len(gold.start)), same.gold, assume_unique=True)
+    predicted_rest = np.setdiff1d(np.arange(len(predicted.start)), same.predicted, assume_unique=True)
+    rows = _maximum_matching(gold.take(gold_rest), predicted.take(predicted_rest), by_label=by_label)
+    return Pairs(
+        np.concatenate([same.gold, gold_rest[rows[0]]]),
+        np.concatenate([same.predicted, predicted_rest[rows[1]]]),
+        np.concatenate([same.same, np.zeros(len(rows[0]), dtype=bool)]),
+    )
+
+
+def _maximum_matching(gold: Columns, predicted: Columns, *, by_label: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of gold and predicted spans in a largest matching by overlap (at least one character in common)."""
+    edges = _overlaps(gold, predicted, by_label=by_label)
+    gold_degree = np.bincount(edges[0], minlength=len(gold.start))
+    predicted_degree = np.bincount(edges[1], minlength=len(predicted.start))
+    # An edge whose ends have no other edge is in every largest matching; nearly all are of that kind.
+    lonely = (gold_degree[edges[0]] == 1) & (predicted_degree[edges[1]] == 1)
+    chosen = edges[:, lonely]
+    contested = edges[:, ~lonely]
+    if contested.shape[1]:
+        from scipy.sparse import csr_array
+        from scipy.sparse.csgraph import maximum_bipartite_matching
+
+        rows, row = np.unique(contested[0], return_inverse=True)
+        cols, col = np.unique(contested[1], return_inverse=True)
+        graph = csr_array((np.ones(len(row), dtype=np.int8), (row, col)), shape=(len(rows), len(cols)))
+        mate = maximum_bipartite_matching(graph, perm_type="column")  # (n_rows,): a column, or -1
+        chosen = np.hstack([chosen, np.stack([rows[mate >= 0], cols[mate[mate >= 0]]])])
+    return chosen[0], chosen[1]
+
+
+def _overlaps(gold: Columns, predicted: Columns, *, by_label: bool) -> np.ndarray:
+    """All overlapping pairs of one example, as an array of shape (2, n_edges) of gold and predicted rows.
+
+    Only spans that stand together in a run of overlapping spans are compared, so the cost follows the overlaps there
+    are and not the square of a long text's spans.
+    """
+    n_gold = len(gold.start)
+    both = Columns(*(np.concatenate([getattr(gold, name), getattr(predicted, name)])
+                     for name in ("example", "start", "end", "label")))
+    order = np.lexsort((np.arange(len(both.start)), both.label, both.end, both.start, both.example))
+    order = order[both.start[order] < both.end[order]]  # an empty span overlaps nothing
+    if not len(order):
+        return np.zeros((2, 0), dtype=np.int64)
+    spans = both.take(order)
+    # Examples laid one after the other on one line: the furthest end so far then tells where a new run begins.
+    room = int(spans.end.max()) + 1
+    start, end = spans.example * room + spans.start, spans.example * room + spans.end
+    begins = np.ones(len(order), dtype=bool)
+    begins[1:] = start[1:] >= np.maximum.accumulate(end)[:-1]
+    run = np.cumsum(begins) - 1
+    first = np.flatnonzero(begins)
+    is_gold = order < n_gold
+    golds_in_run = np.bincount(run, weights=is_gold).astype(np.int64)
+    left = np.flatnonzero(is_gold)
+    right = np.flatnonzero(~is_gold)
+    # Each gold span meets every predicted span of its run.
+    predictions_in_run = np.diff(np.append(first, len(order))) - golds_in_run
+    first_prediction = np.cumsum(predictions_in_run) - predictions_in_run
+    repeats = predictions_in_run[run[left]]
+    pair_left = np.repeat(left, repeats)
+    offset = np.arange(len(pair_left)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+    pair_right = right[np.repeat(first_prediction[run[left]], repeats) + offset]
+    overlap = (start[pair_left] < end[pair_right]) & (start[pair_right] < end[pair_left])
+    if by_label:
+        overlap &= spans.label[pair_left] == spans.label[pair_right]
+    return np.stack([order[pair_left[overlap]], order[pair_right[overlap]] - n_gold])
+
+
+def precision_recall_f1(credit: float, gold: int, predicted: int) -> dict[str, Any]:
+    """One score from corpus sums. Nothing to find and nothing predicted is 1.0; else nothing correct is 0.0."""
+    if gold == predicted == 0:
+        return {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 0, "predicted": 0}
+    return {
+        "precision": float(credit) / predicted if predicted else 0.0,
+        "recall": float(credit) / gold if gold else 0.0,
+        "f1": 2 * float(credit) / (gold + predicted),
+        "support": int(gold),
+        "predicted": int(predicted),
+    }
+
+
+def averages(per_type: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Macro (each type alike) and weighted (by support) means of the scores of the types.
+
+    A type that is only predicted has support 0: it lowers the macro mean, and the weighted one not at all.
+    """
+    rows = np.array([[row["precision"], row["recall"], row["f1"]] for row in per_type.values()]).reshape(-1, 3)
+    support = np.array([row["support"] for row in per_type.values()], dtype=float)
+    if not len(rows):
+        rows, support = np.ones((1, 3)), np.ones(1)
+    weights = support if support.sum() else np.zeros_like(support)
+    means = {"macro": rows.mean(axis=0), "weighted": weights @ rows / max(support.sum(), 1.0)}
+    return {name: dict(zip(("precision", "recall", "f1"), map(float, mean), strict=True))
+            for name, mean in means.items()}
+
+
+def credits(gold: Columns, predicted: Columns) -> dict[str, tuple[Pairs, np.ndarray]]:
+    """For each scheme its matching and the credit of each pair (SemEval-2013 task 9: 1, or 0.5 for an overlap)."""
+    strict = match_identical(gold, predicted, by_label=True)
+    exact = match_identical(gold, predicted, by_label=False)
+    partial = match_overlapping(gold, predicted, by_label=False)
+    typed = match_overlapping(gold, predicted, by_label=True)
+    return {
+        "strict": (strict, np.ones(len(strict.gold))),
+        "exact": (exact, np.ones(len(exact.gold))),
+        "partial": (partial, np.where(partial.same, 1.0, 0.5)),
+        "type": (typed, np.ones(len(typed.gold))),
+    }
+
+
+def score_spans(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]) -> dict[str, dict[str, Any]]:
+    """Scores predicted spans against gold spans, example by example.
+
+    Args:
+        gold: the gold spans of each example.
+        predicted: the predicted spans of each example, in the same order of examples.
+
+    Returns:
+        ``{"strict": …, "exact": …, "partial": …, "type": …}``, each with ``precision``, ``recall``, ``f1``,
+        ``support`` (gold spans) and ``predicted`` (their number) over the corpus, ``macro`` and ``weighted`` means over
+        the types, and ``per_type``, where a type is scored as if its spans were the only ones.
+
+    Raises:
+        ValueError: when the two differ in length.
+    """
+    if len(gold) != len(predicted):
+        raise ValueError(f"got {len(gold)} gold and {len(predicted)} predicted examples; wanted one for one")
+    labels = labels_of(gold, predicted)
+    gold_columns, predicted_columns = columns(gold, labels), columns(predicted, labels)
+    matched = credits(gold_columns, predicted_columns)
+    n_gold = np.bincount(gold_columns.label, minlength=len(labels))
+    n_predicted = np.bincount(predicted_columns.label, minlength=len(labels))
+    strict, typed = matched["strict"][0], matched["type"][0]
+    found = np.bincount(gold_columns.label[strict.gold], minlength=len(labels))
+    touched = np.bincount(gold_columns.label[typed.gold], minlength=len(labels))
+    per_label = {"strict": found, "exact": found, "partial": (found + touched) / 2, "type": touched}
+    report = {}
+    for scheme in SCHEMES:
+        per_type = {label: precision_recall_f1(per_label[scheme][i], n_gold[i], n_predicted[i])
+                    for i, label in enumerate(labels)}
+        overall = precision_recall_f1(matched[scheme][1].sum(), len(gold_columns.start), len(predicted_columns.start))
+        report[scheme] = overall | averages(per_type) | {"per_type": per_type}
+    return report
+
+
+def normalised(text: str) -> str:
+    """Lower case without ASCII punctuation, English articles and extra blanks, as UniversalNER's evaluation does."""
+    text = text.lower().translate(_NO_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", text).split())
+
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+
+def score_strings(gold: Iterable[Sequence[tuple[str, str]]],
+                  predicted: Iterable[Sequence[tuple[str, str]]]) -> dict[str, dict[str, Any]]:
+    """Scores mentions as (string, label) pairs without offsets, as generative models are scored in papers.
+
+    Args:
+        gold, predicted: for each example, its mentions as (string, label).
+
+    Returns:
+        ``string_set``: distinct normalised strings of an example (UniversalNER, Zhou et al. 2023, its evaluate.py);
+        ``string_multiset``: strings with their repeats, case-folded (GoLLIE, Sainz et al. 2023, its SpanScorer).
+    """
+    sums = np.zeros((2, 3), dtype=np.int64)
+    for gold_row, predicted_row in zip(gold, predicted, strict=True):
+        wanted = {(normalised(text), label) for text, label in gold_row}
+        given = {(normalised(text), label) for text, label in predicted_row}
+        sums[0] += len(wanted & given), len(wanted), len(given)
+        wanted_all = Counter((text.lower(), label) for text, label in gold_row)
+        given_all = Counter((text.lower(), label) for text, label in predicted_row)
+        sums[1] += (wanted_all & given_all).total(), len(gold_row), len(predicted_row)
+    return {name: precision_recall_f1(*row) for name, row in zip(("string_set", "string_multiset"), sums, strict=True)}
