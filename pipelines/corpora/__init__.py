@@ -1,0 +1,96 @@
+"""Readers: a file in any of the layouts of data/README.md -> Examples, and what is wrong with its rows."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+import zlib
+from pathlib import Path
+
+from pipelines.corpora.corpus import Columns, Corpus, Fault
+from pipelines.corpora.disease_json import read_json
+from pipelines.corpora.records import examples_from
+from pipelines.errors import DataError, UserError
+from pipelines.examples import Example
+
+__all__ = ["FORMATS", "Columns", "Corpus", "Fault", "read_corpus", "read_examples"]
+
+FORMATS = {"json": read_json}  # name -> function(path, content) -> Table
+FAULTS_SHOWN = 50
+
+
+def read_corpus(source: str | Path, *, columns: Columns = Columns(), format: str | None = None) -> Corpus:  # noqa: B008
+    """Reads a file, gzipped or not, in whatever layout it has.
+
+    Args:
+        source: a file.
+        columns: names of columns, for a file that does not tell by itself.
+        format: one of ``FORMATS``; by default found from the content.
+
+    Returns:
+        The good rows as examples, and a fault for everything wrong with the others.
+
+    Raises:
+        UserError: when the file as a whole cannot be read: missing, a folder, empty, cut off, a column not there.
+    """
+    path = str(source)
+    content = _content(Path(source))
+    return examples_from(path, FORMATS[format or _format(content)](path, content), columns)
+
+
+def read_examples(source: str | Path, *, skip_bad_rows: bool = False, columns: Columns = Columns(),  # noqa: B008
+                  format: str | None = None) -> list[Example]:
+    """Reads a file and insists on every row, or says which ones it skips.
+
+    Args:
+        source: see ``read_corpus``, as for ``columns`` and ``format``.
+        skip_bad_rows: leave bad rows out, and say on stderr how many and which.
+
+    Raises:
+        DataError: naming every fault with file and row (the first 50, and how many more).
+        UserError: when the file as a whole cannot be read.
+    """
+    corpus = read_corpus(source, columns=columns, format=format)
+    faults = [fault for fault in corpus.faults if not fault.is_warning]
+    if not faults:
+        return corpus.examples
+    bad_rows = len({fault.row for fault in faults})
+    listed = "\n".join(map(str, faults[:FAULTS_SHOWN]))
+    if len(faults) > FAULTS_SHOWN:
+        listed += f"\n… and {len(faults) - FAULTS_SHOWN} more"
+    if not skip_bad_rows:
+        raise DataError(f"{source}: {len(faults)} faults in {bad_rows} of {corpus.n_rows} rows; mend them, or leave "
+                        f"these rows out with --skip_bad_rows\n{listed}")
+    if not corpus.examples:
+        raise DataError(f"{source}: all {corpus.n_rows} rows have faults\n{listed}")
+    print(f"{source}: skipped {bad_rows} bad rows of {corpus.n_rows}:\n{listed}", file=sys.stderr)
+    return corpus.examples
+
+
+def _content(path: Path) -> str:
+    """The whole file, unzipped and decoded, without a byte order mark and with plain line ends."""
+    if path.is_dir():
+        raise UserError(f"{path}: a folder; wanted one file, such as {path / 'train.json'}")
+    if not path.exists():
+        near = [p.name for p in sorted(path.parent.glob("*"))[:8]] if path.parent.is_dir() else []
+        raise UserError(f"{path}: no such file" + (f"; {path.parent} holds {', '.join(near)}" if near else ""))
+    raw = path.read_bytes()
+    if raw[:2] == b"\x1f\x8b":
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as error:
+            raise UserError(f"{path}: a damaged or cut off gzip file ({error}); fetch it again") from None
+    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        content = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = raw[:error.start].count(b"\n") + 1
+        raise UserError(f"{path}: not UTF-8 at byte {error.start} (line {line}); convert it, for instance by "
+                        f"`iconv -f WINDOWS-1252 -t UTF-8 {path}`") from None
+    if not content.strip():
+        raise UserError(f"{path}: empty; wanted labelled sentences, see data/README.md for the layouts")
+    return content.replace("\r\n", "\n")
+
+
+def _format(content: str) -> str:
+    return "json"

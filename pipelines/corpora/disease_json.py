@@ -1,0 +1,144 @@
+"""JSON of any container: list of objects, JSON lines, object of columns, object with one list inside."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.corpora.corpus import Table, Unreadable
+from pipelines.errors import UserError
+from pipelines.spans import looks_like_tag
+
+COMMON_NAMES = {"text", "sentence", "tokens", "words", "content"}
+
+
+def read_json(path: str, content: str) -> Table:
+    """Finds the rows in a JSON or JSON lines file.
+
+    Args:
+        path: named in messages.
+        content: the whole file, decoded.
+
+    Raises:
+        UserError: when the file is no JSON (with line and column), or holds no list of rows.
+    """
+    try:
+        value = json.loads(content)
+    except json.JSONDecodeError as error:
+        table = _json_lines(content)
+        if table is None:
+            raise UserError(_where_json_ends(path, content, error)) from None
+        return table
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply to be a list of rows") from None
+    return _table(path, value)
+
+
+def _where_json_ends(path: str, content: str, error: json.JSONDecodeError) -> str:
+    cut_off = error.pos >= len(content.rstrip()) or error.msg.startswith("Unterminated string")
+    what = "the JSON is cut off: it ends" if cut_off else f"no JSON: {error.msg}"
+    line, column = error.lineno, error.colno
+    if cut_off:
+        whole = content.rstrip()
+        line, column = whole.count("\n") + 1, len(whole) - (whole.rfind("\n") + 1) + 1
+    advice = "fetch or write the file again" if cut_off else "mend it there (a comma, quote or bracket too many or few)"
+    return f"{path}: {what} at line {line}, column {column}; {advice}"
+
+
+def _json_lines(content: str) -> Table | None:
+    """Reads one JSON value a line; ``None`` where that is not what the file is."""
+    rows: list[tuple[int, Any]] = []
+    readable = 0
+    for number, line in enumerate(content.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append((number, json.loads(line)))
+            readable += isinstance(rows[-1][1], dict | list)
+        except (json.JSONDecodeError, RecursionError) as error:
+            at = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+            rows.append((number, Unreadable(f"no JSON: {getattr(error, 'msg', 'nested too deeply')}{at}")))
+    if readable < 2 and readable * 2 <= len(rows):
+        return None
+    return Table(rows, "JSON lines", unit="line")
+
+
+def _table(path: str, value: Any) -> Table:
+    names = _tag_names(value)
+    if isinstance(value, list):
+        return Table(list(enumerate(value)), "list of objects", names)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds only {_shown(value)}; wanted a list of objects such as "
+                        '[{"id": "1", "text": "…", "entities": […]}]')
+    value = {key: inner for key, inner in value.items() if not _is_tag_names(inner)} if names else value
+    columns = {key: column for key, column in ((k, _column(v)) for k, v in value.items()) if column is not None}
+    lists_of_rows = [key for key, column in columns.items() if column and all(isinstance(x, dict) for x in column)]
+    if any(isinstance(value.get(name), str) for name in COMMON_NAMES):
+        return Table([(0, value)], "one object", names)
+    if len(columns) >= 2 and _are_columns(columns):
+        return Table(list(enumerate(_from_columns(columns))), "object of columns", names)
+    if len(lists_of_rows) > 1:
+        raise UserError(f"{path}: holds {len(lists_of_rows)} lists of rows: {', '.join(lists_of_rows)}; "
+                        "write the one you want into a file of its own")
+    if lists_of_rows:
+        key = lists_of_rows[0]
+        return Table(list(enumerate(columns[key])), f"object with the list {key!r} inside", names)
+    if columns and _are_columns(columns):
+        return Table(list(enumerate(_from_columns(columns))), "object of columns", names)
+    if value and all(isinstance(inner, dict) for inner in value.values()):
+        inner_lists = [inner for inner in value.values() if any(isinstance(x, list) for x in inner.values())]
+        if len(value) == 1 and inner_lists:
+            return _table(path, inner_lists[0])
+        rows = [{"id": key, **row} for key, row in value.items()]
+        return Table(list(enumerate(rows)), "object of objects by id", names)
+    raise UserError(f"{path}: an object with the keys {', '.join(list(value)[:10]) or '(none)'} and no list of rows; "
+                    "wanted a list of objects, JSON lines, an object of columns, or an object with one list inside")
+
+
+def _column(value: Any) -> list[Any] | None:
+    """A list as it is; pandas's ``{"0": …, "1": …}`` as the list of its values; ``None`` for what is no column."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict) and value and [*value] == [str(i) for i in range(len(value))]:
+        return list(value.values())
+    return None
+
+
+def _are_columns(columns: Mapping[str, list[Any]]) -> bool:
+    """Columns have one length, and one of them holds texts or lists of tokens."""
+    return len({len(column) for column in columns.values()}) == 1 and any(
+        all(isinstance(x, str | list) or x is None for x in column) for column in columns.values())
+
+
+def _from_columns(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _tag_names(value: Any) -> tuple[str, ...] | None:
+    """Finds the names of numeric tags beside the rows: ``["O", "B-Disease", …]`` or ``{"0": "O", …}``."""
+    if _is_tag_names(value):
+        if isinstance(value, list):
+            return tuple(value)
+        pairs = [(int(k), v) if isinstance(v, str) else (int(v), k) for k, v in value.items()]
+        return tuple(name for _, name in sorted(pairs))
+    if isinstance(value, dict):
+        return next(filter(None, map(_tag_names, value.values())), None)
+    return None
+
+
+def _is_tag_names(value: Any) -> bool:
+    if isinstance(value, dict) and value:
+        numbers, names = [*value], [*value.values()]
+        if all(isinstance(name, int) for name in names):
+            numbers, names = names, numbers
+        whole = all(re.fullmatch(r"\d+", str(number)) for number in numbers)
+        return whole and sorted(map(int, numbers)) == list(range(len(numbers))) and _is_tag_names(names)
+    return (isinstance(value, list) and "O" in value and len(set(map(str, value))) == len(value) > 1
+            and all(isinstance(name, str) and looks_like_tag(name) for name in value))
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:59] + "…"

@@ -1,0 +1,266 @@
+"""Tags, token ranges and character spans: the conversions between them (pure, no model, no file).
+
+A *token range* is ``(first, past, label)``, half-open in tokens. A *span* is half-open in characters. *Token offsets*
+are a sequence of half-open character offsets, one pair a token, in order and without overlap.
+
+Schemes: ``BIO`` (IOB2: every mention opens with B), ``IOB1`` (B only between two touching mentions of one type),
+``BIOES`` (also written BILOU or BMES: E closes, S is a single token) and ``IO`` (bare types, no prefix).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from pipelines.examples import Span
+
+TokenRange = tuple[int, int, str]
+Offsets = Sequence[tuple[int, int]]
+
+SCHEMES = ("BIO", "IOB1", "BIOES", "IO")
+_TAG = re.compile(r"([BIESLUM])(?:[-_](.+))?", re.DOTALL)
+_CANONICAL = {"L": "E", "U": "S", "M": "I"}
+
+
+def join_tokens(tokens: Sequence[str]) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """Joins tokens by one blank.
+
+    Returns:
+        The text, and the half-open character offsets of each token in it.
+    """
+    offsets, start = [], 0
+    for token in tokens:
+        offsets.append((start, start + len(token)))
+        start += len(token) + 1
+    return " ".join(tokens), tuple(offsets)
+
+
+def whitespace_tokens(text: str) -> tuple[tuple[int, int], ...]:
+    """Half-open character offsets of the runs of non-blank characters in ``text``."""
+    return tuple(match.span() for match in re.finditer(r"\S+", text))
+
+
+def split_tag(tag: str, scheme: str = "BIO") -> tuple[str, str]:
+    """Splits a tag into prefix and type: ``B-Disease`` is ``("B", "Disease")``, ``O`` is ``("O", "")``.
+
+    BILOU's L and U and BMES's M come back as E, S and I. In the scheme ``IO`` the whole tag is the type.
+    """
+    if tag == "O":
+        return "O", ""
+    match = None if scheme == "IO" else _TAG.fullmatch(tag)
+    if match is None:
+        return "I", tag
+    prefix, label = match.groups()
+    return _CANONICAL.get(prefix, prefix), label or ""
+
+
+def looks_like_tag(string: str) -> bool:
+    """Whether a string has the form of a tag with a prefix, or is ``O``."""
+    return string == "O" or _TAG.fullmatch(string) is not None
+
+
+def detect_scheme(sequences: Iterable[Sequence[str]]) -> str:
+    """Names the scheme that a corpus is tagged in.
+
+    IOB1 and BIO differ in how a mention opens that does not touch another of its type: by the majority of those.
+    """
+    opens_with: dict[str, int] = {"B": 0, "I": 0}
+    bare = prefixed = 0
+    for tags in sequences:
+        before = ("O", "")
+        for tag in tags:
+            prefix, label = split_tag(tag)
+            if prefix in ("E", "S"):
+                return "BIOES"
+            if prefix != "O":
+                if looks_like_tag(tag):
+                    prefixed += 1
+                else:
+                    bare += 1
+                if before[0] == "O" or before[1] != label:
+                    opens_with[prefix] += 1
+            before = (prefix, label)
+    if bare > prefixed:
+        return "IO"
+    return "IOB1" if opens_with["I"] > opens_with["B"] else "BIO"
+
+
+def _closes(before: tuple[str, str], now: tuple[str, str]) -> bool:
+    """Whether a mention that holds the tag ``before`` ends ahead of the tag ``now``."""
+    return before[0] in ("E", "S") or now[0] in ("O", "B", "S") or before[1] != now[1]
+
+
+def tags_to_token_ranges(tags: Sequence[str], *, scheme: str = "BIO") -> list[TokenRange]:
+    """Reads tags as conlleval does: every string of tags has a reading, the illegal ones too.
+
+    A mention opens at B or S, at a change of type, and at I or E after O; it ends ahead of O, B, S or another type, and
+    behind E or S.
+
+    Args:
+        tags: sequence of length T.
+        scheme: one of ``SCHEMES``; only ``IO`` reads differently from the others.
+
+    Returns:
+        Half-open token ranges with types, in order, without overlap.
+    """
+    ranges: list[TokenRange] = []
+    first: int | None = None
+    before = ("O", "")
+    for position, tag in enumerate([*tags, "O"]):
+        now = split_tag(tag, scheme)
+        if first is not None and _closes(before, now):
+            ranges.append((first, position, before[1]))
+            first = None
+        if first is None and now[0] != "O":
+            first = position
+        before = now
+    return ranges
+
+
+def token_ranges_to_tags(ranges: Iterable[TokenRange], length: int, *, scheme: str = "BIO") -> list[str]:
+    """Writes token ranges as tags.
+
+    Args:
+        ranges: half-open, not empty, without overlap.
+        length: number of tokens, T.
+        scheme: one of ``SCHEMES``. ``IO`` loses the border between touching mentions of one type.
+
+    Returns:
+        List of T tags.
+
+    Raises:
+        ValueError: when a range is empty, overlaps another or leaves ``[0, length]``.
+    """
+    tags = ["O"] * length
+    before_past, before_label = -1, ""
+    for first, past, label in sorted(ranges):
+        if not max(0, before_past) <= first < past <= length:
+            raise ValueError(f"token range {first}:{past} is empty, overlaps another or is not within 0:{length}")
+        if scheme == "IO":
+            tags[first:past] = [label] * (past - first)
+            continue
+        end = f"-{label}" if label else ""
+        tags[first:past] = [f"I{end}"] * (past - first)
+        touches = first == before_past and label == before_label
+        if scheme != "IOB1" or touches:
+            tags[first] = f"B{end}"
+        if scheme == "BIOES":
+            tags[past - 1] = f"S{end}" if past - first == 1 else f"E{end}"
+        before_past, before_label = past, label
+    return tags
+
+
+def illegal_tags(tags: Sequence[str], *, scheme: str = "BIO") -> list[tuple[int, str]]:
+    """Finds what breaks the scheme.
+
+    Returns:
+        (position, reason) of each illegal tag; position T for a mention that the end of the tags leaves open.
+    """
+    if scheme == "IO":
+        return []
+    faults = []
+    before, written = ("O", ""), "the start"
+    for position, tag in enumerate([*tags, "O"]):
+        now, at_end = split_tag(tag, scheme), position == len(tags)
+        opened = before[0] in ("B", "I")
+        if not looks_like_tag(tag) or (now[0] in ("E", "S") and scheme != "BIOES"):
+            faults.append((position, f"{tag!r} is no {scheme} tag"))
+        elif scheme == "BIOES" and opened and (now[0] not in ("I", "E") or now[1] != before[1]):
+            faults.append((position, f"{written} is not closed before {'the end' if at_end else tag}"))
+        elif now[0] in (("B",) if scheme == "IOB1" else ("I", "E")) and not (opened and now[1] == before[1]):
+            faults.append((position, f"{tag} follows {written}"))
+        before, written = now, tag
+    return faults
+
+
+def token_ranges_to_spans(ranges: Iterable[TokenRange], tokens: Offsets) -> list[Span]:
+    """Turns half-open token ranges into character spans, given the (T, 2) character offsets of the tokens."""
+    return [Span(tokens[first][0], tokens[past - 1][1], label) for first, past, label in ranges]
+
+
+def spans_to_token_ranges(spans: Iterable[Span], tokens: Offsets) -> list[TokenRange]:
+    """Gives each span the tokens that it touches, even in part; a span that touches none is left out."""
+    ranges = []
+    for span in spans:
+        touched = [i for i, (start, end) in enumerate(tokens) if start < span.end and span.start < end]
+        if touched:
+            ranges.append((touched[0], touched[-1] + 1, span.label))
+    return ranges
+
+
+def tags_to_spans(tags: Sequence[str], tokens: Offsets, *, scheme: str = "BIO") -> list[Span]:
+    """Reads T tags over tokens with (T, 2) character offsets as spans; see ``tags_to_token_ranges``."""
+    return token_ranges_to_spans(tags_to_token_ranges(tags, scheme=scheme), tokens)
+
+
+def spans_to_tags(spans: Iterable[Span], tokens: Offsets, *, scheme: str = "BIO") -> list[str]:
+    """Writes spans as T tags over tokens with (T, 2) character offsets.
+
+    Raises:
+        ValueError: when two spans touch the same token.
+    """
+    return token_ranges_to_tags(spans_to_token_ranges(spans, tokens), len(tokens), scheme=scheme)
+
+
+def overlap(a: Span, b: Span) -> bool:
+    """Whether two spans have a character in common, whatever their types."""
+    return a.start < b.end and b.start < a.end
+
+
+def overlapping_pairs(spans: Iterable[Span]) -> list[tuple[Span, Span]]:
+    """All pairs of spans that have a character in common, each pair in order of offsets."""
+    pairs: list[tuple[Span, Span]] = []
+    open_spans: list[Span] = []
+    for span in sorted(spans):
+        open_spans = [other for other in open_spans if other.end > span.start]
+        pairs.extend((other, span) for other in open_spans if overlap(other, span))
+        open_spans.append(span)
+    return pairs
+
+
+def on_word_boundaries(text: str, start: int, end: int) -> bool:
+    """Whether neither end of ``text[start:end]`` cuts a word (a run of letters, digits and ``_``)."""
+    return not (_within_word(text, start) or _within_word(text, end))
+
+
+def _within_word(text: str, position: int) -> bool:
+    return 0 < position < len(text) and _is_word(text[position - 1]) and _is_word(text[position])
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
+
+
+def find_occurrences(text: str, string: str, *, start: int = 0) -> Iterator[tuple[int, int]]:
+    """Yields where ``string`` stands in ``text`` on word boundaries, case-sensitively, from left to right.
+
+    Occurrences do not overlap one another. An empty string occurs nowhere.
+    """
+    while string and (start := text.find(string, start)) >= 0:
+        end = start + len(string)
+        if on_word_boundaries(text, start, end):
+            yield start, end
+            start = end
+        else:
+            start += 1
+
+
+def place_strings(text: str, strings: Sequence[str]) -> list[tuple[int, int] | None]:
+    """Places mention strings at successive occurrences in a text.
+
+    Longer strings choose first, so that ``cancer`` does not take the ``cancer`` of a listed ``breast cancer``; a string
+    that repeats takes its occurrences from left to right. Where every occurrence lies within a longer mention, the
+    first one not yet taken by the same string is given (a nested mention).
+
+    Returns:
+        List of ``len(strings)`` half-open character offsets, ``None`` for a string that is not there (often enough).
+    """
+    places: list[tuple[int, int] | None] = [None] * len(strings)
+    taken: list[tuple[int, int]] = []
+    for i in sorted(range(len(strings)), key=lambda i: -len(strings[i])):
+        found = [place for place in find_occurrences(text, strings[i]) if place not in taken]
+        free = [(s, e) for s, e in found if not any(s < end and start < e for start, end in taken)]
+        if found:
+            places[i] = (free or found)[0]
+            taken.append((free or found)[0])
+    return places
