@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from pipelines.alignment import inside_word
 from pipelines.examples import Span
 
 TokenRange = tuple[int, int, str]
@@ -218,49 +219,16 @@ def overlapping_pairs(spans: Iterable[Span]) -> list[tuple[Span, Span]]:
     return pairs
 
 
-def on_word_boundaries(text: str, start: int, end: int) -> bool:
-    """Whether neither end of ``text[start:end]`` cuts a word (a run of letters, digits and ``_``)."""
-    return not (_within_word(text, start) or _within_word(text, end))
-
-
-def _within_word(text: str, position: int) -> bool:
-    return 0 < position < len(text) and _is_word(text[position - 1]) and _is_word(text[position])
-
-
-def _is_word(character: str) -> bool:
-    return character.isalnum() or character == "_"
-
-
-def find_occurrences(text: str, string: str, *, start: int = 0) -> Iterator[tuple[int, int]]:
+def find_occurrences(text: str, string: str) -> Iterator[tuple[int, int]]:
     """Yields where ``string`` stands in ``text`` on word boundaries, case-sensitively, from left to right.
 
     Occurrences do not overlap one another. An empty string occurs nowhere.
     """
+    start = 0
     while string and (start := text.find(string, start)) >= 0:
         end = start + len(string)
-        if on_word_boundaries(text, start, end):
+        if inside_word(text, start) or inside_word(text, end):
+            start += 1
+        else:
             yield start, end
             start = end
-        else:
-            start += 1
-
-
-def place_strings(text: str, strings: Sequence[str]) -> list[tuple[int, int] | None]:
-    """Places mention strings at successive occurrences in a text.
-
-    Longer strings choose first, so that ``cancer`` does not take the ``cancer`` of a listed ``breast cancer``; a string
-    that repeats takes its occurrences from left to right. Where every occurrence lies within a longer mention, the
-    first one not yet taken by the same string is given (a nested mention).
-
-    Returns:
-        List of ``len(strings)`` half-open character offsets, ``None`` for a string that is not there (often enough).
-    """
-    places: list[tuple[int, int] | None] = [None] * len(strings)
-    taken: list[tuple[int, int]] = []
-    for i in sorted(range(len(strings)), key=lambda i: -len(strings[i])):
-        found = [place for place in find_occurrences(text, strings[i]) if place not in taken]
-        free = [(s, e) for s, e in found if not any(s < end and start < e for start, end in taken)]
-        if found:
-            places[i] = (free or found)[0]
-            taken.append((free or found)[0])
-    return places

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import gzip
+import re
 import sys
 import zlib
+from io import StringIO
+from itertools import islice
 from pathlib import Path
 
+from pipelines.corpora.conll import read_conll
 from pipelines.corpora.corpus import Columns, Corpus, Fault
 from pipelines.corpora.disease_json import read_json
+from pipelines.corpora.pubtator import PASSAGE, read_pubtator
 from pipelines.corpora.records import examples_from
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example
+from pipelines.spans import looks_like_tag
 
 __all__ = ["FORMATS", "Columns", "Corpus", "Fault", "read_corpus", "read_examples"]
 
-FORMATS = {"json": read_json}  # name -> function(path, content) -> Table
+FORMATS = ("json", "conll", "pubtator")
 FAULTS_SHOWN = 50
 
 
 def read_corpus(source: str | Path, *, columns: Columns = Columns(), format: str | None = None) -> Corpus:  # noqa: B008
-    """Reads a file, gzipped or not, in whatever layout it has.
+    """Reads a file, gzipped or not, in whatever layout it has; or a data set of the Hub.
 
     Args:
-        source: a file.
+        source: a file; a folder that ``datasets`` saved; ``owner/name`` of the Hub, with ``:split`` if it has several.
         columns: names of columns, for a file that does not tell by itself.
         format: one of ``FORMATS``; by default found from the content.
 
@@ -34,8 +40,15 @@ def read_corpus(source: str | Path, *, columns: Columns = Columns(), format: str
         UserError: when the file as a whole cannot be read: missing, a folder, empty, cut off, a column not there.
     """
     path = str(source)
-    content = _content(Path(source))
-    return examples_from(path, FORMATS[format or _format(content)](path, content), columns)
+    if _is_dataset(path):
+        from pipelines.corpora.hub import read_dataset  # its import takes a second
+
+        return examples_from(path, read_dataset(path), columns)
+    content = _content(Path(path))
+    format = format or _format(path, content)
+    if format == "conll":
+        return examples_from(path, read_conll(path, content, columns), Columns(label=columns.label))
+    return examples_from(path, (read_pubtator if format == "pubtator" else read_json)(path, content), columns)
 
 
 def read_examples(source: str | Path, *, skip_bad_rows: bool = False, columns: Columns = Columns(),  # noqa: B008
@@ -92,5 +105,26 @@ def _content(path: Path) -> str:
     return content.replace("\r\n", "\n")
 
 
-def _format(content: str) -> str:
-    return "json"
+def _is_dataset(source: str) -> bool:
+    folder = Path(source.split(":")[0])
+    if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
+        return True
+    return (re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}", source) is not None and not Path(source).exists()
+            and not folder.parent.exists() and not re.search(r"\.(json|jsonl|conll|txt|tsv|gz)$", source))
+
+
+def _format(path: str, content: str) -> str:
+    """Tells the format from the first lines."""
+    lines = [line for line in islice(StringIO(content), 1000) if line.strip()]
+    fields = lines[0].split()
+    if fields[0][0] in "[{" and not (len(fields) > 1 and looks_like_tag(fields[-1])):
+        return "json"
+    if PASSAGE.match(lines[0]):
+        return "pubtator"
+    columns = [line.split() for line in lines if not line.startswith(("#", "-DOCSTART-"))]
+    if 2 * sum(looks_like_tag(row[-1]) for row in columns) >= len(columns) or all(len(row) == 1 for row in columns):
+        return "conll"
+    if re.search(r"\.(json|jsonl|ndjson)(\.gz)?$", path):
+        return "json"
+    raise UserError(f"{path}: neither JSON nor PubTator nor columns of tokens, it begins {lines[0][:60].rstrip()!r}; "
+                    "see data/README.md for the layouts")

@@ -50,22 +50,23 @@ def _where_json_ends(path: str, content: str, error: json.JSONDecodeError) -> st
 def _json_lines(content: str) -> Table | None:
     """Reads one JSON value a line; ``None`` where that is not what the file is."""
     rows: list[tuple[int, Any]] = []
-    readable = 0
     for number, line in enumerate(content.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             rows.append((number, json.loads(line)))
-            readable += isinstance(rows[-1][1], dict | list)
         except (json.JSONDecodeError, RecursionError) as error:
             at = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
             rows.append((number, Unreadable(f"no JSON: {getattr(error, 'msg', 'nested too deeply')}{at}")))
-    if readable < 2 and readable * 2 <= len(rows):
+    readable = sum(isinstance(value, dict | list) for _, value in rows)
+    if not isinstance(rows[0][1], dict) and 2 * readable <= len(rows):
         return None
     return Table(rows, "JSON lines", unit="line")
 
 
 def _table(path: str, value: Any) -> Table:
+    if isinstance(value, dict) and _is_one_row(value):
+        return Table([(0, value)], "one object")
     names = _tag_names(value)
     if isinstance(value, list):
         return Table(list(enumerate(value)), "list of objects", names)
@@ -75,18 +76,16 @@ def _table(path: str, value: Any) -> Table:
     value = {key: inner for key, inner in value.items() if not _is_tag_names(inner)} if names else value
     columns = {key: column for key, column in ((k, _column(v)) for k, v in value.items()) if column is not None}
     lists_of_rows = [key for key, column in columns.items() if column and all(isinstance(x, dict) for x in column)]
-    if any(isinstance(value.get(name), str) for name in COMMON_NAMES):
-        return Table([(0, value)], "one object", names)
-    if len(columns) >= 2 and _are_columns(columns):
-        return Table(list(enumerate(_from_columns(columns))), "object of columns", names)
+    if not lists_of_rows or any(name.lower() in COMMON_NAMES for name in columns):
+        lists_of_rows = []
+        if _are_columns(columns):
+            return Table(list(enumerate(_from_columns(columns))), "object of columns", names)
     if len(lists_of_rows) > 1:
         raise UserError(f"{path}: holds {len(lists_of_rows)} lists of rows: {', '.join(lists_of_rows)}; "
                         "write the one you want into a file of its own")
     if lists_of_rows:
         key = lists_of_rows[0]
         return Table(list(enumerate(columns[key])), f"object with the list {key!r} inside", names)
-    if columns and _are_columns(columns):
-        return Table(list(enumerate(_from_columns(columns))), "object of columns", names)
     if value and all(isinstance(inner, dict) for inner in value.values()):
         inner_lists = [inner for inner in value.values() if any(isinstance(x, list) for x in inner.values())]
         if len(value) == 1 and inner_lists:
@@ -95,6 +94,15 @@ def _table(path: str, value: Any) -> Table:
         return Table(list(enumerate(rows)), "object of objects by id", names)
     raise UserError(f"{path}: an object with the keys {', '.join(list(value)[:10]) or '(none)'} and no list of rows; "
                     "wanted a list of objects, JSON lines, an object of columns, or an object with one list inside")
+
+
+def _is_one_row(value: dict[str, Any]) -> bool:
+    """Whether an object is a row itself: it holds a text, or tokens with a tag each."""
+    if any(isinstance(value.get(name), str) for name in COMMON_NAMES):
+        return True
+    flat = [inner for inner in value.values() if isinstance(inner, list) and all(isinstance(x, str) for x in inner)]
+    tags = [inner for inner in flat if "O" in inner and all(map(looks_like_tag, inner))]
+    return any(len(words) == len(inner) for inner in tags for words in flat if words is not inner)
 
 
 def _column(value: Any) -> list[Any] | None:

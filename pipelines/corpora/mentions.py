@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.alignment import Generated, align, inside_word
+from pipelines.alignment import Mention as Placed
 from pipelines.corpora.columns import is_null, name_parts
 from pipelines.examples import Span
-from pipelines.spans import Offsets, find_occurrences, on_word_boundaries, overlapping_pairs, place_strings
+from pipelines.spans import Offsets, find_occurrences, overlapping_pairs
 
 # Keys of an entity object, by the words in their names: `start_offset`, `startOffset` and `begin` are all starts.
 OFFSET_KEYS = {
@@ -260,7 +262,7 @@ def _place(mention: Mention, text: str, tokens: Offsets | None, notation: Notati
 
 def _is_neat(text: str, start: int, end: int) -> bool:
     inner = text[start:end]
-    return inner == inner.strip() and on_word_boundaries(text, start, end)
+    return inner == inner.strip() and not inside_word(text, start) and not inside_word(text, end)
 
 
 def _same(found: str, claimed: str, unit: str) -> bool:
@@ -295,12 +297,13 @@ def to_spans(mentions: Sequence[Mention], text: str, tokens: Offsets | None, not
                 spans.append(Span(*place, mention.label or label))
             if finding:
                 findings.append(finding)
-    loose = [mention for mention in mentions if mention.start is None]
-    for mention, place in zip(loose, place_strings(text, [m.text or "" for m in loose]), strict=True):
-        if place:
-            spans.append(Span(*place, mention.label or label))
-        else:
-            findings.append(_not_placed(mention.text or "", text))
+    strings = [Generated(m.text or "", m.label or label) for m in mentions if m.start is None]
+    for placed in align(text, strings):
+        problem = _not_placed(placed, text)
+        if problem:
+            findings.append(problem)
+        elif placed.span:
+            spans.append(placed.span)
     for a, b in overlapping_pairs(spans):
         findings.append(_overlap(text, a, b))
     return sorted(spans), findings
@@ -337,7 +340,8 @@ def _mended(claimed: str, text: str, tokens: Offsets | None, notation: Notation,
         places = [match.span() for match in re.finditer(f"(?=({re.escape(claimed)}))", text) if claimed]
         places = [(s, s + len(claimed)) for s, _ in places]
     if not places:
-        return _respelled(claimed, text)
+        placed = align(text, [Generated(claimed, "")])[0].span
+        return f"the text has {text[placed.start:placed.end]!r} at {placed.start}:{placed.end}" if placed else None
     first, past = min(places, key=lambda place: abs(place[0] - add_start - start))
     shift = first - add_start - start
     why = "its only occurrence" if len(places) == 1 else f"the nearest of {len(places)} occurrences"
@@ -345,24 +349,22 @@ def _mended(claimed: str, text: str, tokens: Offsets | None, notation: Notation,
     return f"start {first - add_start}, end {past - add_end} ({why})"
 
 
-def _respelled(claimed: str, text: str) -> str | None:
-    """The one place where the text holds the string but for case and blanks, as a repair."""
-    words = [re.escape(word) for word in claimed.split()]
-    found = {match.group() for match in re.finditer(r"\s*".join(words), text, re.IGNORECASE)} if words else set()
-    return f"the text has {found.pop()!r}" if len(found) == 1 else None
-
-
-def _not_placed(string: str, text: str) -> Finding:
+def _not_placed(placed: Placed, text: str) -> Finding | None:
+    """What is wrong with a string that does not stand in the text letter for letter and on word boundaries."""
+    string, span = placed.string, placed.span
     if not string:
         return "empty_span", "an empty mention", "leave it out"
-    n = len(list(find_occurrences(text, string)))
-    if n:
+    if span is None and placed.status != "not_in_text":
+        n = len(list(find_occurrences(text, string)))
         return "not_in_text", f"{string!r} is listed more often than it occurs ({n} times)", "leave one out"
-    if string in text:
-        start = text.index(string)
-        return ("not_in_text", f"{string!r} occurs only within a word",
-                f"give offsets (start {start}, end {start + len(string)}), or write the whole word")
-    return "not_in_text", f"{string!r} is not in the text", _respelled(string, text)
+    if span is None:
+        return "not_in_text", f"{string!r} is not in the text", None
+    if placed.status != "exact":
+        return "not_in_text", f"{string!r} is not in the text", f"the text has {text[span.start:span.end]!r}"
+    if inside_word(text, span.start) or inside_word(text, span.end):
+        repair = f"give offsets (start {span.start}, end {span.end}), or write the whole word"
+        return "not_in_text", f"{string!r} occurs only within a word", repair
+    return None
 
 
 def _overlap(text: str, a: Span, b: Span) -> Finding:

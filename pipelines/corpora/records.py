@@ -186,8 +186,8 @@ def _kind_of_entities(path: str, rows: Sequence[_Row], names: Sequence[str] | No
     if 2 * sum(all(isinstance(x, int) and not isinstance(x, bool) for x in value) for value in flat) > len(flat):
         if names is None:
             numbers = sorted({x for value in flat for x in value if isinstance(x, int)})
-            raise UserError(f"{path}: numeric tags {', '.join(map(str, numbers[:12]))} without names; name them in order "
-                            "by --tag_names O,B-Disease,I-Disease")
+            raise UserError(f"{path}: numeric tags {', '.join(map(str, numbers[:12]))} without names; name them in "
+                            "order, by --tag_names O,B-Disease,I-Disease")
         return "tags"
     strings = [value for value in flat if all(isinstance(x, str) for x in value)]
     if 2 * len(strings) <= len(flat):

@@ -1,0 +1,44 @@
+"""PubTator: `id|t|title`, `id|a|abstract`, then a mention a line, `id  start  end  text  type`, by tabs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pipelines.corpora.corpus import Table, Unreadable
+
+PASSAGE = re.compile(r"([^|\t\n]+)\|([ta])\|(.*)")
+RELATION = re.compile(r"[^\t]+\t[A-Za-z_]+\t")  # its second field names the relation, where a mention has its start
+
+
+def read_pubtator(path: str, content: str) -> Table:
+    """Reads documents; a text is title and abstract with one blank between, as the offsets count.
+
+    Lines of relations are passed over. A file without any mention line is unlabelled.
+
+    Args:
+        path: named in messages.
+        content: the whole file, decoded.
+    """
+    rows: list[tuple[int, Any]] = []
+    labelled = False
+    for number, line in enumerate(content.split("\n"), start=1):
+        passage, fields = PASSAGE.fullmatch(line), line.split("\t")
+        document = rows[-1][1] if rows else None
+        if passage and (passage[2] == "t" or document is None):
+            rows.append((number, {"id": passage[1], "text": passage[3], "entities": []}))
+        elif not line.strip() or isinstance(document, Unreadable) or RELATION.match(line):
+            continue
+        elif document and passage and passage[1] == document["id"]:
+            document["text"] += " " + passage[3]
+        elif document and len(fields) >= 5 and fields[0] == document["id"] and (fields[1] + fields[2]).isdigit():
+            start, end, text, label = fields[1:5]
+            document["entities"].append({"start": int(start), "end": int(end), "text": text, "type": label})
+            labelled = True
+        else:
+            reason = f"{line[:60]!r} is no line of this document; wanted id, start, end, text and type, by tabs"
+            rows[-1:] = [(number, Unreadable(reason))]
+    for _, document in rows:
+        if not labelled and isinstance(document, dict):
+            del document["entities"]
+    return Table(rows, "PubTator documents", unit="line")
