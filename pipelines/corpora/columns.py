@@ -22,6 +22,7 @@ STRING_NAMES = ("entity", "mention", "disease")  # a column so named may hold on
 ID_NAMES = ("id", "guid", "uid", "uuid", "example_id", "sentence_id", "sent_id", "text_id", "sample_id", "row_id",
             "idx", "index", "key", "pmid", "doc_id", "document_id")
 OTHER_PARTS = {"id", "ids", "idx", "index", "num", "count", "len", "length", "pos", "chunk", "source", "type", "lang"}
+SHAPES = ("string", "strings", "list", "object", "numbers", "number", "empty")  # on a tie the earlier one
 SAMPLE = 500
 
 
@@ -77,7 +78,7 @@ def _shape(rows: Sequence[Mapping[str, Any]], name: str) -> str | None:
         shapes[shape] = shapes.get(shape, 0) + 1
     if len(shapes) > 1:
         shapes.pop("empty", None)
-    return max(shapes, key=lambda shape: shapes[shape]) if shapes else None
+    return max(SHAPES, key=lambda shape: shapes.get(shape, 0)) if shapes else None
 
 
 def _shape_of(value: Any) -> str:
@@ -89,9 +90,9 @@ def _shape_of(value: Any) -> str:
         return "number"
     if not value:
         return "empty"
-    if all(isinstance(x, str) for x in value):
+    if 2 * sum(isinstance(x, str) for x in value) > len(value):
         return "strings"
-    return "numbers" if all(isinstance(x, int | float) for x in value) else "list"
+    return "numbers" if 2 * sum(isinstance(x, int | float) for x in value) > len(value) else "list"
 
 
 def is_null(value: Any) -> bool:

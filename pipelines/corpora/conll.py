@@ -51,7 +51,7 @@ def read_conll(path: str, content: str, columns: Columns = Columns()) -> Table: 
 
 def _sentences(lines: list[list[str]]) -> tuple[list[_Sentence], int]:
     """Groups lines into sentences, without comments; also the usual number of columns."""
-    counts = Counter(len(fields) for fields in lines if fields[0] and not fields[0].startswith("#"))
+    counts = Counter(len(fields) for fields in lines if any(fields) and not fields[0].startswith("#"))
     width = max(counts, key=lambda n: counts[n], default=1)
     sentences = [_Sentence()]
     for number, fields in enumerate(lines, start=1):

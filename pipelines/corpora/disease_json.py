@@ -75,7 +75,8 @@ def _table(path: str, value: Any) -> Table:
                         '[{"id": "1", "text": "…", "entities": […]}]')
     value = {key: inner for key, inner in value.items() if not _is_tag_names(inner)} if names else value
     columns = {key: column for key, column in ((k, _column(v)) for k, v in value.items()) if column is not None}
-    lists_of_rows = [key for key, column in columns.items() if column and all(isinstance(x, dict) for x in column)]
+    lists_of_rows = [key for key, column in columns.items()
+                     if 2 * sum(isinstance(x, dict) for x in column) > len(column)]
     if not lists_of_rows or any(name.lower() in COMMON_NAMES for name in columns):
         lists_of_rows = []
         if _are_columns(columns):
@@ -92,13 +93,16 @@ def _table(path: str, value: Any) -> Table:
             return _table(path, inner_lists[0])
         rows = [{"id": key, **row} for key, row in value.items()]
         return Table(list(enumerate(rows)), "object of objects by id", names)
+    if len({len(column) for column in columns.values()}) > 1:
+        lengths = ", ".join(f"{key} {len(column)}" for key, column in columns.items())
+        raise UserError(f"{path}: an object of columns of different lengths ({lengths}); wanted as many of each")
     raise UserError(f"{path}: an object with the keys {', '.join(list(value)[:10]) or '(none)'} and no list of rows; "
                     "wanted a list of objects, JSON lines, an object of columns, or an object with one list inside")
 
 
 def _is_one_row(value: dict[str, Any]) -> bool:
     """Whether an object is a row itself: it holds a text, or tokens with a tag each."""
-    if any(isinstance(value.get(name), str) for name in COMMON_NAMES):
+    if any(isinstance(inner, str) and name.lower() in COMMON_NAMES for name, inner in value.items()):
         return True
     flat = [inner for inner in value.values() if isinstance(inner, list) and all(isinstance(x, str) for x in inner)]
     tags = [inner for inner in flat if "O" in inner and all(map(looks_like_tag, inner))]
@@ -109,7 +113,7 @@ def _column(value: Any) -> list[Any] | None:
     """A list as it is; pandas's ``{"0": …, "1": …}`` as the list of its values; ``None`` for what is no column."""
     if isinstance(value, list):
         return value
-    if isinstance(value, dict) and value and [*value] == [str(i) for i in range(len(value))]:
+    if isinstance(value, dict) and value and all(map(str.isdecimal, value)):
         return list(value.values())
     return None
 

@@ -135,9 +135,10 @@ def _from_object(item: dict[str, Any], text: str, label: str | None) -> Mention:
         item = item["value"]
     words = {key: name_parts(key) for key in item}
     start, end, by_token = _written_offsets(item, words)
-    claimed = _named_string(item, words, TEXT_KEYS)
     own_label = _named_string(item, words, LABEL_KEYS)
-    entity = _named_string(item, words, ("entity", "disease"))
+    rest = {key: item[key] for key in item if not set(LABEL_KEYS) & set(words[key])}
+    claimed = _named_string(rest, words, TEXT_KEYS)
+    entity = _named_string(rest, words, ("entity", "disease"))
     if claimed is None and entity is not None and (own_label is not None or start is None or entity in text):
         claimed = entity
     elif own_label is None and entity is not None:
@@ -193,8 +194,8 @@ def _pair(value: list[Any]) -> tuple[int, int]:
 def _named_string(item: dict[str, Any], words: dict[str, list[str]], wanted: Sequence[str]) -> str | None:
     """The string under the key that best matches; a list of one string counts as that string."""
     for name in wanted:
-        for key, parts in words.items():
-            value = item[key]
+        for key, value in item.items():
+            parts = words[key]
             if isinstance(value, list) and len(value) == 1:
                 value = value[0]
             if isinstance(value, str) and name in parts and not {"id", "start", "end"} & set(parts):
@@ -205,7 +206,7 @@ def _named_string(item: dict[str, Any], words: dict[str, list[str]], wanted: Seq
 def _whole(number: Any) -> int:
     if isinstance(number, str) and re.fullmatch(r"\s*-?\d+\s*", number):
         return int(number)
-    if isinstance(number, bool) or not isinstance(number, int | float) or number != number or int(number) != number:
+    if isinstance(number, bool) or not isinstance(number, int | float) or not float(number).is_integer():
         raise BadEntity("wrong_type", f"offset {number!r} is not a whole number", None)
     return int(number)
 

@@ -31,7 +31,7 @@ def read_pubtator(path: str, content: str) -> Table:
             continue
         elif document and passage and passage[1] == document["id"]:
             document["text"] += " " + passage[3]
-        elif document and len(fields) >= 5 and fields[0] == document["id"] and (fields[1] + fields[2]).isdigit():
+        elif document and len(fields) >= 5 and fields[0] == document["id"] and all(map(str.isdecimal, fields[1:3])):
             start, end, text, label = fields[1:5]
             document["entities"].append({"start": int(start), "end": int(end), "text": text, "type": label})
             labelled = True

@@ -52,7 +52,8 @@ def examples_from(path: str, table: Table, columns: Columns) -> Corpus:
     values = [_flattened(value) for _, value in table.rows]
     objects = [value for value in values if isinstance(value, Mapping)]
     if not objects:
-        raise UserError(f"{path}: no rows in this {table.layout}; wanted objects such as "
+        reason = next((value.reason for value in values if isinstance(value, Unreadable)), "no row is an object")
+        raise UserError(f"{path}: not one readable row in {table.layout} ({reason}); wanted rows such as "
                         '{"id": "1", "text": "…", "entities": […]}')
     found = find_columns(path, objects, columns)
     rows = [_read_row(ordinal, value, found) for ordinal, value in enumerate(values)]
@@ -127,6 +128,8 @@ def _read_row(ordinal: int, value: Any, found: Found) -> _Row:
 def _read_id(value: Any, ordinal: int) -> tuple[str, list[Finding]]:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    if isinstance(value, str) and not value.isprintable():
+        return str(ordinal), [("control_character", f"the id {value!r} holds a control character", None)]
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value), []
     return str(ordinal), [("wrong_type", f"the id is a {_type(value)}; wanted a string or a number", None)]
