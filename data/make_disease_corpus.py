@@ -3,9 +3,9 @@
     python data/make_disease_corpus.py [--seed 0] [--out data/samples/disease_ner]
 
 The diseases, their abbreviations, genes, drugs and complications are real; the sentences are made up from the frames
-in ``disease_corpus/`` and report no real finding. A document is a short abstract about one disease: a title, a sentence
-that may introduce its abbreviation in brackets, then background, methods, results and conclusion. Some documents hold no
-disease at all. The same seed gives the same bytes.
+in ``disease_corpus/`` and report no real finding. A document is a short abstract about one disease: a title, a
+sentence that may introduce its abbreviation in brackets, then background, methods, results and conclusion. Some
+documents name no disease at all. The same seed gives the same bytes.
 
 Annotation guideline, after the NCBI Disease corpus where that corpus is of one mind:
 
@@ -26,9 +26,9 @@ Annotation guideline, after the NCBI Disease corpus where that corpus is of one 
 The language of the frames: ``{a|b}`` chooses, ``{3-9}`` is a number, ``{name}`` a slot of the document or a list in
 ``words.txt``, ``[x]`` a mention, ``@`` short for ``{D}``. Slots: ``D`` the topic as it is called at that point, ``d``
 the same unmarked, ``Ds`` its plural, ``FULL``/``name`` its name marked/unmarked, ``INTRO`` its name with its
-abbreviation introduced, ``syn`` another name, ``E``, ``E2``, ``E3`` other diseases of its kind, ``C`` a common disease,
-``f``, ``f2`` features, ``F`` a list of features, ``coordination``, and ``gene``, ``drug``, ``tissue``, ``mode``, ``He``,
-``he``, ``His``, ``man``. A frame that wants what the document has not (a drug, say) is passed over.
+abbreviation introduced, ``syn`` another name, ``E``, ``E2``, ``E3`` other diseases of its kind, ``C`` a common
+disease, ``f``, ``f2`` features, ``F`` a list of features, ``coordination``, and ``gene``, ``drug``, ``tissue``,
+``mode``, ``He``, ``he``, ``His``, ``man``. A frame that wants what the document has not (a drug, say) is passed over.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ import argparse
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,17 +48,19 @@ from pipelines.examples import replacing
 TABLES = Path(__file__).parent / "disease_corpus"
 SENTENCES = {"train": 800, "dev": 150, "test": 150}
 NO_MENTION_SHARE = 0.45
-NEW_TOPIC_SHARE = {"train": 0.0, "dev": 0.2, "test": 0.35}  # documents about a disease that only this split names
+NEW_TOPIC_SHARE = {"train": 0.0, "dev": 0.15, "test": 0.25}  # documents about a disease that only this split names
 MODES = {"ar": "autosomal recessive", "ad": "autosomal dominant", "xl": "X-linked"}
 STAGES = (("title", 1, 1), ("opening", 1, 1), ("background", 0, 1), ("methods", 1, 2), ("results", 1, 3),
           ("conclusion", 0, 1))  # name, fewest and most sentences: 4 to 9 a document
 HEADINGS = {"opening": "BACKGROUND", "methods": "METHODS", "results": "RESULTS", "conclusion": "CONCLUSIONS"}
 SEX = {"woman": re.compile("ovar|endometri|cervi|eclampsia|gestational"), "man": re.compile("prostat|seminoma")}
-AMERICAN = [("gastro-oesophag", "gastroesophag"), ("GORD", "GERD"), ("[Aa]em(?=[aio])", "em"), ("[Oo]edema", "edema"),
-            ("[Oo]esoph", "esoph"), ("[Oo]estr", "estr"), ("tumour", "tumor"), ("oeliac", "eliac"), ("haeo", "heo"),
-            ("goitre", "goiter"), ("rrhoea", "rrhea"), ("pnoea", "pnea"), ("entre", "enter"), ("[Aa]etio", "etio"),
-            ("nalysed", "nalyzed"), ("olour", "olor"), ("ounselling", "ounseling"), ("ignalling", "ignaling"),
-            ("programme", "program"), ("neurone", "neuron"), ("ynaec", "ynec"), ("abelled", "abeled")]
+AMERICAN = [("gastro-oesophag", "gastroesophag"), ("GORD", "GERD"), ("[Aa]em(?=[aio])", "em"),
+            ("(?<!i)[Oo]edema", "edema"), ("[Oo]esoph", "esoph"), ("[Oo]estr", "estr"), ("umour", "umor"),
+            ("oeliac", "eliac"), ("haeo", "heo"), ("goitre", "goiter"), ("rrhoea", "rrhea"), ("pnoea", "pnea"),
+            ("entre", "enter"), ("[Aa]etio", "etio"), ("nalysed", "nalyzed"), ("olour", "olor"),
+            ("eighbour", "eighbor"), ("ounselling", "ounseling"), ("ignalling", "ignaling"), ("programme", "program"),
+            ("neurone", "neuron"), ("ynaec", "ynec"), ("abelled", "abeled")]
+LEADABLE = r"(The|An?|We|All|Most|Neither|No|One|Two|Three|Six|These|Our|Patients|About|More|Both|Median|Mean)\b"
 SPOKEN_AS_WORDS = ("MODY", "SARS", "CADASIL", "HELLP")
 T = TypeVar("T")
 
@@ -72,6 +75,10 @@ class Disease:
     drug: str
     tissue: str
     features: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.name, self.abbreviation, *self.synonyms
 
     @property
     def group(self) -> str:
@@ -112,7 +119,7 @@ class Chooser:
         return options[int(self.random() * len(options))]
 
     def shuffled(self, options: Sequence[T]) -> list[T]:
-        return [option for _, option in sorted(((self.random(), option) for option in options), key=lambda pair: pair[0])]
+        return sorted(options, key=lambda _: self.random())
 
 
 class MissingSlot(LookupError):
@@ -194,8 +201,13 @@ def _alternatives(text: str, start: int) -> tuple[int, list[str]]:
     raise ValueError(f"unclosed brace in {text!r}")
 
 
-def slots_of(document: Document, choose: Chooser, words: Mapping[str, list[str]]) -> dict[str, str]:
-    """What one sentence of the document may draw on; mentions come in square brackets."""
+def slots_of(document: Document, choose: Chooser, words: Mapping[str, list[str]],
+             named: Mapping[str, int]) -> dict[str, str]:
+    """What one sentence of the document may draw on; mentions come in square brackets.
+
+    Args:
+        named: how often each mention has come so far; rarer diseases are named first, so that most of them come.
+    """
     man = document.sex == "man"
     slots = {"man": document.sex, "He": "He" if man else "She", "he": "he" if man else "she",
              "His": "His" if man else "Her"}
@@ -209,8 +221,9 @@ def slots_of(document: Document, choose: Chooser, words: Mapping[str, list[str]]
         name = choose.one(topic.synonyms)
     features = choose.shuffled(topic.features)
     near = [other for other in document.others if other.tissue == topic.tissue]
-    others = choose.shuffled(near if len(near) >= 3 and choose.chance(0.5) else document.others)[:3]
-    common = [word for word in words["common"] if not word[1:-1] in f"{topic.name} {topic.synonyms}"]
+    others = choose.shuffled(near if len(near) >= 3 and choose.chance(0.25) else document.others)
+    others.sort(key=lambda other: sum(named.get(name, 0) for name in other.names))
+    common = [word for word in words["common"] if word[1:-1] not in f"{topic.name} {topic.synonyms}"]
     slots |= {
         "D": f"[{name}]", "d": name, "FULL": f"[{topic.name}]", "name": topic.name,
         "Ds": f"[{name}s]" if re.search(r"(oma|cancer|tumour|aemia|[A-Z]{2})$", name) else "",
@@ -221,7 +234,7 @@ def slots_of(document: Document, choose: Chooser, words: Mapping[str, list[str]]
         "C": choose.one(common), "coordination": choose.one(words[f"coordination {topic.group}"]),
         "gene": topic.gene, "drug": topic.drug, "tissue": topic.tissue, "mode": MODES.get(topic.kind, ""),
     }
-    for slot, other in zip(("E", "E2", "E3"), others, strict=True):
+    for slot, other in zip(("E", "E2", "E3"), others, strict=False):
         slots[slot] = f"[{choose.one((other.name, other.name, other.name, *other.synonyms))}]"
     return slots
 
@@ -282,12 +295,13 @@ class Corpus:
         self.words = read_sections("words.txt")
         self.frames = self._by_kind_and_stage()
         self.seen: set[str] = set()
+        self.named: Counter[str] = Counter()
         diseases = self.choose.shuffled(read_diseases())
         listed = {feature for disease in diseases for feature in disease.features}
         rare = [disease for disease in diseases if disease.abbreviation and disease.name not in listed]
         self.only = {"train": [], "dev": rare[:10], "test": rare[10:36]}
         self.shared = [disease for disease in diseases if disease not in rare[:36]]
-        self.topics: list[Disease] = []  # of the training documents
+        self.topics: list[Disease] = []  # of the training documents, no disease twice
 
     def _by_kind_and_stage(self) -> dict[tuple[str, str], list[str]]:
         frames: dict[tuple[str, str], list[str]] = {}
@@ -311,13 +325,17 @@ class Corpus:
     def _document(self, split: str) -> Document:
         choose = self.choose
         topic = None
-        others = self.shared + self.only[split]
+        known = self.shared if split == "train" else [
+            disease for disease in self.shared if any(self.named[name] for name in disease.names)]
+        others = known + self.only[split]
         if not choose.chance(0.12):
             if choose.chance(NEW_TOPIC_SHARE[split]):
                 topic = choose.one(self.only[split])
             elif split == "train":
-                topic = self.shared[int(len(self.shared) * choose.random() ** 1.6)]
-                self.topics.append(topic)
+                again = self.topics and choose.chance(0.2)
+                topic = choose.one(self.topics) if again else self.shared[len(self.topics)]
+                if not again:
+                    self.topics.append(topic)
             else:
                 topic = choose.one(self.topics)
         sex = (topic.sex if topic else None) or choose.one(("man", "woman"))
@@ -335,7 +353,7 @@ class Corpus:
                 total = len(before) + len(sentences)
                 lacking = NO_MENTION_SHARE * (total + 1) - without - sum("[" not in sentence for sentence in sentences)
                 wants_mention = document.topic is not None and (
-                    stage in ("title", "opening") or self.choose.chance(0.35 if lacking > 0 else 0.75))
+                    stage in ("title", "opening") or self.choose.chance(0.25 if lacking > 0 else 0.85))
                 marked = self._sentence(document, split, stage, wants_mention)
                 if marked is None:
                     continue
@@ -352,21 +370,34 @@ class Corpus:
         for _ in range(200):
             frame = self.choose.one(general if general and self.choose.chance(0.15) else own or [""])
             try:
-                marked = expand(frame, self.choose, slots_of(document, self.choose, self.words), self.words)
+                marked = expand(frame, self.choose, slots_of(document, self.choose, self.words, self.named), self.words)
             except MissingSlot:
                 continue
-            if not frame or frame in document.used or ("[" in marked) != wants_mention:
+            mentions = re.findall(r"\[(.*?)\]", marked)
+            if not frame or frame in document.used or bool(mentions) != wants_mention or (
+                    frame.count("@") < 2 and len(mentions) > len(dict.fromkeys(mentions))):
                 continue
-            marked = polish(marked, document)
+            marked = polish(self._lengthened(marked, stage), document)
             if stage == "title":
                 marked = self._title_case(marked)
             plain = marked.replace("[", "").replace("]", "").lower()
             if plain in self.seen or self._misleads(marked, document, split):
                 continue
             self.seen.add(plain)
+            self.named.update(re.findall(r"\[(.*?)\]", marked))
             document.used.append(frame)
             return marked
         return None
+
+    def _lengthened(self, marked: str, stage: str) -> str:
+        """Adds now and then what authors put before and after a finding."""
+        if stage not in ("background", "results", "conclusion") or len(marked) > 140:
+            return marked
+        if self.choose.chance(0.2) and (start := re.match(LEADABLE, marked)):
+            marked = f"{{lead}} {start[0].lower()}{marked[start.end():]}"
+        if self.choose.chance(0.25) and marked.endswith(".") and "," not in marked and stage == "results":
+            marked = f"{marked[:-1]}, {{tail}}."
+        return expand(marked, self.choose, {}, self.words)
 
     def _title_case(self, title: str) -> str:
         style = self.choose.random()
@@ -384,7 +415,7 @@ class Corpus:
                 rf"(?<!\w){re.escape(document.topic.abbreviation)}(?!\w)", rest):
             return True
         hidden = [disease for other, diseases in self.only.items() if other != split for disease in diseases]
-        return len(mentions) != len(dict.fromkeys(mentions)) or any(
+        return any(
             name.lower() == mention.lower() for mention in mentions for disease in hidden
             for name in (disease.name, *disease.synonyms))
 
