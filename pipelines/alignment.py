@@ -60,29 +60,29 @@ def align(text: str, generated: Sequence[Generated]) -> tuple[Mention, ...]:
         A Mention for each, in the same order.
     """
     found = {item.string: _occurrences(text, item.string) for item in generated}
-    covered = _inside_longer({place for item in generated if item.label for place in found[item.string][1]})
+    covered = _inside_longer({place for item in generated if item.label for place in found[item.string]})
     chosen: dict[int, Place] = {index: item.place for index, item in enumerate(generated) if item.label and item.place}
     known = set(chosen.values())
     choices: list[Sequence[Place]] = []
     for index, item in enumerate(generated):
-        places = [place for place in found[item.string][1] if item.label and index not in chosen and place not in known]
+        places = [place for place in found[item.string] if item.label and index not in chosen and place not in known]
         choices.append([place for place in places if place not in covered] or places)
     chosen |= _longest_chain(choices)
     taken = {(place, generated[index].label) for index, place in chosen.items()}
     reached = 0
     for index, item in enumerate(generated):
         if index not in chosen and item.label:
-            free = [place for place in found[item.string][1] if (place, item.label) not in taken]
+            free = [place for place in found[item.string] if (place, item.label) not in taken]
             if free:
                 chosen[index] = min(free, key=lambda place: (
                     any(place[0] < end and start < place[1] for start, end in chosen.values()),
                     place in covered, place[0] < reached, place))
                 taken.add((chosen[index], item.label))
-        reached = chosen[index][1] if index in chosen else reached
+        reached = chosen[index][0] if index in chosen else reached
     return _with_statuses(text, generated, found, chosen)
 
 
-def _with_statuses(text: str, generated: Sequence[Generated], found: dict[str, tuple[str, list[Place]]],
+def _with_statuses(text: str, generated: Sequence[Generated], found: dict[str, list[Place]],
                    chosen: dict[int, Place]) -> tuple[Mention, ...]:
     mentions: list[Mention] = []
     used = {(item.string, item.label) for index, item in enumerate(generated) if index in chosen}
@@ -97,7 +97,7 @@ def _with_statuses(text: str, generated: Sequence[Generated], found: dict[str, t
             spans.add(span)
         elif span is not None:
             status, span = "duplicate", None
-        elif not found[item.string][1]:
+        elif not found[item.string]:
             status = "not_in_text"
         else:
             status = "extra_occurrence" if (item.string, item.label) in used else "duplicate"
@@ -105,15 +105,17 @@ def _with_statuses(text: str, generated: Sequence[Generated], found: dict[str, t
     return tuple(mentions)
 
 
-def _occurrences(text: str, string: str) -> tuple[str, list[Place]]:
-    """All places of a string, of the best kind there is: on word boundaries letter for letter, but for white space,
-    but for case; then inside words."""
+def _occurrences(text: str, string: str) -> list[Place]:
+    """All places of a string, of the best kind there is.
+
+    On word boundaries letter for letter, but for white space, but for case; then inside words.
+    """
     if not string.strip():
-        return "not_in_text", []
+        return []
     exact = _find_all(text, string)
     if bounded := [place for place in exact if _on_boundaries(text, place)]:
-        return "exact", bounded
-    for status, fold_case in (("whitespace_repaired", False), ("case_repaired", True)):
+        return bounded
+    for fold_case in (False, True):
         folded, offsets = _folded(text, fold_case)
         places = []
         for start, end in _find_all(folded, _folded(string, fold_case)[0]):
@@ -123,8 +125,8 @@ def _occurrences(text: str, string: str) -> tuple[str, list[Place]]:
             if whole and _on_boundaries(text, place) and not _plain_word(string, text[slice(*place)]):
                 places.append(place)
         if places:
-            return status, places
-    return "exact", exact
+            return places
+    return exact
 
 
 def _plain_word(string: str, found: str) -> bool:

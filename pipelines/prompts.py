@@ -345,7 +345,7 @@ def grammar(format: str, text: str, labels: Sequence[str], *, lead: str = "") ->
         Lark rules, or None where the format has no grammar (tagged).
     """
     rules = prompt_format(format).grammar
-    return None if rules is None else f"start: {json.dumps(lead) if lead else ''} answer\n{rules(text, labels)}"
+    return None if rules is None else f"start: START\nSTART: {json.dumps(lead)} ANSWER\n{rules(text, labels)}"
 
 
 def _words(text: str) -> list[str]:
@@ -354,32 +354,34 @@ def _words(text: str) -> list[str]:
     return [text[start:end] for start, end in pairwise(edges)]
 
 
+# An answer is one terminal (names in capitals): between terminals the lexer takes the longest match and never goes
+# back, so that after "gene" a blank would commit it to a mention that goes on.
+
+
 def _grammar_list(text: str, labels: Sequence[str]) -> str:
     if not text.strip():
-        return 'answer: "none"'
-    group = 'mention ("; " mention)*'
-    rules = f'answer: "none" | {group}'
+        return 'ANSWER: "none"'
+    rules = 'ANSWER: "none" | GROUP\nGROUP: MENTION ("; " MENTION)*'
     if len(labels) > 1:
         names = " | ".join(json.dumps(f"{_escaped(label)}: ", ensure_ascii=False) for label in labels)
-        rules = f'answer: "none" | group (" | " group)*\ngroup: ({names}) {group}'
+        rules = f'ANSWER: "none" | TYPED (" | " TYPED)*\nTYPED: ({names}) GROUP\n{rules.splitlines()[1]}'
     chunks = [re.sub(r"[\\;|]", r"\\\g<0>", word).replace("\n", "\\n") for word in _words(text)]
-    return f"{rules}\nmention: MENTION\nMENTION: {_substring(chunks)}"
+    return f"{rules}\nMENTION: {_substring(chunks)}"
 
 
 def _grammar_json(text: str, labels: Sequence[str]) -> str:
     if not text.strip():
-        return 'answer: "[]"'
-    chunks = [json.dumps(word, ensure_ascii=False)[1:-1] for word in _words(text)]
-    item = "STRING"
+        return 'ANSWER: "[]"'
+    item = r'"\"" MENTION "\""'
     if len(labels) > 1:
-        item = "(" + " | ".join(f"{json.dumps('{' + json.dumps(label, ensure_ascii=False) + ': ', ensure_ascii=False)}"
-                                ' STRING "}"' for label in labels) + ")"
-    return (f'answer: "[" (item (", " item)*)? "]"\nitem: {item}\nSTRING: "\\"" MENTION "\\""\n'
-            f"MENTION: {_substring(chunks)}")
+        names = (json.dumps(label, ensure_ascii=False) for label in labels)
+        item = f'({" | ".join(json.dumps(f"{{{name}: ", ensure_ascii=False) for name in names)}) {item} "}}"'
+    chunks = [json.dumps(word, ensure_ascii=False)[1:-1] for word in _words(text)]
+    return f'ANSWER: "[" (ITEM (", " ITEM)*)? "]"\nITEM: {item}\nMENTION: {_substring(chunks)}'
 
 
 def _substring(chunks: Sequence[str]) -> str:
-    """A terminal: some chunks in a row, without a blank at either end."""
+    """Some chunks in a row, without a blank at either end."""
     return f'%regex {json.dumps({"substring_chunks": chunks})} & /\\S(?s:.*\\S)?/'
 
 
