@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
+from typing import Any
 
-from pipelines.errors import one_line_errors
+from pipelines.errors import UserError, one_line_errors
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,9 +21,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 2
 
 
+def _add_evaluate(subcommands: argparse._SubParsersAction) -> None:
+    parser = subcommands.add_parser("evaluate", help="score predictions against gold examples")
+    parser.add_argument("--gold", required=True, metavar="FILE",
+                        help="labelled examples, in any format of data/README.md")
+    parser.add_argument("--predictions", required=True, nargs="+", metavar="P.jsonl",
+                        help="answers to them; several files, such as one a seed, give mean and spread")
+    parser.add_argument("--train", metavar="FILE",
+                        help="training examples: adds baselines, and slices by what training has")
+    parser.add_argument("--tune_threshold", nargs=2, metavar=("DEV_GOLD", "DEV_PREDICTIONS"),
+                        help="pick the score from which spans are kept on these, and say what it gains here")
+    parser.add_argument("--allow_missing", action="store_true", help="count missing answers as empty")
+    parser.add_argument("--allow_new_labels", action="store_true",
+                        help="count predicted labels that neither gold nor training has as wrong")
+    parser.add_argument("--skip_bad_rows", action="store_true", help="leave out gold and training rows with faults")
+    parser.add_argument("--json", metavar="OUT", help="write the whole report there")
+    parser.add_argument("--html", metavar="OUT", help="write a page to read and browse there")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from pipelines.corpora import read_examples
+    from pipelines.evaluation.checks import known_labels, read_checked_predictions
+    from pipelines.evaluation.runs import evaluate_runs
+    from pipelines.evaluation.table import report_as_text
+    from pipelines.examples import replacing
+    from pipelines.tasks import task_of
+
+    examples = read_examples(options.gold, skip_bad_rows=options.skip_bad_rows)
+    keywords: dict[str, Any] = {"allow_missing": options.allow_missing}
+    if options.train:
+        keywords["train"] = read_examples(options.train, skip_bad_rows=options.skip_bad_rows)
+    labels = None if options.allow_new_labels else known_labels([*examples, *keywords.get("train", [])])
+    runs = [read_checked_predictions(path, examples, labels=labels, allow_missing=options.allow_missing)
+            for path in options.predictions]
+    task = task_of(examples, [prediction for run in runs for prediction in run])
+    if options.tune_threshold:
+        if task.answer != "spans":
+            raise UserError(f"--tune_threshold got {task.name}; wanted predictions with spans that have scores")
+        dev = read_examples(options.tune_threshold[0], skip_bad_rows=options.skip_bad_rows)
+        keywords["tuning"] = dev, read_checked_predictions(options.tune_threshold[1], dev)
+    report = (task.evaluate(examples, runs[0], **keywords) if len(runs) == 1 else
+              evaluate_runs(task, examples, runs, **keywords))
+    print(report_as_text(report))
+    if options.json:
+        with replacing(options.json) as f:
+            json.dump(report, f, indent=1, ensure_ascii=False, allow_nan=False)
+    if options.html:
+        from pipelines.reporting.html import write_report
+
+        write_report(report, examples, runs[0], options.html)
+    return 0
+
+
 # One function a subcommand: adds its parser with `set_defaults(run=...)`, where run(options) returns the exit code.
 # Modules are imported inside run, so that `pipelines --help` stays instant.
-COMMANDS: list = []
+COMMANDS: list = [_add_evaluate]
 
 
 if __name__ == "__main__":

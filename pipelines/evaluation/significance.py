@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-# From sums of shape (..., n_counts) to scores of shape (...).
+# From sums of shape (..., n_counts) to scores.
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 RESAMPLES = 2000
@@ -66,24 +66,24 @@ def mean(sums: np.ndarray) -> np.ndarray:
 
 
 def bootstrap_interval(counts: np.ndarray, statistic: Statistic, units: Units, *, confidence: float = 0.95,
-                       resamples: int = RESAMPLES, seed: int = SEED) -> list[float]:
+                       resamples: int = RESAMPLES, seed: int = SEED) -> list[Any]:
     """Percentile bootstrap interval of a statistic of corpus sums (Efron & Tibshirani 1993, ch. 13).
 
     Args:
         counts: what each example adds to the sums, of shape (n_examples, n_counts).
-        statistic: such as :func:`micro_f1`.
+        statistic: such as :func:`micro_f1`; from sums of shape (resamples, n_counts) to scores of shape (resamples,) or
+            (resamples, n_scores).
         units: what is resampled, with replacement.
 
     Returns:
-        The lower and the upper end.
+        The lower and the upper end; a pair for each score where the statistic gives several.
     """
-    scores = statistic(_resampled_sums(units.sums(counts), resamples=resamples, seed=seed))
-    return _percentiles(scores, confidence)
+    return _percentiles(statistic(_resampled_sums(units.sums(counts), resamples=resamples, seed=seed)), confidence)
 
 
-def _percentiles(scores: np.ndarray, confidence: float) -> list[float]:
+def _percentiles(scores: np.ndarray, confidence: float) -> list[Any]:
     tail = (1 - confidence) / 2
-    return [float(end) for end in np.quantile(scores, [tail, 1 - tail])]
+    return np.quantile(scores, [tail, 1 - tail], axis=0).T.tolist()
 
 
 def _resampled_sums(rows: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:

@@ -59,11 +59,6 @@ def columns(spans: Sequence[Sequence[Span]], labels: Sequence[str]) -> Columns:
     )
 
 
-def labels_of(*corpora: Sequence[Sequence[Span]]) -> list[str]:
-    """All labels that occur, sorted."""
-    return sorted({span.label for corpus in corpora for row in corpus for span in row})
-
-
 def match_identical(gold: Columns, predicted: Columns, *, by_label: bool) -> Pairs:
     """Pairs spans of one example that have the same offsets (and label, with ``by_label``), as many as there are.
 
@@ -90,13 +85,13 @@ def match_identical(gold: Columns, predicted: Columns, *, by_label: bool) -> Pai
     return Pairs(rows, order[paired & ~is_gold] - n_gold, np.ones(len(rows), dtype=bool))
 
 
-def match_overlapping(gold: Columns, predicted: Columns, *, by_label: bool) -> Pairs:
-    """Pairs identical spans first, then as many of the others as can be paired with one they overlap.
+def match_overlapping(gold: Columns, predicted: Columns, same: Pairs, *, by_label: bool) -> Pairs:
+    """Adds to the pairs of identical spans as many of the others as can be paired with one they overlap.
 
     Args:
+        same: what :func:`match_identical` gives for these spans with the same ``by_label``.
         by_label: pair only spans of the same label.
     """
-    same = match_identical(gold, predicted, by_label=by_label)
     gold_rest = np.setdiff1d(np.arange(len(gold.start)), same.gold, assume_unique=True)
     predicted_rest = np.setdiff1d(np.arange(len(predicted.start)), same.predicted, assume_unique=True)
     rows = _maximum_matching(gold.take(gold_rest), predicted.take(predicted_rest), by_label=by_label)
@@ -168,14 +163,15 @@ def _overlaps(gold: Columns, predicted: Columns, *, by_label: bool) -> np.ndarra
 
 def precision_recall_f1(credit: float, gold: int, predicted: int) -> dict[str, Any]:
     """One score from corpus sums. Nothing to find and nothing predicted is 1.0; else nothing correct is 0.0."""
+    credit, gold, predicted = float(credit), int(gold), int(predicted)  # numpy's own numbers are not JSON
     if gold == predicted == 0:
         return {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 0, "predicted": 0}
     return {
-        "precision": float(credit) / predicted if predicted else 0.0,
-        "recall": float(credit) / gold if gold else 0.0,
-        "f1": 2 * float(credit) / (gold + predicted),
-        "support": int(gold),
-        "predicted": int(predicted),
+        "precision": credit / predicted if predicted else 0.0,
+        "recall": credit / gold if gold else 0.0,
+        "f1": 2 * credit / (gold + predicted),
+        "support": gold,
+        "predicted": predicted,
     }
 
 
@@ -194,18 +190,70 @@ def averages(per_type: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]
             for name, mean in means.items()}
 
 
-def credits(gold: Columns, predicted: Columns) -> dict[str, tuple[Pairs, np.ndarray]]:
-    """For each scheme its matching and the credit of each pair (SemEval-2013 task 9: 1, or 0.5 for an overlap)."""
-    strict = match_identical(gold, predicted, by_label=True)
-    exact = match_identical(gold, predicted, by_label=False)
-    partial = match_overlapping(gold, predicted, by_label=False)
-    typed = match_overlapping(gold, predicted, by_label=True)
-    return {
-        "strict": (strict, np.ones(len(strict.gold))),
-        "exact": (exact, np.ones(len(exact.gold))),
-        "partial": (partial, np.where(partial.same, 1.0, 0.5)),
-        "type": (typed, np.ones(len(typed.gold))),
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """The spans of a corpus and, for each scheme, its matching and the credit of each pair, of shape (n_pairs,)."""
+
+    examples: int
+    labels: list[str]
+    gold: Columns
+    predicted: Columns
+    pairs: dict[str, Pairs]
+    credit: dict[str, np.ndarray]
+
+
+def match_spans(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]) -> Matched:
+    """Matches predicted to gold spans under each scheme (SemEval-2013 task 9, Segura-Bedmar et al., section 4).
+
+    Args:
+        gold, predicted: the spans of each example, in the same order of examples.
+
+    Raises:
+        ValueError: when the two differ in length.
+    """
+    if len(gold) != len(predicted):
+        raise ValueError(f"got {len(gold)} gold and {len(predicted)} predicted examples; wanted one for one")
+    labels = sorted({span.label for corpus in (gold, predicted) for row in corpus for span in row})
+    gold_columns, predicted_columns = columns(gold, labels), columns(predicted, labels)
+    strict = match_identical(gold_columns, predicted_columns, by_label=True)
+    exact = match_identical(gold_columns, predicted_columns, by_label=False)
+    pairs = {
+        "strict": strict,
+        "exact": exact,
+        "partial": match_overlapping(gold_columns, predicted_columns, exact, by_label=False),
+        "type": match_overlapping(gold_columns, predicted_columns, strict, by_label=True),
     }
+    credit = {scheme: np.ones(len(pairs[scheme].gold)) for scheme in SCHEMES}
+    credit["partial"][~pairs["partial"].same] = 0.5
+    return Matched(len(gold), labels, gold_columns, predicted_columns, pairs, credit)
+
+
+def span_counts(matched: Matched, scheme: str) -> np.ndarray:
+    """What each example adds to a score: (credit, gold, predicted), of shape (n_examples, 3)."""
+    rows = matched.gold.example[matched.pairs[scheme].gold]
+    return np.stack([
+        np.bincount(rows, weights=matched.credit[scheme], minlength=matched.examples),
+        np.bincount(matched.gold.example, minlength=matched.examples),
+        np.bincount(matched.predicted.example, minlength=matched.examples),
+    ], axis=1)
+
+
+def span_report(matched: Matched) -> dict[str, dict[str, Any]]:
+    """The four scores of a matching; see :func:`score_spans`."""
+    n_labels = len(matched.labels)
+    n_gold = np.bincount(matched.gold.label, minlength=n_labels)
+    n_predicted = np.bincount(matched.predicted.label, minlength=n_labels)
+    found = np.bincount(matched.gold.label[matched.pairs["strict"].gold], minlength=n_labels)
+    touched = np.bincount(matched.gold.label[matched.pairs["type"].gold], minlength=n_labels)
+    # With one type's spans alone, same offsets are a strict match and an overlap is one of the type.
+    per_label = {"strict": found, "exact": found, "partial": (found + touched) / 2, "type": touched}
+    report = {}
+    for scheme in SCHEMES:
+        per_type = {label: precision_recall_f1(per_label[scheme][i], n_gold[i], n_predicted[i])
+                    for i, label in enumerate(matched.labels)}
+        overall = precision_recall_f1(matched.credit[scheme].sum(), n_gold.sum(), n_predicted.sum())
+        report[scheme] = overall | averages(per_type) | {"per_type": per_type}
+    return report
 
 
 def score_spans(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]) -> dict[str, dict[str, Any]]:
@@ -223,24 +271,7 @@ def score_spans(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Spa
     Raises:
         ValueError: when the two differ in length.
     """
-    if len(gold) != len(predicted):
-        raise ValueError(f"got {len(gold)} gold and {len(predicted)} predicted examples; wanted one for one")
-    labels = labels_of(gold, predicted)
-    gold_columns, predicted_columns = columns(gold, labels), columns(predicted, labels)
-    matched = credits(gold_columns, predicted_columns)
-    n_gold = np.bincount(gold_columns.label, minlength=len(labels))
-    n_predicted = np.bincount(predicted_columns.label, minlength=len(labels))
-    strict, typed = matched["strict"][0], matched["type"][0]
-    found = np.bincount(gold_columns.label[strict.gold], minlength=len(labels))
-    touched = np.bincount(gold_columns.label[typed.gold], minlength=len(labels))
-    per_label = {"strict": found, "exact": found, "partial": (found + touched) / 2, "type": touched}
-    report = {}
-    for scheme in SCHEMES:
-        per_type = {label: precision_recall_f1(per_label[scheme][i], n_gold[i], n_predicted[i])
-                    for i, label in enumerate(labels)}
-        overall = precision_recall_f1(matched[scheme][1].sum(), len(gold_columns.start), len(predicted_columns.start))
-        report[scheme] = overall | averages(per_type) | {"per_type": per_type}
-    return report
+    return span_report(match_spans(gold, predicted))
 
 
 def normalised(text: str) -> str:
@@ -253,23 +284,24 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
-def score_strings(gold: Iterable[Sequence[tuple[str, str]]],
-                  predicted: Iterable[Sequence[tuple[str, str]]]) -> dict[str, dict[str, Any]]:
-    """Scores mentions as (string, label) pairs without offsets, as generative models are scored in papers.
+def string_counts(gold: Iterable[Sequence[tuple[str, str]]],
+                  predicted: Iterable[Sequence[tuple[str, str]]]) -> dict[str, np.ndarray]:
+    """Compares mentions as (string, label) without offsets, as papers on generative models do.
 
     Args:
         gold, predicted: for each example, its mentions as (string, label).
 
     Returns:
-        ``string_set``: distinct normalised strings of an example (UniversalNER, Zhou et al. 2023, its evaluate.py);
-        ``string_multiset``: strings with their repeats, case-folded (GoLLIE, Sainz et al. 2023, its SpanScorer).
+        What each example adds, (correct, gold, predicted) in an array of shape (n_examples, 3), for
+        ``string_set``: distinct normalised strings (UniversalNER, Zhou et al. 2023, its ``evaluate.py``), and
+        ``string_multiset``: strings with their repeats, lower-cased (GoLLIE, Sainz et al. 2023, its ``SpanScorer``).
     """
-    sums = np.zeros((2, 3), dtype=np.int64)
+    rows: dict[str, list[tuple[int, int, int]]] = {"string_set": [], "string_multiset": []}
     for gold_row, predicted_row in zip(gold, predicted, strict=True):
         wanted = {(normalised(text), label) for text, label in gold_row}
         given = {(normalised(text), label) for text, label in predicted_row}
-        sums[0] += len(wanted & given), len(wanted), len(given)
+        rows["string_set"].append((len(wanted & given), len(wanted), len(given)))
         wanted_all = Counter((text.lower(), label) for text, label in gold_row)
         given_all = Counter((text.lower(), label) for text, label in predicted_row)
-        sums[1] += (wanted_all & given_all).total(), len(gold_row), len(predicted_row)
-    return {name: precision_recall_f1(*row) for name, row in zip(("string_set", "string_multiset"), sums, strict=True)}
+        rows["string_multiset"].append(((wanted_all & given_all).total(), len(gold_row), len(predicted_row)))
+    return {name: np.array(counts, dtype=np.int64).reshape(-1, 3) for name, counts in rows.items()}
