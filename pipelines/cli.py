@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipelines.errors import UserError, one_line_errors
+from pipelines.examples import Example
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,9 +75,67 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_check(subcommands: argparse._SubParsersAction) -> None:
+    parser = subcommands.add_parser("check", help="say what is wrong with corpora and what training would lose; exit "
+                                                  "code 0, or 1 with faults, or 2 where a file cannot be read")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="corpora in any format of data/README.md")
+    parser.add_argument("--against", metavar="TRAIN", help="a further corpus to look for duplicates in")
+    parser.add_argument("--format", choices=("list", "json", "tagged"),
+                        help="the prompt format that has to carry the mentions (default: try all, one has to)")
+    parser.add_argument("--model_name_or_path", metavar="MODEL", help="count tokens, of prompt and answer, as it does")
+    parser.add_argument("--max_length", type=int, metavar="TOKENS", help="say how many examples are longer than this")
+    parser.add_argument("--text_column", metavar="NAME", help="column with the text or its tokens")
+    parser.add_argument("--entities_column", metavar="NAME", help="column with the mentions or tags")
+    parser.add_argument("--id_column", metavar="NAME", help="column with the ids")
+    parser.add_argument("--tag_names", type=lambda names: tuple(names.split(",")), metavar="O,B-Disease,…",
+                        help="what numeric tags mean, from 0 up")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from pipelines.corpora import Columns, read_corpus
+    from pipelines.corpora.audit import as_text, audit
+
+    if options.max_length and not options.model_name_or_path:
+        raise UserError("--max_length counts tokens; name the model that they are for by --model_name_or_path")
+    columns = Columns(options.text_column, options.entities_column, options.id_column, options.tag_names)
+    corpora = [read_corpus(path, columns=columns) for path in options.files]
+    against = read_corpus(options.against, columns=columns) if options.against else None
+    lengths = None
+    if options.model_name_or_path:
+        lengths = _token_counter(options.model_name_or_path, options.format or "list")
+    found = audit(corpora, against=against, format=options.format, lengths=lengths, max_length=options.max_length)
+    print(json.dumps(found.to_json(), ensure_ascii=False) if options.json else as_text(found))
+    return 0 if found.ok else 1
+
+
+def _token_counter(model: str, format: str) -> Callable[[Sequence[Example], Sequence[str]], list[int]]:
+    """Gives a function that counts the tokens of examples as a model is trained on them: prompt, text and answer."""
+    from transformers import AutoTokenizer
+
+    from pipelines.networks.weights import resolve
+    from pipelines.prompts import messages, plain_prompt, prompt_format
+
+    tokenizer = AutoTokenizer.from_pretrained(resolve(model))
+
+    def whole(example: Example, labels: Sequence[str]) -> str:
+        answer = prompt_format(format).render(example.text, example.spans or (), labels)
+        if tokenizer.chat_template is None:
+            return f"{plain_prompt(example.text, format, labels)} {answer}{tokenizer.eos_token or ''}"
+        turns = [*messages(example.text, format=format, labels=labels), {"role": "assistant", "content": answer}]
+        return str(tokenizer.apply_chat_template(turns, tokenize=False))
+
+    def lengths(examples: Sequence[Example], labels: Sequence[str]) -> list[int]:
+        texts = [whole(example, labels) for example in examples]
+        return [len(ids) for ids in tokenizer(texts, add_special_tokens=tokenizer.chat_template is None)["input_ids"]]
+
+    return lengths
+
+
 # One function a subcommand: adds its parser with `set_defaults(run=...)`, where run(options) returns the exit code.
 # Modules are imported inside run, so that `pipelines --help` stays instant.
-COMMANDS: list = [_add_evaluate]
+COMMANDS: list = [_add_check, _add_evaluate]
 
 
 if __name__ == "__main__":
