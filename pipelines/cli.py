@@ -133,9 +133,40 @@ def _token_counter(model: str, format: str) -> Callable[[Sequence[Example], Sequ
     return lengths
 
 
+def _add_submit(subcommands: argparse._SubParsersAction) -> None:
+    parser = subcommands.add_parser("submit", help="write predictions as a competition's CSV, and push it")
+    parser.add_argument("--predictions", required=True, metavar="P.jsonl", help="answers to every row of the sample")
+    parser.add_argument("--sample", required=True, metavar="sample_submission.csv",
+                        help="gives the columns, the ids, their order and the layout of an answer")
+    parser.add_argument("--out", required=True, metavar="submission.csv")
+    parser.add_argument("--input", metavar="FILE",
+                        help="the test file, where answers are strings or tokens: predictions hold offsets only")
+    parser.add_argument("--format", help="layout of an answer, where the sample does not tell it")
+    parser.add_argument("--separator", help="what stands between two strings; default: as in the sample")
+    parser.add_argument("--push", metavar="COMPETITION", help="hand the file to Kaggle's client")
+    parser.add_argument("--message", help="what to tell Kaggle about it; default: the name of the predictions file")
+    parser.set_defaults(run=_submit)
+
+
+def _submit(options: argparse.Namespace) -> int:
+    from pipelines.corpora import read_examples
+    from pipelines.examples import read_predictions
+    from pipelines.submission import LAYOUTS, push, write_submission
+
+    predictions = read_predictions(options.predictions)
+    examples = read_examples(options.input) if options.input else None
+    layout = write_submission(predictions, examples, sample=options.sample, out=options.out, format=options.format,
+                              separator=options.separator)
+    how = "as asked" if options.format else "inferred from the sample"
+    print(f"{options.out}: {len(predictions)} answers; layout {layout} ({LAYOUTS[layout].what}), {how}")
+    if options.push:
+        push(options.out, options.push, options.message or options.predictions)
+    return 0
+
+
 # One function a subcommand: adds its parser with `set_defaults(run=...)`, where run(options) returns the exit code.
 # Modules are imported inside run, so that `pipelines --help` stays instant.
-COMMANDS: list = [_add_check, _add_evaluate]
+COMMANDS: list = [_add_check, _add_evaluate, _add_submit]
 
 
 if __name__ == "__main__":
