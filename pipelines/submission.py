@@ -201,7 +201,7 @@ def _style(form: Sample, name: str, separator: str | None) -> Style:
     if items and set(items[0]) - set(keys):
         raise UserError(f"{form.path}: its JSON objects have the keys {list(items[0])}; wanted names for start, end, "
                         f"label and text, such as {', '.join(JSON_KEYS)}")
-    tags = [cell.split() for cell in cells] if name == "tags" else [cells]
+    tags = [cell.split() for cell in cells] if name == "tags" else [list(filter(None, cells))]
     scheme = detect_scheme(tags) if name in ("tags", "token_tags") else "BIO"
     return Style(separator or "", nothing[0][0] if nothing else "", keys, scheme)
 

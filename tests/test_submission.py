@@ -1,0 +1,319 @@
+"""Submissions: the layout is told from the sample, the file keeps the sample's form, wrong ids are refused."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines import submission
+from pipelines.errors import DataError, UserError
+from pipelines.examples import Example, Prediction, Span, write_predictions
+from pipelines.spans import join_tokens, token_ranges_to_spans
+from pipelines.submission import LAYOUTS, push, validate_submission, write_submission
+
+NCBI = Path(os.environ.get("PIPELINES_DATA", "../shared/data")) / "ncbi_disease"
+
+
+def tokenised(id: str, words: str) -> Example:
+    text, tokens = join_tokens(words.split())
+    return Example(id, text, tokens=tokens)
+
+
+EXAMPLES = [tokenised("a", "Ann met Bo Li"), tokenised("b", "It rained"), tokenised("c", "Rome Ann")]
+PREDICTIONS = [  # Not in the order of the samples.
+    Prediction("c", (Span(5, 8, "PER"), Span(0, 4, "LOC"))),
+    Prediction("a", (Span(0, 3, "PER"), Span(8, 13, "PER"))),
+    Prediction("b", ()),
+]
+CLASSES = [Prediction("c", label="books"), Prediction("a", label=("dvd", "music")), Prediction("b", label="dvd")]
+VALUES = [Prediction("c", value=2.5), Prediction("a", value=1e-7), Prediction("b", value=3.0)]
+
+
+def submitted(folder: Path, sample: str | bytes, predictions: list[Prediction] = PREDICTIONS,
+              examples: list[Example] | None = EXAMPLES, **options: str) -> tuple[str, str]:
+    """The layout, and what was written."""
+    path = folder / "sample.csv"
+    path.write_bytes(sample.encode() if isinstance(sample, str) else sample)
+    layout = write_submission(predictions, examples, sample=path, out=folder / "out.csv", **options)
+    return layout, (folder / "out.csv").read_bytes().decode()
+
+
+@pytest.mark.parametrize(("layout", "sample", "written"), [
+    ("strings", "id,entities\na,x; y\nb,\nc,z\n", "id,entities\na,Ann; Bo Li\nb,\nc,Rome; Ann\n"),
+    ("strings", "id,entities\na,x|y\nb,none\nc,none\n", "id,entities\na,Ann|Bo Li\nb,none\nc,Rome|Ann\n"),
+    ("strings", 'id,entities\na,"x, y"\nb,None\nc,z\n', 'id,entities\na,"Ann, Bo Li"\nb,None\nc,"Rome, Ann"\n'),
+    ("json_strings", "id,entities\na,[]\nb,[]\nc,[]\n",
+     'id,entities\na,"[""Ann"", ""Bo Li""]"\nb,[]\nc,"[""Rome"", ""Ann""]"\n'),
+    ("json_strings", "id,spans\na,['x']\nb,[]\nc,[]\n",
+     'id,spans\na,"[""Ann"", ""Bo Li""]"\nb,[]\nc,"[""Rome"", ""Ann""]"\n'),
+    ("json_objects", 'id\tentities\na\t[]\nb\t[]\nc\t[{"type": "X", "begin": 0, "stop": 1, "word": "y"}]\n',
+     'id\tentities\na\t"[{""type"": ""PER"", ""begin"": 0, ""stop"": 3, ""word"": ""Ann""}, '
+     '{""type"": ""PER"", ""begin"": 8, ""stop"": 13, ""word"": ""Bo Li""}]"\nb\t[]\n'
+     'c\t"[{""type"": ""LOC"", ""begin"": 0, ""stop"": 4, ""word"": ""Rome""}, '
+     '{""type"": ""PER"", ""begin"": 5, ""stop"": 8, ""word"": ""Ann""}]"\n'),
+    ("json_pairs", 'id,spans\na,"[[0, 1]]"\nb,[]\nc,[]\n',
+     'id,spans\na,"[[0, 3], [8, 13]]"\nb,[]\nc,"[[0, 4], [5, 8]]"\n'),
+    ("offsets", "id,location\na,0 1\nb,\nc,0 1;2 3\n", "id,location\na,0 3;8 13\nb,\nc,0 4;5 8\n"),
+    ("ranges", "id,location\na,0-1\nb,-\nc,0-1 2-3\n", "id,location\na,0-3 8-13\nb,-\nc,0-4 5-8\n"),
+    ("tags", "id,tags\na,O O O O\nb,O O\nc,O O\n", "id,tags\na,B-PER O B-PER I-PER\nb,O O\nc,B-LOC B-PER\n"),
+    ("tags", "id,tags\na,S-PER O B-PER E-PER\nb,O O\nc,O O\n",
+     "id,tags\na,S-PER O B-PER E-PER\nb,O O\nc,S-LOC S-PER\n"),
+    ("tags", "id,tags\na,O\nb,O\nc,O\n", "id,tags\na,B-PER O B-PER I-PER\nb,O O\nc,B-LOC B-PER\n"),
+    ("token_tags", "id,tag\n" + "".join(f"{i},O\n" for i in range(8)),
+     "id,tag\n0,B-PER\n1,O\n2,B-PER\n3,I-PER\n4,O\n5,O\n6,B-LOC\n7,B-PER\n"),
+    ("token_tags", "id,tag\n" + "".join(f"{i},\n" for i in range(8, 0, -1)),
+     "id,tag\n8,B-PER\n7,B-LOC\n6,O\n5,O\n4,I-PER\n3,B-PER\n2,O\n1,B-PER\n"),
+    ("token_tags", "id,tag\na_0,O\na_1,O\na_2,O\na_3,O\nb_0,O\nb_1,O\nc_0,O\nc_1,O\n",
+     "id,tag\na_0,B-PER\na_1,O\na_2,B-PER\na_3,I-PER\nb_0,O\nb_1,O\nc_0,B-LOC\nc_1,B-PER\n"),
+    ("token_tags", "sentence,word,tag\nc,Rome,O\nc,Ann,O\na,Ann,O\na,met,O\na,Bo,O\na,Li,O\nb,It,O\nb,rained,O\n",
+     "sentence,word,tag\nc,Rome,B-LOC\nc,Ann,B-PER\na,Ann,B-PER\na,met,O\na,Bo,B-PER\na,Li,I-PER\nb,It,O\nb,rained,O\n"),
+    ("type_ranges", "Id,Predicted\nPER,0-0\nLOC,0-1 4-4\nORG,\n", "Id,Predicted\nPER,0-0 2-3 7-7\nLOC,6-6\nORG,\n"),
+])
+def test_layouts(tmp_path: Path, layout: str, sample: str, written: str) -> None:
+    assert submitted(tmp_path, sample) == (layout, written)
+    validate_submission(tmp_path / "out.csv", tmp_path / "sample.csv", format=layout)
+
+
+@pytest.mark.parametrize(("layout", "predictions", "written"), [
+    ("label", CLASSES, "id,label\na,dvd music\nb,dvd\nc,books\n"),
+    ("value", VALUES, "id,label\na,1e-07\nb,3.0\nc,2.5\n"),
+])
+def test_classes_and_values(tmp_path: Path, layout: str, predictions: list[Prediction], written: str) -> None:
+    assert submitted(tmp_path, "id,label\na,0\nb,0\nc,0\n", predictions, None) == (layout, written)
+
+
+@pytest.mark.parametrize(("sample", "written"), [
+    ("id\tlocation\r\na\t0 1\r\nb\t\r\nc\t\r\n", "id\tlocation\r\na\t0 3;8 13\r\nb\t\r\nc\t0 4;5 8\r\n"),
+    ("id;location\na;0-1\nb;\nc;\n", "id;location\na;0-3 8-13\nb;\nc;0-4 5-8\n"),
+    ('"id","location"\n"a","0 1"\n"b",""\n"c",""\n', '"id","location"\n"a","0 3;8 13"\n"b",""\n"c","0 4;5 8"\n'),
+    ("\ufeffid,location\na,0 1\nb,\nc,\n", "\ufeffid,location\na,0 3;8 13\nb,\nc,0 4;5 8\n"),
+    ("a,0 1\nb,0 1\nc,0 1\n", "a,0 3;8 13\nb,\nc,0 4;5 8\n"),
+    ("c,0 1\na,2 3\nb,\n", "c,0 4;5 8\na,0 3;8 13\nb,\n"),
+    ('text,id,location,fold\n"x, ""y""",b,0 1,1\nz,a,0 1,2\n,c,0 1,3\n',
+     'text,id,location,fold\n"x, ""y""",b,,1\nz,a,0 3;8 13,2\n,c,0 4;5 8,3\n'),
+    ("id,location\na,0 1\nb,\nc,", "id,location\na,0 3;8 13\nb,\nc,0 4;5 8\n"),
+])
+def test_the_form_of_the_sample_is_kept(tmp_path: Path, sample: str, written: str) -> None:
+    assert submitted(tmp_path, sample, examples=None)[1] == written
+
+
+@pytest.mark.parametrize("sample", ["id,answer\na,\nb,\nc,\n", "id,answer\na,none\nb,none\nc,none\n",
+                                    "id,offsets\na,[]\nb,[]\nc,[]\n"])
+def test_a_layout_that_cannot_be_told_is_asked_for(tmp_path: Path, sample: str) -> None:
+    with pytest.raises(UserError) as error:
+        submitted(tmp_path, sample)
+    assert all(f"\n  {name}: " in str(error.value) for name in LAYOUTS)
+    assert not (tmp_path / "out.csv").exists()
+    layout, written = submitted(tmp_path, sample, format="json_pairs")
+    assert layout == "json_pairs"
+    assert '"[[0, 3], [8, 13]]"' in written
+
+
+def test_options(tmp_path: Path) -> None:
+    empty = "id,answer\na,\nb,\nc,\n"
+    with pytest.raises(UserError, match="--separator"):
+        submitted(tmp_path, empty, format="strings")
+    assert submitted(tmp_path, empty, format="strings", separator="|")[1] == "id,answer\na,Ann|Bo Li\nb,\nc,Rome|Ann\n"
+    with pytest.raises(UserError, match="layout 'xml'"):
+        submitted(tmp_path, empty, format="xml")
+    with pytest.raises(UserError, match="this is the sample itself"):
+        write_submission(PREDICTIONS, sample=tmp_path / "sample.csv", out=tmp_path / "." / "sample.csv")
+
+
+@pytest.mark.parametrize(("layout", "sample"), [
+    ("strings", "id,x\na,x;y\nb,\nc,\n"), ("json_strings", "id,x\na,[]\nb,[]\nc,[]\n"),
+    ("tags", "id,x\na,O\nb,O\nc,O\n")])
+def test_texts_are_asked_for_where_they_are_needed(tmp_path: Path, layout: str, sample: str) -> None:
+    with pytest.raises(UserError, match=f"layout {layout} needs .*--input"):
+        submitted(tmp_path, sample, examples=None)
+
+
+def test_wrong_ids_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as error:
+        submitted(tmp_path, "id,x\na,0 1\nd,0 1\nd,0 1\n", [*PREDICTIONS, PREDICTIONS[0]])
+    for fault in ("doubled in .*sample.csv: d", "doubled in the predictions: c", "extra in the predictions: c, b",
+                  "missing from the predictions: d"):
+        assert error.match(fault)
+    with pytest.raises(DataError, match="missing from the examples: b"):
+        submitted(tmp_path, "id,x\na,x;y\nb,\nc,\n", examples=[EXAMPLES[0], EXAMPLES[2]])
+    with pytest.raises(UserError, match=r"7, 8, 9.*neither ids of the predictions \(a, b, c"):
+        submitted(tmp_path, "id,x\n7,\n8,\n9,\n")
+    with pytest.raises(UserError, match="neither"):  # No prediction, and so no type, shows that rows are types.
+        submitted(tmp_path, "id,x\nPER,\nLOC,\n", [Prediction(id, ()) for id in "abc"])
+    with pytest.raises(DataError, match="no row: LOC"):
+        submitted(tmp_path, "id,x\nPER,0-0\nORG,\n", format="type_ranges")
+    with pytest.raises(DataError, match="8 tokens"):
+        submitted(tmp_path, "id,x\n0,O\n1,O\n", format="token_tags")
+    with pytest.raises(DataError, match="missing from the predictions: b"):
+        submitted(tmp_path, "id,x\nPER,0-0\nLOC,\n", PREDICTIONS[:2])
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_tags_for_other_tokens_than_the_samples_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a: 4 tokens, 5 tags in the sample"):
+        submitted(tmp_path, "id,tags\na,O O O O O\nb,O O\nc,O O\n")
+
+
+def test_the_surer_of_two_overlapping_spans_is_tagged(tmp_path: Path) -> None:
+    crossing = [Prediction("a", (Span(0, 7, "PER", 0.2), Span(4, 10, "LOC", 0.9), Span(8, 13, "PER", 0.5))),
+                Prediction("b", (Span(0, 2, "PER"), Span(0, 9, "LOC"))), Prediction("c", ())]
+    assert submitted(tmp_path, "id,tags\na,O\nb,O\nc,O\n", crossing)[1] == (
+        "id,tags\na,O B-LOC I-LOC O\nb,B-LOC I-LOC\nc,O O\n")
+
+
+def test_a_layout_of_another_kind_of_answer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="written from 'label'"):
+        submitted(tmp_path, "id,x\na,\nb,\nc,\n", format="label")
+
+
+def test_a_mention_with_the_separator_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    submitted(tmp_path, "id,x\na,x;y\n", [Prediction("a", (Span(0, 3, "X"),))], [Example("a", "a;b")])
+    assert "1 rows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"", "nothing"), (b"id\n1\n", "a column of ids"), (b"id,x\na,1\nb\n", "row 3"), (b"\xff\xfe\x00", "UTF-8"),
+    (b'id,x\na,"[]\nb,[]\n', "do not have|first row|layout|predictions"),
+])
+def test_a_broken_sample(tmp_path: Path, content: bytes, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        submitted(tmp_path, content)
+
+
+@pytest.mark.parametrize(("broken", "fault"), [
+    ("id,x\na,0 3\nb,\n", "got 3 rows; wanted 4"), ("id,y\na,0 3\nb,\nc,\n", "row 1"),
+    ("id,x\na,0 3\nc,\nb,\n", "row 3: .*\n.*row 4"),
+    ("id,x\na,0 3\nb,what\nc,\n", "row 3: got 'what'; wanted half-open"),
+])
+def test_validation_finds_what_differs(tmp_path: Path, broken: str, fault: str) -> None:
+    submitted(tmp_path, "id,x\na,0 1\nb,\nc,\n")
+    (tmp_path / "broken.csv").write_text(broken)
+    with pytest.raises(DataError, match=fault):
+        validate_submission(tmp_path / "broken.csv", tmp_path / "sample.csv", format="offsets")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 3), st.sampled_from(["PER", "LOC"])), max_size=3),
+                min_size=1, max_size=4))
+def test_type_ranges_can_be_read_back(tmp_path_factory: pytest.TempPathFactory,
+                                      ranges: list[list[tuple[int, int, str]]]) -> None:
+    examples = [tokenised(str(i), "t1 t2 t3 t4 t5 t6 t7 t8") for i in range(len(ranges))]
+    predictions = [Prediction(example.id, tuple(token_ranges_to_spans(
+        [(first, first + n, label) for first, n, label in some], example.tokens or ())))
+        for example, some in zip(examples, ranges, strict=True)]
+    _, written = submitted(tmp_path_factory.mktemp("s"), "Id,Predicted\nLOC,\nPER,\n", predictions, examples,
+                           format="type_ranges")
+    read = set()
+    for line in written.splitlines()[1:]:
+        label, _, cell = line.partition(",")
+        read |= {(label, *map(int, piece.split("-"))) for piece in cell.split()}
+    assert read == {(label, 8 * i + first, 8 * i + first + n - 1)
+                    for i, some in enumerate(ranges) for first, n, label in some}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(alphabet='ab,;|"\n\r\t\'[] é', min_size=1, max_size=12), min_size=1, max_size=4),
+       st.sampled_from([",", "\t", ";"]))
+def test_any_mention_survives_in_a_json_list(tmp_path_factory: pytest.TempPathFactory, texts: list[str],
+                                             delimiter: str) -> None:
+    examples = [Example(f"e{i}", text) for i, text in enumerate(texts)]
+    predictions = [Prediction(example.id, (Span(0, len(example.text), "X"),)) for example in examples]
+    folder = tmp_path_factory.mktemp("s")
+    submitted(folder, f"id{delimiter}entities\n" + "".join(f"e{i}{delimiter}[]\n" for i in range(len(texts))),
+              predictions, examples)
+    with open(folder / "out.csv", newline="") as f:
+        rows = list(csv.reader(f, delimiter=delimiter))
+    assert [json.loads(cell) for _, cell in rows[1:]] == [[text] for text in texts]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = "id,x\na,0 1\nb,\nc,\n"
+    submitted(tmp_path, sample)
+    before = (tmp_path / "out.csv").read_bytes()
+    monkeypatch.setattr(submission, "as_text", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        submitted(tmp_path, sample, [Prediction(id, ()) for id in "abc"])
+    assert (tmp_path / "out.csv").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "sample.csv"]
+
+
+# The command, and Kaggle's client
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    write_predictions(tmp_path / "p.jsonl", PREDICTIONS)
+    (tmp_path / "sample.csv").write_text("id,entities\na,[]\nb,[]\nc,[]\n")
+    (tmp_path / "test.json").write_text(json.dumps([{"id": e.id, "text": e.text} for e in EXAMPLES]))
+    return tmp_path
+
+
+def command(folder: Path, *options: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | ({"PATH": path} if path is not None else {})
+    return subprocess.run([sys.executable, "-m", "pipelines.cli", "submit", "--predictions", str(folder / "p.jsonl"),
+                           "--sample", str(folder / "sample.csv"), "--out", str(folder / "out.csv"), *options],
+                          capture_output=True, text=True, env=environment)
+
+
+def fake_client(folder: Path, script: str) -> str:
+    (folder / "bin").mkdir()
+    (folder / "bin" / "kaggle").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "bin" / "kaggle").chmod(0o755)
+    return f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+
+
+def test_command_says_which_layout_and_pushes(files: Path) -> None:
+    path = fake_client(files, f'for word in "$@"; do echo "$word"; done > {files}/said; echo Successfully submitted')
+    done = command(files, "--input", str(files / "test.json"), "--push", "diseases", "--message", "first try",
+                   path=path)
+    assert done.returncode == 0, done.stderr
+    assert "layout json_strings (a JSON list of mention strings), inferred from the sample" in done.stdout
+    assert "Successfully submitted" in done.stdout
+    assert '"[""Ann"", ""Bo Li""]"' in (files / "out.csv").read_text()
+    assert (files / "said").read_text().splitlines() == [
+        "competitions", "submit", "-c", "diseases", "-f", str(files / "out.csv"), "-m", "first try"]
+
+
+def test_command_fails_in_one_line_and_keeps_the_file(files: Path) -> None:
+    done = command(files)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the layout json_strings needs the text")
+    assert done.stderr.count("\n") == 1
+    path = fake_client(files, "echo trying; echo 403 - Forbidden; exit 1")
+    done = command(files, "--input", str(files / "test.json"), "--push", "diseases", path=path)
+    assert done.returncode == 2
+    assert "403 - Forbidden" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (files / "out.csv").exists()
+
+
+def test_a_missing_client_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(UserError, match=r"pip install kaggle .*'pipelines\[kaggle\]'.*kaggle\.json.*out\.csv"):
+        push("out.csv", "diseases", "")
+
+
+def test_submission_imports_neither_torch_nor_transformers() -> None:
+    code = "import sys, pipelines.submission; print({'torch', 'transformers', 'pandas'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+# Real samples
+
+
+def test_ncbi_sample_is_reproduced_to_the_byte_by_empty_answers(tmp_path: Path) -> None:
+    if not NCBI.is_dir():
+        pytest.skip(f"{NCBI} is absent; PIPELINES_DATA names the folder of the corpora")
+    examples = [Example(row["id"], row["sentence"]) for row in json.loads((NCBI / "test.json").read_text())]
+    out = tmp_path / "submission.csv"
+    sample = NCBI / "sample_submission.csv"
+    predictions = [Prediction(example.id, ()) for example in examples]
+    assert write_submission(predictions, examples, sample=sample, out=out) == "json_strings"
+    assert out.read_bytes() == sample.read_bytes()
