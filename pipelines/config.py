@@ -1,0 +1,79 @@
+"""Arguments of the recipes: dataclasses, then a YAML file (`--config`), then the command line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from trl import TrlParser
+
+from pipelines.errors import UserError
+
+
+@dataclass
+class DataArguments:
+    """What every recipe takes."""
+
+    train_file: str | None = field(default=None, metadata={"help": "training examples, in any format of data/README.md "
+                                                                   "(default: the project's sample corpus)"})
+    dev_file: str | None = field(default=None, metadata={"help": "examples for choosing the checkpoint"})
+    test_file: str | None = field(default=None, metadata={"help": "examples to predict; scored if they are labelled"})
+    sample_submission: str | None = field(default=None, metadata={"help": "the competition's sample_submission.csv, "
+                                                                          "for the layout of submission.csv"})
+    run_dir: str | None = field(default=None, metadata={"help": "folder of the run (default: runs/, recipe and time)"})
+    skip_bad_rows: bool = field(default=False, metadata={"help": "leave out rows with faults, and list them"})
+
+
+def parse(dataclasses: Sequence[type], *, default_config: str | Path | None = None,
+          arguments: Sequence[str] | None = None) -> tuple[Any, ...]:
+    """Parses `--config` and the command line into one instance of each dataclass.
+
+    Args:
+        default_config: YAML file where no `--config` is given.
+
+    Raises:
+        UserError: for a key that no dataclass has, naming the nearest, or a config file that cannot be read.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if default_config and not any(argument.split("=")[0] == "--config" for argument in arguments):
+        arguments = ["--config", str(default_config), *arguments]
+    for place, argument in enumerate(arguments):
+        if argument.split("=")[0] == "--config":
+            given = argument.partition("=")[2] or "".join(arguments[place + 1:place + 2])
+            _check_config(given, dataclasses)
+    names = {"--" + field.name for dataclass_ in dataclasses for field in fields(dataclass_)} | {"--config", "--help"}
+    for argument in arguments:
+        name = argument.split("=")[0]
+        if re.match(r"--[a-zA-Z]", name) and name.replace("-", "_").replace("__", "--", 1) not in names | \
+                {name.replace("--", "--no_", 1) for name in names}:
+            raise UserError(f"got the option {name}; there is no such one{_nearest(name, names)}")
+    try:
+        return TrlParser(dataclasses).parse_args_and_config(args=arguments)
+    except ValueError as error:
+        raise UserError(f"the options do not fit together: {error}") from error
+
+
+def _check_config(path: str, dataclasses: Sequence[type]) -> None:
+    if not Path(path).is_file():
+        raise UserError(f"--config {path}: no such file; recipes/configs/ has some to start from")
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"--config {path}: got a {type(config).__name__}; wanted lines of `option: value`")
+    names = {field.name for dataclass_ in dataclasses for field in fields(dataclass_)} | {"env"}
+    unknown = [f"{key!r}{_nearest(str(key), names)}" for key in config if key not in names]
+    if unknown:
+        raise UserError(f"--config {path}: unknown keys: {'; '.join(unknown)}")
+
+
+def _nearest(name: str, names: set[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(names), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

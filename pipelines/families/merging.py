@@ -1,0 +1,37 @@
+"""An adapter merged into its base for the time of a generation, and the base restored to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import PreTrainedModel
+
+
+@contextmanager
+def merged_adapter(model: PeftModel | PreTrainedModel) -> Iterator[PreTrainedModel]:
+    """Gives the network with its adapter added to its weights: a third of the operations of a token less.
+
+    Weights are put back from a copy, since adding and subtracting would change them a little with each evaluation. A
+    quantised base, which cannot be added to without loss, is used as it is.
+    """
+    if not isinstance(model, PeftModel):
+        yield model
+        return
+    network = model.get_base_model()
+    if getattr(network, "is_quantized", False):
+        yield network
+        return
+    layers = [layer for layer in network.modules() if isinstance(layer, BaseTunerLayer)]
+    kept = [layer.get_base_layer().weight.detach().clone() for layer in layers]
+    model.merge_adapter()
+    try:
+        yield network
+    finally:
+        model.unmerge_adapter()
+        with torch.no_grad():
+            for layer, weight in zip(layers, kept, strict=True):
+                layer.get_base_layer().weight.copy_(weight)

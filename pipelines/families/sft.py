@@ -1,0 +1,168 @@
+"""Supervised fine-tuning of a causal language model on answers: rows, batches of one length, and the trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
+from datasets import Dataset
+from peft import PeftModel
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedTokenizerBase
+from transformers.trainer_pt_utils import BatchRebalanceSampler
+from trl import SFTTrainer
+
+from pipelines.errors import UserError
+from pipelines.evaluation.span_scores import score_spans
+from pipelines.examples import Example
+from pipelines.families.causal_lm import Loaded, Prompt, answer_ids, predict, prompt_ids
+from pipelines.families.merging import merged_adapter
+
+IGNORED = -100
+
+
+class Rows(NamedTuple):
+    """Examples as token ids; ``too_long`` are the ids of those left out, whole, since they are over the length."""
+
+    rows: list[dict[str, list[int]]]
+    too_long: list[str]
+
+
+def training_rows(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *,
+                  max_length: int) -> Rows:
+    """Token ids of prompt and answer, and labels that are -100 all over the prompt."""
+    rows, too_long = [], []
+    for example in examples:
+        question = prompt_ids(tokenizer, example.text, prompt)
+        answer = answer_ids(tokenizer, example.text, example.spans or (), prompt)
+        if len(question) + len(answer) > max_length:
+            too_long.append(example.id)
+        else:
+            rows.append({"input_ids": question + answer, "labels": [IGNORED] * len(question) + answer})
+    return Rows(rows, too_long)
+
+
+def assert_trainable(rows: Sequence[dict[str, list[int]]], tokenizer: PreTrainedTokenizerBase) -> str:
+    """Makes sure, before the first step, that each row trains its answer and end token and nothing else.
+
+    Returns:
+        One row, decoded, the part without a loss in ⟦ ⟧.
+    """
+    if not rows:
+        raise UserError("no training row is left; raise --max_length or give more training data")
+    for number, row in enumerate(rows):
+        ids, labels = row["input_ids"], row["labels"]
+        start = next((place for place, label in enumerate(labels) if label != IGNORED), len(labels))
+        if start == 0 or labels[start:] != ids[start:] or ids[-1:] != [tokenizer.eos_token_id]:
+            raise UserError(f"training row {number} would not train exactly its answer and end token: "
+                            f"{tokenizer.decode(ids)!r}, loss from token {start}")
+    row = max(rows[:100], key=lambda row: len(row["labels"]) - row["labels"].count(IGNORED))
+    masked = row["labels"].count(IGNORED)
+    return f"⟦{tokenizer.decode(row['input_ids'][:masked])}⟧{tokenizer.decode(row['input_ids'][masked:])}"
+
+
+class LengthBatchSampler(BatchRebalanceSampler):
+    """Batches of rows of one length, as many as `batch_tokens` admits, in random order.
+
+    Rows are sorted by length, ties shuffled anew in each epoch, and cut where rows x longest would pass the budget:
+    every epoch has the same number of batches and hardly any padding. With several processes, neighbours in length go
+    to the processes of one step. The trainer takes a BatchRebalanceSampler as it is, without sharding it again.
+    """
+
+    def __init__(self, lengths: Sequence[int], *, batch_tokens: int, processes: int = 1, rank: int = 0, seed: int = 0):
+        self.lengths, self.batch_tokens = torch.tensor(lengths), batch_tokens
+        self.processes, self.rank, self.seed, self.epoch = processes, rank, seed, 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        random = torch.Generator().manual_seed(self.seed + self.epoch)
+        shuffled = torch.randperm(len(self.lengths), generator=random)
+        in_order = shuffled[self.lengths[shuffled].argsort(stable=True)].tolist()
+        batches = [in_order[start:end] for start, end in self._cuts()]
+        groups = [batches[start:start + self.processes] for start in range(0, len(batches), self.processes)]
+        for group in torch.randperm(len(groups), generator=random).tolist():
+            # The last group may be short: its first batches are seen twice, for each process needs one.
+            yield groups[group][self.rank % len(groups[group])]
+
+    def __len__(self) -> int:
+        return -(-len(self._cuts()) // self.processes)
+
+    def _cuts(self) -> list[tuple[int, int]]:
+        sorted_lengths = self.lengths.sort().values.tolist()
+        cuts, start = [], 0
+        for end, length in enumerate(sorted_lengths):
+            if end > start and length * (end + 1 - start) > self.batch_tokens:
+                cuts.append((start, end))
+                start = end
+        return [*cuts, (start, len(sorted_lengths))] if sorted_lengths else []
+
+
+class AnswerTrainer(SFTTrainer):
+    """TRL's trainer, with batches of one length, and best checkpoint by the strict F1 of generated answers.
+
+    On a CPU the vocabulary is projected only where the loss is: TRL's own head scores every position there, and a
+    tenth of them are answers. On a GPU TRL's head does the same by itself (`answer_logits_only=None` chooses).
+    """
+
+    def __init__(self, *arguments: Any, dev: Sequence[Example] = (), prompt: Prompt, batch_tokens: int | None = None,
+                 answer_logits_only: bool | None = None, generation_batch_tokens: int = 2048, **keywords: Any):
+        self.dev, self.prompt = dev, prompt
+        self.batch_tokens, self.generation_batch_tokens = batch_tokens, generation_batch_tokens
+        super().__init__(*arguments, **keywords)
+        on_cpu = self.accelerator.device.type == "cpu"
+        self.answer_logits_only = on_cpu if answer_logits_only is None else answer_logits_only
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
+        if self.batch_tokens is None:
+            return super()._get_train_sampler(train_dataset)
+        rows = train_dataset if train_dataset is not None else self.train_dataset
+        return LengthBatchSampler([len(ids) for ids in rows["input_ids"]], batch_tokens=self.batch_tokens,
+                                  processes=self.args.world_size, rank=self.args.process_index, seed=self.args.seed)
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False,
+                     num_items_in_batch: Any = None) -> Any:
+        if not self.answer_logits_only:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        targets = inputs["labels"][:, 1:]                                                     # (B, T - 1)
+        answers = targets != IGNORED
+        # The wrapped model is called, so that several processes exchange their gradients; only its head sees less.
+        head = self.accelerator.unwrap_model(model).get_output_embeddings()
+        narrowing = head.register_forward_pre_hook(lambda _, hidden: hidden[0][:, :-1][answers])  # (n_answers, H)
+        try:
+            outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+        finally:
+            narrowing.remove()
+        loss = cross_entropy(outputs.logits.float(), targets[answers], reduction="sum")
+        self._total_train_tokens += int(inputs["attention_mask"].sum()) * self.args.world_size
+        self._metrics["train" if model.training else "eval"]["num_tokens"] = [self._total_train_tokens]
+        loss = loss / (num_items_in_batch if num_items_in_batch is not None else answers.sum())
+        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
+        """Generates answers to the dev examples and scores them."""
+        self.model.eval()
+        with merged_adapter(self.accelerator.unwrap_model(self.model)) as model:
+            predictions = predict(Loaded(model, self.processing_class, self.prompt), self.dev,
+                                  batch_tokens=self.generation_batch_tokens,
+                                  progress=self.is_world_process_zero() and not self.args.disable_tqdm)
+        strict = score_spans([example.spans or () for example in self.dev],
+                             [prediction.spans or () for prediction in predictions])["strict"]
+        metrics = {f"{metric_key_prefix}_strict_{name}": strict[name] for name in ("precision", "recall", "f1")}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def refuse_sharded_generation() -> None:
+    """Generation in the middle of training needs whole weights on each process."""
+    if PartialState().distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise UserError("answers cannot be generated while the weights are sharded (FSDP, ZeRO-3); take "
+                        "--eval_strategy no --load_best_model_at_end false")
+
+
+def trained_model(trainer: SFTTrainer) -> PeftModel:
+    return trainer.accelerator.unwrap_model(trainer.model)

@@ -1,0 +1,134 @@
+"""The run folder: what was run, on what, what it cost, and where its files are."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.errors import UserError
+from pipelines.examples import replacing
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "scikit-learn", "numpy")
+
+
+class Run:
+    """A folder with `config.yaml`, `provenance.json`, `model/`, `predictions/`, `report.json`, `submission.csv`."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.model = self.folder / "model"
+        self.merged = self.folder / "merged"
+        self.checkpoints = self.folder / "checkpoints"
+        self.report = self.folder / "report.json"
+        self.submission = self.folder / "submission.csv"
+
+    def predictions(self, split: str) -> Path:
+        return self.folder / "predictions" / f"{split}.jsonl"
+
+    def start(self, *, resume: bool = False) -> Run:
+        """Makes the folder.
+
+        Raises:
+            UserError: where it holds a finished run, or something that is no run.
+        """
+        if self.report.exists() and not resume:
+            raise UserError(f"{self.folder} holds a finished run; give another --run_dir, or move that one away")
+        if self.folder.is_file():
+            raise UserError(f"--run_dir {self.folder} is a file; give a folder")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def write_json(self, name: str, content: Any) -> Path:
+        with replacing(self.folder / name) as f:
+            json.dump(content, f, indent=1, ensure_ascii=False)
+            f.write("\n")
+        return self.folder / name
+
+    def write_config(self, *arguments: Any) -> None:
+        """Writes all resolved options, those that hold secrets left out, as a file that `--config` reads."""
+        options: dict[str, Any] = {}
+        for group in arguments:
+            values = group.to_dict() if hasattr(group, "to_dict") else dataclasses.asdict(group)
+            names = {field.name for field in dataclasses.fields(group) if field.init}
+            options |= {key: value for key, value in values.items() if key in names and "token" not in key.split("_")}
+        with replacing(self.folder / "config.yaml") as f:
+            yaml.safe_dump(json.loads(json.dumps(options, default=str)), f, sort_keys=True, allow_unicode=True)
+
+
+def provenance(files: Sequence[str | Path], **facts: Any) -> dict[str, Any]:
+    """What is needed to run the same again: command, versions, machine, and the data by its SHA-256."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+        "hardware": hardware(),
+        "data": {str(file): _sha256(file) for file in files if Path(file).is_file()},
+        **facts,
+    }
+
+
+def hardware() -> dict[str, Any]:
+    import torch
+
+    cpu = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                 if line.startswith("model name")]
+        cpu = names[0] if names else cpu
+    return {"cpu": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]}
+
+
+def _commit() -> str | None:
+    try:
+        return subprocess.run(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+                              capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _sha256(file: str | Path) -> str:
+    with open(file, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+class CostMeter:
+    """Seconds of each stage, and the peak memory of this process (and of its GPU)."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def to_json(self) -> dict[str, Any]:
+        """Memory is in bytes: the largest resident set so far, and the most that tensors took on the GPU."""
+        import torch
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        cost: dict[str, Any] = {"seconds": {name: round(value, 2) for name, value in self.seconds.items()},
+                                "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+        if torch.cuda.is_available():
+            cost["peak_gpu_memory"] = torch.cuda.max_memory_allocated()
+        return cost

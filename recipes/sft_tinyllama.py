@@ -1,0 +1,248 @@
+"""Fine-tunes a causal language model with LoRA to write the entity mentions of a text, predicts, scores, submits.
+
+    accelerate launch recipes/sft_tinyllama.py                                    # TinyLlama on a GPU, SmolLM2 on a CPU
+    python recipes/sft_tinyllama.py --config recipes/configs/sft_smollm2.yaml \\
+        --train_file train.json --dev_file dev.json --test_file test.json --run_dir runs/mine
+
+Everything lands in the run folder: config.yaml, provenance.json, model/, predictions/, report.json, submission.csv.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import EarlyStoppingCallback
+from trl import ModelConfig, SFTConfig, get_quantization_config
+
+from pipelines import config, precision
+from pipelines.corpora import read_corpus, read_examples
+from pipelines.corpora.audit import as_text, audit
+from pipelines.errors import DataError, UserError, one_line_errors
+from pipelines.evaluation.reports import evaluate_spans
+from pipelines.evaluation.table import report_as_text
+from pipelines.examples import Example, Prediction, write_predictions
+from pipelines.families import causal_lm, sft
+from pipelines.runs import CostMeter, Run, provenance
+from pipelines.submission import write_submission
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE_CORPUS = ROOT / "data" / "samples" / "disease_ner"
+
+
+@dataclass
+class RecipeArguments(config.DataArguments):
+    prompt_format: str = field(default="list", metadata={"help": "how mentions are written: list, json or tagged"})
+    prompt_style: str = field(default="auto", metadata={"help": "chat (the model's template), plain, or auto: chat "
+                                                                "where there is a template"})
+    constrained: bool = field(default=True, metadata={"help": "let answers hold only strings of their text"})
+    lora_layers: int | None = field(default=None, metadata={"help": "adapt only the last so many layers: the backward "
+                                                                    "pass ends there"})
+    batch_tokens: int | None = field(default=None, metadata={"help": "batches of rows of one length with at most so "
+                                                                     "many tokens, in place of "
+                                                                     "per_device_train_batch_size"})
+    generation_batch_tokens: int = field(default=2048, metadata={"help": "prompt tokens of a batch at generation"})
+    eval_examples: int = field(default=200, metadata={"help": "dev examples, evenly spread, on which checkpoints are "
+                                                              "compared"})
+    early_stopping_patience: int | None = field(default=None, metadata={"help": "stop after so many evaluations "
+                                                                                "without a better strict F1"})
+    answer_logits_only: bool | None = field(default=None, metadata={"help": "project to the vocabulary only where the "
+                                                                            "loss is (default: on a CPU; TRL's own "
+                                                                            "head does it on a GPU)"})
+    save_merged: bool = field(default=False, metadata={"help": "also save the model with the adapter merged"})
+
+
+@dataclass
+class TrainingArguments(SFTConfig):
+    """TRL's, with defaults for short texts; the number format is left to the machine (`precision.choose`)."""
+
+    output_dir: str | None = field(default=None, metadata={"help": "checkpoints (default: RUN_DIR/checkpoints)"})
+    max_length: int | None = field(default=512, metadata={"help": "tokens of prompt and answer; longer rows are left "
+                                                                  "out of training, and counted"})
+    bf16: bool | None = field(default=False, metadata={"help": "set by the recipe to what the machine can do"})
+    gradient_checkpointing: bool = field(default=False, metadata={"help": "recompute activations to save memory"})
+    report_to: str = field(default="none", metadata={"help": "trackers, such as tensorboard or wandb"})
+    logging_steps: float = field(default=10, metadata={"help": "steps between lines of the log"})
+    metric_for_best_model: str | None = field(default="strict_f1", metadata={"help": "of generated answers"})
+    save_total_limit: int | None = field(default=2, metadata={"help": "checkpoints kept"})
+
+    def __post_init__(self) -> None:
+        chosen = precision.choose()
+        for name, value in chosen.training.items():
+            setattr(self, name, value)
+        super().__post_init__()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    with one_line_errors():
+        default = "sft_tinyllama" if torch.cuda.is_available() else "sft_smollm2"
+        options, training, model = config.parse((RecipeArguments, TrainingArguments, ModelConfig), arguments=arguments,
+                                                default_config=ROOT / "recipes" / "configs" / f"{default}.yaml")
+        run(options, training, model)
+
+
+def run(options: RecipeArguments, training: TrainingArguments, model_options: ModelConfig) -> dict[str, Any]:
+    """The whole job; returns the report of the last labelled split."""
+    precision.keep_freed_memory()
+    meter, first = CostMeter(), PartialState().is_main_process
+    files = {split: getattr(options, f"{split}_file") or str(SAMPLE_CORPUS / f"{split}.json")
+             for split in ("train", "dev", "test") if getattr(options, f"{split}_file") or not options.train_file}
+    examples = checked_examples(files, options, show=first)
+    run = Run(options.run_dir or f"runs/{Path(__file__).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+    training.output_dir = training.output_dir or str(run.checkpoints)
+    if first:
+        run.start(resume=bool(training.resume_from_checkpoint))
+        run.write_config(options, training, model_options)
+        run.write_json("provenance.json", provenance(list(files.values()), model=model_options.model_name_or_path))
+
+    if not (run.model / causal_lm.PROMPT_FILE).is_file():
+        with meter.stage("training"):
+            cost = train(examples["train"], examples.get("dev", []), options, training, model_options, run)
+    else:
+        cost = {}
+        tell(first, f"{run.model} is there already: going on with prediction")
+    PartialState().wait_for_everyone()
+    gc.collect()
+
+    report: dict[str, Any] = {}
+    loaded = causal_lm.load(run.model)
+    for split in [split for split in ("dev", "test") if split in examples]:
+        with meter.stage(f"predict_{split}"):
+            predictions = predict_everywhere(loaded, examples[split], options)
+        if first:
+            write_predictions(run.predictions(split), predictions)
+            if all(example.spans is not None for example in examples[split]):
+                report = {"split": split, **evaluate_spans(examples[split], predictions, train=examples["train"])}
+    if not first:
+        return {}
+    report["cost"] = {**cost, **meter.to_json()}
+    if options.sample_submission or "test" in examples:
+        submit(run, examples["test" if "test" in examples else "dev"], predictions, options)
+    run.write_json("report.json", report)
+    print_summary(report, run, "test" if "test" in examples else "dev")
+    return report
+
+
+def checked_examples(files: dict[str, str], options: RecipeArguments, *, show: bool) -> dict[str, list[Example]]:
+    """Reads the splits and audits them.
+
+    Raises:
+        DataError: listing every fault, unless bad rows are to be skipped.
+    """
+    if "train" not in files:
+        raise UserError("got --dev_file or --test_file without --train_file; give all that are to be used")
+    found = audit([read_corpus(file) for file in files.values()], format=options.prompt_format)
+    tell(show, as_text(found))
+    if not found.ok and not options.skip_bad_rows:
+        raise DataError("the data has faults (above); mend them, or leave those rows out by --skip_bad_rows true")
+    examples = {split: read_examples(file, skip_bad_rows=options.skip_bad_rows) for split, file in files.items()}
+    for split in ("train", "dev"):
+        if any(example.spans is None for example in examples.get(split, [])):
+            raise DataError(f"{files[split]} has examples without mentions marked; --{split}_file needs them")
+    return examples
+
+
+def train(train_examples: Sequence[Example], dev: Sequence[Example], options: RecipeArguments,
+          training: TrainingArguments, model_options: ModelConfig, run: Run) -> dict[str, Any]:
+    """Trains the adapter and saves it into the run; returns figures of its cost."""
+    first, name = PartialState().is_main_process, model_options.model_name_or_path
+    tokenizer = causal_lm.load_tokenizer(name, trust_remote_code=training.trust_remote_code)
+    labels = sorted({span.label for example in train_examples for span in example.spans or ()}) or ["Disease"]
+    prompt = causal_lm.prompt_for(tokenizer, format=options.prompt_format, labels=labels, style=options.prompt_style,
+                                  constrained=options.constrained)
+    rows, too_long = sft.training_rows(train_examples, tokenizer, prompt, max_length=training.max_length)
+    tell(first and too_long, f"left out of training, over --max_length {training.max_length}: {len(too_long)} "
+                             f"examples: {', '.join(too_long[:10])}")
+    tell(first, f"one training example, without a loss on ⟦ ⟧:\n{sft.assert_trainable(rows, tokenizer)}\n")
+    dev = dev[::max(1, len(dev) // max(1, options.eval_examples))]
+    if not dev or training.eval_strategy == "no":
+        training.eval_strategy, training.load_best_model_at_end = "no", False
+    else:
+        sft.refuse_sharded_generation()
+    model_options.dtype = precision.choose().weights
+    quantization = get_quantization_config(model_options)
+    network = causal_lm.load_network(
+        name, dtype=model_options.dtype, trust_remote_code=training.trust_remote_code,
+        **({"quantization_config": quantization, "device_map": {"": PartialState().device}} if quantization else {}))
+    training.dataset_kwargs = {"skip_prepare_dataset": True}
+    trainer = sft.AnswerTrainer(
+        model=network, args=training, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
+        eval_dataset=Dataset.from_list(rows[:1]) if dev else None,  # for the trainer's own check: `dev` is generated on
+        peft_config=lora(options, model_options, network.config.num_hidden_layers), dev=dev, prompt=prompt,
+        batch_tokens=options.batch_tokens, answer_logits_only=options.answer_logits_only,
+        generation_batch_tokens=options.generation_batch_tokens,
+        callbacks=[EarlyStoppingCallback(options.early_stopping_patience)] if options.early_stopping_patience else [])
+    start = time.perf_counter()
+    trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
+    trained = sft.trained_model(trainer)
+    if first:
+        causal_lm.save(run.model, model=trained, tokenizer=tokenizer, prompt=prompt, base_model=name)
+        run.write_json("trainer_log.json", trainer.state.log_history)
+    parameters = trained.get_nb_trainable_parameters()
+    if options.save_merged and first:
+        causal_lm.save(run.merged, model=trained.merge_and_unload(), tokenizer=tokenizer, prompt=prompt,
+                       base_model=name)
+    tokens = sum(len(row["input_ids"]) for row in rows) * (trainer.state.epoch or 0)
+    return {"parameters": parameters[1], "trained_parameters": parameters[0],
+            "training_tokens_per_second": round(tokens / (time.perf_counter() - start), 1)}
+
+
+def lora(options: RecipeArguments, model_options: ModelConfig, layers: int) -> LoraConfig:
+    # A string is matched as a whole, so that layer 1 is not layer 11.
+    below = "|".join(map(str, range(layers - options.lora_layers))) if options.lora_layers else None
+    return LoraConfig(r=model_options.lora_r, lora_alpha=model_options.lora_alpha,
+                      lora_dropout=model_options.lora_dropout, use_rslora=model_options.use_rslora,
+                      use_dora=model_options.use_dora, task_type="CAUSAL_LM",
+                      target_modules=model_options.lora_target_modules or "all-linear",
+                      exclude_modules=rf".*layers\.({below})\..*" if below else None)
+
+
+def predict_everywhere(loaded: causal_lm.Loaded, examples: Sequence[Example],
+                       options: RecipeArguments) -> list[Prediction]:
+    """Each process predicts a part; all of them get the whole, in the order of the examples."""
+    state = PartialState()
+    mine = causal_lm.predict(loaded, examples[state.process_index::state.num_processes],
+                             batch_tokens=options.generation_batch_tokens, progress=state.is_main_process)
+    by_id = {prediction.id: prediction for prediction in gather_object(mine)}
+    return [by_id[example.id] for example in examples]
+
+
+def submit(run: Run, examples: Sequence[Example], predictions: Sequence[Prediction], options: RecipeArguments) -> None:
+    """Writes the submission in the layout of the sample, or as `id,entities` with JSON lists of strings."""
+    sample = options.sample_submission
+    if sample is None:
+        sample = run.folder / "sample_submission.csv"
+        sample.write_text("id,entities\n" + "".join(f"{example.id},[]\n" for example in examples), encoding="utf-8")
+    write_submission(predictions, examples, sample=sample, out=run.submission)
+
+
+def print_summary(report: dict[str, Any], run: Run, split: str) -> None:
+    if "strict" in report:
+        print(report_as_text(report))
+        strict, cost = report["strict"], report["cost"]
+        print(f"\n{'split':<6} {'precision':>9} {'recall':>7} {'strict F1':>9} {'95 % interval':>16} {'seconds':>8} "
+              f"{'peak memory':>12}")
+        low, high = strict["interval"]
+        print(f"{report['split']:<6} {strict['precision']:>9.4f} {strict['recall']:>7.4f} {strict['f1']:>9.4f} "
+              f"{f'{low:.4f}–{high:.4f}':>16} {sum(cost['seconds'].values()):>8.0f} "
+              f"{cost['peak_memory'] / 2**30:>8.2f} GiB")
+    print(f"\nreport       {run.report}\npredictions  {run.predictions(split)}\nsubmission   {run.submission}")
+
+
+def tell(show: Any, message: str) -> None:
+    if show:
+        print(message, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
