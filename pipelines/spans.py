@@ -205,7 +205,7 @@ def spans_to_tags(spans: Iterable[Span], tokens: Offsets, *, scheme: str = "BIO"
 
 def overlap(a: Span, b: Span) -> bool:
     """Whether two spans have a character in common, whatever their types."""
-    return a.start < b.end and b.start < a.end
+    return max(a.start, b.start) < min(a.end, b.end)
 
 
 def overlapping_pairs(spans: Iterable[Span]) -> list[tuple[Span, Span]]:
