@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.errors import UserError
-from pipelines.evaluation.span_scores import columns, match_identical
+from pipelines.evaluation.span_scores import all_labels, columns, match_identical
 from pipelines.examples import Example, Prediction, Span
 
 BINS = 10
@@ -71,7 +71,7 @@ def scored_spans(pairs: Sequence[tuple[Example, Prediction]]) -> tuple[np.ndarra
             return None
         predicted.append(sorted(prediction.spans or (), key=lambda span: -(span.score or 0.0)))
     gold = [example.spans or () for example, _ in pairs]
-    labels = sorted({span.label for corpus in (gold, predicted) for row in corpus for span in row})
+    labels = all_labels(gold, predicted)
     scores = np.array([span.score for row in predicted for span in row], dtype=float)
     if not len(scores):
         return None

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.evaluation.span_scores import Columns, columns, match_identical, match_overlapping
+from pipelines.evaluation.span_scores import Columns, all_labels, columns, match_identical, match_overlapping
 from pipelines.examples import Example, Prediction, Span
 
 KINDS = {
@@ -67,7 +67,7 @@ def find_mistakes(pairs: Sequence[tuple[Example, Prediction]]) -> list[Mistake]:
     """
     gold = [ordered(example.spans) for example, _ in pairs]
     predicted = [ordered(prediction.spans) for _, prediction in pairs]
-    labels = sorted({span.label for corpus in (gold, predicted) for row in corpus for span in row})
+    labels = all_labels(gold, predicted)
     gold_columns, predicted_columns = columns(gold, labels), columns(predicted, labels)
     gold_spans = [span for row in gold for span in row]
     predicted_spans = [span for row in predicted for span in row]

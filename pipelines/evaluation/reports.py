@@ -155,7 +155,7 @@ def evaluate_language_model(examples: Sequence[Example], predictions: Sequence[P
 def span_f1_counts(pairs: Pairs) -> np.ndarray:
     """(correct, gold, predicted) of strict matching, of shape (n_examples, 3)."""
     gold, predicted = [example.spans or () for example, _ in pairs], [answer.spans or () for _, answer in pairs]
-    labels = sorted({span.label for corpus in (gold, predicted) for row in corpus for span in row})
+    labels = span_scores.all_labels(gold, predicted)
     left, right = span_scores.columns(gold, labels), span_scores.columns(predicted, labels)
     found = left.example[span_scores.match_identical(left, right, by_label=True).gold]
     return np.stack([np.bincount(rows, minlength=len(pairs)) for rows in (found, left.example, right.example)], axis=1)
