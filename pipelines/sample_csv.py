@@ -72,7 +72,8 @@ def read_sample(path: str | Path, ids: Sequence[str] = (), *, delimiter: str | N
                         f"{', '.join(uneven[:10])}")
     line_end = "\r\n" if "\r\n" in text else "\n"
     quoted = as_text(rows, delimiter, csv.QUOTE_ALL, line_end).rstrip() == text.rstrip()
-    headed = (not any(cell.isdecimal() or cell in set(ids) for cell in rows[0])
+    # A header has names: with letters, none an id, and no answer that comes again further down.
+    headed = (not any(cell in set(ids) or (cell and not re.search(r"[^\W\d_]", cell)) for cell in rows[0])
               and rows[0][-1] not in {row[-1] for row in rows[1:]})
     names = rows[0] if headed else [""] * len(rows[0])
     id_column = next((i for i, name in enumerate(names) if ID_NAME.fullmatch(name)), 0)

@@ -358,6 +358,8 @@ def _class(prediction: Prediction, example: Example, style: Style) -> str:
 
 
 def _json_list(cell: str) -> list[Any] | None:
+    if not cell.lstrip().startswith("["):
+        return None
     for read in (json.loads, literal_eval):
         try:
             value = read(cell)

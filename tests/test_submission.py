@@ -48,6 +48,8 @@ def submitted(folder: Path, sample: str | bytes, predictions: list[Prediction] =
     ("strings", "id,entities\na,x; y\nb,\nc,z\n", "id,entities\na,Ann; Bo Li\nb,\nc,Rome; Ann\n"),
     ("strings", "id,entities\na,x|y\nb,none\nc,none\n", "id,entities\na,Ann|Bo Li\nb,none\nc,Rome|Ann\n"),
     ("strings", 'id,entities\na,"x, y"\nb,None\nc,z\n', 'id,entities\na,"Ann, Bo Li"\nb,None\nc,"Rome, Ann"\n'),
+    ("strings", 'id,entities\na,"p, q, r; s"\nb,\nc,\n', "id,entities\na,Ann; Bo Li\nb,\nc,Rome; Ann\n"),
+    ("strings", "a,x;y\nb,z\nc,w\n", "a,Ann;Bo Li\nb,\nc,Rome;Ann\n"),
     ("json_strings", "id,entities\na,[]\nb,[]\nc,[]\n",
      'id,entities\na,"[""Ann"", ""Bo Li""]"\nb,[]\nc,"[""Rome"", ""Ann""]"\n'),
     ("json_strings", "id,spans\na,['x']\nb,[]\nc,[]\n",
@@ -73,11 +75,11 @@ def submitted(folder: Path, sample: str | bytes, predictions: list[Prediction] =
      "id,tag\na_0,B-PER\na_1,O\na_2,B-PER\na_3,I-PER\nb_0,O\nb_1,O\nc_0,B-LOC\nc_1,B-PER\n"),
     ("token_tags", "sentence,word,tag\nc,Rome,O\nc,Ann,O\na,Ann,O\na,met,O\na,Bo,O\na,Li,O\nb,It,O\nb,rained,O\n",
      "sentence,word,tag\nc,Rome,B-LOC\nc,Ann,B-PER\na,Ann,B-PER\na,met,O\na,Bo,B-PER\na,Li,I-PER\nb,It,O\nb,rained,O\n"),
+    ("type_ranges", "PER,none\nLOC,none\n", "PER,0-0 2-3 7-7\nLOC,6-6\n"),
     ("type_ranges", "Id,Predicted\nPER,0-0\nLOC,0-1 4-4\nORG,\n", "Id,Predicted\nPER,0-0 2-3 7-7\nLOC,6-6\nORG,\n"),
 ])
 def test_layouts(tmp_path: Path, layout: str, sample: str, written: str) -> None:
     assert submitted(tmp_path, sample) == (layout, written)
-    validate_submission(tmp_path / "out.csv", tmp_path / "sample.csv", format=layout)
 
 
 @pytest.mark.parametrize(("layout", "predictions", "written"), [
@@ -97,10 +99,13 @@ def test_classes_and_values(tmp_path: Path, layout: str, predictions: list[Predi
     ("c,0 1\na,2 3\nb,\n", "c,0 4;5 8\na,0 3;8 13\nb,\n"),
     ('text,id,location,fold\n"x, ""y""",b,0 1,1\nz,a,0 1,2\n,c,0 1,3\n',
      'text,id,location,fold\n"x, ""y""",b,,1\nz,a,0 3;8 13,2\n,c,0 4;5 8,3\n'),
+    ("id,location\na,0 1\n\nb,\nc,\n\n", "id,location\na,0 3;8 13\nb,\nc,0 4;5 8\n"),
     ("id,location\na,0 1\nb,\nc,", "id,location\na,0 3;8 13\nb,\nc,0 4;5 8\n"),
 ])
 def test_the_form_of_the_sample_is_kept(tmp_path: Path, sample: str, written: str) -> None:
-    assert submitted(tmp_path, sample, examples=None)[1] == written
+    layout, got = submitted(tmp_path, sample, examples=None)
+    assert got == written
+    validate_submission(tmp_path / "out.csv", tmp_path / "sample.csv", format=layout)
 
 
 @pytest.mark.parametrize("sample", ["id,answer\na,\nb,\nc,\n", "id,answer\na,none\nb,none\nc,none\n",
@@ -146,6 +151,10 @@ def test_wrong_ids_are_refused_by_name(tmp_path: Path) -> None:
         submitted(tmp_path, "id,x\n7,\n8,\n9,\n")
     with pytest.raises(UserError, match="neither"):  # No prediction, and so no type, shows that rows are types.
         submitted(tmp_path, "id,x\nPER,\nLOC,\n", [Prediction(id, ()) for id in "abc"])
+    with pytest.raises(UserError, match="neither"):
+        submitted(tmp_path, "id,x\nPER,some\nLOC,\n")
+    with pytest.raises(DataError, match="several rows: PER"):
+        submitted(tmp_path, "id,x\nPER,0-0\nPER,\nLOC,\n")
     with pytest.raises(DataError, match="no row: LOC"):
         submitted(tmp_path, "id,x\nPER,0-0\nORG,\n", format="type_ranges")
     with pytest.raises(DataError, match="8 tokens"):
@@ -188,6 +197,7 @@ def test_a_broken_sample(tmp_path: Path, content: bytes, message: str) -> None:
 
 @pytest.mark.parametrize(("broken", "fault"), [
     ("id,x\na,0 3\nb,\n", "got 3 rows; wanted 4"), ("id,y\na,0 3\nb,\nc,\n", "row 1"),
+    ("id,x,y\na,0 3,\nb,,\nc,,\n", "row 1"),
     ("id,x\na,0 3\nc,\nb,\n", "row 3: .*\n.*row 4"),
     ("id,x\na,0 3\nb,what\nc,\n", "row 3: got 'what'; wanted half-open"),
 ])
@@ -209,12 +219,9 @@ def test_type_ranges_can_be_read_back(tmp_path_factory: pytest.TempPathFactory,
         for example, some in zip(examples, ranges, strict=True)]
     _, written = submitted(tmp_path_factory.mktemp("s"), "Id,Predicted\nLOC,\nPER,\n", predictions, examples,
                            format="type_ranges")
-    read = set()
-    for line in written.splitlines()[1:]:
-        label, _, cell = line.partition(",")
-        read |= {(label, *map(int, piece.split("-"))) for piece in cell.split()}
-    assert read == {(label, 8 * i + first, 8 * i + first + n - 1)
-                    for i, some in enumerate(ranges) for first, n, label in some}
+    cells = [line.split(",") for line in written.splitlines()[1:]]
+    assert [(label, *map(int, piece.split("-"))) for label, cell in cells for piece in cell.split()] == sorted(
+        {(label, 8 * i + first, 8 * i + first + n - 1) for i, some in enumerate(ranges) for first, n, label in some})
 
 
 @settings(max_examples=60, deadline=None)
@@ -230,6 +237,26 @@ def test_any_mention_survives_in_a_json_list(tmp_path_factory: pytest.TempPathFa
     with open(folder / "out.csv", newline="") as f:
         rows = list(csv.reader(f, delimiter=delimiter))
     assert [json.loads(cell) for _, cell in rows[1:]] == [[text] for text in texts]
+
+
+def test_a_cell_may_be_long(tmp_path: Path) -> None:
+    examples = [Example(str(i), "Ann") for i in range(15_000)]
+    predictions = [Prediction(example.id, (Span(0, 3, "PER"),)) for example in examples]
+    layout, written = submitted(tmp_path, "Id,Predicted\nPER,\n", predictions, examples)
+    assert layout == "type_ranges"
+    assert written.split(",")[-1].split() == [f"{i}-{i}" for i in range(15_000)]
+    assert len(written) > 2 ** 17
+
+
+def test_json_objects_with_unknown_keys_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"keys \['start', 'end', 'cui'\]"):
+        submitted(tmp_path, 'id\tx\na\t[{"start": 0, "end": 1, "cui": "D1"}]\nb\t[]\nc\t[]\n')
+
+
+def test_what_was_written_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submission, "as_text", lambda *_: "id,x\na,0 3\nb,0 3\n")
+    with pytest.raises(DataError, match="got 3 rows; wanted 4"):
+        submitted(tmp_path, "id,x\na,0 1\nb,\nc,\n")
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
