@@ -2,16 +2,26 @@
 
 import gzip
 import json
-import random
+import math
+import os
+import re
+from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipelines.alignment import inside_word
 from pipelines.corpora import Columns, read_corpus, read_examples
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Span
 from pipelines.spans import join_tokens, spans_to_tags, spans_to_token_ranges
+
+SEEDED = settings(max_examples=60, deadline=None, derandomize=True, database=None,
+                  suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+DATA = Path(os.environ.get("PIPELINES_DATA", Path(__file__).parents[2] / "shared" / "data"))
+real_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no corpora at {DATA}; PIPELINES_DATA says where they are")
+README = Path(__file__).parents[1] / "data" / "README.md"
 
 A = "Germline BRCA1 mutations cause breast cancer , not colon cancer ."
 B = "No mention here ."
@@ -59,7 +69,8 @@ LAYOUTS = {
     "counted from 1": rows("entities", mentions(lambda t, s, e: {"text": t, "start": s + 1, "end": e})),
     "transformers pipeline": rows("entities", mentions(
         lambda t, s, e: {"entity_group": "Disease", "score": 0.9, "word": t, "start": s, "end": e})),
-    "camel case": rows("Entities", mentions(lambda t, s, e: {"startOffset": s, "endOffset": e, "entityType": "Disease"})),
+    "camel case": rows("Entities", mentions(
+        lambda t, s, e: {"startOffset": s, "endOffset": e, "entityType": "Disease"})),
     "nested offsets": rows("entities", mentions(
         lambda t, s, e: {"id": "T1", "type": "Disease", "text": [t], "offsets": [[s, e]]})),
     "BioC locations": rows("annotations", mentions(
@@ -95,7 +106,8 @@ LAYOUTS = {
     "tags in one string": rows("tags", " ".join(A_TAGS), " ".join(B_TAGS)),
     "tags without types": token_rows("labels", [tag[0] for tag in A_TAGS], [tag[0] for tag in B_TAGS]),
     "bare types": token_rows("labels", [tag.split("-")[-1] for tag in A_TAGS], B_TAGS),
-    "text and tokens": [row | {"text": text} for row, text in zip(token_rows("ner", A_TAGS, B_TAGS), (A, B), strict=True)],
+    "text and tokens": [row | {"text": text}
+                        for row, text in zip(token_rows("ner", A_TAGS, B_TAGS), (A, B), strict=True)],
     "JSON lines": lines(rows("entities", OBJECTS)),
     "JSON lines with blank lines": "\n" + lines(rows("entities", OBJECTS)).replace("\n", "\n\n\n") + "\n\n",
     "object of columns": {"id": ["a", "b"], "text": [A, B], "entities": [OBJECTS, []]},
@@ -105,7 +117,8 @@ LAYOUTS = {
     "object in an object": {"corpus": {"name": "x", "documents": rows("entities", OBJECTS)}},
     "objects by id": {"a": {"text": A, "entities": OBJECTS}, "b": {"text": B, "entities": []}},
     "numeric tags with names": {"names": NAMES, "data": token_rows("ner_tags", A_NUMBERS, B_NUMBERS)},
-    "numeric tags with id2label": {"id2label": dict(enumerate(NAMES)), "data": token_rows("tags", A_NUMBERS, B_NUMBERS)},
+    "numeric tags with id2label": {"id2label": dict(enumerate(NAMES)),
+                                   "data": token_rows("tags", A_NUMBERS, B_NUMBERS)},
     "numeric tags with label2id": {"label2id": NUMBERS, "rows": token_rows("tags", A_NUMBERS, B_NUMBERS)},
     "numeric tags with features": {"features": {"ner_tags": {"names": NAMES}},
                                    "tokens": [A_TOKENS, B_TOKENS], "ner_tags": [A_NUMBERS, B_NUMBERS]},
@@ -146,3 +159,409 @@ def test_gzip_byte_order_mark_and_line_ends_change_nothing(name, tmp_path):
     packed = tmp_path / "packed.gz"
     packed.write_bytes(gzip.compress(content.encode("utf-16")))
     assert read_corpus(packed).examples == wanted
+
+
+def test_numeric_tags_need_names(tmp_path):
+    path = written(tmp_path, token_rows("ner_tags", A_NUMBERS, B_NUMBERS))
+    with pytest.raises(UserError, match=r"numeric tags 0, 1, 2 without names.*--tag_names"):
+        read_corpus(path)
+    examples = read_corpus(path, columns=Columns(tag_names=("O", "B-X", "I-X"))).examples
+    assert examples[0].spans == (Span(31, 44, "X"), Span(51, 63, "X"))
+
+
+def test_columns_can_be_named(tmp_path):
+    path = written(tmp_path, [{"nr": 7, "satz": A, "text": "not this", "funde": [[31, 44]]}])
+    columns = Columns(text="satz", entities="funde", id="nr", label="Krankheit")
+    assert read_examples(path, columns=columns) == [Example("7", A, (Span(31, 44, "Krankheit"),))]
+    with pytest.raises(UserError, match=r"no column 'sats'; it has nr, satz, text, funde \(nearest: satz\)"):
+        read_corpus(path, columns=Columns(text="sats"))
+    path = written(tmp_path, [{"nr": 7, "satz": A}])
+    with pytest.raises(UserError, match=r"no column with the text; it has nr, satz; .*--text_column"):
+        read_corpus(path)
+    path = written(tmp_path, conll("\t", middle=["NN"]))
+    assert read_corpus(path, columns=Columns(text="1")).examples[1].text == "NN NN NN NN"
+    with pytest.raises(UserError, match="no column '3'; its columns are numbered from 0 to 2"):
+        read_corpus(path, columns=Columns(entities="3"))
+
+
+@pytest.mark.parametrize("content", [
+    [{"id": 1, "sentence": A}, {"id": 2, "sentence": B}],
+    [{"sentence": A, "entities": None}, {"sentence": B, "entities": math.nan}],
+    {"text": [A_TOKENS, B_TOKENS], "index": [[0, 1, 2], [3]]},
+    "\n".join(A_TOKENS) + "\n\n" + "\n".join(B_TOKENS),
+    "\n".join(f"{token}\tNN" for token in A_TOKENS),
+    f"1|t|{A}\n1|a|{B}\n",
+])
+def test_unlabelled_files(content, tmp_path):
+    corpus = read_corpus(written(tmp_path, content, "corpus"))
+    assert "unlabelled" in corpus.layout
+    assert corpus.faults == []
+    assert all(example.spans is None for example in corpus.examples)
+    assert corpus.examples[0].text.startswith(A)
+
+
+@pytest.mark.parametrize(("ids", "wanted"), [
+    ([3, 1], ["3", "1"]),
+    ([3.0, "x"], ["3", "x"]),
+    ([None, math.nan], ["0", "1"]),
+    (["a", None], ["a", "1"]),
+    ([1.5, ""], ["1.5", ""]),
+])
+def test_ids(ids, wanted, tmp_path):
+    path = written(tmp_path, [{"id": id, "text": A} for id in ids])
+    assert [example.id for example in read_examples(path)] == wanted
+
+
+def test_a_column_of_documents_is_no_id(tmp_path):
+    path = written(tmp_path, [{"doc_id": "d", "text": A}, {"doc_id": "d", "text": B}, {"doc_id": "e", "text": B}])
+    assert [example.id for example in read_examples(path)] == ["0", "1", "2"]
+
+
+def test_tokens_are_joined_by_blanks_or_found_in_their_text(tmp_path):
+    tokens, tags = ["T", "-", "cell", "leukaemia", "."], ["O", "O", "O", "B-Disease", "O"]
+    joined = read_examples(written(tmp_path, {"tokens": [tokens], "tags": [tags]}))[0]
+    assert joined == Example("0", "T - cell leukaemia .", (Span(9, 18, "Disease"),),
+                             tokens=((0, 1), (2, 3), (4, 8), (9, 18), (19, 20)))
+    natural = read_examples(written(tmp_path, [{"text": "T-cell leukaemia.", "tokens": tokens, "tags": tags}]))[0]
+    assert natural == Example("0", "T-cell leukaemia.", (Span(7, 16, "Disease"),),
+                              tokens=((0, 1), (1, 2), (2, 6), (7, 16), (16, 17)))
+
+
+def test_a_comment_gives_a_sentence_its_id_and_a_token_may_be_a_hash(tmp_path):
+    path = written(tmp_path, "# sent_id = s7\n#\tO\n1\tO\n\n# sent_id = s8\nWAS\tB-Disease\n", "corpus.conll")
+    assert [(example.id, example.text) for example in read_examples(path)] == [("s7", "# 1"), ("s8", "WAS")]
+
+
+FAULTY = {
+    "shifted offsets": (rows("entities", [{"text": "breast cancer", "start": 30, "end": 43}, OBJECTS[1]]),
+                        0, "wrong_offsets", "start 31, end 44 (its only occurrence, +1 characters)"),
+    "a wrong end": (rows("entities", [{"text": "breast cancer", "start": 31, "end": 43}, OBJECTS[1]]),
+                    0, "wrong_offsets", "start 31, end 44 (its only occurrence, the end was wrong)"),
+    "the nearest of several": (rows("entities", [{"text": "cancer", "start": 56, "end": 62}, OBJECTS[0]]),
+                               0, "wrong_offsets", "start 57, end 63 (the nearest of 2 occurrences, +1 characters)"),
+    "another spelling": (rows("entities", [{"text": "Breast  Cancer", "start": 31, "end": 44}, OBJECTS[1]]),
+                         0, "wrong_offsets", "the text has 'breast cancer' at 31:44"),
+    "no repair": (rows("entities", [{"text": "gout", "start": 31, "end": 35}, OBJECTS[1]]), 0, "wrong_offsets", None),
+    "outside the text": (rows("entities", [OBJECTS[0], {"start": 60, "end": 99}]), 0, "wrong_offsets", None),
+    "negative": (rows("entities", [OBJECTS[0], {"start": -3, "end": 2}]), 0, "wrong_offsets", None),
+    "shifted tokens": (token_rows("entities", [{"text": "breast cancer", "start": 4, "end": 6},
+                                               {"text": "colon cancer", "start": 7, "end": 9}]),
+                       0, "wrong_offsets", "start 8, end 10 (its only occurrence, +1 tokens)"),
+    "empty": (rows("entities", [OBJECTS[0], {"text": "", "start": 5, "end": 5}]), 0, "empty_span", None),
+    "reversed": (rows("entities", [OBJECTS[0], {"text": "colon cancer", "start": 63, "end": 51}]),
+                 0, "empty_span", "start 51, end 63 (its only occurrence, -12 characters)"),
+    "only a blank": (rows("entities", [OBJECTS[0], {"start": 8, "end": 9}]), 0, "empty_span", None),
+    "an empty string": (rows("diseases", ["breast cancer", ""]), 0, "empty_span", "leave it out"),
+    "overlap": (rows("entities", [*OBJECTS, {"text": "colon cancer .", "start": 51, "end": 65}]),
+                0, "overlapping_spans", "keep the longer one"),
+    "crossing": (rows("entities", [*OBJECTS, {"start": 45, "end": 56}]), 0, "overlapping_spans", None),
+    "the same twice": (rows("spans", [[31, 44], [31, 44]]), 0, "overlapping_spans", "leave one out"),
+    "in pieces": (rows("entities", [{"offsets": [[31, 37], [57, 63]], "type": "Disease"}]),
+                  0, "discontinuous_span", "write [[31, 63]]"),
+    "not in the text": (rows("diseases", ["breast cancer", "gout"]), 0, "not_in_text", None),
+    "another case": (rows("diseases", ["Breast cancer"]), 0, "not_in_text", "the text has 'breast cancer'"),
+    "too often": (rows("diseases", ["breast cancer"] * 2), 0, "not_in_text", "leave one out"),
+    "within a word": (rows("diseases", ["ancer"]), 0, "not_in_text", "give offsets (start 39, end 44)"),
+    "a doubled id": ([{"id": 1, "text": A}, {"id": "1", "text": B}], 1, "duplicate_id", "an id of its own"),
+    "an id that meets a row number": ([{"id": "1", "text": A}, {"text": B}], 1, "duplicate_id", "an id of its own"),
+    "an illegal tag": (token_rows("tags", A_TAGS, ["O", "I-D", "O", "O"]), 1, "illegal_tags", "write B-D there"),
+    "an open mention": (token_rows("tags", ["S-D"] * 11, ["B-D", "I-D", "O", "O"]), 1, "illegal_tags", None),
+    "no such tag": (token_rows("tags", A_TAGS, ["O", "X-Disease", "O", "O"]), 1, "illegal_tags", None),
+    "a tag without a name": ({"names": NAMES, "data": token_rows("tags", A_NUMBERS, [0, 0, 3, 0])},
+                             1, "unknown_tag", None),
+    "too few tags": (token_rows("tags", A_TAGS, B_TAGS[1:]), 1, "length_mismatch", None),
+    "no tags": (token_rows("tags", A_TAGS, None), 1, "missing_value", None),
+    "no mentions given": ([{"text": A, "entities": OBJECTS}, {"text": B}], 1, "missing_value", "write []"),
+    "no text": ([{"text": A, "entities": OBJECTS}, {"text": None, "entities": []}], 1, "missing_value", None),
+    "a number for a text": ([{"text": A, "entities": OBJECTS}, {"text": 5, "entities": []}], 1, "wrong_type", None),
+    "a number for a token": ([{"tokens": A_TOKENS, "tags": A_TAGS},
+                              {"tokens": ["In", 1996, "it", "was"], "tags": B_TAGS}], 1, "wrong_type", 'write "1996"'),
+    "a string for the entities' list": ([{"text": A, "entities": OBJECTS}, {"text": B, "entities": 5}],
+                                        1, "wrong_type", None),
+    "a number for an entity": (rows("entities", OBJECTS, [5]), 1, "wrong_type", None),
+    "a string for an offset": (rows("entities", OBJECTS, [{"start": 1.5, "end": 3}]), 1, "wrong_type", None),
+    "an entity without anything": (rows("entities", OBJECTS, [{"id": "T1"}]), 1, "wrong_type", None),
+    "an object for an id": ([{"id": "a", "text": A}, {"id": {}, "text": B}], 1, "wrong_type", None),
+    "no object": ([{"text": A}, "text"], 1, "wrong_type", None),
+    "mojibake": ([*rows("entities", OBJECTS)[:1], {"id": "b", "text": "SjÃ¶gren's syndrome", "entities": []}],
+                 1, "mojibake", "UTF-8"),
+    "a lost character": ([*rows("entities", OBJECTS)[:1], {"id": "b", "text": "Sj\ufffdgren", "entities": []}],
+                         1, "mojibake", None),
+    "a control character": ([*rows("entities", OBJECTS)[:1], {"id": "b", "text": "a\x0cb", "entities": []}],
+                            1, "control_character", "blank"),
+    "half a surrogate pair": ([*rows("entities", OBJECTS)[:1], {"id": "b", "text": "a\ud83db", "entities": []}],
+                              1, "control_character", "blank"),
+    "a line that is no JSON": (lines(rows("entities", OBJECTS)) + '\n{"text": "cut o', 3, "unreadable_row", None),
+    "a line with a column less": (conll("\t") + "\ngout\n", 18, "unreadable_row", None),
+    "a line that is no mention": (LAYOUTS["PubTator"] + "b\tx\t\n9\t1\t2\tx\tDisease\n", 10, "unreadable_row", None),
+}
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_faults_name_row_and_repair(name, tmp_path):
+    content, row, kind, repair = FAULTY[name]
+    path = written(tmp_path, content)
+    corpus = read_corpus(path)
+    faults = [fault for fault in corpus.faults if fault.kind == kind]
+    assert [(fault.path, fault.row) for fault in faults] == [(str(path), row)]
+    assert (repair in faults[0].repair) if repair else faults[0].repair is None
+    assert len(corpus.faults) == 1
+    assert len(corpus.examples) == corpus.n_rows - 1
+
+
+@pytest.mark.parametrize("text", [
+    "Sjögren's syndrome, α-fetoprotein, 5–10 µm, “quoted”", "«CAFÉ» und „SPAß“", "naïve façade Ålesund", "Привет, βeta",
+    "多发性硬化症", "tab\tand\nnew line", "½ ± 2 °C ≥ 3", "Â is a letter, Ã too", "a\u00a0b",
+])
+def test_sound_text_is_left_alone(text, tmp_path):
+    assert read_corpus(written(tmp_path, [{"text": text, "entities": []}])).faults == []
+
+
+@pytest.mark.parametrize("text", ["Sjögren", "5–10", "β-thalassaemia", "“x”", "naïve", "≥ 3", "à la", "Ł", "😀"])
+@pytest.mark.parametrize("codec", ["cp1252", "latin-1"])
+def test_every_wrong_decoding_is_found(text, codec, tmp_path):
+    garbled = "".join(bytes([b]).decode(codec, errors="ignore") or chr(b) for b in text.encode())
+    faults = read_corpus(written(tmp_path, [{"text": garbled, "entities": []}])).faults
+    assert [fault.kind for fault in faults] == ["mojibake"]
+
+
+def test_damage_is_only_a_warning_where_each_row_wants_an_answer(tmp_path):
+    path = written(tmp_path, [{"text": "SjÃ¶gren\x00"}, {"text": " "}])
+    corpus = read_corpus(path)
+    assert [(fault.row, fault.kind) for fault in corpus.faults] == [
+        (0, "unlabelled_mojibake"), (0, "unlabelled_control_character"), (1, "empty_text")]
+    assert len(read_examples(path)) == 2
+
+
+def test_all_faults_of_all_rows_are_told_at_once(tmp_path, capsys):
+    bad = {"text": A, "entities": [{"text": "gout", "start": 0, "end": 4}, {"text": "x", "start": 9, "end": 9}]}
+    path = written(tmp_path, [bad, {"text": A, "entities": OBJECTS}, bad])
+    with pytest.raises(DataError) as told:
+        read_examples(path)
+    message = str(told.value)
+    assert "4 faults in 2 of 3 rows" in message
+    assert message.count("wrong_offsets") == message.count("empty_span") == 2
+    assert [example.id for example in read_examples(path, skip_bad_rows=True)] == ["1"]
+    skipped = capsys.readouterr().err
+    assert "skipped 2 bad rows of 3" in skipped
+    assert "row 0" in skipped
+    assert "row 2" in skipped
+    with pytest.raises(DataError, match="all 60 rows"):
+        read_examples(written(tmp_path, [bad] * 60), skip_bad_rows=True)
+    with pytest.raises(DataError, match="and 70 more"):
+        read_examples(written(tmp_path, [bad] * 60))
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("", "empty"),
+    (" \n\n", "empty"),
+    ('[{"text": "a"}, {"text": "b', "cut off: it ends at line 1, column 28"),
+    ('[\n{"text": "a"},\n{"text": "b"},\n', "cut off: it ends at line 3, column 15"),
+    ('[{"text": "a"},, {"text": "b"}]', "no JSON: .* at line 1, column 16"),
+    ("[]", "not one readable row"),
+    ("{}", "no list of rows"),
+    ('"text"', 'holds only "text"'),
+    ("[1, 2]", "not one readable row"),
+    ('{"train": [{"text": "a"}], "dev": [{"text": "b"}]}', "2 lists of rows: train, dev"),
+    ('{"text": ["a", "b"], "entities": [[]]}', r"different lengths \(text 2, entities 1\)"),
+    ("[" * 100_000, "cut off|nested too deeply"),
+    ("id,text\n1,Some words and others\n2,And more of them\n", "no JSON: .* at line 1, column 1"),
+])
+def test_unreadable_files_say_why(content, message, tmp_path):
+    with pytest.raises(UserError, match=message) as told:
+        read_corpus(written(tmp_path, content))
+    assert "corpus.json" in str(told.value)
+
+
+def test_other_formats_are_told_from_these(tmp_path):
+    path = written(tmp_path, "id,text\n1,Some words and others\n2,And more of them\n", "table.csv")
+    with pytest.raises(UserError, match=r"neither JSON nor PubTator nor columns of tokens, it begins 'id,text'"):
+        read_corpus(path)
+
+
+def test_missing_files_folders_and_wrong_bytes(tmp_path):
+    written(tmp_path, [], "train.json")
+    with pytest.raises(UserError, match=r"no such file; .* holds train\.json"):
+        read_corpus(tmp_path / "trian.json")
+    with pytest.raises(UserError, match="no such file"):
+        read_corpus("no/where.json")
+    with pytest.raises(UserError, match="a folder; wanted one file"):
+        read_corpus(tmp_path)
+    (tmp_path / "latin.json").write_bytes('[{"text": "Sjögren"}]'.encode("latin-1"))
+    with pytest.raises(UserError, match=r"not UTF-8 at byte 13 \(line 1\); .*iconv"):
+        read_corpus(tmp_path / "latin.json")
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(b'[{"text": "a"}]')[:-9])
+    with pytest.raises(UserError, match="cut off gzip"):
+        read_corpus(tmp_path / "cut.gz")
+
+
+WORDS = st.text(st.sampled_from("abÄβ-1'"), min_size=1, max_size=6)
+
+
+@st.composite
+def corpora(draw):
+    """Tokenised examples with mentions that do not overlap, at least one of them labelled with a mention."""
+    examples = []
+    for i in range(draw(st.integers(1, 4))):
+        text, tokens = join_tokens(draw(st.lists(WORDS, min_size=1, max_size=9)))
+        cuts = sorted(draw(st.sets(st.integers(0, len(tokens)), max_size=6)))
+        spans = tuple(Span(tokens[a][0], tokens[b - 1][1], draw(st.sampled_from(["Disease", "Gene"])))
+                      for a, b in zip(cuts[::2], cuts[1::2], strict=False))
+        examples.append(Example(f"e{i}", text, spans, tokens=tokens))
+    return examples
+
+
+def words(example):
+    return [example.text[start:end] for start, end in example.tokens]
+
+
+def offsets(example, unit):
+    if unit == "token":
+        return spans_to_token_ranges(example.spans, example.tokens)
+    return [(span.start, span.end, span.label) for span in example.spans]
+
+
+def as_objects(examples, inclusive, unit):
+    """Entities as objects with a claimed text, by characters or tokens, ends in or out."""
+    field = {"character": lambda e: {"sentence": e.text}, "token": lambda e: {"tokens": words(e)}}[unit]
+    return [{"id": e.id, **field(e), "entities": [
+        {"text": e.text[span.start:span.end], "start": start, "end": end - inclusive, "type": label}
+        for span, (start, end, label) in zip(e.spans, offsets(e, unit), strict=True)]} for e in examples]
+
+
+def as_tags(examples, scheme):
+    return [{"id": e.id, "tokens": words(e), "tags": spans_to_tags(e.spans, e.tokens, scheme=scheme)} for e in examples]
+
+
+def as_numbers(examples):
+    names = ["O", "B-Disease", "I-Disease", "B-Gene", "I-Gene"]
+    return {"names": names, "data": [row | {"tags": [names.index(tag) for tag in row["tags"]]}
+                                     for row in as_tags(examples, "BIO")]}
+
+
+def as_pubtator(examples):
+    return "\n".join(f"{e.id}|t|{e.text}\n{e.id}|a|\n" + "".join(
+        f"{e.id}\t{s.start}\t{s.end}\t{e.text[s.start:s.end]}\t{s.label}\tD1\n" for s in e.spans) for e in examples)
+
+
+def as_conll(examples):
+    return "\n".join(f"# sent_id = {row['id']}\n" + "".join(
+        f"{token}\t{tag}\n" for token, tag in zip(row["tokens"], row["tags"], strict=True))
+        for row in as_tags(examples, "BIO"))
+
+
+WRITERS = {
+    "half-open characters": lambda examples: as_objects(examples, 0, "character"),
+    "inclusive characters": lambda examples: as_objects(examples, 1, "character"),
+    "half-open tokens": lambda examples: as_objects(examples, 0, "token"),
+    "inclusive tokens": lambda examples: as_objects(examples, 1, "token"),
+    "triples": lambda examples: lines(
+        [{"id": e.id, "text": e.text, "label": offsets(e, "character")} for e in examples]),
+    "BIO": lambda examples: as_tags(examples, "BIO"),
+    "BIOES": lambda examples: as_tags(examples, "BIOES"),
+    "numbers": as_numbers,
+    "columns": lambda examples: {
+        key: [row[key] for row in as_tags(examples, "BIO")] for key in ("id", "tokens", "tags")},
+    "CoNLL": as_conll,
+    "PubTator": as_pubtator,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@SEEDED
+@given(examples=corpora())
+def test_written_and_read_again(name, examples, tmp_path):
+    if name == "inclusive tokens" or "characters" in name:
+        # Offsets that fit two readings say nothing about which is meant; a longer mention decides.
+        examples = [*examples, Example("last", "a bb ccc", (Span(2, 8, "Disease"),), tokens=((0, 1), (2, 4), (5, 8)))]
+    corpus = read_corpus(written(tmp_path, WRITERS[name](examples), "corpus"))
+    assert corpus.faults == []
+    back = [(example.id, example.text.strip(), example.spans or ()) for example in corpus.examples]
+    assert back == [(example.id, example.text, example.spans) for example in examples]
+
+
+@SEEDED
+@given(examples=corpora())
+def test_strings_are_placed_on_word_boundaries(examples, tmp_path):
+    rows = [{"text": e.text, "entities": [[e.text[s.start:s.end], s.label] for s in e.spans]} for e in examples]
+    for example in read_corpus(written(tmp_path, rows)).examples:
+        gold = examples[int(example.id)]
+        assert [(example.text[s.start:s.end], s.label) for s in example.spans] == [
+            (gold.text[s.start:s.end], s.label) for s in gold.spans]
+        assert not any(inside_word(example.text, edge) for s in example.spans for edge in (s.start, s.end))
+
+
+VALUES = st.sampled_from([None, math.nan, math.inf, 0, -1, 3, 1.5, True, "", "x", "none", [], {}, [[]], [{}], ["a", 1],
+                          {"a": [1]}, {"start": "x"}, [[1]], [[1, 2, 3]], [1, 2], "\ud800", 10**30,
+                          {"text": 3, "start": 1}])
+
+
+@st.composite
+def mutants(draw):
+    """A good file with some values replaced or taken away."""
+    def mutated(value):
+        choice = draw(st.integers(0, 30))
+        if choice == 0:
+            return draw(VALUES)
+        if isinstance(value, dict):
+            return {key: mutated(inner) for key, inner in value.items() if choice != 1}
+        if isinstance(value, list):
+            return [mutated(inner) for inner in value][choice == 1:]
+        return value
+
+    good = draw(st.sampled_from([content for content in LAYOUTS.values() if not isinstance(content, str)]))
+    return mutated(good)
+
+
+@settings(SEEDED, max_examples=150)
+@given(content=mutants())
+def test_whatever_is_in_a_file_ends_in_examples_or_faults(content, tmp_path):
+    path = written(tmp_path, content)
+    try:
+        corpus = read_corpus(path)
+    except UserError:
+        return
+    assert all(str(fault) for fault in corpus.faults)
+    assert len({example.id for example in corpus.examples}) == len(corpus.examples)
+    assert len(corpus.examples) + len({f.row for f in corpus.faults if not f.is_warning}) == corpus.n_rows
+    for example in corpus.examples:
+        for span in example.spans or ():
+            assert example.text[span.start:span.end].strip()
+
+
+def test_the_examples_of_the_readme_read_without_faults(tmp_path):
+    blocks = re.findall(r"```(json|jsonl|conll|pubtator)\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    found = []
+    for i, (language, content) in enumerate(blocks):
+        assert content.count("\n") == 3
+        corpus = read_corpus(written(tmp_path, content, f"{i}.{language}"))
+        assert corpus.faults == []
+        found.append([example.text[span.start:span.end] for example in corpus.examples for span in example.spans or ()])
+    breast, ataxia = ["breast cancer"], ["Ataxia"]
+    both = [*breast, *ataxia]
+    assert found == [breast, both, breast, breast, [], [*both, "A-T"], [*both, "A-T"], both,
+                     ["Breast cancer", "colon cancer", "cancer", "WAS"], both, breast, breast, breast]
+
+
+@real_data
+@pytest.mark.parametrize(("name", "rows", "mentions", "faulty"), [
+    ("ncbi_disease/train.json", 5424, 5134, 0), ("ncbi_disease/dev.json", 923, 787, 0),
+    ("ncbi_disease/test.json", 940, None, 0), ("wikineural_en/val.json", 1200, 1919, 29),
+    ("wikineural_en/test.json", 11597, None, 0),
+])
+def test_real_corpora(name, rows, mentions, faulty):
+    corpus = read_corpus(DATA / name)
+    assert corpus.n_rows == rows
+    assert len(corpus.examples) == rows - faulty
+    assert {fault.kind for fault in corpus.faults} <= {"illegal_tags"}
+    labelled = [example.spans for example in corpus.examples if example.spans is not None]
+    assert (sum(map(len, labelled)) if labelled else None) == mentions
+
+
+@real_data
+def test_strings_find_nearly_all_of_the_offsets_they_came_from(tmp_path):
+    gold = read_examples(DATA / "ncbi_disease" / "train.json")
+    rows = [{"id": e.id, "text": e.text, "diseases": [e.text[s.start:s.end] for s in e.spans]} for e in gold]
+    read = read_examples(written(tmp_path, rows))
+    moved = sum(len(set(a.spans) - set(b.spans)) for a, b in zip(gold, read, strict=True))
+    assert moved <= 0.001 * sum(len(e.spans) for e in gold)

@@ -122,9 +122,11 @@ def _format(path: str, content: str) -> str:
     if PASSAGE.match(lines[0]):
         return "pubtator"
     columns = [line.split() for line in lines if not line.startswith(("#", "-DOCSTART-"))]
-    if 2 * sum(looks_like_tag(row[-1]) for row in columns) >= len(columns) or all(len(row) == 1 for row in columns):
+    if 2 * sum(looks_like_tag(row[-1]) for row in columns) >= len(columns):
         return "conll"
     if re.search(r"\.(json|jsonl|ndjson)(\.gz)?$", path):
         return "json"
+    if all(len(row) == 1 for row in columns) or not any(" " in line for line in lines):
+        return "conll"
     raise UserError(f"{path}: neither JSON nor PubTator nor columns of tokens, it begins {lines[0][:60].rstrip()!r}; "
                     "see data/README.md for the layouts")

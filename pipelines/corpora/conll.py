@@ -79,7 +79,7 @@ def _number(path: str, name: str, width: int) -> int:
 
 
 def _token_column(sentences: list[_Sentence], width: int) -> int:
-    if width == 1:
+    if width < 3:
         return 0
     return int(all(fields[0] == str(i) for sentence in sentences for i, (_, fields) in enumerate(sentence.lines, 1)))
 

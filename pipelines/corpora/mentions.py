@@ -341,7 +341,7 @@ def _mended(claimed: str, text: str, tokens: Offsets | None, notation: Notation,
         places = [match.span() for match in re.finditer(f"(?=({re.escape(claimed)}))", text) if claimed]
         places = [(s, s + len(claimed)) for s, _ in places]
     if not places:
-        placed = align(text, [Generated(claimed, "")])[0].span
+        placed = align(text, [Generated(claimed, "mention")])[0].span
         return f"the text has {text[placed.start:placed.end]!r} at {placed.start}:{placed.end}" if placed else None
     first, past = min(places, key=lambda place: abs(place[0] - add_start - start))
     shift = first - add_start - start

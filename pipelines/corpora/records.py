@@ -193,7 +193,7 @@ def _kind_of_entities(path: str, rows: Sequence[_Row], names: Sequence[str] | No
                             "order, by --tag_names O,B-Disease,I-Disease")
         return "tags"
     strings = [value for value in flat if all(isinstance(x, str) for x in value)]
-    if 2 * len(strings) <= len(flat):
+    if 2 * len(strings) < len(flat):
         return "mentions"
     if 2 * sum(all(map(looks_like_tag, value)) for value in strings) > len(strings):
         return "tags"
