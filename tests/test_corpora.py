@@ -66,7 +66,6 @@ LAYOUTS = {
     "start and length": rows("annotations", mentions(lambda t, s, e: {"offset": s, "length": e - s, "text": t})),
     "start and text": rows("annotations", mentions(lambda t, s, e: {"begin": s, "mention": t})),
     "offsets as strings": rows("entities", mentions(lambda t, s, e: {"start": str(s), "end": str(e), "name": t})),
-    "counted from 1": rows("entities", mentions(lambda t, s, e: {"text": t, "start": s + 1, "end": e})),
     "transformers pipeline": rows("entities", mentions(
         lambda t, s, e: {"entity_group": "Disease", "score": 0.9, "word": t, "start": s, "end": e})),
     "camel case": rows("Entities", mentions(
@@ -233,6 +232,10 @@ def test_a_comment_gives_a_sentence_its_id_and_a_token_may_be_a_hash(tmp_path):
 
 
 FAULTY = {
+    "all of a file shifted": ([{"text": "A cancer", "entities": [{"text": "cancer", "start": 1, "end": 7}]}],
+                              0, "wrong_offsets", "start 2, end 8 (its only occurrence, +1 characters)"),
+    "an inclusive end among others": (rows("entities", [OBJECTS[0], {"text": "colon cancer", "start": 51, "end": 62}]),
+                                      0, "wrong_offsets", "start 51, end 63 (its only occurrence, the end was wrong)"),
     "shifted offsets": (rows("entities", [{"text": "breast cancer", "start": 30, "end": 43}, OBJECTS[1]]),
                         0, "wrong_offsets", "start 31, end 44 (its only occurrence, +1 characters)"),
     "a wrong end": (rows("entities", [{"text": "breast cancer", "start": 31, "end": 43}, OBJECTS[1]]),

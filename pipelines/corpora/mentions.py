@@ -25,12 +25,9 @@ LABEL_KEYS = ("type", "label", "class", "category", "tag", "group", "ner")
 PAIR_KEYS = {"offset", "span", "location", "position", "indice", "index", "range"}
 NO_MENTION = {"", "none", "nan", "null", "n/a", "no disease", "[]"}
 
-CONVENTIONS = {  # what to add to start and end to make them half-open and 0-based
-    "half-open": (0, 0),
-    "inclusive ends": (0, 1),
-    "counted from 1, inclusive ends": (-1, 0),
-    "counted from 1, half-open": (-1, -1),
-}
+# What to add to an end to make it half-open. Offsets counted from 1 are no convention here: in a small file they look
+# like a shift by one, which is a fault with a repair.
+CONVENTIONS = {"half-open": 0, "inclusive ends": 1}
 
 
 class BadEntity(Exception):
@@ -54,6 +51,9 @@ class Notation:
 
     unit: str
     convention: str
+
+
+NOTATIONS = [Notation(unit, convention) for unit in ("character", "token") for convention in CONVENTIONS]
 
 
 def parse_mentions(value: Any, text: str, *, label: str | None = None) -> Iterator[Mention]:
@@ -221,8 +221,8 @@ def detect_notation(rows: Iterable[tuple[str, Offsets | None, Sequence[Mention]]
         rows: (text, token offsets, mentions) of each row.
         tokenised: whether the rows give their text in tokens only.
     """
-    claims: Counter[tuple[str, str]] = Counter()
-    shapes: Counter[tuple[str, str]] = Counter()
+    claims: Counter[Notation] = Counter()
+    shapes: Counter[Notation] = Counter()
     fits_tokens, by_token = True, False
     for text, tokens, mentions in rows:
         for mention in mentions:
@@ -230,34 +230,25 @@ def detect_notation(rows: Iterable[tuple[str, Offsets | None, Sequence[Mention]]
                 continue
             by_token |= mention.by_token
             fits_tokens &= tokens is not None and mention.end <= len(tokens)
-            for unit in ("character", "token") if tokens is not None else ("character",):
-                for convention in CONVENTIONS:
-                    place = _place(mention, text, tokens, Notation(unit, convention))
-                    if place is None:
-                        continue
-                    if mention.text is not None and _same(text[slice(*place)], mention.text, unit):
-                        claims[unit, convention] += 1
-                    if unit == "token" or _is_neat(text, *place):
-                        shapes[unit, convention] += 1
+            for notation in NOTATIONS:
+                place = _place(mention, text, tokens, notation)
+                if place is None:
+                    continue
+                if mention.text is not None and _same(text[slice(*place)], mention.text, notation.unit):
+                    claims[notation] += 1
+                if notation.unit == "token" or _is_neat(text, *place):
+                    shapes[notation] += 1
     if claims:
-        return Notation(*_most(claims, list(CONVENTIONS)))
+        return max(NOTATIONS, key=lambda notation: claims[notation])
     unit = "token" if by_token or (tokenised and fits_tokens) else "character"
-    return Notation(*_most(Counter({key: n for key, n in shapes.items() if key[0] == unit}),
-                           ["half-open", "inclusive ends"], unit))
-
-
-def _most(votes: Counter[tuple[str, str]], conventions: Sequence[str], unit: str = "character") -> tuple[str, str]:
-    """The winner; on a tie characters before tokens, and the earlier convention."""
-    keys = [(u, convention) for u in dict.fromkeys((unit, "token")) for convention in conventions]
-    return max(keys, key=lambda key: votes[key])
+    return max((n for n in NOTATIONS if n.unit == unit), key=lambda notation: shapes[notation])
 
 
 def _place(mention: Mention, text: str, tokens: Offsets | None, notation: Notation) -> tuple[int, int] | None:
     """Character offsets of a mention under a notation, ``None`` where they are empty or outside the text."""
-    add_start, add_end = CONVENTIONS[notation.convention]
-    start, end = (mention.start or 0) + add_start, (mention.end or 0) + add_end
-    if notation.unit == "token" and tokens is not None:
-        return (tokens[start][0], tokens[end - 1][1]) if 0 <= start < end <= len(tokens) else None
+    start, end = mention.start or 0, (mention.end or 0) + CONVENTIONS[notation.convention]
+    if notation.unit == "token":
+        return (tokens[start][0], tokens[end - 1][1]) if tokens and 0 <= start < end <= len(tokens) else None
     return (start, end) if 0 <= start < end <= len(text) else None
 
 
@@ -314,10 +305,9 @@ def _by_offsets(mention: Mention, text: str, tokens: Offsets | None,
                 notation: Notation) -> tuple[tuple[int, int] | None, Finding | None]:
     start, end, claimed = mention.start or 0, mention.end or 0, mention.text
     place = _place(mention, text, tokens, notation)
-    add_start, add_end = CONVENTIONS[notation.convention]
     if place is None:
         repair = None if claimed is None else _mended(claimed, text, tokens, notation, start)
-        if end + add_end <= start + add_start:
+        if end + CONVENTIONS[notation.convention] <= start:
             return None, ("empty_span", f"{notation.unit} offsets {start}:{end} hold nothing", repair)
         size = len(text) if notation.unit == "character" else len(tokens or ())
         return None, ("wrong_offsets", f"{notation.unit} offsets {start}:{end} leave the text, which has {size} "
@@ -333,7 +323,6 @@ def _by_offsets(mention: Mention, text: str, tokens: Offsets | None,
 
 def _mended(claimed: str, text: str, tokens: Offsets | None, notation: Notation, start: int) -> str | None:
     """Offsets, in the file's own notation, at which the claimed text does stand: the nearest, if several."""
-    add_start, add_end = CONVENTIONS[notation.convention]
     if notation.unit == "token" and tokens is not None:
         places = [(i, j) for i in range(len(tokens)) for j in range(i + 1, len(tokens) + 1)
                   if _same(text[tokens[i][0]:tokens[j - 1][1]], claimed, "token")]
@@ -343,11 +332,11 @@ def _mended(claimed: str, text: str, tokens: Offsets | None, notation: Notation,
     if not places:
         placed = align(text, [Generated(claimed, "mention")])[0].span
         return f"the text has {text[placed.start:placed.end]!r} at {placed.start}:{placed.end}" if placed else None
-    first, past = min(places, key=lambda place: abs(place[0] - add_start - start))
-    shift = first - add_start - start
+    first, past = min(places, key=lambda place: abs(place[0] - start))
+    shift = first - start
     why = "its only occurrence" if len(places) == 1 else f"the nearest of {len(places)} occurrences"
     why += f", {shift:+d} {notation.unit}s" if shift else ", the end was wrong"
-    return f"start {first - add_start}, end {past - add_end} ({why})"
+    return f"start {first}, end {past - CONVENTIONS[notation.convention]} ({why})"
 
 
 def _not_placed(placed: Placed, text: str) -> Finding | None:
