@@ -42,26 +42,29 @@ def _add_evaluate(subcommands: argparse._SubParsersAction) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from pipelines.corpora import read_examples
-    from pipelines.evaluation.checks import known_labels, read_checked_predictions
+    from pipelines.evaluation.checks import check_predictions, known_labels
+    from pipelines.evaluation.gold import read_gold
     from pipelines.evaluation.runs import evaluate_runs
     from pipelines.evaluation.table import report_as_text
-    from pipelines.examples import replacing
-    from pipelines.tasks import task_of
+    from pipelines.examples import read_predictions, replacing
+    from pipelines.tasks import answer_kind, task_of
 
-    examples = read_examples(options.gold, skip_bad_rows=options.skip_bad_rows)
+    runs = [read_predictions(path) for path in options.predictions]
+    kind = answer_kind([prediction for run in runs for prediction in run])
+    examples = read_gold(options.gold, kind, skip_bad_rows=options.skip_bad_rows)
     keywords: dict[str, Any] = {"allow_missing": options.allow_missing}
     if options.train:
-        keywords["train"] = read_examples(options.train, skip_bad_rows=options.skip_bad_rows)
+        keywords["train"] = read_gold(options.train, kind, skip_bad_rows=options.skip_bad_rows)
     labels = None if options.allow_new_labels else known_labels([*examples, *keywords.get("train", [])])
-    runs = [read_checked_predictions(path, examples, labels=labels, allow_missing=options.allow_missing)
-            for path in options.predictions]
-    task = task_of(examples, [prediction for run in runs for prediction in run])
+    for path, run in zip(options.predictions, runs, strict=True):
+        check_predictions(run, examples, path=path, labels=labels, allow_missing=options.allow_missing)
     if options.tune_threshold:
-        if task.answer != "spans":
-            raise UserError(f"--tune_threshold got {task.name}; wanted predictions with spans that have scores")
-        dev = read_examples(options.tune_threshold[0], skip_bad_rows=options.skip_bad_rows)
-        keywords["tuning"] = dev, read_checked_predictions(options.tune_threshold[1], dev)
+        if kind != "spans":
+            raise UserError(f'--tune_threshold got predictions with "{kind}"; wanted "spans" that have scores')
+        dev = read_gold(options.tune_threshold[0], kind, skip_bad_rows=options.skip_bad_rows)
+        keywords["tuning"] = dev, read_predictions(options.tune_threshold[1])
+        check_predictions(keywords["tuning"][1], dev, path=options.tune_threshold[1])
+    task = task_of(examples, runs[0])
     report = (task.evaluate(examples, runs[0], **keywords) if len(runs) == 1 else
               evaluate_runs(task, examples, runs, **keywords))
     print(report_as_text(report))
@@ -112,25 +115,46 @@ def _check(options: argparse.Namespace) -> int:
 
 def _token_counter(model: str, format: str) -> Callable[[Sequence[Example], Sequence[str]], list[int]]:
     """Gives a function that counts the tokens of examples as a model is trained on them: prompt, text and answer."""
-    from transformers import AutoTokenizer
+    from pipelines.families.causal_lm import answer_ids, load_tokenizer, prompt_for, prompt_ids
 
-    from pipelines.networks.weights import resolve
-    from pipelines.prompts import messages, plain_prompt, prompt_format
-
-    tokenizer = AutoTokenizer.from_pretrained(resolve(model))
-
-    def whole(example: Example, labels: Sequence[str]) -> str:
-        answer = prompt_format(format).render(example.text, example.spans or (), labels)
-        if tokenizer.chat_template is None:
-            return f"{plain_prompt(example.text, format, labels)} {answer}{tokenizer.eos_token or ''}"
-        turns = [*messages(example.text, format=format, labels=labels), {"role": "assistant", "content": answer}]
-        return str(tokenizer.apply_chat_template(turns, tokenize=False))
+    tokenizer = load_tokenizer(model)
 
     def lengths(examples: Sequence[Example], labels: Sequence[str]) -> list[int]:
-        texts = [whole(example, labels) for example in examples]
-        return [len(ids) for ids in tokenizer(texts, add_special_tokens=tokenizer.chat_template is None)["input_ids"]]
+        prompt = prompt_for(tokenizer, format=format, labels=labels, style="auto", constrained=True)
+        return [len(prompt_ids(tokenizer, example.text, prompt))
+                + len(answer_ids(tokenizer, example.text, example.spans or (), prompt)) for example in examples]
 
     return lengths
+
+
+def _add_predict(subcommands: argparse._SubParsersAction) -> None:
+    parser = subcommands.add_parser("predict", help="answer the examples of a file with the model of a run")
+    parser.add_argument("--run", required=True, dest="run_dir", metavar="RUN", help="run folder, with model/ or merged/")
+    parser.add_argument("--input", required=True, metavar="FILE", help="examples, in any format of data/README.md")
+    parser.add_argument("--output", required=True, metavar="P.jsonl", help="where the predictions go")
+    parser.add_argument("--batch_tokens", type=int, default=2048, help="prompt tokens that are generated on at a time")
+    parser.set_defaults(run=_predict)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from pipelines.corpora import read_examples
+    from pipelines.examples import write_predictions
+
+    examples = read_examples(options.input)
+    from pipelines import precision
+    from pipelines.families import causal_lm
+    from pipelines.runs import Run
+
+    precision.keep_freed_memory()
+    run = Run(options.run_dir)
+    folder = next((folder for folder in (run.merged, run.model) if (folder / causal_lm.PROMPT_FILE).is_file()), None)
+    if folder is None:
+        raise UserError(f"{options.run_dir}: no model/ or merged/ with a {causal_lm.PROMPT_FILE}; give the folder of a "
+                        "run that finished training")
+    predictions = causal_lm.predict(causal_lm.load(folder), examples, batch_tokens=options.batch_tokens)
+    write_predictions(options.output, predictions)
+    print(f"{options.output}: {len(predictions)} answers of {folder}")
+    return 0
 
 
 def _add_submit(subcommands: argparse._SubParsersAction) -> None:
@@ -166,7 +190,7 @@ def _submit(options: argparse.Namespace) -> int:
 
 # One function a subcommand: adds its parser with `set_defaults(run=...)`, where run(options) returns the exit code.
 # Modules are imported inside run, so that `pipelines --help` stays instant.
-COMMANDS: list = [_add_check, _add_evaluate, _add_submit]
+COMMANDS: list = [_add_check, _add_predict, _add_evaluate, _add_submit]
 
 
 if __name__ == "__main__":

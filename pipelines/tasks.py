@@ -52,23 +52,30 @@ TASKS = {task.name: task for task in (
 )}
 
 
-def task_of(examples: Sequence[Example], predictions: Sequence[Prediction]) -> Task:
-    """Tells the task from the answers and, where these are numbers, from whether the gold holds any.
+def answer_kind(predictions: Sequence[Prediction]) -> str:
+    """``spans``, ``label`` or ``value``: the field in which predictions hold their answers.
 
     Raises:
-        UserError: when the predictions are of several kinds.
+        UserError: when they are of several kinds.
     """
-    kinds = {name for prediction in predictions for name in ("spans", "label", "value")
-             if getattr(prediction, name) is not None}
-    if len(kinds) != 1:
-        raise UserError(f"got predictions with {' and '.join(sorted(kinds)) or 'no answers'}; wanted all of one kind: "
-                        '"spans", "label" or "value"')
-    if kinds == {"spans"}:
-        return TASKS["span_extraction"]
-    if kinds == {"label"}:
-        return TASKS["sequence_classification"]
-    labelled = any(example.label is not None for example in examples)
-    return TASKS["sequence_regression" if labelled else "language_modelling"]
+    first: dict[str, str] = {}
+    for prediction in predictions:
+        for name in ("spans", "label", "value"):
+            if getattr(prediction, name) is not None:
+                first.setdefault(name, prediction.id)
+    if len(first) != 1:
+        got = " and ".join(f"{name} (id {id})" for name, id in first.items()) or "no answers"
+        raise UserError(f'got predictions with {got}; wanted all of one kind: "spans", "label" or "value"')
+    return next(iter(first))
+
+
+def task_of(examples: Sequence[Example], predictions: Sequence[Prediction]) -> Task:
+    """Tells the task from the kind of answers and, where these are numbers, from whether the gold holds any."""
+    kind = answer_kind(predictions)
+    if kind == "value":
+        labelled = any(example.label is not None for example in examples)
+        return TASKS["sequence_regression" if labelled else "language_modelling"]
+    return TASKS["span_extraction" if kind == "spans" else "sequence_classification"]
 
 
 def metric(report: dict[str, Any], path: str) -> Any:

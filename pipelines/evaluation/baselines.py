@@ -86,15 +86,16 @@ def majority_predictions(train: Iterable[Example], examples: Iterable[Example]) 
 
 
 def linear_svm_predictions(train: Sequence[Example], examples: Sequence[Example]) -> list[Prediction]:
-    """Classifies by a linear SVM over TF-IDF weights of words and pairs of words (scikit-learn's defaults)."""
+    """Classifies by a linear SVM over TF-IDF weights of words and pairs of words (scikit-learn)."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline
     from sklearn.svm import LinearSVC
 
     classes = [str(example.label) for example in train]
-    if len(set(classes)) < 2:
-        return majority_predictions(train, examples)
-    model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LinearSVC(random_state=0))
+    if len(set(classes)) < 2 or not any(re.search(r"\w", example.text) for example in train):
+        return majority_predictions(train, examples)  # nothing to learn, which scikit-learn refuses
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+")
+    model = make_pipeline(words, LinearSVC(random_state=0))
     model.fit([example.text for example in train], classes)
     labels = model.predict([example.text for example in examples])
     return [Prediction(example.id, label=str(label)) for example, label in zip(examples, labels, strict=True)]

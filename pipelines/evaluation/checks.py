@@ -7,24 +7,24 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pipelines.errors import DataError
-from pipelines.examples import Example, Prediction, read_predictions
+from pipelines.examples import Example, Prediction
 
 SHOWN = 50
 
 
-def read_checked_predictions(path: str | Path, examples: Sequence[Example], *,
-                             labels: Collection[str] | None = None, allow_missing: bool = False) -> list[Prediction]:
-    """Reads predictions for these examples.
+def check_predictions(predictions: Sequence[Prediction], examples: Sequence[Example], *, path: str | Path,
+                      labels: Collection[str] | None = None, allow_missing: bool = False) -> None:
+    """Sees to it that predictions can be scored against these examples.
 
     Args:
+        path: the file they were read from, which the message names with the line.
         labels: the labels there are; a predicted one that is not among them is a fault. None = any will do.
         allow_missing: an example without a prediction is no fault.
 
     Raises:
-        DataError: naming lines that can't be read; else ids that are missing, extra or doubled, lines without
-            an answer, spans outside the text, unknown labels, and numbers that are not finite.
+        DataError: naming ids that are missing, extra or doubled, lines without an answer, spans outside the text,
+            unknown labels, and numbers that are not finite.
     """
-    predictions = read_predictions(path)
     texts = {example.id: example.text for example in examples}
     faults: list[tuple[int, str]] = []
     seen: set[str] = set()
@@ -35,17 +35,17 @@ def read_checked_predictions(path: str | Path, examples: Sequence[Example], *,
         seen.add(prediction.id)
         faults += [(row, f"id {prediction.id}: {fault}") for fault in found]
     missing = [] if allow_missing else [example.id for example in examples if example.id not in seen]
-    if faults or missing:
-        lines = _line_numbers(path) if faults else []
-        told = [f"{path}:{lines[row]}: {fault}" for row, fault in faults[:SHOWN]]
-        if len(faults) > SHOWN:
-            told.append(f"{path}: and {len(faults) - SHOWN} more faults")
-        if missing:
-            more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
-            told.append(f"{path}: no prediction for {len(missing)} of {len(texts)} ids: {', '.join(missing[:10])}{more}"
-                        "; --allow_missing counts them as empty")
-        raise DataError("\n".join(told))
-    return predictions
+    if not faults and not missing:
+        return
+    lines = _line_numbers(path) if faults else []
+    told = [f"{path}:{lines[row]}: {fault}" for row, fault in faults[:SHOWN]]
+    if len(faults) > SHOWN:
+        told.append(f"{path}: and {len(faults) - SHOWN} more faults")
+    if missing:
+        more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+        told.append(f"{path}: no prediction for {len(missing)} of {len(texts)} ids: {', '.join(missing[:10])}{more}"
+                    "; --allow_missing counts them as empty")
+    raise DataError("\n".join(told))
 
 
 def known_labels(examples: Iterable[Example]) -> set[str]:

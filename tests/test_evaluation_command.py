@@ -1,0 +1,203 @@
+"""``pipelines evaluate`` as a person calls it: files in, table and report out, bad input told in one message."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.evaluation.span_scores import SCHEMES
+
+ROOT = Path(__file__).parent.parent
+TEXTS = ["colon cancer and flu", "no mention", "flu again", "rectal cancer"]
+GOLD = [[(0, 12), (17, 20)], [], [(0, 3)], [(0, 13)]]
+
+
+def row(i, spans, **more):
+    return {"id": f"d{i}", "spans": [{"start": s, "end": e, "label": "Disease", "score": 0.5} for s, e in spans]} | more
+
+
+RIGHT = [row(i, spans) for i, spans in enumerate(GOLD)]
+
+
+def run(*arguments, cwd):
+    return subprocess.run([sys.executable, "-m", "pipelines.cli", "evaluate", *map(str, arguments)], cwd=cwd,
+                          capture_output=True, text=True, timeout=120, env=os.environ | {"PYTHONPATH": str(ROOT)})
+
+
+def jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def gold(tmp_path):
+    rows = [{"id": f"d{i}", "sentence": text, "entities": [
+        {"start": s, "end": e, "text": text[s:e], "type": "Disease"} for s, e in spans]}
+        for i, (text, spans) in enumerate(zip(TEXTS, GOLD, strict=True))]
+    path = tmp_path / "gold.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def test_table_and_report(gold, tmp_path):
+    predictions = jsonl(tmp_path / "p.jsonl", [*RIGHT[:3], row(3, [(7, 13)])])
+    done = run("--gold", gold, "--predictions", predictions, "--train", gold, "--json", "out/report.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["strict"]["f1"] == 0.75
+    assert report["strict"]["interval"][0] <= 0.75 <= report["strict"]["interval"][1]
+    assert report["baselines"]["dictionary"]["f1"] == 1.0
+    assert {"precision", "recall", "f1", "support", "per_type", "macro", "weighted"} < report["exact"].keys()
+    strict = next(line for line in done.stdout.splitlines() if line.startswith("strict "))
+    assert strict.split()[:6] == ["strict", "75.00", "75.00", "75.00", "4", "4"]
+    assert "boundary" in done.stdout
+    assert "dictionary" in done.stdout
+
+
+def test_shuffled_predictions_give_the_same_bytes(gold, tmp_path):
+    predictions = [row(i, [*spans, (0, 5), (2, 7), (0, 5)]) for i, spans in enumerate(GOLD)]
+    outputs = []
+    for seed in range(2):
+        random.Random(seed).shuffle(predictions)
+        for prediction in predictions:
+            random.Random(seed).shuffle(prediction["spans"])
+        file = jsonl(tmp_path / "p.jsonl", predictions)
+        done = run("--gold", gold, "--predictions", file, file, "--train", gold, "--json", "r.json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        outputs.append((done.stdout, (tmp_path / "r.json").read_bytes()))
+    assert outputs[0] == outputs[1]
+
+
+def test_several_runs_and_threshold(gold, tmp_path):
+    files = [jsonl(tmp_path / f"p{i}.jsonl", [*RIGHT[:3 + i], *(row(3, []) for _ in range(1 - i))]) for i in range(2)]
+    done = run("--gold", gold, "--predictions", *files, "--tune_threshold", gold, files[0], "--json", "r.json",
+               cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["spread"]["strict.recall"]["mean"] == 0.875
+    assert report["threshold"]["cut"] == 0.5
+    assert "mean of 2 runs" in done.stdout
+    assert "threshold 0.5" in done.stdout
+
+
+@pytest.mark.parametrize(("rows", "told"), [
+    (RIGHT[:2], ["no prediction for 2 of 4 ids: d2, d3", "--allow_missing"]),
+    ([*RIGHT, row(9, [])], ["p.jsonl:5", "id d9", "not an id of the gold file"]),
+    ([*RIGHT, RIGHT[0]], ["p.jsonl:5", "id d0", "there before"]),
+    ([*RIGHT[:3], row(3, [(0, 99)])], ["p.jsonl:4", "id d3", "0-99", "13 characters"]),
+    ([*RIGHT[:3], row(3, [(5, 5)])], ["p.jsonl:4", "id d3", "5-5"]),
+    ([*RIGHT[:3], row(3, [(-1, 5)])], ["p.jsonl:4", "id d3"]),
+    ([*RIGHT[:3], {"id": "d3", "spans": [{"start": 0, "end": 5, "label": "Gene"}]}],
+     ["p.jsonl:4", "id d3", "'Gene'", "Disease", "--allow_new_labels"]),
+    ([*RIGHT[:3], {"id": "d3", "spans": [{"start": 0, "end": 5, "label": "Disease", "score": float("nan")}]}],
+     ["p.jsonl:4", "id d3", "nan"]),
+    ([*RIGHT[:3], {"id": "d3", "spans": None}], ["p.jsonl:4", "id d3", "null"]),
+    ([*RIGHT[:3], {"id": "d3", "label": "x"}], ["spans (id d0) and label (id d3)"]),
+    # All at once.
+    ([row(0, [(0, 99)]), row(1, [(3, 2)]), *RIGHT[3:]], ["p.jsonl:1", "p.jsonl:2", "d2"]),
+])
+def test_bad_predictions(gold, tmp_path, rows, told):
+    done = run("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows), "--json", "r.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert all(part in done.stderr for part in told), done.stderr
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_file_cut_off_in_the_middle_of_a_line(gold, tmp_path):
+    file = jsonl(tmp_path / "p.jsonl", RIGHT)
+    file.write_text(file.read_text()[:-20])
+    done = run("--gold", gold, "--predictions", file, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "p.jsonl:4" in done.stderr
+    assert "cut off" in done.stderr
+
+
+def test_blank_lines_do_not_shift_line_numbers(gold, tmp_path):
+    file = jsonl(tmp_path / "p.jsonl", [*RIGHT[:3], row(3, [(0, 99)])])
+    file.write_text("\n\n" + file.read_text())
+    assert "p.jsonl:6: id d3" in run("--gold", gold, "--predictions", file, cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize("missing", ["gold", "predictions"])
+def test_missing_files(gold, tmp_path, missing):
+    paths = {"gold": gold, "predictions": jsonl(tmp_path / "p.jsonl", RIGHT)} | {missing: tmp_path / "nowhere.json"}
+    done = run("--gold", paths["gold"], "--predictions", paths["predictions"], cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nowhere.json" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_missing_answers_and_new_labels_can_be_allowed(gold, tmp_path):
+    rows = [*RIGHT[:2], {"id": "d2", "spans": [{"start": 0, "end": 3, "label": "Gene"}]}]
+    done = run("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows), "--allow_missing",
+               "--allow_new_labels", "--json", "r.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 missing answers are counted as empty" in done.stdout
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["missing_counted_as_empty"] == 1
+    assert report["error_budget"]["type"]["gold"] == 1
+
+
+def test_labels_that_only_training_has_are_known(gold, tmp_path):
+    train = jsonl(tmp_path / "train.jsonl", [
+        {"id": "t", "text": "APC", "entities": [{"start": 0, "end": 3, "text": "APC", "type": "Gene"}]}])
+    rows = [*RIGHT[:3], {"id": "d3", "spans": [{"start": 0, "end": 5, "label": "Gene"}]}]
+    done = run("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows), "--train", train, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_classes(tmp_path):
+    gold = jsonl(tmp_path / "gold.jsonl", [{"id": str(i), "text": "a b", "label": "xy"[i % 2]} for i in range(8)])
+    rows = [{"id": str(i), "label": "x", "scores": {"x": 0.6, "y": 0.4}} for i in range(8)]
+    done = run("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows), "--json", "r.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert (report["task"], report["accuracy"]) == ("sequence_classification", 0.5)
+    assert "accuracy" in done.stdout
+    rows[3]["scores"]["x"] = float("nan")
+    done = run("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "p.jsonl:4: id 3: the score of 'x' is nan" in done.stderr
+
+
+def test_scoring_needs_neither_torch_nor_scikit_learn(gold, tmp_path):
+    predictions = jsonl(tmp_path / "p.jsonl", RIGHT)
+    code = ("import sys; from pipelines.cli import main; "
+            f"main(['evaluate', '--gold', {str(gold)!r}, '--predictions', {str(predictions)!r}]); "
+            "print(sorted({'torch', 'transformers', 'sklearn', 'datasets', 'seqeval'} & sys.modules.keys()))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+@pytest.mark.slow
+def test_metric_folder_of_hugging_face_evaluate(tmp_path):
+    code = """
+import json, random
+import evaluate
+from pipelines.evaluation.span_scores import score_spans
+from pipelines.examples import Span, span_to_json
+metric = evaluate.load("pipelines/evaluation/span_f1")
+draw = random.Random(0)
+def spans():
+    starts = [draw.randint(0, 9) for _ in range(draw.randint(0, 4))]
+    return [Span(start, start + draw.randint(1, 4), draw.choice("AB")) for start in starts]
+gold, predicted = [spans() for _ in range(200)], [spans() for _ in range(200)]
+theirs = metric.compute(references=[[span_to_json(s) for s in row] for row in gold],
+                        predictions=[[span_to_json(s) for s in row] for row in predicted])
+print(json.dumps([theirs, score_spans(gold, predicted)]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=300,
+                          env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    theirs, ours = json.loads(done.stdout.splitlines()[-1])
+    assert {name for name in theirs if name.startswith("strict")} == {"strict_precision", "strict_recall", "strict_f1"}
+    for scheme in SCHEMES:
+        for name in ("precision", "recall", "f1"):
+            assert theirs[f"{scheme}_{name}"] == ours[scheme][name]
