@@ -129,7 +129,8 @@ def _token_counter(model: str, format: str) -> Callable[[Sequence[Example], Sequ
 
 def _add_predict(subcommands: argparse._SubParsersAction) -> None:
     parser = subcommands.add_parser("predict", help="answer the examples of a file with the model of a run")
-    parser.add_argument("--run", required=True, dest="run_dir", metavar="RUN", help="run folder, with model/ or merged/")
+    parser.add_argument("--run", required=True, dest="run_dir", metavar="RUN",
+                        help="run folder, with model/ or merged/")
     parser.add_argument("--input", required=True, metavar="FILE", help="examples, in any format of data/README.md")
     parser.add_argument("--output", required=True, metavar="P.jsonl", help="where the predictions go")
     parser.add_argument("--batch_tokens", type=int, default=2048, help="prompt tokens that are generated on at a time")

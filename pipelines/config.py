@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from trl import TrlParser
@@ -54,7 +54,7 @@ def parse(dataclasses: Sequence[type], *, default_config: str | Path | None = No
                 {name.replace("--", "--no_", 1) for name in names}:
             raise UserError(f"got the option {name}; there is no such one{_nearest(name, names)}")
     try:
-        return TrlParser(dataclasses).parse_args_and_config(args=arguments)
+        return TrlParser(cast(Any, dataclasses)).parse_args_and_config(args=arguments)
     except ValueError as error:
         raise UserError(f"the options do not fit together: {error}") from error
 

@@ -7,6 +7,8 @@ import errno
 import sys
 from collections.abc import Iterator
 
+_FULL = "the disk is full; free some space and go on with the same command: finished files and checkpoints are kept"
+
 
 class UserError(Exception):
     """Bad input. The message says what was got, what was wanted, and what to do."""
@@ -27,11 +29,15 @@ def one_line_errors() -> Iterator[None]:
     except UserError as error:
         sys.exit(_told(error))
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            sys.exit(_told(f"the disk is full while writing {error.filename or 'a file'}; free some space and run the "
-                           "same command again: finished files are kept"))
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            sys.exit(_told(f"{_FULL} ({error.filename or error})"))
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             sys.exit(_told(f"no permission to write or read {error.filename}; choose another folder"))
+        raise
+    except Exception as error:
+        # safetensors and torch wrap what the system says in errors of their own.
+        if "No space left on device" in str(error) or "os error 28" in str(error) or "os error 27" in str(error):
+            sys.exit(_told(f"{_FULL} ({error})"))
         raise
 
 

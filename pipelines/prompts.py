@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 from pipelines.alignment import Generated, Mention, align, inside_word, likeness
 from pipelines.errors import UserError
 from pipelines.examples import Example, Span
+from pipelines.spans import find_occurrences
 
 
 class Parsed(NamedTuple):
@@ -346,6 +347,31 @@ def grammar(format: str, text: str, labels: Sequence[str], *, lead: str = "") ->
     """
     rules = prompt_format(format).grammar
     return None if rules is None else f"start: START\nSTART: {json.dumps(lead)} ANSWER\n{rules(text, labels)}"
+
+
+def grammar_after(format: str, text: str, labels: Sequence[str], answer: str) -> str | None:
+    """The grammar of what may follow an answer that has just ended a mention, so that mentions come in order.
+
+    A mention that follows begins after the earliest place of the one before, which excludes no answer that `render`
+    writes, and most repetitions that the text does not have.
+
+    Args:
+        answer: what is written so far.
+
+    Returns:
+        Lark rules; None where the answer does not end in a separator, or the format has no such grammar.
+    """
+    if format != "list" or not answer.endswith(";") or answer.endswith("\\;"):
+        return None
+    end = 0
+    for group in _split(answer, "|") if len(labels) > 1 else [answer]:
+        items = _label_and_rest(group.strip(), labels)[1] if len(labels) > 1 else group
+        for string in filter(None, map(_unescaped, _split(items, ";"))):
+            end += next(find_occurrences(text[end:], string), (0, 0))[1]
+    if not text[end:].strip():
+        return 'start: ""'
+    return f'start: START\nSTART: " " REST\nREST: GROUP\n{_grammar_list(text[end:], labels)}'.replace(
+        "REST: GROUP", 'REST: GROUP (" | " TYPED)*' if len(labels) > 1 else "REST: GROUP")
 
 
 def _words(text: str) -> list[str]:

@@ -45,8 +45,9 @@ class Run:
         Raises:
             UserError: where it holds a finished run, or something that is no run.
         """
-        if self.report.exists() and not resume:
-            raise UserError(f"{self.folder} holds a finished run; give another --run_dir, or move that one away")
+        if (self.report.exists() or self.model.exists()) and not resume:
+            raise UserError(f"{self.folder} holds a trained run; give another --run_dir, or go on with this one by "
+                            "--resume_from_checkpoint true")
         if self.folder.is_file():
             raise UserError(f"--run_dir {self.folder} is a file; give a folder")
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,8 @@ Everything lands in the run folder: config.yaml, provenance.json, model/, predic
 
 from __future__ import annotations
 
+import csv
 import gc
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,10 +19,11 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import EarlyStoppingCallback
+from transformers.trainer_utils import get_last_checkpoint
 from trl import ModelConfig, SFTConfig, get_quantization_config
 
 from pipelines import config, precision
@@ -31,7 +32,7 @@ from pipelines.corpora.audit import as_text, audit
 from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.evaluation.reports import evaluate_spans
 from pipelines.evaluation.table import report_as_text
-from pipelines.examples import Example, Prediction, write_predictions
+from pipelines.examples import Example, Prediction, replacing, write_predictions
 from pipelines.families import causal_lm, sft
 from pipelines.runs import CostMeter, Run, provenance
 from pipelines.submission import write_submission
@@ -59,6 +60,8 @@ class RecipeArguments(config.DataArguments):
     answer_logits_only: bool | None = field(default=None, metadata={"help": "project to the vocabulary only where the "
                                                                             "loss is (default: on a CPU; TRL's own "
                                                                             "head does it on a GPU)"})
+    compile_layers: bool = field(default=False, metadata={"help": "compile the layers: a minute or two at the start, "
+                                                                  "a quarter less time afterwards"})
     save_merged: bool = field(default=False, metadata={"help": "also save the model with the adapter merged"})
 
 
@@ -69,7 +72,7 @@ class TrainingArguments(SFTConfig):
     output_dir: str | None = field(default=None, metadata={"help": "checkpoints (default: RUN_DIR/checkpoints)"})
     max_length: int | None = field(default=512, metadata={"help": "tokens of prompt and answer; longer rows are left "
                                                                   "out of training, and counted"})
-    bf16: bool | None = field(default=False, metadata={"help": "set by the recipe to what the machine can do"})
+    bf16: bool = field(default=False, metadata={"help": "set by the recipe to what the machine can do"})
     gradient_checkpointing: bool = field(default=False, metadata={"help": "recompute activations to save memory"})
     report_to: str = field(default="none", metadata={"help": "trackers, such as tensorboard or wandb"})
     logging_steps: float = field(default=10, metadata={"help": "steps between lines of the log"})
@@ -80,13 +83,15 @@ class TrainingArguments(SFTConfig):
         chosen = precision.choose()
         for name, value in chosen.training.items():
             setattr(self, name, value)
+        given = self.output_dir
         super().__post_init__()
+        self.output_dir = given  # not transformers' `trainer_output`: the run folder gives it
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     with one_line_errors():
         default = "sft_tinyllama" if torch.cuda.is_available() else "sft_smollm2"
-        options, training, model = config.parse((RecipeArguments, TrainingArguments, ModelConfig), arguments=arguments,
+        options, training, model = config.parse((RecipeArguments, TrainingArguments, ModelConfig),
                                                 default_config=ROOT / "recipes" / "configs" / f"{default}.yaml")
         run(options, training, model)
 
@@ -98,19 +103,20 @@ def run(options: RecipeArguments, training: TrainingArguments, model_options: Mo
     files = {split: getattr(options, f"{split}_file") or str(SAMPLE_CORPUS / f"{split}.json")
              for split in ("train", "dev", "test") if getattr(options, f"{split}_file") or not options.train_file}
     examples = checked_examples(files, options, show=first)
-    run = Run(options.run_dir or f"runs/{Path(__file__).stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+    [folder] = broadcast_object_list([options.run_dir or f"runs/sft_tinyllama-{time.strftime('%Y%m%d-%H%M%S')}"])
+    run = Run(folder)
     training.output_dir = training.output_dir or str(run.checkpoints)
     if first:
-        run.start(resume=bool(training.resume_from_checkpoint))
+        run.start(resume=training.resume_from_checkpoint is not None)
         run.write_config(options, training, model_options)
         run.write_json("provenance.json", provenance(list(files.values()), model=model_options.model_name_or_path))
 
-    if not (run.model / causal_lm.PROMPT_FILE).is_file():
+    cost: dict[str, Any] = {}
+    if (run.model / causal_lm.PROMPT_FILE).is_file():
+        tell(first, f"{run.model} is there already: going on with prediction")
+    else:
         with meter.stage("training"):
             cost = train(examples["train"], examples.get("dev", []), options, training, model_options, run)
-    else:
-        cost = {}
-        tell(first, f"{run.model} is there already: going on with prediction")
     PartialState().wait_for_everyone()
     gc.collect()
 
@@ -155,12 +161,13 @@ def checked_examples(files: dict[str, str], options: RecipeArguments, *, show: b
 def train(train_examples: Sequence[Example], dev: Sequence[Example], options: RecipeArguments,
           training: TrainingArguments, model_options: ModelConfig, run: Run) -> dict[str, Any]:
     """Trains the adapter and saves it into the run; returns figures of its cost."""
-    first, name = PartialState().is_main_process, model_options.model_name_or_path
+    first, name = PartialState().is_main_process, str(model_options.model_name_or_path)
     tokenizer = causal_lm.load_tokenizer(name, trust_remote_code=training.trust_remote_code)
     labels = sorted({span.label for example in train_examples for span in example.spans or ()}) or ["Disease"]
     prompt = causal_lm.prompt_for(tokenizer, format=options.prompt_format, labels=labels, style=options.prompt_style,
                                   constrained=options.constrained)
-    rows, too_long = sft.training_rows(train_examples, tokenizer, prompt, max_length=training.max_length)
+    rows, too_long = sft.training_rows(train_examples, tokenizer, prompt,
+                                       max_length=training.max_length or causal_lm.context_length(name))
     tell(first and too_long, f"left out of training, over --max_length {training.max_length}: {len(too_long)} "
                              f"examples: {', '.join(too_long[:10])}")
     tell(first, f"one training example, without a loss on ⟦ ⟧:\n{sft.assert_trainable(rows, tokenizer)}\n")
@@ -169,10 +176,11 @@ def train(train_examples: Sequence[Example], dev: Sequence[Example], options: Re
         training.eval_strategy, training.load_best_model_at_end = "no", False
     else:
         sft.refuse_sharded_generation()
-    model_options.dtype = precision.choose().weights
+    dtype = precision.choose().weights
+    model_options.dtype = str(dtype).removeprefix("torch.")  # in which a quantised model computes
     quantization = get_quantization_config(model_options)
     network = causal_lm.load_network(
-        name, dtype=model_options.dtype, trust_remote_code=training.trust_remote_code,
+        name, dtype=dtype, trust_remote_code=training.trust_remote_code,
         **({"quantization_config": quantization, "device_map": {"": PartialState().device}} if quantization else {}))
     training.dataset_kwargs = {"skip_prepare_dataset": True}
     trainer = sft.AnswerTrainer(
@@ -180,10 +188,10 @@ def train(train_examples: Sequence[Example], dev: Sequence[Example], options: Re
         eval_dataset=Dataset.from_list(rows[:1]) if dev else None,  # for the trainer's own check: `dev` is generated on
         peft_config=lora(options, model_options, network.config.num_hidden_layers), dev=dev, prompt=prompt,
         batch_tokens=options.batch_tokens, answer_logits_only=options.answer_logits_only,
-        generation_batch_tokens=options.generation_batch_tokens,
+        generation_batch_tokens=options.generation_batch_tokens, compile_layers=options.compile_layers,
         callbacks=[EarlyStoppingCallback(options.early_stopping_patience)] if options.early_stopping_patience else [])
     start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
+    trainer.train(resume_from_checkpoint=checkpoint(training))
     trained = sft.trained_model(trainer)
     if first:
         causal_lm.save(run.model, model=trained, tokenizer=tokenizer, prompt=prompt, base_model=name)
@@ -195,6 +203,18 @@ def train(train_examples: Sequence[Example], dev: Sequence[Example], options: Re
     tokens = sum(len(row["input_ids"]) for row in rows) * (trainer.state.epoch or 0)
     return {"parameters": parameters[1], "trained_parameters": parameters[0],
             "training_tokens_per_second": round(tokens / (time.perf_counter() - start), 1)}
+
+
+def checkpoint(training: TrainingArguments) -> str | None:
+    """The checkpoint to go on from: `--resume_from_checkpoint true` is the last one, if there is any."""
+    given = training.resume_from_checkpoint
+    if given is None or given.lower() in ("false", "true"):
+        folder = str(training.output_dir)
+        return get_last_checkpoint(folder) if given and given.lower() == "true" and Path(folder).is_dir() else None
+    if not Path(given).is_dir():
+        raise UserError(f"--resume_from_checkpoint {given}: no such folder; give a checkpoint-N folder, or true for "
+                        "the last one of the run")
+    return given
 
 
 def lora(options: RecipeArguments, model_options: ModelConfig, layers: int) -> LoraConfig:
@@ -219,10 +239,10 @@ def predict_everywhere(loaded: causal_lm.Loaded, examples: Sequence[Example],
 
 def submit(run: Run, examples: Sequence[Example], predictions: Sequence[Prediction], options: RecipeArguments) -> None:
     """Writes the submission in the layout of the sample, or as `id,entities` with JSON lists of strings."""
-    sample = options.sample_submission
-    if sample is None:
-        sample = run.folder / "sample_submission.csv"
-        sample.write_text("id,entities\n" + "".join(f"{example.id},[]\n" for example in examples), encoding="utf-8")
+    sample = Path(options.sample_submission or run.folder / "sample_submission.csv")
+    if not options.sample_submission:
+        with replacing(sample) as f:
+            csv.writer(f).writerows([("id", "entities"), *((example.id, "[]") for example in examples)])
     write_submission(predictions, examples, sample=sample, out=run.submission)
 
 
@@ -245,4 +265,4 @@ def tell(show: Any, message: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

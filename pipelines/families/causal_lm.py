@@ -20,7 +20,7 @@ from pipelines import precision, prompts
 from pipelines.alignment import mention_to_json
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction, Span, replacing
-from pipelines.families.generation import Answer, generate
+from pipelines.families.generation import Answer, Grammar, generate
 from pipelines.networks import weights
 
 PROMPT_FILE = "prompt.json"
@@ -90,7 +90,7 @@ def _chat(tokenizer: PreTrainedTokenizerBase, text: str, prompt: Prompt, *, answ
     turns = prompts.messages(text, format=prompt.format, labels=prompt.labels)
     if answer is not None:
         turns = [*turns, {"role": "assistant", "content": answer}]
-    return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer is None)
+    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer is None))
 
 
 def prompt_hash(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
@@ -143,7 +143,7 @@ def save(folder: str | Path, *, model: PreTrainedModel | PeftModel, tokenizer: P
     The prompt file is written last: a folder without it was not saved to the end.
     """
     folder = Path(folder)
-    model.save_pretrained(folder)
+    model.save_pretrained(str(folder))
     tokenizer.save_pretrained(folder)
     with replacing(folder / PROMPT_FILE) as f:
         json.dump({"base_model": base_model, **asdict(prompt), "hash": prompt_hash(tokenizer, prompt)}, f, indent=1)
@@ -158,7 +158,7 @@ def load(folder: str | Path, *, device: str | None = None) -> Loaded:
     """
     folder = Path(folder)
     if not (folder / PROMPT_FILE).is_file():
-        raise UserError(f"{folder}: no {PROMPT_FILE}, so no finished model; give a run folder that has model/ or merged/")
+        raise UserError(f"{folder}: no {PROMPT_FILE}, so no finished model; give a run that has model/ or merged/")
     settings = json.loads((folder / PROMPT_FILE).read_text(encoding="utf-8"))
     tokenizer = load_tokenizer(str(folder))
     prompt = Prompt(settings["format"], tuple(settings["labels"]), settings["style"], settings["constrained"])
@@ -191,10 +191,12 @@ def predict(loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int = 
             for example, answer in zip(examples, answers, strict=True)]
 
 
-def _grammar(text: str, prompt: Prompt) -> str | None:
+def _grammar(text: str, prompt: Prompt) -> Grammar | None:
     if not prompt.constrained:
         return None
-    return prompts.grammar(prompt.format, text, prompt.labels, lead=" " if prompt.style == "plain" else "")
+    lead = " " if prompt.style == "plain" else ""
+    return lambda answer: (prompts.grammar_after(prompt.format, text, prompt.labels, answer) if answer
+                           else prompts.grammar(prompt.format, text, prompt.labels, lead=lead))
 
 
 def _prediction(example: Example, answer: Answer, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> Prediction:
@@ -218,8 +220,7 @@ def _text_and_probabilities(tokenizer: PreTrainedTokenizerBase, answer: Answer) 
     """The answer as text, and for each token where it ends in it and its log-probability."""
     ends = [(len(tokenizer.decode(answer.ids[:count + 1], skip_special_tokens=True)), log_probability)
             for count, log_probability in enumerate(answer.log_probabilities[:len(answer.ids)])]
-    raw = tokenizer.decode(answer.ids, skip_special_tokens=True)
-    return raw, ends
+    return str(tokenizer.decode(answer.ids, skip_special_tokens=True)), ends
 
 
 def _probability(ends: Sequence[tuple[int, float]], start: int, end: int) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from tqdm.auto import tqdm
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.errors import UserError
+
+Grammar = Callable[[str], str | None]
 
 
 @dataclass(slots=True)
@@ -27,7 +30,7 @@ class Answer:
 
 
 def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]], *,
-             limits: Sequence[int], grammars: Sequence[str | None] | None = None, batch_tokens: int = 2048,
+             limits: Sequence[int], grammars: Sequence[Grammar | None] | None = None, batch_tokens: int = 2048,
              progress: bool = False) -> list[Answer]:
     """Generates greedily until the end token or the limit.
 
@@ -37,19 +40,20 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts
     Args:
         prompts: token ids of each prompt.
         limits: tokens that each answer may have.
-        grammars: an llguidance grammar for each answer, or None.
+        grammars: for each answer None, or a function from what is written so far to the llguidance grammar of the
+            rest (None: go on with the one before). It is asked first about an empty answer.
         batch_tokens: prompt tokens, padding counted, of a batch.
 
     Returns:
         The answers, in the order of the prompts.
     """
     answers = [Answer() for _ in prompts]
-    constraint = from_tokenizer(tokenizer, eos_token=tokenizer.eos_token_id) if any(grammars or ()) else None
+    constraint = _constraint(tokenizer) if any(grammars or ()) else None
     with tqdm(total=len(prompts), unit="text", desc="generate", disable=not progress) as bar, torch.inference_mode():
         for rows in _batches([len(prompt) for prompt in prompts], batch_tokens):
-            matchers = [_matcher(constraint, grammars[row]) if grammars else None for row in rows]
             _generate_batch(model, tokenizer, [prompts[row] for row in rows], [answers[row] for row in rows],
-                            [limits[row] for row in rows], matchers)
+                            [limits[row] for row in rows], [grammars[row] if grammars else None for row in rows],
+                            constraint)
             bar.update(len(rows))
     return answers
 
@@ -67,12 +71,14 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
 
 
 def _generate_batch(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]],
-                    answers: list[Answer], limits: list[int], matchers: list[LLMatcher | None]) -> None:
+                    answers: list[Answer], limits: list[int], grammars: list[Grammar | None],
+                    constraint: LLTokenizer | None) -> None:
     width = max(map(len, prompts))
     padding = tokenizer.pad_token_id
     ids = torch.tensor([[padding] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=model.device)
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
     cache = DynamicCache(config=model.config)
+    matchers = [_matcher(constraint, grammar("") if grammar else None) for grammar in grammars]
     running = list(range(len(prompts)))
     while running:
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1]:]                     # (B, T)
@@ -83,14 +89,15 @@ def _generate_batch(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
         kept = []
         for place, (row, token, log_probability) in enumerate(
                 zip(running, tokens.tolist(), log_probabilities.tolist(), strict=True)):
-            answer, matcher = answers[row], matchers[row]
+            answer, matcher, grammar = answers[row], matchers[row], grammars[row]
             answer.log_probabilities.append(log_probability)
             if token == tokenizer.eos_token_id:
                 answer.ended = True
                 continue
             answer.ids.append(token)
-            if matcher is not None:
+            if matcher is not None and grammar is not None:
                 matcher.consume_token(token)
+                matchers[row] = _matcher(constraint, grammar(str(tokenizer.decode(answer.ids)))) or matcher
             if len(answer.ids) < limits[row]:
                 kept.append(place)
         if len(kept) < len(running):
@@ -101,6 +108,12 @@ def _generate_batch(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
                 cache.batch_select_indices(index)
         ids = tokens[:, None]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+
+
+def _constraint(tokenizer: Any) -> LLTokenizer:
+    if not getattr(tokenizer, "is_fast", False):
+        raise UserError("answers can be constrained only with a fast tokenizer; take --constrained false")
+    return from_tokenizer(tokenizer, eos_token=tokenizer.eos_token_id)
 
 
 def _matcher(constraint: LLTokenizer | None, grammar: str | None) -> LLMatcher | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -12,7 +13,7 @@ from transformers import PreTrainedModel
 
 
 @contextmanager
-def merged_adapter(model: PeftModel | PreTrainedModel) -> Iterator[PreTrainedModel]:
+def merged_adapter(model: Any) -> Iterator[PreTrainedModel]:
     """Gives the network with its adapter added to its weights: a third of the operations of a token less.
 
     Weights are put back from a copy, since adding and subtracting would change them a little with each evaluation. A
@@ -21,11 +22,11 @@ def merged_adapter(model: PeftModel | PreTrainedModel) -> Iterator[PreTrainedMod
     if not isinstance(model, PeftModel):
         yield model
         return
-    network = model.get_base_model()
+    network: Any = model.get_base_model()
     if getattr(network, "is_quantized", False):
         yield network
         return
-    layers = [layer for layer in network.modules() if isinstance(layer, BaseTunerLayer)]
+    layers: list[Any] = [layer for layer in network.modules() if isinstance(layer, BaseTunerLayer)]
     kept = [layer.get_base_layer().weight.detach().clone() for layer in layers]
     model.merge_adapter()
     try:

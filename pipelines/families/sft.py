@@ -73,13 +73,13 @@ class LengthBatchSampler(BatchRebalanceSampler):
     """
 
     def __init__(self, lengths: Sequence[int], *, batch_tokens: int, processes: int = 1, rank: int = 0, seed: int = 0):
-        self.lengths, self.batch_tokens = torch.tensor(lengths), batch_tokens
+        self.sizes, self.batch_tokens = torch.tensor(lengths), batch_tokens
         self.processes, self.rank, self.seed, self.epoch = processes, rank, seed, 0
 
     def __iter__(self) -> Iterator[list[int]]:
         random = torch.Generator().manual_seed(self.seed + self.epoch)
-        shuffled = torch.randperm(len(self.lengths), generator=random)
-        in_order = shuffled[self.lengths[shuffled].argsort(stable=True)].tolist()
+        shuffled = torch.randperm(len(self.sizes), generator=random)
+        in_order = shuffled[self.sizes[shuffled].argsort(stable=True)].tolist()
         batches = [in_order[start:end] for start, end in self._cuts()]
         groups = [batches[start:start + self.processes] for start in range(0, len(batches), self.processes)]
         for group in torch.randperm(len(groups), generator=random).tolist():
@@ -90,7 +90,7 @@ class LengthBatchSampler(BatchRebalanceSampler):
         return -(-len(self._cuts()) // self.processes)
 
     def _cuts(self) -> list[tuple[int, int]]:
-        sorted_lengths = self.lengths.sort().values.tolist()
+        sorted_lengths = self.sizes.sort().values.tolist()
         cuts, start = [], 0
         for end, length in enumerate(sorted_lengths):
             if end > start and length * (end + 1 - start) > self.batch_tokens:
@@ -107,17 +107,22 @@ class AnswerTrainer(SFTTrainer):
     """
 
     def __init__(self, *arguments: Any, dev: Sequence[Example] = (), prompt: Prompt, batch_tokens: int | None = None,
-                 answer_logits_only: bool | None = None, generation_batch_tokens: int = 2048, **keywords: Any):
+                 answer_logits_only: bool | None = None, generation_batch_tokens: int = 2048,
+                 compile_layers: bool = False, **keywords: Any):
         self.dev, self.prompt = dev, prompt
         self.batch_tokens, self.generation_batch_tokens = batch_tokens, generation_batch_tokens
         super().__init__(*arguments, **keywords)
+        if compile_layers:
+            # Layer by layer, so that one compilation serves all of them; any number of rows and tokens.
+            for layer in self.accelerator.unwrap_model(self.model).get_base_model().base_model.layers:
+                layer.compile(dynamic=True)
         on_cpu = self.accelerator.device.type == "cpu"
         self.answer_logits_only = on_cpu if answer_logits_only is None else answer_logits_only
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
         if self.batch_tokens is None:
             return super()._get_train_sampler(train_dataset)
-        rows = train_dataset if train_dataset is not None else self.train_dataset
+        rows: Any = train_dataset if train_dataset is not None else self.train_dataset
         return LengthBatchSampler([len(ids) for ids in rows["input_ids"]], batch_tokens=self.batch_tokens,
                                   processes=self.args.world_size, rank=self.args.process_index, seed=self.args.seed)
 
@@ -144,9 +149,11 @@ class AnswerTrainer(SFTTrainer):
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         """Generates answers to the dev examples and scores them."""
-        self.model.eval()
-        with merged_adapter(self.accelerator.unwrap_model(self.model)) as model:
-            predictions = predict(Loaded(model, self.processing_class, self.prompt), self.dev,
+        trained = self.accelerator.unwrap_model(self.model)
+        trained.eval()
+        with (merged_adapter(trained) as model,
+              torch.compiler.set_stance("force_eager")):  # a growing cache would be compiled anew at each step
+            predictions = predict(Loaded(model, self._tokenizer, self.prompt), self.dev,
                                   batch_tokens=self.generation_batch_tokens,
                                   progress=self.is_world_process_zero() and not self.args.disable_tqdm)
         strict = score_spans([example.spans or () for example in self.dev],

@@ -79,7 +79,7 @@ def _from_gguf(file: Path, name: str) -> Path:
         model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
         model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
         # The weights are plain numbers by now; these two would make `save_pretrained` refuse.
-        model.hf_quantizer = None
+        model.hf_quantizer = None  # type: ignore[assignment]
         del model.config.quantization_config
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)

