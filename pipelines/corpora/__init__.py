@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import gzip
 import re
 import sys
@@ -85,8 +86,9 @@ def _content(path: Path) -> str:
     if path.is_dir():
         raise UserError(f"{path}: a folder; wanted one file, such as {path / 'train.json'}")
     if not path.exists():
-        near = [p.name for p in sorted(path.parent.glob("*"))[:8]] if path.parent.is_dir() else []
-        raise UserError(f"{path}: no such file" + (f"; {path.parent} holds {', '.join(near)}" if near else ""))
+        names = [neighbour.name for neighbour in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, names)
+        raise UserError(f"{path}: no such file" + (f"; near it is {' and '.join(near)}" if near else ""))
     raw = path.read_bytes()
     if raw[:2] == b"\x1f\x8b":
         try:

@@ -1,0 +1,209 @@
+"""`pipelines check`: what it counts, what it finds, and how it ends."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipelines.corpora import read_corpus
+from pipelines.corpora.audit import as_text, audit
+from pipelines.corpora.duplicates import SIMILAR, near_duplicates, shingles
+
+DATA = Path(os.environ.get("PIPELINES_DATA", Path(__file__).parents[2] / "shared" / "data"))
+SAMPLES = Path(__file__).parents[1] / "data" / "samples" / "disease_ner"
+SENTENCE = "Mutations of the gene cause familial breast cancer in young women."
+
+
+def corpus(tmp_path, *rows, name="train.json"):
+    path = tmp_path / name
+    path.write_text(json.dumps(rows))
+    return read_corpus(path)
+
+
+def row(text, *mentions, label="Disease", **more):
+    entities = [{"text": m, "start": text.index(m), "end": text.index(m) + len(m), "type": label} for m in mentions]
+    return {"text": text, "entities": entities, **more}
+
+
+def check(*arguments):
+    return subprocess.run([sys.executable, "-m", "pipelines.cli", "check", *map(str, arguments)],
+                          capture_output=True, text=True, check=False)
+
+
+def test_a_split_is_counted(tmp_path):
+    rows = [row("a cancer", "cancer"), row("No mention at all"), row("gout and gene", "gout", "gene"), row("a cancer")]
+    rows[2]["entities"][1]["type"] = "Gene"
+    split, = audit([corpus(tmp_path, *rows, {"text": 1})]).splits
+    assert (split.rows, split.bad_rows, split.examples, split.repeated) == (5, 1, 4, 1)
+    assert (split.mentions, split.types, split.no_mention) == (3, {"Disease": 2, "Gene": 1}, 0.5)
+    assert (split.words.p50, split.words.p95, split.words.max) == (3, 4, 4)
+    assert (split.characters.p50, split.characters.max) == (13, 17)
+    assert split.tokens is split.cut_off is None
+
+
+def test_an_unlabelled_split_has_no_counts_of_mentions(tmp_path):
+    found = audit([corpus(tmp_path, {"text": "a cancer"})])
+    assert found.ok
+    assert (found.splits[0].labelled, found.splits[0].no_mention, found.splits[0].carried) == (False, None, {})
+    assert "unlabelled" in as_text(found)
+
+
+def test_mentions_that_a_format_cannot_carry_are_a_fault(tmp_path):
+    text = "The WAS family, and WAS itself."
+    second = {"text": text, "entities": [{"text": "WAS", "start": 20, "end": 23}]}
+    bad = corpus(tmp_path, second, row("a cancer", "cancer"))
+    found = audit([bad], format="list")
+    assert found.splits[0].carried["list"].f1 == 0.5
+    assert found.splits[0].carried["list"].lost_mentions == 1
+    assert found.splits[0].carried["list"].ids == ["0"]
+    assert not found.ok
+    assert "format 'list' cannot carry 1 of 2 gold mentions" in found.problems[0]
+    assert "1 faults:" in as_text(found)
+    assert audit([bad], format="tagged").ok
+    assert audit([bad]).ok  # one of the formats will do
+    few = corpus(tmp_path, second, *[row(f"a cancer {i}", "cancer") for i in range(99)])
+    assert audit([few], format="list").ok  # 0.99 is enough
+
+
+def test_what_a_length_cuts_off(tmp_path):
+    one = corpus(tmp_path, row("a cancer", "cancer"), row("gout and then gene", "gout", "gene"), row("gout " * 9))
+    asked = []
+
+    def lengths(examples, labels):
+        asked.append(labels)
+        return [len(example.text.split()) for example in examples]
+
+    split, = audit([one], lengths=lengths, max_length=3).splits
+    assert asked == [["Disease"]]
+    assert (split.cut_off.examples, split.cut_off.mentions, split.cut_off.ids) == (2, 2, ["1", "2"])
+    assert (split.tokens.p50, split.tokens.max) == (4, 9)
+    assert audit([one], lengths=lengths, max_length=4).splits[0].cut_off.examples == 1
+
+
+def test_duplicates_between_splits_are_warnings(tmp_path):
+    train = corpus(tmp_path, row(SENTENCE, "breast cancer", id="t0"), row("Gout.", "Gout", id="t1"))
+    dev = corpus(tmp_path, row(SENTENCE.replace("young", "old"), "familial breast cancer", id="d0"),
+                 row(SENTENCE.replace(" ", "  "), id="d1"), row("Other words, gout", "gout", id="d2"), name="dev.json")
+    found = audit([train, dev])
+    both, = found.shared
+    assert (both.path.endswith("dev.json"), both.against.endswith("train.json")) == (True, True)
+    assert (both.exact, both.near, both.seen_mentions) == (1, 1, 0.5)
+    assert both.pairs[0] == ("d1", "t0", 1.0)
+    assert both.pairs[1][:2] == ("d0", "t0")
+    assert found.ok
+    assert "no faults" in as_text(found)
+    beside, = audit([dev], against=train).shared
+    assert beside == both
+
+
+WORDS = st.lists(st.sampled_from(list("abcdef")), min_size=1, max_size=8).map(" ".join)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(texts=st.lists(WORDS, max_size=12), others=st.lists(WORDS, max_size=12),
+       threshold=st.sampled_from([0.1, 0.5, SIMILAR, 0.9, 1.0]))
+def test_near_duplicates_are_all_pairs_above_the_threshold(texts, others, threshold):
+    wanted = set()
+    for i, text in enumerate(texts):
+        for j, other in enumerate(others):
+            a, b = shingles(text), shingles(other)
+            if len(a & b) / len(a | b) >= threshold:
+                wanted.add((i, j))
+    found = near_duplicates(texts, others, threshold=threshold)
+    assert {pair[:2] for pair in found} == wanted
+    assert len(found) == len(wanted)
+    assert [pair[2] for pair in found] == sorted((pair[2] for pair in found), reverse=True)
+
+
+def test_texts_without_words_are_nobodys_duplicates():
+    assert near_duplicates(["...", ""], ["...", "", "a"]) == []
+
+
+@pytest.mark.parametrize(("changed", "near"), [
+    (SENTENCE.upper(), True), (SENTENCE.replace("cause", "cause a"), True), (SENTENCE.replace(".", " !"), True),
+    (SENTENCE.replace("familial", "sporadic"), True), (SENTENCE[:30], False), ("Something else in young women.", False),
+])
+def test_a_word_changed_is_a_near_duplicate(changed, near):
+    assert bool(near_duplicates([changed], [SENTENCE])) == near
+
+
+def test_exit_codes(tmp_path):
+    good, bad = tmp_path / "good.json", tmp_path / "bad.jsonl"
+    good.write_text(json.dumps([row("a cancer", "cancer"), row("nothing")]))
+    bad.write_text('{"text": "a cancer", "entities": [{"text": "cancer", "start": 1, "end": 7}]}\n'
+                   '{"text": "b", "entities": [{"start": 1, "end": 1}]}\n{"text"')
+    ended = check(good)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "no faults" in ended.stdout
+    ended = check(good, bad)
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert f"{bad}, line 1 (id 0): wrong_offsets: " in ended.stdout
+    assert "repair: start 2, end 8" in ended.stdout
+    assert f"{bad}, line 2 (id 1): empty_span: " in ended.stdout
+    assert f"{bad}, line 3: unreadable_row: " in ended.stdout
+    ended = check(good, tmp_path / "none.json")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("error: ")
+    assert ended.stderr.count("\n") == 1
+    assert check(good, "--max_length", 5).returncode == 2
+    assert check(good, "--text_column", "txet").stderr.count("nearest: text") == 1
+
+
+def test_json_for_machines(tmp_path):
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps([row("a cancer", "cancer"), {"text": "b", "entities": ["c"]}, row(" ")]))
+    ended = check(path, "--against", path, "--json")
+    assert ended.returncode == 1
+    found = json.loads(ended.stdout)
+    assert found["ok"] is False
+    assert [(fault["row"], fault["kind"], fault["severity"]) for fault in found["splits"][0]["faults"]] == [
+        (1, "not_in_text", "fault"), (2, "empty_text", "warning")]
+    assert found["splits"][0]["carried"]["list"]["f1"] == 1.0
+    assert found["shared"][0]["exact"] == 2
+
+
+def test_columns_by_option(tmp_path):
+    path = tmp_path / "numbers.json"
+    path.write_text(json.dumps([{"nr": "x", "satz": ["a", "gout"], "zahlen": [0, 1]}]))
+    options = ["--text_column", "satz", "--entities_column", "zahlen", "--id_column", "nr"]
+    assert "numeric tags 0, 1 without names" in check(path, *options).stderr
+    found = json.loads(check(path, *options, "--tag_names", "O,B-Gicht", "--json").stdout)
+    assert found["splits"][0]["types"] == {"Gicht": 1}
+
+
+def test_the_sample_corpus_has_no_faults():
+    splits = [read_corpus(SAMPLES / f"{name}.json") for name in ("train", "dev", "test")]
+    found = audit(splits)
+    assert found.ok
+    assert not any(split.faults for split in found.splits)
+    assert all(carried.f1 >= 0.99 for split in found.splits for carried in split.carried.values())
+    assert not any(both.exact for both in found.shared)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no corpora at {DATA}; PIPELINES_DATA says where they are")
+@pytest.mark.slow
+def test_a_real_corpus_checks_without_faults():
+    ended = check(*(DATA / "ncbi_disease" / f"{name}.json" for name in ("train", "dev", "test")), "--json")
+    assert ended.returncode == 0
+    found = json.loads(ended.stdout)
+    assert [split["examples"] for split in found["splits"]] == [5424, 923, 940]
+    assert [both["exact"] for both in found["shared"]] == [5, 1, 1]
+    assert found["splits"][0]["carried"]["list"]["lost_mentions"] < 26
+
+
+def test_planted_faults_are_all_found(tmp_path):
+    """One fault in each of some rows of the sample corpus: each is told, and no other row."""
+    rows = json.loads((SAMPLES / "train.json").read_text())
+    chosen = random.Random(0).sample([i for i, r in enumerate(rows) if r["entities"]], 40)
+    for i in chosen:
+        entity = rows[i]["entities"][0]
+        entity["start"], entity["end"] = entity["start"] + 1, entity["end"] + 1
+    found = corpus(tmp_path, *rows)
+    assert sorted({fault.row for fault in found.faults}) == sorted(chosen)
+    assert all("-1 characters" in fault.repair for fault in found.faults if fault.kind == "wrong_offsets")
