@@ -13,6 +13,7 @@ from typing import Any, cast
 import yaml
 from trl import TrlParser
 
+from pipelines.corpora import Columns
 from pipelines.errors import UserError
 
 
@@ -27,7 +28,16 @@ class DataArguments:
     sample_submission: str | None = field(default=None, metadata={"help": "the competition's sample_submission.csv, "
                                                                           "for the layout of submission.csv"})
     run_dir: str | None = field(default=None, metadata={"help": "folder of the run (default: runs/, recipe and time)"})
+    text_column: str | None = field(default=None, metadata={"help": "column with the text or its tokens, where it is "
+                                                                    "not found by itself"})
+    entities_column: str | None = field(default=None, metadata={"help": "column with the mentions or tags"})
+    id_column: str | None = field(default=None, metadata={"help": "column with the ids"})
+    tag_names: list[str] | None = field(default=None, metadata={"help": "what numeric tags mean, from 0 up"})
     skip_bad_rows: bool = field(default=False, metadata={"help": "leave out rows with faults, and list them"})
+
+    def columns(self) -> Columns:
+        return Columns(self.text_column, self.entities_column, self.id_column,
+                       tuple(self.tag_names) if self.tag_names else None)
 
 
 def parse(dataclasses: Sequence[type], *, default_config: str | Path | None = None,

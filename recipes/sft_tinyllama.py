@@ -147,11 +147,12 @@ def checked_examples(files: dict[str, str], options: RecipeArguments, *, show: b
     """
     if "train" not in files:
         raise UserError("got --dev_file or --test_file without --train_file; give all that are to be used")
-    found = audit([read_corpus(file) for file in files.values()], format=options.prompt_format)
+    found = audit([read_corpus(file, columns=options.columns()) for file in files.values()], format=options.prompt_format)
     tell(show, as_text(found))
     if not found.ok and not options.skip_bad_rows:
         raise DataError("the data has faults (above); mend them, or leave those rows out by --skip_bad_rows true")
-    examples = {split: read_examples(file, skip_bad_rows=options.skip_bad_rows) for split, file in files.items()}
+    examples = {split: read_examples(file, skip_bad_rows=options.skip_bad_rows, columns=options.columns())
+                for split, file in files.items()}
     for split in ("train", "dev"):
         if any(example.spans is None for example in examples.get(split, [])):
             raise DataError(f"{files[split]} has examples without mentions marked; --{split}_file needs them")
