@@ -119,7 +119,7 @@ def read_predictions(path: str | Path) -> list[Prediction]:
                 continue
             try:
                 predictions.append(prediction_from_json(json.loads(line)))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
                 cut = " (cut off in the middle?)" if not line.endswith("\n") else ""
                 faults.append(f"{path}:{number}: not a prediction{cut}: {_reason(error)}")
     if faults:

@@ -1,0 +1,97 @@
+"""What several tests share: no network, a tiny random Llama, a small corpus, and one run of the recipe on them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+# Before any library reads them.
+os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE_CORPUS = ROOT / "data" / "samples" / "disease_ner"
+
+
+def run_python(*arguments: object, timeout: float = 600, **options: object) -> subprocess.CompletedProcess[str]:
+    """Runs this Python with the arguments, as a user would, and returns what it wrote and its exit code."""
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=timeout,
+                          **({"cwd": ROOT} | options))
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a Llama of two layers with random weights, a token a byte, and TinyLlama's chat template."""
+    from tiny_llama import write
+
+    return write(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tiny_llama: Path):
+    from pipelines.families.causal_lm import load_tokenizer
+
+    return load_tokenizer(str(tiny_llama))
+
+
+@pytest.fixture
+def network(tiny_llama: Path):
+    """A fresh copy of the tiny Llama, in float32 and on the CPU."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A few rows of the sample corpus: train, dev, test, and the test split without its entities."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rows = {split: json.loads((SAMPLE_CORPUS / f"{split}.json").read_text(encoding="utf-8"))[:count]
+            for split, count in (("train", 24), ("dev", 6), ("test", 8))}
+    rows["unlabelled"] = [{"id": row["id"], "sentence": row["sentence"]} for row in rows["test"]]
+    for split, content in rows.items():
+        (folder / f"{split}.json").write_text(json.dumps(content), encoding="utf-8")
+    return {split: folder / f"{split}.json" for split in rows}
+
+
+@pytest.fixture(scope="session")
+def recipe() -> ModuleType:
+    return load_recipe("sft_tinyllama")
+
+
+def load_recipe(name: str) -> ModuleType:
+    """A recipe as a module: recipes/ is no package, so it is loaded by its path."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "recipes" / f"{name}.py")
+        assert spec
+        assert spec.loader
+        # Dataclasses look their module up while it is being loaded.
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def smoke_arguments(tiny_llama: Path, corpus: dict[str, Path]) -> list[object]:
+    """What `python` takes to run the recipe on the tiny Llama and the small corpus, but for the run folder."""
+    return [ROOT / "recipes" / "sft_tinyllama.py", "--config", ROOT / "recipes" / "configs" / "sft_smoke.yaml",
+            "--model_name_or_path", tiny_llama, "--train_file", corpus["train"], "--dev_file", corpus["dev"],
+            "--test_file", corpus["test"]]
+
+
+@pytest.fixture(scope="session")
+def smoke_run(smoke_arguments: list[object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of one run of the recipe, the merged model saved too; what it printed is in `stdout.txt`."""
+    folder = tmp_path_factory.mktemp("runs") / "smoke"
+    done = run_python(*smoke_arguments, "--run_dir", folder, "--save_merged", "true")
+    assert done.returncode == 0, done.stderr
+    (folder / "stdout.txt").write_text(done.stdout, encoding="utf-8")
+    return folder
