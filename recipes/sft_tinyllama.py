@@ -60,8 +60,9 @@ class RecipeArguments(config.DataArguments):
     answer_logits_only: bool | None = field(default=None, metadata={"help": "project to the vocabulary only where the "
                                                                             "loss is (default: on a CPU; TRL's own "
                                                                             "head does it on a GPU)"})
-    compile_layers: bool = field(default=False, metadata={"help": "compile the layers: a minute or two at the start, "
-                                                                  "a quarter less time afterwards"})
+    compile_layers: bool = field(default=False, metadata={"help": "compile the layers, where there is a C++ compiler: "
+                                                                  "a minute or two at the start, a quarter less "
+                                                                  "time afterwards"})
     save_merged: bool = field(default=False, metadata={"help": "also save the model with the adapter merged"})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -112,7 +114,7 @@ class AnswerTrainer(SFTTrainer):
         self.dev, self.prompt = dev, prompt
         self.batch_tokens, self.generation_batch_tokens = batch_tokens, generation_batch_tokens
         super().__init__(*arguments, **keywords)
-        if compile_layers:
+        if compile_layers and any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
             # Layer by layer, so that one compilation serves all of them; any number of rows and tokens.
             for layer in self.accelerator.unwrap_model(self.model).get_base_model().base_model.layers:
                 layer.compile(dynamic=True)
