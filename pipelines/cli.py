@@ -1,4 +1,4 @@
-"""`pipelines check | predict | evaluate | submit`: everything but training, which is in recipes/."""
+"""`pipelines check | predict | evaluate | compare | submit`: everything but training, which is in recipes/."""
 
 from __future__ import annotations
 
@@ -189,9 +189,32 @@ def _submit(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_compare(subcommands: argparse._SubParsersAction) -> None:
+    parser = subcommands.add_parser("compare", help="rank runs by quality and cost, and test neighbours")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders")
+    parser.add_argument("--gold", metavar="FILE", help="what they were scored on; default: the file that a run names")
+    parser.add_argument("--json", metavar="OUT", help="write the whole comparison there")
+    parser.add_argument("--html", metavar="OUT", help="write a page with pictures there")
+    parser.set_defaults(run=_compare)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from pipelines.examples import replacing
+    from pipelines.reporting.compare import compare_runs, comparison_as_text, write_comparison
+
+    comparison = compare_runs(options.runs, gold=options.gold)
+    print(comparison_as_text(comparison))
+    if options.json:
+        with replacing(options.json) as f:
+            json.dump(comparison, f, indent=1, ensure_ascii=False, allow_nan=False)
+    if options.html:
+        write_comparison(comparison, options.html)
+    return 0
+
+
 # One function a subcommand: adds its parser with `set_defaults(run=...)`, where run(options) returns the exit code.
 # Modules are imported inside run, so that `pipelines --help` stays instant.
-COMMANDS: list = [_add_check, _add_predict, _add_evaluate, _add_submit]
+COMMANDS: list = [_add_check, _add_predict, _add_evaluate, _add_compare, _add_submit]
 
 
 if __name__ == "__main__":
