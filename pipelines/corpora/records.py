@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.corpora.columns import Found, find_columns, is_null
-from pipelines.corpora.corpus import KINDS, Columns, Corpus, Fault, Table, Unreadable
+from pipelines.corpora.corpus import WARNINGS, Columns, Corpus, Fault, Table, Unreadable
 from pipelines.corpora.damage import find_damage
 from pipelines.corpora.mentions import BadEntity, Finding, Mention, detect_notation, parse_mentions, to_spans
 from pipelines.errors import UserError
@@ -21,6 +22,8 @@ from pipelines.spans import (
     tags_to_spans,
     whitespace_tokens,
 )
+
+_HALF_PAIR = re.compile("[\ud800-\udfff]")  # no tokenizer and no file takes half a surrogate pair
 
 
 @dataclass(slots=True)
@@ -81,9 +84,10 @@ def _corpus(path: str, table: Table, layout: str, rows: Sequence[_Row], labelled
     examples, faults = [], []
     for (number, _), row in zip(table.rows, rows, strict=True):
         faults += [Fault(path, number, row.id, *finding, table.unit) for finding in row.findings]
-        if row.id is not None and all(KINDS[kind] == "warning" for kind, _, _ in row.findings):
+        if row.id is not None and all(kind in WARNINGS for kind, _, _ in row.findings):
             spans = tuple(row.spans or ()) if labelled else None
-            examples.append(Example(row.id, row.text, spans, tokens=None if row.tokens is None else tuple(row.tokens)))
+            text = _HALF_PAIR.sub("\ufffd", row.text)
+            examples.append(Example(row.id, text, spans, tokens=None if row.tokens is None else tuple(row.tokens)))
     return Corpus(path, layout, examples, faults, len(rows))
 
 
