@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import gc
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from pipelines.evaluation.reports import evaluate_spans
 from pipelines.evaluation.table import report_as_text
 from pipelines.examples import Example, Prediction, replacing, write_predictions
 from pipelines.families import causal_lm, sft
+from pipelines.reporting.html import write_report
 from pipelines.runs import CostMeter, Run, provenance
 from pipelines.submission import write_submission
 
@@ -122,6 +124,7 @@ def run(options: RecipeArguments, training: TrainingArguments, model_options: Mo
     gc.collect()
 
     report: dict[str, Any] = {}
+    scored: tuple[list[Example], list[Prediction]] | None = None
     loaded = causal_lm.load(run.model)
     for split in [split for split in ("dev", "test") if split in examples]:
         with meter.stage(f"predict_{split}"):
@@ -130,12 +133,16 @@ def run(options: RecipeArguments, training: TrainingArguments, model_options: Mo
             write_predictions(run.predictions(split), predictions)
             if all(example.spans is not None for example in examples[split]):
                 report = {"split": split, **evaluate_spans(examples[split], predictions, train=examples["train"])}
+                scored = examples[split], predictions
     if not first:
         return {}
     report["cost"] = {**cost, **meter.to_json()}
     if options.sample_submission or "test" in examples:
         submit(run, examples["test" if "test" in examples else "dev"], predictions, options)
     run.write_json("report.json", report)
+    if scored:
+        write_report(report, *scored, run.folder / "report.html", title=run.folder.name,
+                     trainer_log=json.loads((run.folder / "trainer_log.json").read_text(encoding="utf-8")))
     print_summary(report, run, "test" if "test" in examples else "dev")
     return report
 
@@ -148,7 +155,8 @@ def checked_examples(files: dict[str, str], options: RecipeArguments, *, show: b
     """
     if "train" not in files:
         raise UserError("got --dev_file or --test_file without --train_file; give all that are to be used")
-    found = audit([read_corpus(file, columns=options.columns()) for file in files.values()], format=options.prompt_format)
+    corpora = [read_corpus(file, columns=options.columns()) for file in files.values()]
+    found = audit(corpora, format=options.prompt_format)
     tell(show, as_text(found))
     if not found.ok and not options.skip_bad_rows:
         raise DataError("the data has faults (above); mend them, or leave those rows out by --skip_bad_rows true")
@@ -258,7 +266,8 @@ def print_summary(report: dict[str, Any], run: Run, split: str) -> None:
         print(f"{report['split']:<6} {strict['precision']:>9.4f} {strict['recall']:>7.4f} {strict['f1']:>9.4f} "
               f"{f'{low:.4f}–{high:.4f}':>16} {sum(cost['seconds'].values()):>8.0f} "
               f"{cost['peak_memory'] / 2**30:>8.2f} GiB")
-    print(f"\nreport       {run.report}\npredictions  {run.predictions(split)}\nsubmission   {run.submission}")
+    print(f"\nreport       {run.report}, report.html\npredictions  {run.predictions(split)}\n"
+          f"submission   {run.submission}")
 
 
 def tell(show: Any, message: str) -> None:
