@@ -61,7 +61,8 @@ def main() -> None:
                            if token != tokenizer.eos_token_id])
     their_seconds = time.perf_counter() - start
     equal = sum(answer.ids == other for answer, other in zip(ours, theirs, strict=True))
-    print(f"{equal} of {len(prompts)} answers equal; peak memory {CostMeter().to_json()['peak_memory'] / 2**30:.2f} GiB")
+    peak = CostMeter().to_json()["peak_memory"] / 2**30
+    print(f"{equal} of {len(prompts)} answers equal; peak memory {peak:.2f} GiB")
     print(f"generation: one at a time {their_seconds / len(prompts):.3f} s a sentence, ours "
           f"{our_seconds / len(prompts):.3f} s, {their_seconds / our_seconds:.1f}x")
 
