@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,8 @@ class Mistake:
 
 def ordered(spans: Sequence[Span] | None) -> list[Span]:
     """Spans in an order that does not depend on how they were given; of equal ones the surest first."""
-    return sorted(spans or (), key=lambda span: (
-        span.start, span.end, span.label, float("inf") if span.score is None else -span.score))
+    by_score = sorted(spans or (), key=lambda span: float("inf") if span.score is None else -span.score)
+    return sorted(by_score, key=attrgetter("start", "end", "label"))
 
 
 def find_mistakes(pairs: Sequence[tuple[Example, Prediction]]) -> list[Mistake]:

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from pipelines.evaluation import baselines, calibration, errors, significance, s
 from pipelines.evaluation.classification import class_scores, multilabel_scores
 from pipelines.evaluation.regression import perplexity, value_scores
 from pipelines.evaluation.slices import false_alarms, mention_slices
-from pipelines.examples import Example, Prediction, joined_by_id, span_to_json
+from pipelines.examples import Example, Prediction, joined_by_id
 
 Pairs = list[tuple[Example, Prediction]]
 
@@ -189,11 +190,11 @@ def label_set(label: object) -> tuple[str, ...]:
 
 def gold_sha256(examples: Iterable[Example]) -> str:
     """A fingerprint of ids, texts and gold answers: scores are comparable where it is the same."""
-    digest = hashlib.sha256()
-    for example in sorted(examples, key=lambda example: example.id):
-        spans = None if example.spans is None else [span_to_json(span) for span in sorted(example.spans)]
-        digest.update(json.dumps([example.id, example.text, spans, example.label]).encode())
-    return digest.hexdigest()
+    offsets = attrgetter("start", "end", "label")
+    rows = [[example.id, example.text, example.label,
+             None if example.spans is None else sorted(map(offsets, example.spans))]
+            for example in sorted(examples, key=attrgetter("id"))]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 EMPTY = {"spans": Prediction("", spans=()), "label": Prediction("", label=())}

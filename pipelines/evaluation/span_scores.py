@@ -12,6 +12,7 @@ import string
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -296,6 +297,7 @@ def score_spans(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Spa
     return span_report(match_spans(gold, predicted))
 
 
+@lru_cache(maxsize=2 ** 16)
 def normalised(text: str) -> str:
     """Lower case without ASCII punctuation, English articles and extra blanks, as UniversalNER's evaluation does."""
     text = text.lower().translate(_NO_PUNCTUATION)
