@@ -51,6 +51,45 @@ def network(tiny_llama: Path):
 
 
 @pytest.fixture(scope="session")
+def answering(tmp_path_factory: pytest.TempPathFactory):
+    """A tiny Llama that knows the answers to `ANSWERED` by heart, in float32, and is not quite sure of them."""
+    import torch
+    from tiny_llama import write
+
+    from pipelines.families import causal_lm, sft
+
+    folder = str(write(tmp_path_factory.mktemp("models") / "answering", hidden=64))
+    tokenizer, model = causal_lm.load_tokenizer(folder), causal_lm.load_network(folder, dtype=torch.float32)
+    prompt = causal_lm.prompt_for(tokenizer, format="list", labels=["Disease"], style="plain", constrained=True)
+    rows = sft.training_rows(answered(), tokenizer, prompt, max_length=512).rows
+    length = max(len(row["input_ids"]) for row in rows)
+    ids = torch.tensor([row["input_ids"] + [0] * (length - len(row["input_ids"])) for row in rows])
+    labels = torch.tensor([row["labels"] + [-100] * (length - len(row["labels"])) for row in rows])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(300):
+        loss = model(input_ids=ids, labels=labels).loss
+        if loss < 0.01:
+            break
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        model.lm_head.weight *= 0.5  # the same answers, at probabilities that tell right from wrong figures
+    return causal_lm.Loaded(model.eval(), tokenizer, prompt)
+
+
+ANSWERED = {"Colon cancer is no flu, she said.": [(0, 12), (19, 22)], "BRCA1 was read.": [],
+            "A flu, then an even worse flu, was noted.": [(2, 5), (26, 29)], "It was all WAS.": [(11, 14)]}
+
+
+def answered():
+    from pipelines.examples import Example, Span
+
+    return [Example(str(number), text, spans=tuple(Span(start, end, "Disease") for start, end in spans))
+            for number, (text, spans) in enumerate(ANSWERED.items())]
+
+
+@pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A few rows of the sample corpus: train, dev, test, and the test split without its entities."""
     folder = tmp_path_factory.mktemp("corpus")

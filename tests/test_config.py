@@ -85,7 +85,7 @@ def test_unknown_yaml_keys_are_named_all_at_once_with_the_nearest(yaml_file):
 
 @pytest.mark.parametrize("option", ["--batch_token", "--batch_token=2", "--batch-token"])
 def test_an_unknown_option_is_named_with_the_nearest(option):
-    with pytest.raises(UserError, match="--batch[_-]token;.*did you mean --batch_tokens"):
+    with pytest.raises(UserError, match=r"--batch[_-]token;.*did you mean --batch_tokens"):
         parsed(option, "2")
 
 

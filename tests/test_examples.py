@@ -113,7 +113,7 @@ def test_missing_answers_can_be_filled_but_extra_ones_cannot():
 
 
 def test_many_wrong_ids_are_counted_but_not_all_shown():
-    with pytest.raises(DataError, match="^30 ids missing from the predictions: 0, 1, .* and 20 more$"):
+    with pytest.raises(DataError, match=r"^30 ids missing from the predictions: 0, 1, .* and 20 more$"):
         joined_by_id([Example(str(number), "") for number in range(30)], [])
 
 
@@ -122,7 +122,7 @@ def test_the_old_file_stays_when_the_new_one_fails(error, tmp_path):
     path = tmp_path / "deep" / "file.json"
     with replacing(path) as f:
         f.write("old")
-    with pytest.raises(error), replacing(path) as f:
+    with pytest.raises(error), replacing(path) as f:  # noqa: PT012 (the body of `replacing` is what fails)
         f.write("new")
         f.flush()
         raise error("halfway")

