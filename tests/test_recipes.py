@@ -337,7 +337,8 @@ def test_two_processes_make_one_run_with_all_predictions(smoke_arguments, corpus
 
 @pytest.mark.slow
 def test_bad_input_is_one_line_with_two_processes_too(smoke_arguments, tmp_path):
-    done = run_python("-m", "accelerate.commands.launch", "--config_file", CPU2, *smoke_arguments, "--train_file", tmp_path / "none.json", cwd=tmp_path)
+    done = run_python("-m", "accelerate.commands.launch", "--config_file", CPU2, *smoke_arguments,
+                      "--train_file", tmp_path / "none.json", cwd=tmp_path)
     assert done.returncode != 0
     assert "none.json" in done.stderr
     assert not (tmp_path / "runs").exists()
