@@ -161,7 +161,7 @@ def _errors(report: dict[str, Any]) -> Iterator[Table]:
 
 
 def _confusion(report: dict[str, Any]) -> Iterator[Table]:
-    confusion = report.get("confusion") or report.get("tokens", {}).get("confusion")
+    confusion = report.get("confusion") or metric(report, "tokens.confusion")
     if not confusion or "matrix" not in confusion:
         return
     labels = confusion["labels"]
@@ -220,7 +220,8 @@ def _audit(report: dict[str, Any]) -> Iterator[Table]:
             (Cell(entry["id"], link=f"#example-{entry['id']}"), shown(entry["gold"]), shown(entry["answer"]),
              count(entry["runs"]), f"{100 * entry['cost']:.3f}") for entry in entries[:AUDIT_ROWS]],
             note=f"Candidates for wrong labels, {min(AUDIT_ROWS, len(entries))} of {len(entries):,}: mentions on which "
-                 "the runs agree with one another against gold, the costliest strings first.", prose=("gold", "most runs say"))
+                 "the runs agree with one another against gold, the costliest strings first.",
+            prose=("gold", "most runs say"))
 
 
 def _cost(report: dict[str, Any]) -> Iterator[Table]:

@@ -9,6 +9,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import matplotlib
@@ -24,7 +25,7 @@ CSS = {INK: "currentColor", BLUE: "var(--gold)", ORANGE: "var(--predicted)", LIN
        FAINT: "var(--faint)"}
 INCHES = (4.6, 2.9)  # about as wide as a phone's page, so that text is not shrunk there
 NAME_LENGTH = 22
-STYLE = {
+STYLE: dict[Any, Any] = {  # matplotlib's own type lists every key there is
     "svg.fonttype": "none", "text.parse_math": False, "font.family": "sans-serif", "font.size": 9,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": FAINT, "xtick.color": INK, "ytick.color": INK,
     "axes.facecolor": "none", "figure.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False,
@@ -72,12 +73,11 @@ def training_curves(log: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     pictures = {}
     losses = {key: series(key) for key in ("loss", "eval_loss") if series(key)}
     if losses:
-        pictures["Loss"] = svg("loss", lambda axes: _curves(axes, losses, "loss"))
+        pictures["Loss"] = svg("loss", partial(_curves, series=losses, title="loss"))
     for key in dict.fromkeys(key for row in log for key in row if key.startswith("eval_") and key.endswith(scores)):
         title = key.removeprefix("eval_").replace("_", " ").replace("f1", "F1")
-        points = {title: series(key)}
         pictures[f"{title[0].upper()}{title[1:]} while training"] = svg(
-            re.sub(r"\W", "-", key), lambda axes, points=points, title=title: _curves(axes, points, title))
+            re.sub(r"\W", "-", key), partial(_curves, series={title: series(key)}, title=title))
     return pictures
 
 
