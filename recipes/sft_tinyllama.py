@@ -266,8 +266,11 @@ def print_summary(report: dict[str, Any], run: Run, split: str) -> None:
         print(f"{report['split']:<6} {strict['precision']:>9.4f} {strict['recall']:>7.4f} {strict['f1']:>9.4f} "
               f"{f'{low:.4f}–{high:.4f}':>16} {sum(cost['seconds'].values()):>8.0f} "
               f"{cost['peak_memory'] / 2**30:>8.2f} GiB")
-    print(f"\nreport       {run.report}, report.html\npredictions  {run.predictions(split)}\n"
-          f"submission   {run.submission}")
+    print()
+    for name, file in (("model", run.model), ("report", run.report), ("page", run.folder / "report.html"),
+                       ("predictions", run.predictions(split)), ("submission", run.submission)):
+        if file.exists():
+            print(f"{name:<12} {file}")
 
 
 def tell(show: Any, message: str) -> None:
