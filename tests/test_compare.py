@@ -147,7 +147,7 @@ def test_gold_of_the_sample_corpus_is_found_by_what_the_run_recorded(runs, gold,
 
 def test_a_run_that_counted_missing_answers_as_empty(runs, gold):
     file = runs[0] / "predictions" / "dev.jsonl"
-    kept = read_predictions(file)[:-1]
+    kept = read_predictions(file)[20:]
     write_predictions(file, kept)
     report = evaluate_spans(read_examples(gold), kept, allow_missing=True)
     (runs[0] / "report.json").write_text(json.dumps({"split": "dev", **report}))
