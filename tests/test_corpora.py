@@ -11,11 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.alignment import inside_word
 from pipelines.corpora import Columns, read_corpus, read_examples
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Span
-from pipelines.spans import join_tokens, spans_to_tags, spans_to_token_ranges
 
 SEEDED = settings(max_examples=60, deadline=None, derandomize=True, database=None,
                   suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
@@ -282,7 +280,11 @@ FAULTY = {
     "a string for the entities' list": ([{"text": A, "entities": OBJECTS}, {"text": B, "entities": 5}],
                                         1, "wrong_type", None),
     "a number for an entity": (rows("entities", OBJECTS, [5]), 1, "wrong_type", None),
-    "a string for an offset": (rows("entities", OBJECTS, [{"start": 1.5, "end": 3}]), 1, "wrong_type", None),
+    "half an offset": (rows("entities", OBJECTS, [{"start": 1.5, "end": 3}]), 1, "wrong_type", None),
+    "a string for an offset": (rows("entities", OBJECTS, [{"text": "No", "start": "No", "end": 2}]),
+                               1, "wrong_type", None),
+    "an endless offset": (rows("entities", OBJECTS, [{"start": 10**400, "end": 2}]), 1, "empty_span", None),
+    "lists of different lengths": (rows("entities", {"start": [31, 51], "end": [44]}), 0, "length_mismatch", None),
     "an entity without anything": (rows("entities", OBJECTS, [{"id": "T1"}]), 1, "wrong_type", None),
     "an object for an id": ([{"id": "a", "text": A}, {"id": {}, "text": B}], 1, "wrong_type", None),
     "no object": ([{"text": A}, "text"], 1, "wrong_type", None),
@@ -338,13 +340,14 @@ def test_damage_is_only_a_warning_where_each_row_wants_an_answer(tmp_path):
 
 
 def test_all_faults_of_all_rows_are_told_at_once(tmp_path, capsys):
-    bad = {"text": A, "entities": [{"text": "gout", "start": 0, "end": 4}, {"text": "x", "start": 9, "end": 9}]}
+    bad = {"text": A, "entities": [{"text": "gout", "start": 0, "end": 4}, {"text": "x", "start": 9, "end": 9}, 5, {}]}
     path = written(tmp_path, [bad, {"text": A, "entities": OBJECTS}, bad])
     with pytest.raises(DataError) as told:
         read_examples(path)
     message = str(told.value)
-    assert "4 faults in 2 of 3 rows" in message
+    assert "8 faults in 2 of 3 rows" in message
     assert message.count("wrong_offsets") == message.count("empty_span") == 2
+    assert message.count("wrong_type") == 4
     assert [example.id for example in read_examples(path, skip_bad_rows=True)] == ["1"]
     skipped = capsys.readouterr().err
     assert "skipped 2 bad rows of 3" in skipped
@@ -352,7 +355,7 @@ def test_all_faults_of_all_rows_are_told_at_once(tmp_path, capsys):
     assert "row 2" in skipped
     with pytest.raises(DataError, match="all 60 rows"):
         read_examples(written(tmp_path, [bad] * 60), skip_bad_rows=True)
-    with pytest.raises(DataError, match="and 70 more"):
+    with pytest.raises(DataError, match="and 190 more"):
         read_examples(written(tmp_path, [bad] * 60))
 
 
@@ -405,102 +408,6 @@ def test_missing_files_folders_and_wrong_bytes(tmp_path):
     (tmp_path / "cut.gz").write_bytes(gzip.compress(b'[{"text": "a"}]')[:-9])
     with pytest.raises(UserError, match="cut off gzip"):
         read_corpus(tmp_path / "cut.gz")
-
-
-WORDS = st.text(st.sampled_from("abÄβ-1'"), min_size=1, max_size=6)
-
-
-@st.composite
-def corpora(draw):
-    """Tokenised examples with mentions that do not overlap, at least one of them labelled with a mention."""
-    examples = []
-    for i in range(draw(st.integers(1, 4))):
-        text, tokens = join_tokens(draw(st.lists(WORDS, min_size=1, max_size=9)))
-        cuts = sorted(draw(st.sets(st.integers(0, len(tokens)), max_size=6)))
-        spans = tuple(Span(tokens[a][0], tokens[b - 1][1], draw(st.sampled_from(["Disease", "Gene"])))
-                      for a, b in zip(cuts[::2], cuts[1::2], strict=False))
-        examples.append(Example(f"e{i}", text, spans, tokens=tokens))
-    return examples
-
-
-def words(example):
-    return [example.text[start:end] for start, end in example.tokens]
-
-
-def offsets(example, unit):
-    if unit == "token":
-        return spans_to_token_ranges(example.spans, example.tokens)
-    return [(span.start, span.end, span.label) for span in example.spans]
-
-
-def as_objects(examples, inclusive, unit):
-    """Entities as objects with a claimed text, by characters or tokens, ends in or out."""
-    field = {"character": lambda e: {"sentence": e.text}, "token": lambda e: {"tokens": words(e)}}[unit]
-    return [{"id": e.id, **field(e), "entities": [
-        {"text": e.text[span.start:span.end], "start": start, "end": end - inclusive, "type": label}
-        for span, (start, end, label) in zip(e.spans, offsets(e, unit), strict=True)]} for e in examples]
-
-
-def as_tags(examples, scheme):
-    return [{"id": e.id, "tokens": words(e), "tags": spans_to_tags(e.spans, e.tokens, scheme=scheme)} for e in examples]
-
-
-def as_numbers(examples):
-    names = ["O", "B-Disease", "I-Disease", "B-Gene", "I-Gene"]
-    return {"names": names, "data": [row | {"tags": [names.index(tag) for tag in row["tags"]]}
-                                     for row in as_tags(examples, "BIO")]}
-
-
-def as_pubtator(examples):
-    return "\n".join(f"{e.id}|t|{e.text}\n{e.id}|a|\n" + "".join(
-        f"{e.id}\t{s.start}\t{s.end}\t{e.text[s.start:s.end]}\t{s.label}\tD1\n" for s in e.spans) for e in examples)
-
-
-def as_conll(examples):
-    return "\n".join(f"# sent_id = {row['id']}\n" + "".join(
-        f"{token}\t{tag}\n" for token, tag in zip(row["tokens"], row["tags"], strict=True))
-        for row in as_tags(examples, "BIO"))
-
-
-WRITERS = {
-    "half-open characters": lambda examples: as_objects(examples, 0, "character"),
-    "inclusive characters": lambda examples: as_objects(examples, 1, "character"),
-    "half-open tokens": lambda examples: as_objects(examples, 0, "token"),
-    "inclusive tokens": lambda examples: as_objects(examples, 1, "token"),
-    "triples": lambda examples: lines(
-        [{"id": e.id, "text": e.text, "label": offsets(e, "character")} for e in examples]),
-    "BIO": lambda examples: as_tags(examples, "BIO"),
-    "BIOES": lambda examples: as_tags(examples, "BIOES"),
-    "numbers": as_numbers,
-    "columns": lambda examples: {
-        key: [row[key] for row in as_tags(examples, "BIO")] for key in ("id", "tokens", "tags")},
-    "CoNLL": as_conll,
-    "PubTator": as_pubtator,
-}
-
-
-@pytest.mark.parametrize("name", WRITERS)
-@SEEDED
-@given(examples=corpora())
-def test_written_and_read_again(name, examples, tmp_path):
-    if name == "inclusive tokens" or "characters" in name:
-        # Offsets that fit two readings say nothing about which is meant; a longer mention decides.
-        examples = [*examples, Example("last", "a bb ccc", (Span(2, 8, "Disease"),), tokens=((0, 1), (2, 4), (5, 8)))]
-    corpus = read_corpus(written(tmp_path, WRITERS[name](examples), "corpus"))
-    assert corpus.faults == []
-    back = [(example.id, example.text.strip(), example.spans or ()) for example in corpus.examples]
-    assert back == [(example.id, example.text, example.spans) for example in examples]
-
-
-@SEEDED
-@given(examples=corpora())
-def test_strings_are_placed_on_word_boundaries(examples, tmp_path):
-    rows = [{"text": e.text, "entities": [[e.text[s.start:s.end], s.label] for s in e.spans]} for e in examples]
-    for example in read_corpus(written(tmp_path, rows)).examples:
-        gold = examples[int(example.id)]
-        assert [(example.text[s.start:s.end], s.label) for s in example.spans] == [
-            (gold.text[s.start:s.end], s.label) for s in gold.spans]
-        assert not any(inside_word(example.text, edge) for s in example.spans for edge in (s.start, s.end))
 
 
 VALUES = st.sampled_from([None, math.nan, math.inf, 0, -1, 3, 1.5, True, "", "x", "none", [], {}, [[]], [{}], ["a", 1],
@@ -568,12 +475,3 @@ def test_real_corpora(name, rows, mentions, faulty):
     assert {fault.kind for fault in corpus.faults} <= {"illegal_tags"}
     labelled = [example.spans for example in corpus.examples if example.spans is not None]
     assert (sum(map(len, labelled)) if labelled else None) == mentions
-
-
-@real_data
-def test_strings_find_nearly_all_of_the_offsets_they_came_from(tmp_path):
-    gold = read_examples(DATA / "ncbi_disease" / "train.json")
-    rows = [{"id": e.id, "text": e.text, "diseases": [e.text[s.start:s.end] for s in e.spans]} for e in gold]
-    read = read_examples(written(tmp_path, rows))
-    moved = sum(len(set(a.spans) - set(b.spans)) for a, b in zip(gold, read, strict=True))
-    assert moved <= 0.001 * sum(len(e.spans) for e in gold)

@@ -16,9 +16,9 @@ from pipelines.spans import Offsets, find_occurrences, overlapping_pairs
 
 # Keys of an entity object, by the words in their names: `start_offset`, `startOffset` and `begin` are all starts.
 OFFSET_KEYS = {
-    "end": {"end", "stop", "to", "last"},
+    "end": {"end", "stop"},
     "length": {"length", "len"},
-    "start": {"start", "begin", "offset", "from", "first"},
+    "start": {"start", "begin", "offset"},
 }
 TEXT_KEYS = ("text", "word", "mention", "name", "surface", "string", "term", "phrase", "value", "form", "token")
 LABEL_KEYS = ("type", "label", "class", "category", "tag", "group", "ner")
@@ -31,7 +31,7 @@ CONVENTIONS = {"half-open": 0, "inclusive ends": 1}
 
 
 class BadEntity(Exception):
-    """An entity that cannot be understood: (kind of fault, message, repair)."""
+    """An entity that cannot be understood; ``args`` are kind of fault, message and repair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +56,13 @@ class Notation:
 NOTATIONS = [Notation(unit, convention) for unit in ("character", "token") for convention in CONVENTIONS]
 
 
-def parse_mentions(value: Any, text: str, *, label: str | None = None) -> Iterator[Mention]:
-    """Takes the value of an entities column apart.
+def parse_mentions(value: Any, text: str, *, label: str | None = None) -> Iterator[Mention | BadEntity]:
+    """Takes the value of an entities column apart; each entity that cannot be understood comes out as its fault.
 
     Args:
         value: list of objects, sequences or strings; an object of lists by type, or of parallel lists; a string.
         text: the row's text, which tells a claimed text from a type.
         label: type of the mentions that name none themselves.
-
-    Raises:
-        BadEntity: with the kind of fault, for what is none of these.
     """
     if is_null(value):
         return
@@ -83,17 +80,17 @@ def parse_mentions(value: Any, text: str, *, label: str | None = None) -> Iterat
             else:
                 yield _one_mention(item, text, label)
     else:
-        raise BadEntity("wrong_type", f"the entities are {value!r}; wanted a list", None)
+        yield BadEntity("wrong_type", f"the entities are {value!r}; wanted a list", None)
 
 
-def _from_object_of_lists(value: dict[str, Any], text: str, label: str | None) -> Iterator[Mention]:
+def _from_object_of_lists(value: dict[str, Any], text: str, label: str | None) -> Iterator[Mention | BadEntity]:
     own_keys = OFFSET_KEYS["start"] | {"text", "mention"}
     keys = {key for key in value if own_keys & set(name_parts(key))}
     lists = {key: inner for key, inner in value.items() if isinstance(inner, list)}
     if keys and keys <= lists.keys():  # parallel lists, as `datasets` wrote them before version 4
         if len({len(inner) for inner in lists.values()}) > 1:
-            raise BadEntity("length_mismatch", f"lists of different lengths: {', '.join(lists)}", None)
-        for items in zip(*lists.values(), strict=True):
+            yield BadEntity("length_mismatch", f"lists of different lengths: {', '.join(lists)}", None)
+        for items in zip(*lists.values(), strict=False):
             yield _one_mention(dict(zip(lists, items, strict=True)), text, label)
     elif keys:
         yield _one_mention(value, text, label)
@@ -103,14 +100,17 @@ def _from_object_of_lists(value: dict[str, Any], text: str, label: str | None) -
             yield from parse_mentions(inner, text, label=own)
 
 
-def _one_mention(item: Any, text: str, label: str | None) -> Mention:
-    if isinstance(item, str):
-        return Mention(text=item.strip(), label=label)
-    if isinstance(item, dict):
-        return _from_object(item, text, label)
-    if isinstance(item, list | tuple):
-        return _from_sequence(item, text, label)
-    raise BadEntity("wrong_type", f"the entity {item!r} is neither an object nor a list nor a string", None)
+def _one_mention(item: Any, text: str, label: str | None) -> Mention | BadEntity:
+    try:
+        if isinstance(item, str):
+            return Mention(text=item.strip(), label=label)
+        if isinstance(item, dict):
+            return _from_object(item, text, label)
+        if isinstance(item, list):
+            return _from_sequence(item, text, label)
+    except BadEntity as error:
+        return error
+    return BadEntity("wrong_type", f"the entity {item!r} is neither an object nor a list nor a string", None)
 
 
 def _from_sequence(item: Sequence[Any], text: str, label: str | None) -> Mention:
@@ -125,7 +125,7 @@ def _from_sequence(item: Sequence[Any], text: str, label: str | None) -> Mention
     if len(strings) > 1 or not numbers:
         claimed = next((s for s in strings if s in text), strings[0] if strings else None)
     if len(numbers) not in (0, 2) or not (strings or numbers):
-        raise BadEntity("wrong_type", f"the entity {list(item)!r}; wanted [start, end, type] or [text, type]", None)
+        raise BadEntity("wrong_type", f"the entity {_short(item)}; wanted [start, end, type] or [text, type]", None)
     start, end = numbers or (None, None)
     return Mention(start, end, claimed, next((s for s in strings if s is not claimed), label))
 
@@ -147,7 +147,7 @@ def _from_object(item: dict[str, Any], text: str, label: str | None) -> Mention:
         end = start + len(claimed)
     if start is None or end is None:
         if claimed is None:
-            raise BadEntity("wrong_type", f"the entity {item!r} has neither start and end nor a text", None)
+            raise BadEntity("wrong_type", f"the entity {_short(item)} has neither start and end nor a text", None)
         return Mention(text=claimed.strip(), label=own_label or label)
     return Mention(start, end, claimed, own_label or label, by_token)
 
@@ -160,12 +160,10 @@ def _written_offsets(item: dict[str, Any], words: dict[str, list[str]]) -> tuple
         if isinstance(value, list):
             if PAIR_KEYS & set(parts):
                 written["start", by_token], written["end", by_token] = _pair(value)
-        elif is_null(value) or isinstance(value, dict) or (isinstance(value, str) and not value.isdigit()):
-            continue
-        else:
-            roles = [role for role, names in OFFSET_KEYS.items() if names & set(parts)]
-            if roles:
-                written[roles[0], by_token] = _whole(value)
+        elif not is_null(value):
+            role = next((role for role, names in OFFSET_KEYS.items() if names & set(parts)), None)
+            if role:
+                written[role, by_token] = _whole(value)
     by_token = not any(role == "start" and not token for role, token in written)
     start, end, length = (written.get((role, by_token)) for role in ("start", "end", "length"))
     if start is not None and end is None and length is not None:
@@ -188,7 +186,7 @@ def _pair(value: list[Any]) -> tuple[int, int]:
         return pairs[0]
     if len(value) == 2:
         return _whole(value[0]), _whole(value[1])
-    raise BadEntity("wrong_type", f"offsets {value!r}; wanted [start, end]", None)
+    raise BadEntity("wrong_type", f"the offsets {_short(value)}; wanted [start, end]", None)
 
 
 def _named_string(item: dict[str, Any], words: dict[str, list[str]], wanted: Sequence[str]) -> str | None:
@@ -204,11 +202,17 @@ def _named_string(item: dict[str, Any], words: dict[str, list[str]], wanted: Seq
 
 
 def _whole(number: Any) -> int:
-    if isinstance(number, str) and re.fullmatch(r"\s*-?\d+\s*", number):
+    if isinstance(number, str) and re.fullmatch(r"\s*-?\d{1,18}\s*", number):
         return int(number)
-    if isinstance(number, bool) or not isinstance(number, int | float) or not float(number).is_integer():
-        raise BadEntity("wrong_type", f"offset {number!r} is not a whole number", None)
-    return int(number)
+    if isinstance(number, float) and number.is_integer():
+        return int(number)
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise BadEntity("wrong_type", f"the offset {_short(number)} is not a whole number", None)
+    return number
+
+
+def _short(value: Any) -> str:
+    return repr(value) if len(repr(value)) <= 100 else f"{repr(value)[:99]}…"
 
 
 def detect_notation(rows: Iterable[tuple[str, Offsets | None, Sequence[Mention]]], *, tokenised: bool) -> Notation:

@@ -270,10 +270,11 @@ def _read_mentions(rows: Sequence[_Row], found: Found, label: str) -> str:
         if is_null(row.given) and not bare:
             message = "no mentions given, though other rows have them"
             row.findings.append(("missing_value", message, "write [] if it has none"))
-        try:
-            row.mentions = list(parse_mentions(row.given, row.text))
-        except BadEntity as error:
-            row.findings.append(error.args)  # type: ignore[arg-type]
+        for mention in parse_mentions(row.given, row.text):
+            if isinstance(mention, BadEntity):
+                row.findings.append(mention.args)  # type: ignore[arg-type]
+            else:
+                row.mentions.append(mention)
     tokens = [row.tokens if row.tokens is not None else whitespace_tokens(row.text) for row in rows]
     notation = detect_notation(((row.text, offsets, row.mentions) for row, offsets in zip(rows, tokens, strict=True)),
                                tokenised=found.text is None)
