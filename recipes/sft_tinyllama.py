@@ -24,7 +24,6 @@ from accelerate.utils import broadcast_object_list, gather_object
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import EarlyStoppingCallback
-from transformers.trainer_utils import get_last_checkpoint
 from trl import ModelConfig, SFTConfig, get_quantization_config
 
 from pipelines import config, precision
@@ -103,8 +102,9 @@ def run(options: RecipeArguments, training: TrainingArguments, model_options: Mo
     """The whole job; returns the report of the last labelled split."""
     precision.keep_freed_memory()
     meter, first = CostMeter(), PartialState().is_main_process
-    files = {split: getattr(options, f"{split}_file") or str(SAMPLE_CORPUS / f"{split}.json")
-             for split in ("train", "dev", "test") if getattr(options, f"{split}_file") or not options.train_file}
+    given = {"train": options.train_file, "dev": options.dev_file, "test": options.test_file}
+    files = {split: file for split, file in given.items() if file} or {
+        split: str(SAMPLE_CORPUS / f"{split}.json") for split in given}
     examples = checked_examples(files, options, show=first)
     [folder] = broadcast_object_list([options.run_dir or f"runs/sft_tinyllama-{time.strftime('%Y%m%d-%H%M%S')}"])
     run = Run(folder)
@@ -219,8 +219,10 @@ def checkpoint(training: TrainingArguments) -> str | None:
     """The checkpoint to go on from: `--resume_from_checkpoint true` is the last one, if there is any."""
     given = training.resume_from_checkpoint
     if given is None or given.lower() in ("false", "true"):
-        folder = str(training.output_dir)
-        return get_last_checkpoint(folder) if given and given.lower() == "true" and Path(folder).is_dir() else None
+        # The state is written last: a checkpoint without it was cut off.
+        whole = [state.parent for state in Path(str(training.output_dir)).glob("checkpoint-*/trainer_state.json")]
+        last = max(whole, key=lambda folder: int(folder.name.split("-")[-1]), default=None)
+        return str(last) if last and given and given.lower() == "true" else None
     if not Path(given).is_dir():
         raise UserError(f"--resume_from_checkpoint {given}: no such folder; give a checkpoint-N folder, or true for "
                         "the last one of the run")
