@@ -67,7 +67,6 @@ def _evaluate(options: argparse.Namespace) -> int:
     task = task_of(examples, runs[0])
     report = (task.evaluate(examples, runs[0], **keywords) if len(runs) == 1 else
               evaluate_runs(task, examples, runs, **keywords))
-    print(report_as_text(report))
     if options.json:
         with replacing(options.json) as f:
             json.dump(report, f, indent=1, ensure_ascii=False, allow_nan=False)
@@ -75,6 +74,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         from pipelines.reporting.html import write_report
 
         write_report(report, examples, runs[0], options.html)
+    print(report_as_text(report))
     return 0
 
 

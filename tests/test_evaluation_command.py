@@ -8,9 +8,11 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from pipelines.cli import main
 from pipelines.evaluation.span_scores import SCHEMES
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +35,22 @@ def run(*arguments, cwd):
 def jsonl(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+@pytest.fixture
+def evaluate(tmp_path, monkeypatch, capsys):
+    """The command within this process, which saves its start."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        try:
+            code = main(["evaluate", *map(str, arguments)])
+        except SystemExit as stop:
+            code = stop.code
+        told = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=told.out, stderr=told.err)
+
+    return call
 
 
 @pytest.fixture
@@ -74,10 +92,9 @@ def test_shuffled_predictions_give_the_same_bytes(gold, tmp_path):
     assert outputs[0] == outputs[1]
 
 
-def test_several_runs_and_threshold(gold, tmp_path):
+def test_several_runs_and_threshold(evaluate, gold, tmp_path):
     files = [jsonl(tmp_path / f"p{i}.jsonl", [*RIGHT[:3 + i], *(row(3, []) for _ in range(1 - i))]) for i in range(2)]
-    done = run("--gold", gold, "--predictions", *files, "--tune_threshold", gold, files[0], "--json", "r.json",
-               cwd=tmp_path)
+    done = evaluate("--gold", gold, "--predictions", *files, "--tune_threshold", gold, files[0], "--json", "r.json")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["spread"]["strict.recall"]["mean"] == 0.875
@@ -102,42 +119,42 @@ def test_several_runs_and_threshold(gold, tmp_path):
     # All at once.
     ([row(0, [(0, 99)]), row(1, [(3, 2)]), *RIGHT[3:]], ["p.jsonl:1", "p.jsonl:2", "d2"]),
 ])
-def test_bad_predictions(gold, tmp_path, rows, told):
-    done = run("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows), "--json", "r.json", cwd=tmp_path)
+def test_bad_predictions(evaluate, gold, tmp_path, rows, told):
+    done = evaluate("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows), "--json", "r.json")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert all(part in done.stderr for part in told), done.stderr
     assert not (tmp_path / "r.json").exists()
 
 
-def test_file_cut_off_in_the_middle_of_a_line(gold, tmp_path):
+def test_file_cut_off_in_the_middle_of_a_line(evaluate, gold, tmp_path):
     file = jsonl(tmp_path / "p.jsonl", RIGHT)
     file.write_text(file.read_text()[:-20])
-    done = run("--gold", gold, "--predictions", file, cwd=tmp_path)
+    done = evaluate("--gold", gold, "--predictions", file)
     assert done.returncode == 2
     assert "p.jsonl:4" in done.stderr
     assert "cut off" in done.stderr
 
 
-def test_blank_lines_do_not_shift_line_numbers(gold, tmp_path):
+def test_blank_lines_do_not_shift_line_numbers(evaluate, gold, tmp_path):
     file = jsonl(tmp_path / "p.jsonl", [*RIGHT[:3], row(3, [(0, 99)])])
     file.write_text("\n\n" + file.read_text())
-    assert "p.jsonl:6: id d3" in run("--gold", gold, "--predictions", file, cwd=tmp_path).stderr
+    assert "p.jsonl:6: id d3" in evaluate("--gold", gold, "--predictions", file).stderr
 
 
 @pytest.mark.parametrize("missing", ["gold", "predictions"])
-def test_missing_files(gold, tmp_path, missing):
+def test_missing_files(evaluate, gold, tmp_path, missing):
     paths = {"gold": gold, "predictions": jsonl(tmp_path / "p.jsonl", RIGHT)} | {missing: tmp_path / "nowhere.json"}
-    done = run("--gold", paths["gold"], "--predictions", paths["predictions"], cwd=tmp_path)
+    done = evaluate("--gold", paths["gold"], "--predictions", paths["predictions"])
     assert done.returncode == 2
     assert "nowhere.json" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_missing_answers_and_new_labels_can_be_allowed(gold, tmp_path):
+def test_missing_answers_and_new_labels_can_be_allowed(evaluate, gold, tmp_path):
     rows = [*RIGHT[:2], {"id": "d2", "spans": [{"start": 0, "end": 3, "label": "Gene"}]}]
-    done = run("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows), "--allow_missing",
-               "--allow_new_labels", "--json", "r.json", cwd=tmp_path)
+    done = evaluate("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows), "--allow_missing",
+               "--allow_new_labels", "--json", "r.json")
     assert done.returncode == 0, done.stderr
     assert "1 missing answers are counted as empty" in done.stdout
     report = json.loads((tmp_path / "r.json").read_text())
@@ -145,24 +162,24 @@ def test_missing_answers_and_new_labels_can_be_allowed(gold, tmp_path):
     assert report["error_budget"]["type"]["gold"] == 1
 
 
-def test_labels_that_only_training_has_are_known(gold, tmp_path):
+def test_labels_that_only_training_has_are_known(evaluate, gold, tmp_path):
     train = jsonl(tmp_path / "train.jsonl", [
         {"id": "t", "text": "APC", "entities": [{"start": 0, "end": 3, "text": "APC", "type": "Gene"}]}])
     rows = [*RIGHT[:3], {"id": "d3", "spans": [{"start": 0, "end": 5, "label": "Gene"}]}]
-    done = run("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows), "--train", train, cwd=tmp_path)
+    done = evaluate("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows), "--train", train)
     assert done.returncode == 0, done.stderr
 
 
-def test_classes(tmp_path):
+def test_classes(evaluate, tmp_path):
     gold = jsonl(tmp_path / "gold.jsonl", [{"id": str(i), "text": "a b", "label": "xy"[i % 2]} for i in range(8)])
     rows = [{"id": str(i), "label": "x", "scores": {"x": 0.6, "y": 0.4}} for i in range(8)]
-    done = run("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows), "--json", "r.json", cwd=tmp_path)
+    done = evaluate("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows), "--json", "r.json")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "r.json").read_text())
     assert (report["task"], report["accuracy"]) == ("sequence_classification", 0.5)
     assert "accuracy" in done.stdout
     rows[3]["scores"]["x"] = float("nan")
-    done = run("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows), cwd=tmp_path)
+    done = evaluate("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows))
     assert done.returncode == 2
     assert "p.jsonl:4: id 3: the score of 'x' is nan" in done.stderr
 

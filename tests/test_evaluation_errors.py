@@ -132,7 +132,7 @@ def documents():
     """Two sentences in each of ten documents: a mention seen in training, and none."""
     examples = []
     for i in range(10):
-        examples.append(Example(f"{i}-0", "APC and colon cancer", spans=(Span(0, 3, "D"), Span(8, 20, "D"))))
+        examples.append(Example(f"{i}-0", "APC and Colon cancer", spans=(Span(0, 3, "D"), Span(8, 20, "D"))))
         examples.append(Example(f"{i}-1", "nothing", spans=()))
     return examples
 
@@ -261,6 +261,14 @@ def test_label_audit_by_hand():
     assert (boundary["gold"]["string"], boundary["answer"]["string"], boundary["runs"]) == ("colon cancer", "cancer", 2)
     assert boundary["cost"] == pytest.approx(2 * 2 / 3 / (2 + 7 / 3))
     assert (absent["id"], absent["gold"], absent["answer"]["start"], absent["score"]) == ("b", None, 22, 0.5)
+
+
+def test_label_audit_wants_two_runs_and_more_than_half():
+    examples = [Example("a", TEXT, spans=(Span(0, 12, "D"),))]
+    finds, misses = [Prediction("a", spans=(Span(0, 12, "D"),))], [Prediction("a", spans=())]
+    assert label_audit(examples, [misses, finds]) == []
+    assert label_audit(examples, [misses, misses, finds, finds]) == []
+    assert len(label_audit(examples, [misses, misses, finds])) == 1
 
 
 def test_label_audit_puts_repeated_disagreement_first():
