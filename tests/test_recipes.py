@@ -37,7 +37,8 @@ def test_a_run_leaves_every_file(smoke_run):
             "predictions/test.jsonl", "model/adapter_model.safetensors", "model/prompt.json", "model/tokenizer.json",
             "merged/model.safetensors", "merged/prompt.json"} <= files
     assert not [file for file in files if file.split("/")[-1].startswith(".")], "leftovers of unfinished files"
-    assert not [file for file in files if file.endswith((".bin", ".pkl"))], "weights are safetensors"
+    weights = {file for file in files if "model" in file.split("/")[-1] and not file.endswith(".json")}
+    assert all(file.endswith(".safetensors") for file in weights)
 
 
 def test_the_report_has_scores_with_an_interval_and_the_cost(smoke_run):
@@ -83,7 +84,7 @@ def test_the_submission_is_valid_and_says_what_was_predicted(smoke_run, corpus):
 
 def test_what_is_printed(smoke_run, corpus):
     printed = (smoke_run / "stdout.txt").read_text()
-    [example] = re.findall(r"⟦(.*?)⟧(.*?)</s>", printed, flags=re.DOTALL)
+    [example] = re.findall(r"^⟦(.*?)⟧(.*?)</s>$", printed, flags=re.DOTALL | re.MULTILINE)
     assert example[0].startswith("<|system|>\n")
     assert example[0].endswith("</s>\n<|assistant|>\n")
     assert "</s>" not in example[1]
@@ -192,7 +193,12 @@ def one_error(text):
     return line
 
 
-@pytest.mark.parametrize("case", BAD)
+KNOWN = {"unknown format": "the audit looks the format up before it is checked: KeyError"}
+
+
+@pytest.mark.parametrize("case", [
+    pytest.param(case, marks=pytest.mark.xfail(strict=True, reason=KNOWN[case])) if case in KNOWN else case
+    for case in BAD])
 def test_bad_input_is_one_line(case, recipe, tiny_llama, tmp_path, monkeypatch, capsys):
     arguments, message = BAD[case]
     # What comes last counts, but for the config, of which there can be one.
@@ -220,8 +226,8 @@ def test_faults_in_the_data_are_all_listed(recipe, tiny_llama, tmp_path, monkeyp
     assert called(recipe, monkeypatch, *arguments) == 2
     captured = capsys.readouterr()
     assert "--skip_bad_rows" in one_error(captured.err)
-    faults = [line for line in captured.out.splitlines() if "train.json:" in line]
-    assert len(faults) >= 2
+    assert [line.split(":")[0] for line in captured.out.splitlines() if "train.json, row" in line] == [
+        f"{path}, row 1", f"{path}, row 2"]
     assert called(recipe, monkeypatch, *arguments, "--skip_bad_rows", "true") == 0
     assert (tmp_path / "r" / "model" / "prompt.json").is_file()
 
@@ -234,7 +240,8 @@ def test_a_run_is_not_overwritten(recipe, smoke_run, smoke_arguments, monkeypatc
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    (None, r"sample\.csv"), ("id,entities\nother,[]\n", "missing|extra")], ids=["missing", "other ids"])
+    (None, r"sample\.csv"), ("id,entities\nother,[]\n", "neither ids of the predictions")],
+    ids=["missing", "other ids"])
 def test_a_sample_that_does_not_fit_leaves_the_predictions(content, message, recipe, smoke_run, smoke_arguments,
                                                            tmp_path, monkeypatch, capsys):
     shutil.copytree(smoke_run, tmp_path / "run", ignore=shutil.ignore_patterns("predictions", "report.json"))
@@ -268,8 +275,12 @@ def with_small_disk(largest, *arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("largest", "strategy"), [(12_000, "no"), (12_000, "steps"), (20_000, "steps"),
-                                                   (60_000, "steps")])
+@pytest.mark.parametrize(("largest", "strategy"), [
+    (12_000, "no"), (60_000, "steps"),
+    pytest.param(12_000, "steps", marks=pytest.mark.xfail(
+        strict=True, reason="the line goes on where the progress bar stood")),
+    pytest.param(20_000, "steps", marks=pytest.mark.xfail(
+        strict=True, reason="what torch.save raises, a RuntimeError of inline_container, is not known as a full disk"))])
 def test_a_full_disk_is_one_line(largest, strategy, smoke_arguments, tmp_path):
     done = with_small_disk(largest, *smoke_arguments, "--run_dir", tmp_path / "run", "--eval_strategy", "no",
                            "--load_best_model_at_end", "false", "--save_strategy", strategy, "--save_merged", "true",
