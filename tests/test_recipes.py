@@ -280,7 +280,7 @@ def with_small_disk(largest, *arguments):
     pytest.param(12_000, "steps", marks=pytest.mark.xfail(
         strict=True, reason="the line goes on where the progress bar stood")),
     pytest.param(20_000, "steps", marks=pytest.mark.xfail(
-        strict=True, reason="what torch.save raises, a RuntimeError of inline_container, is not known as a full disk"))])
+        strict=True, reason="what torch.save raises, of inline_container, is not known as a full disk"))])
 def test_a_full_disk_is_one_line(largest, strategy, smoke_arguments, tmp_path):
     done = with_small_disk(largest, *smoke_arguments, "--run_dir", tmp_path / "run", "--eval_strategy", "no",
                            "--load_best_model_at_end", "false", "--save_strategy", strategy, "--save_merged", "true",
