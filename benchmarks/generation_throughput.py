@@ -50,6 +50,8 @@ def main() -> None:
     ours = generate(model, tokenizer, prompts, limits=[limit] * len(prompts), batch_tokens=options.batch_tokens)
     our_seconds = time.perf_counter() - start
     single = model.float()
+    for parameter in single.parameters():
+        parameter.data = parameter.data.contiguous()  # as `from_pretrained` lays them out
     start = time.perf_counter()
     theirs = []
     with torch.inference_mode():

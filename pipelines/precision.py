@@ -55,3 +55,14 @@ def keep_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**28)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
         libc.mallopt(option, value)
+
+
+def lay_out_for_few_rows(model: torch.nn.Module) -> None:
+    """Lays the weights of linear layers out column by column; their values and shapes stay.
+
+    A product of 8 to 64 rows, as in generating for a batch, takes half the time so (float32, MKL: 16 rows of 576 by
+    1,536 take 0.36 ms instead of 1.1 ms); one row takes as long, and 1,000 rows do too.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.weight.data = module.weight.data.t().contiguous().t()

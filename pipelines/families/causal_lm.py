@@ -170,7 +170,10 @@ def load(folder: str | Path, *, device: str | None = None) -> Loaded:
         model = PeftModel.from_pretrained(load_network(settings["base_model"]), folder).merge_and_unload()
     else:
         model = load_network(str(folder))
-    return Loaded(model.to(device or precision.choose().device).eval(), tokenizer, prompt)
+    model = model.to(device or precision.choose().device).eval()
+    if model.device.type == "cpu" and model.dtype == torch.float32:
+        precision.lay_out_for_few_rows(model)
+    return Loaded(model, tokenizer, prompt)
 
 
 def predict(loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int = 2048,
