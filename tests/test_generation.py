@@ -7,6 +7,7 @@ import torch
 from conftest import SAMPLE_CORPUS, answered
 from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from pipelines import prompts
 from pipelines.errors import UserError
@@ -36,15 +37,21 @@ def by_library(model, tokenizer, prompt, limit):
     return answer[:-1] if ended else answer, ended
 
 
-def test_a_batch_writes_what_one_at_a_time_and_the_library_write(network, tokenizer, random_prompts):
+@pytest.mark.parametrize("positions", ["rotary", "absolute"])
+def test_a_batch_writes_what_one_at_a_time_and_the_library_write(positions, network, tokenizer, random_prompts):
+    if positions == "absolute":
+        # Rotary positions hide a shift by the padding.
+        torch.manual_seed(0)
+        network = GPT2LMHeadModel(GPT2Config(vocab_size=259, n_positions=128, n_embd=32, n_layer=2, n_head=4,
+                                             initializer_range=0.5, bos_token_id=1, eos_token_id=2)).eval()
     limits = [9, 20, 1, 12, 30, 2, 20]
     together = generate(network, tokenizer, random_prompts, limits=limits, batch_tokens=10_000)
     for prompt, limit, answer in zip(random_prompts, limits, together, strict=True):
         [alone] = generate(network, tokenizer, [prompt], limits=[limit])
         assert (answer.ids, answer.ended) == (alone.ids, alone.ended) == by_library(network, tokenizer, prompt, limit)
         assert answer.log_probabilities == pytest.approx(alone.log_probabilities, abs=1e-4)
-        assert len(answer.ids) == limit
-        assert not answer.ended
+        assert answer.ended or len(answer.ids) == limit
+    assert sum(answer.ended for answer in together) < len(together) / 2
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 150, 10_000])
@@ -108,8 +115,7 @@ def test_texts_with_and_without_a_grammar_share_a_batch(network, tokenizer, rand
     assert mixed[1].ids == free[1].ids
 
 
-@pytest.mark.parametrize("labels", [["Disease"], pytest.param(["Chemical", "Disease"], marks=pytest.mark.xfail(
-    strict=True, reason="with several types, the order of mentions is not kept across ` | `"))], ids=len)
+@pytest.mark.parametrize("labels", [["Disease"], ["Chemical", "Disease"]], ids=len)
 @pytest.mark.parametrize("style", ["plain", "chat"])
 def test_constrained_lists_of_random_models_hold_only_strings_of_the_text_in_order(style, labels, network, tokenizer):
     prompt = prompt_for(tokenizer, format="list", labels=labels, style=style, constrained=True)

@@ -54,9 +54,11 @@ def test_secrets_are_not_written(recipe, tmp_path):
     assert training.hub_token == "hf_secret"
     Run(tmp_path).write_config(training)
     assert "hf_secret" not in (tmp_path / "config.yaml").read_text()
+    # Nor a stand-in, which would be taken for the secret.
+    again, = config.parse((recipe.TrainingArguments,), arguments=["--config", str(tmp_path / "config.yaml")])
+    assert again.hub_token is None
 
 
-@pytest.mark.xfail(strict=True, reason="every option with `token` in its name is left out, not only secrets")
 def test_tokens_that_are_no_secrets_are_written(recipe, tmp_path):
     training, = config.parse((recipe.TrainingArguments,), arguments=["--eos_token", "</s>", "--pad_token", "<unk>"])
     Run(tmp_path).write_config(training)
@@ -74,15 +76,15 @@ def test_provenance_tells_data_versions_and_machine(tmp_path):
     assert facts["command"][0] == Path(sys.argv[0]).name
 
 
-def test_a_stage_is_summed_up_even_when_it_fails():
+def test_a_stage_is_summed_up_even_when_it_fails(monkeypatch):
+    clock = iter([0, 100, 200, 201, 203, 207])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     meter = CostMeter()
     with pytest.raises(ValueError, match="halfway"), meter.stage("training"):
         raise ValueError("halfway")
-    first = meter.seconds["training"]
     with meter.stage("training"), meter.stage("prediction"):
         pass
-    assert meter.seconds["training"] > first > 0
-    assert set(meter.to_json()["seconds"]) == {"training", "prediction"}
+    assert meter.to_json()["seconds"] == {"training": 107, "prediction": 2}
 
 
 def test_peak_memory_is_in_bytes():
