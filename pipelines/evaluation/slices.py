@@ -17,8 +17,10 @@ Place = Callable[[Example, Span], str]
 
 def is_abbreviation(string: str) -> bool:
     """Whether a string is one word of 2 to 10 characters that has two capitals, at least half of its letters."""
+    if not 2 <= len(string) <= 10 or any(map(str.isspace, string)):
+        return False
     capitals, letters = sum(map(str.isupper, string)), sum(map(str.isalpha, string))
-    return 2 <= len(string) <= 10 and not any(map(str.isspace, string)) and capitals >= 2 and 2 * capitals >= letters
+    return capitals >= 2 and 2 * capitals >= letters
 
 
 def _length(example: Example, span: Span) -> str:
