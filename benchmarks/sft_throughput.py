@@ -74,7 +74,7 @@ def write_data(examples: list, model: str, folder: Path) -> int:
 
 def trl_command(options: argparse.Namespace, folder: Path, steps: int) -> list[str]:
     bf16 = precision.choose().weights.itemsize == 2
-    return [sys.executable, "-m", "trl.cli", "sft", "--model_name_or_path", weights.resolve(options.model),
+    return [str(Path(sys.executable).with_name("trl")), "sft", "--model_name_or_path", weights.resolve(options.model),
             "--dataset_name", str(folder / "data"), "--output_dir", str(folder / "trl"), "--use_peft",
             *LORA, "--lora_target_modules", "all-linear", "--per_device_train_batch_size", str(BATCH),
             "--learning_rate", "1e-3", "--max_length", "512", "--use_cpu", "--bf16", str(bf16),

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import yaml
 from trl import TrlParser
@@ -51,22 +51,30 @@ def parse(dataclasses: Sequence[type], *, default_config: str | Path | None = No
         UserError: for a key that no dataclass has, naming the nearest, or a config file that cannot be read.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if default_config and not any(argument.split("=")[0] == "--config" for argument in arguments):
+    # TrlParser knows `--config FILE` only.
+    arguments = [part for argument in arguments
+                 for part in (argument.split("=", 1) if argument.startswith("--config=") else [argument])]
+    if default_config and "--config" not in arguments:
         arguments = ["--config", str(default_config), *arguments]
     for place, argument in enumerate(arguments):
-        if argument.split("=")[0] == "--config":
-            given = argument.partition("=")[2] or "".join(arguments[place + 1:place + 2])
-            _check_config(given, dataclasses)
+        if argument == "--config":
+            _check_config("".join(arguments[place + 1:place + 2]), dataclasses)
     names = {"--" + field.name for dataclass_ in dataclasses for field in fields(dataclass_)} | {"--config", "--help"}
     for argument in arguments:
         name = argument.split("=")[0]
         if re.match(r"--[a-zA-Z]", name) and name.replace("-", "_").replace("__", "--", 1) not in names | \
                 {name.replace("--", "--no_", 1) for name in names}:
             raise UserError(f"got the option {name}; there is no such one{_nearest(name, names)}")
+    parser = TrlParser(cast(Any, dataclasses))
+    parser.error = _refuse  # type: ignore[method-assign]
     try:
-        return TrlParser(cast(Any, dataclasses)).parse_args_and_config(args=arguments)
+        return parser.parse_args_and_config(args=arguments)
     except ValueError as error:
         raise UserError(f"the options do not fit together: {error}") from error
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}; --help lists every option")
 
 
 def _check_config(path: str, dataclasses: Sequence[type]) -> None:

@@ -36,11 +36,13 @@ def one_line_errors() -> Iterator[None]:
         raise
     except Exception as error:
         # safetensors and torch wrap what the system says in errors of their own.
-        if "No space left on device" in str(error) or "os error 28" in str(error) or "os error 27" in str(error):
+        if any(sign in str(error) for sign in ("No space left on device", "os error 28", "os error 27",
+                                               "PytorchStreamWriter failed writing", "unexpected pos")):
             sys.exit(_told(f"{_FULL} ({error})"))
         raise
 
 
 def _told(message: object) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    # A progress bar leaves the cursor in the middle of its line.
+    print(f"{chr(10) if 'tqdm' in sys.modules else ''}error: {message}", file=sys.stderr)
     return 2

@@ -361,7 +361,7 @@ def grammar_after(format: str, text: str, labels: Sequence[str], answer: str) ->
     Returns:
         Lark rules; None where the answer does not end in a separator, or the format has no such grammar.
     """
-    if format != "list" or not answer.endswith(";") or answer.endswith("\\;"):
+    if format != "list" or not answer.endswith((";", "|")) or answer.endswith(("\\;", "\\|")):
         return None
     end = 0
     for group in _split(answer, "|") if len(labels) > 1 else [answer]:
@@ -370,8 +370,9 @@ def grammar_after(format: str, text: str, labels: Sequence[str], answer: str) ->
             end += next(find_occurrences(text[end:], string), (0, 0))[1]
     if not text[end:].strip():
         return 'start: ""'
-    return f'start: START\nSTART: " " REST\nREST: GROUP\n{_grammar_list(text[end:], labels)}'.replace(
-        "REST: GROUP", 'REST: GROUP (" | " TYPED)*' if len(labels) > 1 else "REST: GROUP")
+    next_rule = "TYPED" if answer.endswith("|") else "GROUP"
+    rest = f'{next_rule} (" | " TYPED)*' if len(labels) > 1 else "GROUP"
+    return f'start: START\nSTART: " " {rest}\n{_grammar_list(text[end:], labels)}'
 
 
 def _words(text: str) -> list[str]:

@@ -65,7 +65,9 @@ class Run:
         for group in arguments:
             values = group.to_dict() if hasattr(group, "to_dict") else dataclasses.asdict(group)
             names = {field.name for field in dataclasses.fields(group) if field.init}
-            options |= {key: value for key, value in values.items() if key in names and "token" not in key.split("_")}
+            # `to_dict` puts a stand-in for whatever is named a token, a padding token too.
+            options |= {key: getattr(group, key) if key.endswith("_token") else value for key, value in values.items()
+                        if key in names and not key.endswith("hub_token")}
         with replacing(self.folder / "config.yaml") as f:
             yaml.safe_dump(json.loads(json.dumps(options, default=str)), f, sort_keys=True, allow_unicode=True)
 

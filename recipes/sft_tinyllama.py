@@ -34,6 +34,7 @@ from pipelines.evaluation.reports import evaluate_spans
 from pipelines.evaluation.table import report_as_text
 from pipelines.examples import Example, Prediction, replacing, write_predictions
 from pipelines.families import causal_lm, sft
+from pipelines.prompts import prompt_format
 from pipelines.reporting.html import write_report
 from pipelines.runs import CostMeter, Run, provenance
 from pipelines.submission import write_submission
@@ -155,6 +156,7 @@ def checked_examples(files: dict[str, str], options: RecipeArguments, *, show: b
     """
     if "train" not in files:
         raise UserError("got --dev_file or --test_file without --train_file; give all that are to be used")
+    prompt_format(options.prompt_format)
     corpora = [read_corpus(file, columns=options.columns()) for file in files.values()]
     found = audit(corpora, format=options.prompt_format)
     tell(show, as_text(found))

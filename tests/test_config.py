@@ -68,7 +68,6 @@ def test_default_config_yields_to_a_given_one(yaml_file, tmp_path):
     assert parsed("--config", path, default_config=tmp_path / "default.yaml") == Options(batch_tokens=2)
 
 
-@pytest.mark.xfail(strict=True, reason="TrlParser knows --config only with its file as the next argument")
 def test_config_with_an_equals_sign(yaml_file):
     assert parsed("--config=" + yaml_file("rate: 0.2\n")).rate == 0.2
 
@@ -131,7 +130,6 @@ def test_a_shipped_config_fits_its_recipe(path):
     assert {key: options[key] for key in written} == written
 
 
-@pytest.mark.xfail(strict=True, reason="lora_r, lora_alpha, bnb_4bit_quant_type and save_strategy repeat defaults")
 def test_a_shipped_config_holds_only_departures_from_the_defaults():
     defaults = parse_shipped(CONFIGS[0], [])
     repeated = {path.name: [key for key, value in yaml.safe_load(path.read_text(encoding="utf-8")).items()

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines import precision, prompts
@@ -125,7 +126,7 @@ def load_network(name: str, *, dtype: torch.dtype | None = None, **options: Any)
     try:
         return AutoModelForCausalLM.from_pretrained(weights.resolve(name), dtype=dtype or precision.choose().weights,
                                                     **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise weights.unavailable(name, error) from error
 
 
