@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 from pipelines.errors import UserError, one_line_errors
@@ -133,7 +134,7 @@ def _add_predict(subcommands: argparse._SubParsersAction) -> None:
                         help="run folder, with model/ or merged/")
     parser.add_argument("--input", required=True, metavar="FILE", help="examples, in any format of data/README.md")
     parser.add_argument("--output", required=True, metavar="P.jsonl", help="where the predictions go")
-    parser.add_argument("--batch_tokens", type=int, default=2048, help="prompt tokens that are generated on at a time")
+    parser.add_argument("--batch_tokens", type=int, help="tokens, padding counted, of a batch (default: the family's)")
     parser.set_defaults(run=_predict)
 
 
@@ -143,16 +144,19 @@ def _predict(options: argparse.Namespace) -> int:
 
     examples = read_examples(options.input)
     from pipelines import precision
-    from pipelines.families import causal_lm
     from pipelines.runs import Run
 
     precision.keep_freed_memory()
     run = Run(options.run_dir)
-    folder = next((folder for folder in (run.merged, run.model) if (folder / causal_lm.PROMPT_FILE).is_file()), None)
-    if folder is None:
-        raise UserError(f"{options.run_dir}: no model/ or merged/ with a {causal_lm.PROMPT_FILE}; give the folder of a "
-                        "run that finished training")
-    predictions = causal_lm.predict(causal_lm.load(folder), examples, batch_tokens=options.batch_tokens)
+    found = next(((folder, name) for folder in (run.merged, run.model) for file, name in FAMILIES.items()
+                  if (folder / file).is_file()), None)
+    if found is None:
+        raise UserError(f"{options.run_dir}: no model/ or merged/ with {' or '.join(FAMILIES)}; give the folder of "
+                        "a run that finished training")
+    folder, name = found
+    family = import_module(f"pipelines.families.{name}")
+    batch_tokens = {"batch_tokens": options.batch_tokens} if options.batch_tokens else {}
+    predictions = family.predict(family.load(folder), examples, **batch_tokens)
     write_predictions(options.output, predictions)
     print(f"{options.output}: {len(predictions)} answers of {folder}")
     return 0
@@ -211,6 +215,9 @@ def _compare(options: argparse.Namespace) -> int:
         write_comparison(comparison, options.html)
     return 0
 
+
+# The file that a family writes last into its model folder, and the family's module.
+FAMILIES = {"prompt.json": "causal_lm"}
 
 # One function a subcommand: adds its parser with `set_defaults(run=...)`, where run(options) returns the exit code.
 # Modules are imported inside run, so that `pipelines --help` stays instant.
