@@ -1,0 +1,198 @@
+"""Recurrent taggers: RNN, GRU and LSTM, written by hand and through torch's own layers, from the same formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+from transformers import AutoConfig, AutoModelForTokenClassification
+
+from pipelines.networks.tagger import Packed, Tagger, TaggerConfig
+
+CELLS = ("rnn", "gru", "lstm")
+INITIAL_STATES = ("zero", "random", "learned")
+
+
+@strict
+class RecurrentConfig(TaggerConfig):
+    """Options of the recurrent taggers.
+
+    Args:
+        cell: ``rnn``, ``gru`` or ``lstm``.
+        library_cell: torch's own layer in place of the one written here.
+        activation: f of the RNN: ``tanh``, ``relu`` or ``prelu`` (by hand only).
+        initial_state: ``zero``, ``random`` (drawn anew for each sentence in training, zero afterwards) or ``learned``.
+    """
+
+    model_type = "recurrent_tagger"
+
+    cell: str = "rnn"
+    library_cell: bool = False
+    activation: str = "tanh"
+    hidden_size: int = 512
+    num_layers: int = 1
+    bidirectional: bool = False
+    initial_state: str = "zero"
+
+    def __post_init__(self, **keywords: Any) -> None:
+        super().__post_init__(**keywords)
+        if self.library_cell and self.activation == "prelu" and self.cell == "rnn":
+            raise ValueError("torch's RNN has no PReLU; take tanh or relu, or the cell written by hand")
+
+
+class Cell(nn.Module):
+    """Weights of one layer in one direction: all gates' W, U and b, one below the other.
+
+    The input's part, W x_t + b, is one product for all steps; the loop holds only what has to wait for z_{t-1}.
+    """
+
+    gates = 1
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__()
+        self.W = nn.Linear(input_size, self.gates * hidden_size)  # its bias is b
+        self.U = nn.Linear(hidden_size, self.gates * hidden_size, bias=False)
+        for weights in self.parameters():
+            nn.init.uniform_(weights, -hidden_size ** -0.5, hidden_size ** -0.5)  # as torch's layers do
+
+    def forward(self, x: Tensor, state: Tensor, batch_sizes: list[int], state_mask: Tensor | None = None) -> Tensor:
+        """Reads packed sentences.
+
+        Args:
+            x: (N, D) packed words.
+            state: (B, H) what each sentence begins with.
+            batch_sizes: sentences that run at each step, the longest first.
+            state_mask: (B, H) variational dropout of the state that a step reads.
+
+        Returns:
+            (N, H) the state after each word.
+        """
+        states, memory = [], torch.zeros_like(state)
+        for inputs, size in zip(self.W(x).split(batch_sizes), batch_sizes, strict=True):    # (size, gates * H)
+            state, memory = state[:size], memory[:size]
+            before = state if state_mask is None else state * state_mask[:size]
+            state, memory = self.step(inputs, before, memory)                               # (size, H)
+            states.append(state)
+        return torch.cat(states)                                                            # (N, H)
+
+    def step(self, inputs: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+
+class RNN(Cell):
+    """z_t = f(W x_t + U z_{t-1} + b) (Elman 1990)."""
+
+    def __init__(self, input_size: int, hidden_size: int, *, activation: str = "tanh"):
+        super().__init__(input_size, hidden_size)
+        self.f: Callable[[Tensor], Tensor] = {"tanh": nn.Tanh, "relu": nn.ReLU, "prelu": nn.PReLU}[activation]()
+
+    def step(self, inputs: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        return self.f(inputs + self.U(state)), memory
+
+
+class GRU(Cell):
+    """Gated recurrent unit (Cho et al. 2014), with the reset gate where cuDNN and torch have it.
+
+        r = s(W_r x + U_r z + b_r), u = s(W_u x + U_u z + b_u)
+        n = tanh(W_n x + b_n + r * (U_n z + a)),  z' = (1 - u) * n + u * z
+    """
+
+    gates = 3
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__(input_size, hidden_size)
+        self.a = nn.Parameter(torch.zeros(hidden_size))
+
+    def step(self, inputs: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        x_r, x_u, x_n = inputs.chunk(3, dim=1)                                              # (size, H) each
+        z_r, z_u, z_n = self.U(state).chunk(3, dim=1)
+        r, u = torch.sigmoid(x_r + z_r), torch.sigmoid(x_u + z_u)
+        n = torch.tanh(x_n + r * (z_n + self.a))
+        return (1 - u) * n + u * state, memory
+
+
+class LSTM(Cell):
+    """Long short-term memory (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000).
+
+        i, f, o = s(W x + U z + b),  g = tanh(W_g x + U_g z + b_g),  c' = f * c + i * g,  z' = o * tanh(c')
+    """
+
+    gates = 4
+
+    def step(self, inputs: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        i, f, g, o = (inputs + self.U(state)).chunk(4, dim=1)                               # torch's order
+        memory = torch.sigmoid(f) * memory + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(memory), memory
+
+
+class LibraryCell(nn.Module):
+    """One layer in one direction of `nn.RNN`, `nn.GRU` or `nn.LSTM`, on packed words."""
+
+    def __init__(self, config: RecurrentConfig, input_size: int):
+        super().__init__()
+        kind, options = {"rnn": (nn.RNN, {"nonlinearity": config.activation}), "gru": (nn.GRU, {}),
+                         "lstm": (nn.LSTM, {})}[config.cell]
+        self.layer = kind(input_size, config.hidden_size, **options)
+
+    def forward(self, x: Tensor, state: Tensor, batch_sizes: list[int], state_mask: Tensor | None = None) -> Tensor:
+        if state_mask is not None:
+            raise ValueError("torch's recurrent layers have no variational dropout of the state; take the cell "
+                             "written by hand (--library_cell false)")
+        start: Any = (state[None], torch.zeros_like(state)[None]) if isinstance(self.layer, nn.LSTM) else state[None]
+        return self.layer(PackedSequence(x, torch.tensor(batch_sizes)), start)[0].data      # (N, H)
+
+
+def make_cell(config: RecurrentConfig, input_size: int) -> nn.Module:
+    if config.library_cell:
+        return LibraryCell(config, input_size)
+    if config.cell == "rnn":
+        return RNN(input_size, config.hidden_size, activation=config.activation)
+    return {"gru": GRU, "lstm": LSTM}[config.cell](input_size, config.hidden_size)
+
+
+class RecurrentTagger(Tagger):
+    """z_t = cell(E[w_t], z_{t-1}), y_t = softmax(V z_t + c); stacked, and in both directions if asked for.
+
+    With the RNN's cell, one layer and one direction, T words take T·H·(H + D + C) multiply-adds.
+    """
+
+    config_class = RecurrentConfig
+
+    def build(self, config: Any, input_width: int) -> None:
+        directions = 2 if config.bidirectional else 1
+        self.hidden_width = directions * config.hidden_size
+        widths = [input_width, *[self.hidden_width] * (config.num_layers - 1)]
+        self.layers = nn.ModuleList(nn.ModuleList(make_cell(config, width) for _ in range(directions))
+                                    for width in widths)
+        if config.initial_state == "learned":
+            self.initial = nn.Parameter(torch.zeros(config.num_layers, directions, config.hidden_size))
+
+    def hidden(self, x: Tensor, packed: Packed) -> Tensor:
+        backwards = packed.mirrored() if self.config.bidirectional else None
+        for number, directions in enumerate(cast(Iterable[nn.ModuleList], self.layers)):
+            x = self.drop(x, packed) if number else x
+            read = []
+            for direction, cell in enumerate(directions):
+                order = backwards if direction else None
+                state = self.initial_state(x, packed, number, direction)                    # (B, H)
+                mask = self.drop.mask(state, packed) if self.drop.variational and self.training else None
+                z = cell(x if order is None else x[order], state, packed.batch_sizes, mask)
+                read.append(z if order is None else z[order])                               # (N, H)
+            x = torch.cat(read, dim=1) if len(read) > 1 else read[0]                        # (N, directions * H)
+        return x
+
+    def initial_state(self, x: Tensor, packed: Packed, layer: int, direction: int) -> Tensor:
+        shape = packed.batch_sizes[0], self.config.hidden_size
+        if self.config.initial_state == "learned":
+            return self.initial[layer, direction].expand(shape)
+        if self.config.initial_state == "random" and self.training:
+            return torch.randn(shape, dtype=x.dtype, device=x.device)
+        return x.new_zeros(shape)
+
+
+AutoConfig.register("recurrent_tagger", RecurrentConfig)
+AutoModelForTokenClassification.register(RecurrentConfig, RecurrentTagger)
