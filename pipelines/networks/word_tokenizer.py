@@ -36,26 +36,39 @@ def vocabulary(counts: Counter[str], *, min_freq: int = 1, remove_frac: float = 
     return kept
 
 
-def word_tokenizer(words: Sequence[str], *, lowercase: bool = False, padding_side: str = "right",
-                   truncation_side: str = "right", max_length: int | None = None) -> PreTrainedTokenizerFast:
-    """Makes a tokenizer that splits at white space; [PAD] is 0, [UNK] is 1, then come the words.
+def splitter(*, punctuation: bool = False) -> pre_tokenizers.PreTokenizer:
+    """What cuts a text into words: white space; in natural text each mark of punctuation stands alone too.
 
-    The text of a tokenised example is its tokens joined by one blank, so its tokens are these, with their offsets.
+    The text of a tokenised example is its tokens joined by one blank, so white space gives them back.
+    """
+    spaces = pre_tokenizers.WhitespaceSplit()
+    return pre_tokenizers.Sequence([spaces, pre_tokenizers.Punctuation()]) if punctuation else spaces
+
+
+def word_counts(texts: Iterable[str], *, lowercase: bool = False, punctuation: bool = False) -> Counter[str]:
+    """How often each word occurs, as `word_tokenizer` cuts and writes them."""
+    split, written = splitter(punctuation=punctuation), normalizers.Lowercase() if lowercase else None
+    return Counter(word for text in texts
+                   for word, _ in split.pre_tokenize_str(written.normalize_str(text) if written else text))
+
+
+def word_tokenizer(words: Sequence[str], *, lowercase: bool = False, punctuation: bool = False,
+                   padding_side: str = "right", truncation_side: str = "right",
+                   max_length: int | None = None) -> PreTrainedTokenizerFast:
+    """Makes a tokenizer with one token a word: [PAD] is 0, [UNK] is 1, then come the words.
+
+    Raises:
+        UserError: for a side that is none.
     """
     for name, side in (("padding", padding_side), ("truncation", truncation_side)):
         if side not in ("left", "right"):
             raise UserError(f"got --{name}_side {side}; wanted left or right")
     numbers = {word: number for number, word in enumerate([PAD, UNKNOWN, *words])}
     model = Tokenizer(models.WordLevel(numbers, unk_token=UNKNOWN))
-    model.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    model.pre_tokenizer = splitter(punctuation=punctuation)
     if lowercase:
         model.normalizer = normalizers.Lowercase()
     return PreTrainedTokenizerFast(
         tokenizer_object=model, pad_token=PAD, unk_token=UNKNOWN, padding_side=padding_side,
         truncation_side=truncation_side, model_input_names=["input_ids", "attention_mask"],
         **({"model_max_length": max_length} if max_length else {}))
-
-
-def word_counts(texts: Iterable[str], *, lowercase: bool = False) -> Counter[str]:
-    """How often each word, split at white space, occurs."""
-    return Counter(word for text in texts for word in (text.lower() if lowercase else text).split())
