@@ -216,12 +216,40 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_vocabulary(subcommands: argparse._SubParsersAction) -> None:
+    parser = subcommands.add_parser("vocabulary", help="show what min_freq and remove_frac leave of a corpus's words")
+    parser.add_argument("file", metavar="FILE", help="training examples, in any format of data/README.md")
+    parser.add_argument("--dev", metavar="FILE", help="count the unknown words of these examples too")
+    parser.add_argument("--lowercase", action="store_true", help="count words in lower case")
+    parser.add_argument("--min_freq", type=int, default=1, help="at which remove_frac is tried (default: %(default)s)")
+    parser.add_argument("--skip_bad_rows", action="store_true", help="leave out rows with faults")
+    parser.add_argument("--html", metavar="OUT", help="write a page with pictures there")
+    parser.set_defaults(run=_vocabulary)
+
+
+def _vocabulary(options: argparse.Namespace) -> int:
+    from pipelines.corpora import read_examples
+    from pipelines.inspection.vocabulary import study_vocabulary, vocabulary_as_text
+
+    train, dev = (read_examples(file, skip_bad_rows=options.skip_bad_rows) if file else None
+                  for file in (options.file, options.dev))
+    study = study_vocabulary(train or [], dev, file=options.file, dev_file=options.dev, lowercase=options.lowercase,
+                             min_freq=options.min_freq)
+    print(vocabulary_as_text(study))
+    if options.html:
+        from pipelines.reporting.vocabulary import write_vocabulary
+
+        write_vocabulary(study, options.html)
+        print(f"\n{options.html}")
+    return 0
+
+
 # The file that a family writes last into its model folder, and the family's module.
 FAMILIES = {"prompt.json": "causal_lm"}
 
 # One function a subcommand: adds its parser with `set_defaults(run=...)`, where run(options) returns the exit code.
 # Modules are imported inside run, so that `pipelines --help` stays instant.
-COMMANDS: list = [_add_check, _add_predict, _add_evaluate, _add_compare, _add_submit]
+COMMANDS: list = [_add_check, _add_predict, _add_evaluate, _add_compare, _add_submit, _add_vocabulary]
 
 
 if __name__ == "__main__":
