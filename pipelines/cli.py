@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UserError, one_line_errors
@@ -144,22 +145,28 @@ def _predict(options: argparse.Namespace) -> int:
 
     examples = read_examples(options.input)
     from pipelines import precision
-    from pipelines.runs import Run
 
     precision.keep_freed_memory()
-    run = Run(options.run_dir)
-    found = next(((folder, name) for folder in (run.merged, run.model) for file, name in FAMILIES.items()
-                  if (folder / file).is_file()), None)
-    if found is None:
-        raise UserError(f"{options.run_dir}: no model/ or merged/ with {' or '.join(FAMILIES)}; give the folder of "
-                        "a run that finished training")
-    folder, name = found
-    family = import_module(f"pipelines.families.{name}")
+    family, folder = _family_and_folder(options.run_dir)
     batch_tokens = {"batch_tokens": options.batch_tokens} if options.batch_tokens else {}
     predictions = family.predict(family.load(folder), examples, **batch_tokens)
     write_predictions(options.output, predictions)
     print(f"{options.output}: {len(predictions)} answers of {folder}")
     return 0
+
+
+def _family_and_folder(run_dir: str) -> tuple[Any, Path]:
+    """The module of the family that a run's model belongs to, and the folder that it loads."""
+    from pipelines.runs import Run
+
+    run = Run(run_dir)
+    found = next(((folder, name) for folder in (run.merged, run.model) for file, name in FAMILIES.items()
+                  if (folder / file).is_file()), None)
+    if found is None:
+        raise UserError(f"{run_dir}: no model/ or merged/ with {' or '.join(FAMILIES)}; give the folder of "
+                        "a run that finished training")
+    folder, name = found
+    return import_module(f"pipelines.families.{name}"), folder
 
 
 def _add_submit(subcommands: argparse._SubParsersAction) -> None:
@@ -244,12 +251,31 @@ def _vocabulary(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_parameters(subcommands: argparse._SubParsersAction) -> None:
+    parser = subcommands.add_parser("parameters", help="list the parameters of a run's network and count multiply-adds")
+    parser.add_argument("--run", required=True, dest="run_dir", metavar="RUN", help="run folder, with model/ or merged/")
+    parser.add_argument("--tokens", type=int, default=32, help="length of the sentence that is counted on: attention "
+                                                               "takes more for longer ones (default: %(default)s)")
+    parser.set_defaults(run=_parameters)
+
+
+def _parameters(options: argparse.Namespace) -> int:
+    from pipelines.inspection.parameters import parameter_table, table_as_text
+
+    if options.tokens < 1:
+        raise UserError(f"got --tokens {options.tokens}; wanted at least 1")
+    family, folder = _family_and_folder(options.run_dir)
+    print(table_as_text(parameter_table(family.load(folder).model, tokens=options.tokens)))
+    return 0
+
+
 # The file that a family writes last into its model folder, and the family's module.
 FAMILIES = {"prompt.json": "causal_lm"}
 
 # One function a subcommand: adds its parser with `set_defaults(run=...)`, where run(options) returns the exit code.
 # Modules are imported inside run, so that `pipelines --help` stays instant.
-COMMANDS: list = [_add_check, _add_predict, _add_evaluate, _add_compare, _add_submit, _add_vocabulary]
+COMMANDS: list = [_add_check, _add_predict, _add_evaluate, _add_compare, _add_submit, _add_vocabulary,
+                  _add_parameters]
 
 
 if __name__ == "__main__":
