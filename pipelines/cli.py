@@ -253,7 +253,8 @@ def _vocabulary(options: argparse.Namespace) -> int:
 
 def _add_parameters(subcommands: argparse._SubParsersAction) -> None:
     parser = subcommands.add_parser("parameters", help="list the parameters of a run's network and count multiply-adds")
-    parser.add_argument("--run", required=True, dest="run_dir", metavar="RUN", help="run folder, with model/ or merged/")
+    parser.add_argument("--run", required=True, dest="run_dir", metavar="RUN",
+                        help="run folder, with model/ or merged/")
     parser.add_argument("--tokens", type=int, default=32, help="length of the sentence that is counted on: attention "
                                                                "takes more for longer ones (default: %(default)s)")
     parser.set_defaults(run=_parameters)

@@ -214,7 +214,7 @@ def summary_table(found: Sequence[dict[str, Any]], options: StudyArguments) -> T
           f"{row['accuracy_at_the_end']:.3f}", f"{row['solved']}/{row['runs']}", short(row["median_norm"]),
           short(row["greatest_norm"]), f"{row['diverged']}/{row['runs']}") for row in found],
         note="Accuracy on 1,000 new sequences, median over the pairs; solved: at least 0.99 at the last bit. Norms are "
-             "of the gradient before it is clipped, over all steps.", prose=("network", "clipped"))
+             "of the gradient before it is clipped, over all steps.")
 
 
 def short(number: float | None) -> str:
@@ -232,7 +232,9 @@ def pictures(rows: Sequence[dict[str, Any]], *, name: str, title: str, limit: fl
     for quantity, what, combine in (("loss", "loss", mean), ("gradient_norm", "gradient norm", max)):
         yield Picture(plots.svg(f"{name}-{quantity.replace('_', '-')}", partial(
             draw_curves, rows=rows, quantity=quantity, what=what, combine=combine,
-            limit=limit if quantity == "gradient_norm" else None)), f"{title}: {what}")
+            limit=limit if quantity == "gradient_norm" else None)), f"{title}: {what}",
+            f"Greatest of {stretch(rows)} steps, before it is clipped; the dotted line is where it is clipped."
+            if quantity == "gradient_norm" else f"Mean of {stretch(rows)} steps; the strong line is the median run.")
 
 
 def draw_curves(axes: Axes, *, rows: Sequence[dict[str, Any]], quantity: str, what: str, combine: Any,
@@ -250,6 +252,7 @@ def draw_curves(axes: Axes, *, rows: Sequence[dict[str, Any]], quantity: str, wh
     if limit is not None:
         axes.axhline(limit, color=plots.FAINT, linewidth=1, linestyle=":")
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda norm, _: f"{norm:g}")
     else:
         axes.set_ylim(bottom=0)
     axes.set(xlabel="step", ylabel=what)
@@ -262,6 +265,10 @@ def binned(values: Sequence[float | None], combine: Any) -> list[tuple[float, fl
     pieces = [(start, [value for value in values[start:start + size] if value is not None])
               for start in range(0, len(values), size)]
     return [(start + size / 2, combine(piece) if piece else math.nan) for start, piece in pieces]
+
+
+def stretch(rows: Sequence[dict[str, Any]]) -> int:
+    return max(1, math.ceil(len(rows[0]["loss"]) / POINTS))
 
 
 def mean(values: Sequence[float]) -> float:
@@ -282,10 +289,9 @@ def one_unit_parts(found: dict[str, Any]) -> Iterator[Table | str]:
     for function in found["threshold_functions"]:
         proof = (f"({', '.join(function['weights'])})" if function["weights"] else
                  "none: " + contradiction(function["truth"], function["certificate"]))
-        rows.append(("".join(map(str, function["truth"])), "yes" if function["weights"] else "no", proof))
-    what = "weights (w, u, b) of [w x + u y + b > 0], or why not"
-    yield Table(("values at 00, 01, 10, 11", "threshold function", what), rows, title="The 16 functions of two bits",
-                prose=(what,))
+        rows.append(("".join(map(str, function["truth"])), proof))
+    what = "(w, u, b) of [w x + u y + b > 0], or why there is none"
+    yield Table(("at 00, 01, 10, 11", what), rows, title="The 16 functions of two bits", prose=(what,))
 
 
 def contradiction(truth: Sequence[int], certificate: Sequence[int]) -> str:
