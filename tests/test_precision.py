@@ -19,7 +19,7 @@ def machine(monkeypatch, *, cuda=None, mps=False, bf16=False):
 @pytest.mark.parametrize(("has", "device", "weights", "autocast"), [
     ({"cuda": (9, 0)}, "cuda", torch.bfloat16, "bf16"), ({"cuda": (8, 0)}, "cuda", torch.bfloat16, "bf16"),
     ({"cuda": (7, 5)}, "cuda", torch.float16, "fp16"), ({"mps": True}, "mps", torch.float32, None),
-    ({"bf16": True}, "cpu", torch.bfloat16, None), ({}, "cpu", torch.float32, None)])
+    ({"bf16": True}, "cpu", torch.bfloat16, "bf16"), ({}, "cpu", torch.float32, None)])
 def test_number_format_of_a_machine(has, device, weights, autocast, monkeypatch):
     machine(monkeypatch, **has)
     chosen = precision.choose()

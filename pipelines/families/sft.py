@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType
 from datasets import Dataset
 from peft import PeftModel
+from peft.helpers import disable_input_dtype_casting
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
 from transformers.trainer_pt_utils import BatchRebalanceSampler
@@ -138,7 +140,10 @@ class AnswerTrainer(SFTTrainer):
         head = self.accelerator.unwrap_model(model).get_output_embeddings()
         narrowing = head.register_forward_pre_hook(lambda _, hidden: hidden[0][:, :-1][answers])  # (n_answers, H)
         try:
-            outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+            # Under autocast adapters compute in bf16 as it is; peft would convert what they read to float32 and back.
+            with disable_input_dtype_casting(model) if self.args.bf16 else nullcontext():
+                outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"],
+                                use_cache=False)
         finally:
             narrowing.remove()
         loss = cross_entropy(outputs.logits.float(), targets[answers], reduction="sum")
