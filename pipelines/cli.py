@@ -129,6 +129,38 @@ def _token_counter(model: str, format: str) -> Callable[[Sequence[Example], Sequ
     return lengths
 
 
+def _add_split(subcommands: argparse._SubParsersAction) -> None:
+    parser = subcommands.add_parser("split", help="cut labelled texts into train, dev and test by class, all copies of "
+                                                  "a text in one of them")
+    parser.add_argument("file", metavar="FILE", help="texts with classes, see docs/classification.md")
+    parser.add_argument("--sizes", default="train=0.8,dev=0.1,test=0.1", metavar="train=0.8,dev=0.1,…",
+                        help="shares, or numbers of texts (default: %(default)s)")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where train.jsonl, dev.jsonl … are written")
+    parser.add_argument("--seed", type=int, default=0, help="another one draws other texts (default: %(default)s)")
+    parser.add_argument("--text_column", metavar="NAME", help="column with the text")
+    parser.add_argument("--pair_column", metavar="NAME", help="column with the second text of a pair")
+    parser.add_argument("--label_column", metavar="NAME[,NAME…]", help="column with the class, or several of 0 and 1")
+    parser.add_argument("--id_column", metavar="NAME", help="column with the ids")
+    parser.add_argument("--label_separator", metavar="MARK", help="what stands between several classes of a text")
+    parser.add_argument("--mention_type", metavar="TYPE", help="the mention that makes the class, in an NER corpus")
+    parser.add_argument("--skip_bad_rows", action="store_true", help="leave out rows with faults")
+    parser.set_defaults(run=_split)
+
+
+def _split(options: argparse.Namespace) -> int:
+    from pipelines.corpora.splits import parse_sizes, splits_as_text, stratified_split, write_split
+    from pipelines.corpora.tables import ClassColumns, read_classes
+
+    columns = ClassColumns(options.text_column, options.pair_column, options.label_column, options.id_column,
+                           options.label_separator, options.mention_type)
+    examples = read_classes(options.file, columns=columns, skip_bad_rows=options.skip_bad_rows)
+    parts = stratified_split(examples, parse_sizes(options.sizes), seed=options.seed)
+    for name, part in parts.items():
+        write_split(f"{options.out}/{name}.jsonl", part)
+    print(splits_as_text(examples, parts))
+    return 0
+
+
 def _add_predict(subcommands: argparse._SubParsersAction) -> None:
     parser = subcommands.add_parser("predict", help="answer the examples of a file with the model of a run")
     parser.add_argument("--run", required=True, dest="run_dir", metavar="RUN",
@@ -170,17 +202,24 @@ def _family_and_folder(run_dir: str) -> tuple[Any, Path]:
 
 
 def _add_submit(subcommands: argparse._SubParsersAction) -> None:
-    parser = subcommands.add_parser("submit", help="write predictions as a competition's CSV, and push it")
-    parser.add_argument("--predictions", required=True, metavar="P.jsonl", help="answers to every row of the sample")
-    parser.add_argument("--sample", required=True, metavar="sample_submission.csv",
+    parser = subcommands.add_parser("submit", help="write predictions as a competition's CSV, and push it; or a "
+                                                 "course's package of runs")
+    parser.add_argument("--predictions", metavar="P.jsonl", help="answers to every row of the sample")
+    parser.add_argument("--sample", metavar="sample_submission.csv",
                         help="gives the columns, the ids, their order and the layout of an answer")
-    parser.add_argument("--out", required=True, metavar="submission.csv")
+    parser.add_argument("--out", required=True, metavar="submission.csv", help="the file to write; a zip with --bundle")
     parser.add_argument("--input", metavar="FILE",
                         help="the test file, where answers are strings or tokens: predictions hold offsets only")
     parser.add_argument("--format", help="layout of an answer, where the sample does not tell it")
     parser.add_argument("--separator", help="what stands between two strings; default: as in the sample")
     parser.add_argument("--push", metavar="COMPETITION", help="hand the file to Kaggle's client")
     parser.add_argument("--message", help="what to tell Kaggle about it; default: the name of the predictions file")
+    parser.add_argument("--bundle", choices=("milestone", "leaderboard", "final"),
+                        help="write a zip with the predictions, configs and weights of --runs, and their checksums: dev "
+                             "predictions, test predictions of one run, or both")
+    parser.add_argument("--runs", nargs="+", metavar="RUN", help="run folders, for --bundle")
+    parser.add_argument("--dev_file", metavar="FILE", help="for --bundle: default, the dev file that the run names")
+    parser.add_argument("--test_file", metavar="FILE", help="for --bundle: default, the test file that the run names")
     parser.set_defaults(run=_submit)
 
 
@@ -189,6 +228,11 @@ def _submit(options: argparse.Namespace) -> int:
     from pipelines.examples import read_predictions
     from pipelines.submission import LAYOUTS, push, write_submission
 
+    if options.bundle:
+        return _bundle(options)
+    if not options.predictions or not options.sample or options.runs:
+        raise UserError("submit wants --predictions and --sample for a competition's CSV, or --bundle and --runs for a "
+                        "course's package")
     predictions = read_predictions(options.predictions)
     examples = read_examples(options.input) if options.input else None
     layout = write_submission(predictions, examples, sample=options.sample, out=options.out, format=options.format,
@@ -197,6 +241,18 @@ def _submit(options: argparse.Namespace) -> int:
     print(f"{options.out}: {len(predictions)} answers; layout {layout} ({LAYOUTS[layout].what}), {how}")
     if options.push:
         push(options.out, options.push, options.message or options.predictions)
+    return 0
+
+
+def _bundle(options: argparse.Namespace) -> int:
+    from pipelines.bundles import BUNDLES, write_bundle
+
+    if options.predictions or options.sample or options.push:
+        raise UserError("--bundle takes its predictions from --runs; leave --predictions, --sample and --push away")
+    names = write_bundle(options.runs or [], options.out, kind=options.bundle,
+                         files={"dev": options.dev_file, "test": options.test_file})
+    print("\n".join(names))
+    print(f"\n{options.out}: {len(names)} files, {BUNDLES[options.bundle].what}; opened again and valid")
     return 0
 
 
@@ -275,7 +331,7 @@ FAMILIES = {"prompt.json": "causal_lm"}
 
 # One function a subcommand: adds its parser with `set_defaults(run=...)`, where run(options) returns the exit code.
 # Modules are imported inside run, so that `pipelines --help` stays instant.
-COMMANDS: list = [_add_check, _add_predict, _add_evaluate, _add_compare, _add_submit, _add_vocabulary,
+COMMANDS: list = [_add_check, _add_split, _add_predict, _add_evaluate, _add_compare, _add_submit, _add_vocabulary,
                   _add_parameters]
 
 

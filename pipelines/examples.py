@@ -34,6 +34,7 @@ class Example:
         spans: gold mentions, sorted by offset.
         label: gold class; a tuple for a multi-label example; a number for regression.
         tokens: half-open character offsets of each token into ``text``, for a tokenised corpus.
+        pair: the second text, where a class or number belongs to two.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Example:
     spans: tuple[Span, ...] | None = None
     label: str | tuple[str, ...] | float | None = None
     tokens: tuple[tuple[int, int], ...] | None = None
+    pair: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from pipelines.errors import DataError, UserError
 from pipelines.examples import Example
 from pipelines.spans import looks_like_tag
 
-__all__ = ["FORMATS", "Columns", "Corpus", "Fault", "read_corpus", "read_examples"]
+__all__ = ["FORMATS", "Columns", "Corpus", "Fault", "file_content", "good_rows", "is_dataset", "read_corpus",
+           "read_examples"]
 
 FORMATS = ("json", "conll", "pubtator")
 FAULTS_SHOWN = 50
@@ -41,11 +42,11 @@ def read_corpus(source: str | Path, *, columns: Columns = Columns(), format: str
         UserError: when the file as a whole cannot be read: missing, a folder, empty, cut off, a column not there.
     """
     path = str(source)
-    if _is_dataset(path):
+    if is_dataset(path):
         from pipelines.corpora.hub import read_dataset  # its import takes a second
 
         return examples_from(path, read_dataset(path), columns)
-    content = _content(Path(path))
+    content = file_content(Path(path))
     format = format or _format(path, content)
     if format not in FORMATS:
         raise UserError(f"got the format {format!r}; wanted one of {', '.join(FORMATS)}")
@@ -66,7 +67,12 @@ def read_examples(source: str | Path, *, skip_bad_rows: bool = False, columns: C
         DataError: naming every fault with file and row (the first 50, and how many more).
         UserError: when the file as a whole cannot be read.
     """
-    corpus = read_corpus(source, columns=columns, format=format)
+    return good_rows(read_corpus(source, columns=columns, format=format), skip_bad_rows=skip_bad_rows)
+
+
+def good_rows(corpus: Corpus, *, skip_bad_rows: bool = False) -> list[Example]:
+    """The examples of a corpus without faults; with them, see ``read_examples``."""
+    source = corpus.path
     faults = [fault for fault in corpus.faults if not fault.is_warning]
     if not faults:
         return corpus.examples
@@ -83,7 +89,7 @@ def read_examples(source: str | Path, *, skip_bad_rows: bool = False, columns: C
     return corpus.examples
 
 
-def _content(path: Path) -> str:
+def file_content(path: Path) -> str:
     """The whole file, unzipped and decoded, without a byte order mark and with plain line ends."""
     if path.is_dir():
         raise UserError(f"{path}: a folder; wanted one file, such as {path / 'train.json'}")
@@ -109,7 +115,7 @@ def _content(path: Path) -> str:
     return content.replace("\r\n", "\n")
 
 
-def _is_dataset(source: str) -> bool:
+def is_dataset(source: str) -> bool:
     folder = Path(source.split(":")[0])
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
         return True
