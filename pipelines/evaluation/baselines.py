@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from pipelines.examples import Example, Prediction, Span
 from pipelines.spans import spans_to_token_ranges, tags_to_spans
@@ -12,22 +13,43 @@ from pipelines.spans import spans_to_token_ranges, tags_to_spans
 _WORD = re.compile(r"[^\W_]+|[^\s]")  # runs of letters and digits; every other character stands alone
 
 
+class MentionDictionary(NamedTuple):
+    """Lower-cased mentions, as words, and the type of each."""
+
+    entries: Mapping[tuple[str, ...], str]
+
+
+class UsualTags(NamedTuple):
+    """The BIO tag that each word has most often, and the one for words that are not there."""
+
+    usual: Mapping[str, str]
+    unseen: str
+
+
 def dictionary_predictions(train: Iterable[Example], examples: Iterable[Example]) -> list[Prediction]:
     """Finds the training mentions again, lower-cased, on word borders, the longest match from left to right.
 
     A string with several types in training gets its most frequent one.
     """
+    return predict_mentions(count_mentions(train), examples)
+
+
+def count_mentions(train: Iterable[Example]) -> MentionDictionary:
     types: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     for example in train:
         for span in example.spans or ():
             types[_words(example.text[span.start:span.end])][span.label] += 1
     types.pop((), None)
-    entries = {words: _most_frequent(counts) for words, counts in types.items()}
+    return MentionDictionary({words: _most_frequent(counts) for words, counts in types.items()})
+
+
+def predict_mentions(dictionary: MentionDictionary, examples: Iterable[Example]) -> list[Prediction]:
     lengths: dict[str, set[int]] = defaultdict(set)
-    for words in entries:
+    for words in dictionary.entries:
         lengths[words[0]].add(len(words))
     longest_first = {word: sorted(sizes, reverse=True) for word, sizes in lengths.items()}
-    return [Prediction(example.id, spans=tuple(_found(example.text, entries, longest_first))) for example in examples]
+    return [Prediction(example.id, spans=tuple(_found(example.text, dictionary.entries, longest_first)))
+            for example in examples]
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -38,7 +60,7 @@ def _most_frequent(counts: Counter[str]) -> str:
     return min(counts, key=lambda label: (-counts[label], label))
 
 
-def _found(text: str, entries: dict[tuple[str, ...], str], longest_first: dict[str, list[int]]) -> Iterable[Span]:
+def _found(text: str, entries: Mapping[tuple[str, ...], str], longest_first: dict[str, list[int]]) -> Iterable[Span]:
     places = [match.span() for match in _WORD.finditer(text)]
     words = [text[start:end].lower() for start, end in places]
     at = 0
@@ -55,6 +77,10 @@ def _found(text: str, entries: dict[tuple[str, ...], str], longest_first: dict[s
 
 def most_frequent_tag_predictions(train: Iterable[Example], examples: Iterable[Example]) -> list[Prediction]:
     """Gives each word the BIO tag it had most often in training, a new word the tag most frequent of all."""
+    return predict_usual_tags(count_tags(train), examples)
+
+
+def count_tags(train: Iterable[Example]) -> UsualTags:
     tags_of: dict[str, Counter[str]] = defaultdict(Counter)
     for example in train:
         tokens = _tokens(example)
@@ -63,13 +89,16 @@ def most_frequent_tag_predictions(train: Iterable[Example], examples: Iterable[E
             tags[first:past] = [f"B-{label}"] + [f"I-{label}"] * (past - first - 1)
         for (start, end), tag in zip(tokens, tags, strict=True):
             tags_of[example.text[start:end]][tag] += 1
-    usual = {word: _most_frequent(counts) for word, counts in tags_of.items()}
-    unseen = _most_frequent(sum(tags_of.values(), Counter(O=1)))
+    return UsualTags({word: _most_frequent(counts) for word, counts in tags_of.items()},
+                     _most_frequent(sum(tags_of.values(), Counter(O=1))))
+
+
+def predict_usual_tags(tags: UsualTags, examples: Iterable[Example]) -> list[Prediction]:
     predictions = []
     for example in examples:
         tokens = _tokens(example)
-        tags = [usual.get(example.text[start:end], unseen) for start, end in tokens]
-        predictions.append(Prediction(example.id, spans=tuple(tags_to_spans(tags, tokens))))
+        written = [tags.usual.get(example.text[start:end], tags.unseen) for start, end in tokens]
+        predictions.append(Prediction(example.id, spans=tuple(tags_to_spans(written, tokens))))
     return predictions
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipelines.errors import DataError, UserError
 
 BUCKETS = 1 << 15
 LONGEST_WORD = 20  # letters that the character CNN sees
@@ -108,3 +113,86 @@ class CharacterCNN(nn.Module):
         kept = word if len(word) <= LONGEST_WORD else word[:LONGEST_WORD // 2] + word[-(LONGEST_WORD // 2):]
         numbers = [ord(c) if 0 < ord(c) < 256 else 256 + ord(c) % 256 for c in kept]
         return numbers + [0] * (LONGEST_WORD - len(numbers))
+
+
+def read_vectors(path: str | Path, words: Iterable[str]) -> dict[str, list[float]]:
+    """Reads the vectors of given words from a text file of GloVe, word2vec or fastText: ``word 0.1 -0.2 …``.
+
+    A first line of two whole numbers (rows and width) is passed over. A word that the file lacks gets the vector of
+    its lower-cased form, where the file has that.
+
+    Raises:
+        DataError: naming every row whose length is not that of the first.
+        UserError: when there is no such file, or nothing in it.
+    """
+    path, wanted = Path(path), set(words)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file of word vectors; give one with lines such as `the 0.1 -0.2 …`")
+    wanted |= {word.lower() for word in wanted}
+    found: dict[str, list[float]] = {}
+    faults, dim = [], 0
+    with open(path, encoding="utf-8", errors="replace") as f:
+        for number, line in enumerate(f, start=1):
+            parts = line.rstrip().split(" ")
+            if number == 1 and len(parts) == 2 and all(part.isdigit() for part in parts):
+                continue
+            dim = dim or len(parts) - 1
+            # A few words of GloVe's largest file hold blanks: what stands before the last D numbers.
+            word = " ".join(parts[:-dim]) if dim else ""
+            try:
+                if len(parts) != dim + 1 and (not word or _is_number(parts[1])):
+                    raise ValueError(f"{len(parts) - 1} numbers")
+                if word in wanted:
+                    found[word] = [float(part) for part in parts[-dim:]]
+                else:
+                    float(parts[-1])
+            except ValueError as error:
+                faults.append(f"{path}:{number}: {error}; the first row has {dim}")
+    if faults:
+        more = f"\n… and {len(faults) - 20} more" if len(faults) > 20 else ""
+        raise DataError("\n".join(faults[:20]) + more + "\nmend these rows of the file of word vectors, or delete them")
+    if not dim:
+        raise UserError(f"{path}: no word vectors in it; wanted lines such as `the 0.1 -0.2 …`")
+    return {word: found[word if word in found else word.lower()] for word in words
+            if word in found or word.lower() in found}
+
+
+def _is_number(part: str) -> bool:
+    try:
+        float(part)
+    except ValueError:
+        return False
+    return True
+
+
+@torch.no_grad()
+def distilled_vectors(words: Sequence[str], encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *,
+                      dim: int | None = None, batch_words: int = 512, progress: bool = True) -> Tensor:
+    """(V, D) vectors of words, each read alone by an encoder, mean over its pieces, then principal components.
+
+    This is the distillation of model2vec (Tulkens and van Dongen 2024) but for its last step, which makes frequent
+    words short: that serves sums of vectors over a text, and a tagger needs to know an "of" when it sees one.
+
+    Args:
+        encoder: such as BERT's `AutoModel`; it takes special tokens as its tokenizer writes them.
+        dim: principal components kept, in order of variance; by default as many as the encoder is wide.
+        batch_words: words of a batch; words of one length go together.
+    """
+    pieces = tokenizer(list(words), truncation=True, max_length=64)["input_ids"]
+    order = sorted(range(len(words)), key=lambda number: len(pieces[number]))
+    vectors = torch.empty(len(words), encoder.config.hidden_size)
+    for start in tqdm(range(0, len(order), batch_words), desc="distilling", unit=" batches", disable=not progress):
+        batch = order[start:start + batch_words]
+        inputs = tokenizer.pad({"input_ids": [pieces[number] for number in batch]}, return_tensors="pt")
+        states = encoder(**inputs.to(encoder.device)).last_hidden_state.float()             # (B, T, D)
+        mask = inputs["attention_mask"][..., None]
+        vectors[batch] = ((states * mask).sum(1) / mask.sum(1)).cpu()
+    vectors -= vectors.mean(0)
+    _, components = torch.linalg.eigh(vectors.T @ vectors)  # from the least variance to the most
+    return vectors @ components.flip(1)[:, :dim]
+
+
+def unit_variance(vectors: Tensor) -> Tensor:
+    """Vectors, centred and scaled as one, so that their numbers have variance 1: what layers are initialised for."""
+    vectors = vectors - vectors.mean(0)
+    return vectors / vectors.std().clamp(min=1e-8)
