@@ -164,13 +164,14 @@ class Tagger(PreTrainedModel):
         scores = self.packed_scores(input_ids, characters, packed)                          # (N, C)
         places = packed.rows[:, None].expand_as(scores)
         logits = scores.new_zeros(mask.numel(), scores.shape[1]).scatter(0, places, scores)
-        logits = logits.view(*mask.shape, -1)                                               # (B, T, C)
+        logits = logits.view(*mask.shape, scores.shape[1])                                  # (B, T, C)
         loss = None
         if labels is not None:
+            wide = torch.promote_types(scores.dtype, torch.float32)
             if self.crf is not None:
-                total = self.crf(logits.float(), labels, mask & (labels != IGNORED)).sum()
+                total = self.crf(logits.to(wide), labels, mask & (labels != IGNORED)).sum()
             else:
-                total = cross_entropy(scores.float(), labels.flatten()[packed.rows], ignore_index=IGNORED,
+                total = cross_entropy(scores.to(wide), labels.flatten()[packed.rows], ignore_index=IGNORED,
                                       reduction="sum")
             loss = total / (num_items_in_batch if num_items_in_batch is not None else (labels != IGNORED).sum())
         return TokenClassifierOutput(loss=loss, logits=logits)
