@@ -1,10 +1,10 @@
-"""Supervised fine-tuning of a causal language model on answers: rows, batches of one length, and the trainer."""
+"""Supervised fine-tuning of a causal language model on answers: rows, and the trainer."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -16,12 +16,12 @@ from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
-from transformers.trainer_pt_utils import BatchRebalanceSampler
 from trl import SFTTrainer
 
 from pipelines.errors import UserError
 from pipelines.evaluation.span_scores import score_spans
 from pipelines.examples import Example
+from pipelines.families.batching import LengthBatchSampler
 from pipelines.families.causal_lm import Loaded, Prompt, answer_ids, predict, prompt_ids
 from pipelines.families.merging import merged_adapter
 
@@ -68,41 +68,6 @@ def assert_trainable(rows: Sequence[dict[str, list[int]]], tokenizer: PreTrained
     return f"⟦{tokenizer.decode(row['input_ids'][:masked])}⟧{tokenizer.decode(row['input_ids'][masked:])}"
 
 
-class LengthBatchSampler(BatchRebalanceSampler):
-    """Batches of rows of one length, as many as `batch_tokens` admits, in random order.
-
-    Rows are sorted by length, ties shuffled anew in each epoch, and cut where rows x longest would pass the budget:
-    every epoch has the same number of batches and hardly any padding. With several processes, neighbours in length go
-    to the processes of one step. The trainer takes a BatchRebalanceSampler as it is, without sharding it again.
-    """
-
-    def __init__(self, lengths: Sequence[int], *, batch_tokens: int, processes: int = 1, rank: int = 0, seed: int = 0):
-        self.sizes, self.batch_tokens = torch.tensor(lengths), batch_tokens
-        self.processes, self.rank, self.seed, self.epoch = processes, rank, seed, 0
-
-    def __iter__(self) -> Iterator[list[int]]:
-        random = torch.Generator().manual_seed(self.seed + self.epoch)
-        shuffled = torch.randperm(len(self.sizes), generator=random)
-        in_order = shuffled[self.sizes[shuffled].argsort(stable=True)].tolist()
-        batches = [in_order[start:end] for start, end in self._cuts()]
-        groups = [batches[start:start + self.processes] for start in range(0, len(batches), self.processes)]
-        for group in torch.randperm(len(groups), generator=random).tolist():
-            # The last group may be short: its first batches are seen twice, for each process needs one.
-            yield groups[group][self.rank % len(groups[group])]
-
-    def __len__(self) -> int:
-        return -(-len(self._cuts()) // self.processes)
-
-    def _cuts(self) -> list[tuple[int, int]]:
-        sorted_lengths = self.sizes.sort().values.tolist()
-        cuts, start = [], 0
-        for end, length in enumerate(sorted_lengths):
-            if end > start and length * (end + 1 - start) > self.batch_tokens:
-                cuts.append((start, end))
-                start = end
-        return [*cuts, (start, len(sorted_lengths))] if sorted_lengths else []
-
-
 class AnswerTrainer(SFTTrainer):
     """TRL's trainer, with batches of one length, and best checkpoint by the strict F1 of generated answers.
 
@@ -130,6 +95,11 @@ class AnswerTrainer(SFTTrainer):
         return LengthBatchSampler([len(ids) for ids in rows["input_ids"]], batch_tokens=self.batch_tokens,
                                   processes=self.args.world_size, rank=self.args.process_index, seed=self.args.seed)
 
+    def train(self, *arguments: Any, **keywords: Any) -> Any:
+        # Under autocast adapters compute in bf16 as it is; peft would convert what they read to float32 and back.
+        with disable_input_dtype_casting(self.model) if self.args.bf16 and self.answer_logits_only else nullcontext():
+            return super().train(*arguments, **keywords)
+
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False,
                      num_items_in_batch: Any = None) -> Any:
         if not self.answer_logits_only:
@@ -140,10 +110,7 @@ class AnswerTrainer(SFTTrainer):
         head = self.accelerator.unwrap_model(model).get_output_embeddings()
         narrowing = head.register_forward_pre_hook(lambda _, hidden: hidden[0][:, :-1][answers])  # (n_answers, H)
         try:
-            # Under autocast adapters compute in bf16 as it is; peft would convert what they read to float32 and back.
-            with disable_input_dtype_casting(model) if self.args.bf16 else nullcontext():
-                outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"],
-                                use_cache=False)
+            outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
         finally:
             narrowing.remove()
         loss = cross_entropy(outputs.logits.float(), targets[answers], reduction="sum")
