@@ -327,7 +327,7 @@ def _parameters(options: argparse.Namespace) -> int:
 
 
 # The file that a family writes last into its model folder, and the family's module.
-FAMILIES = {"prompt.json": "causal_lm", "lexical.json": "lexical"}
+FAMILIES = {"prompt.json": "causal_lm", "lexical.json": "lexical", "tagger.json": "token_tagger"}
 
 # One function a subcommand: adds its parser with `set_defaults(run=...)`, where run(options) returns the exit code.
 # Modules are imported inside run, so that `pipelines --help` stays instant.
