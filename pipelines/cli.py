@@ -38,6 +38,7 @@ def _add_evaluate(subcommands: argparse._SubParsersAction) -> None:
     parser.add_argument("--allow_new_labels", action="store_true",
                         help="count predicted labels that neither gold nor training has as wrong")
     parser.add_argument("--skip_bad_rows", action="store_true", help="leave out gold and training rows with faults")
+    _add_class_columns(parser)
     parser.add_argument("--json", metavar="OUT", help="write the whole report there")
     parser.add_argument("--html", metavar="OUT", help="write a page to read and browse there")
     parser.set_defaults(run=_evaluate)
@@ -47,25 +48,29 @@ def _evaluate(options: argparse.Namespace) -> int:
     from pipelines.evaluation.checks import check_predictions, known_labels
     from pipelines.evaluation.gold import read_gold
     from pipelines.evaluation.runs import evaluate_runs
-    from pipelines.evaluation.table import report_as_text
     from pipelines.examples import read_predictions, replacing
+    from pipelines.reporting.text import report_as_text
     from pipelines.tasks import answer_kind, task_of
 
     runs = [read_predictions(path) for path in options.predictions]
     kind = answer_kind([prediction for run in runs for prediction in run])
-    examples = read_gold(options.gold, kind, skip_bad_rows=options.skip_bad_rows)
+    if options.tune_threshold and kind != "spans":
+        raise UserError(f'--tune_threshold got predictions with "{kind}"; wanted "spans" that have scores')
+
+    def gold(path: str) -> list[Example]:
+        return read_gold(path, kind, columns=_class_columns(options), skip_bad_rows=options.skip_bad_rows)
+
+    examples = gold(options.gold)
     keywords: dict[str, Any] = {"allow_missing": options.allow_missing}
     if options.train:
-        keywords["train"] = read_gold(options.train, kind, skip_bad_rows=options.skip_bad_rows)
+        keywords["train"] = gold(options.train)
     labels = None if options.allow_new_labels else known_labels([*examples, *keywords.get("train", [])])
     for path, run in zip(options.predictions, runs, strict=True):
         check_predictions(run, examples, path=path, labels=labels, allow_missing=options.allow_missing)
     if options.tune_threshold:
-        if kind != "spans":
-            raise UserError(f'--tune_threshold got predictions with "{kind}"; wanted "spans" that have scores')
-        dev = read_gold(options.tune_threshold[0], kind, skip_bad_rows=options.skip_bad_rows)
-        keywords["tuning"] = dev, read_predictions(options.tune_threshold[1])
-        check_predictions(keywords["tuning"][1], dev, path=options.tune_threshold[1])
+        dev_gold, dev_predictions = options.tune_threshold
+        keywords["tuning"] = gold(dev_gold), read_predictions(dev_predictions)
+        check_predictions(keywords["tuning"][1], keywords["tuning"][0], path=dev_predictions)
     task = task_of(examples, runs[0])
     report = (task.evaluate(examples, runs[0], **keywords) if len(runs) == 1 else
               evaluate_runs(task, examples, runs, **keywords))
@@ -129,6 +134,22 @@ def _token_counter(model: str, format: str) -> Callable[[Sequence[Example], Sequ
     return lengths
 
 
+def _add_class_columns(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--text_column", metavar="NAME", help="column with the text")
+    parser.add_argument("--pair_column", metavar="NAME", help="column with the second text of a pair")
+    parser.add_argument("--label_column", metavar="NAME[,NAME…]", help="column with the class, or several of 0 and 1")
+    parser.add_argument("--id_column", metavar="NAME", help="column with the ids")
+    parser.add_argument("--label_separator", metavar="MARK", help="what stands between several classes of a text")
+    parser.add_argument("--mention_type", metavar="TYPE", help="the mention that makes the class, in an NER corpus")
+
+
+def _class_columns(options: argparse.Namespace) -> Any:
+    from pipelines.corpora.tables import ClassColumns
+
+    return ClassColumns(options.text_column, options.pair_column, options.label_column, options.id_column,
+                        options.label_separator, options.mention_type)
+
+
 def _add_split(subcommands: argparse._SubParsersAction) -> None:
     parser = subcommands.add_parser("split", help="cut labelled texts into train, dev and test by class, all copies of "
                                                   "a text in one of them")
@@ -137,23 +158,16 @@ def _add_split(subcommands: argparse._SubParsersAction) -> None:
                         help="shares, or numbers of texts (default: %(default)s)")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where train.jsonl, dev.jsonl … are written")
     parser.add_argument("--seed", type=int, default=0, help="another one draws other texts (default: %(default)s)")
-    parser.add_argument("--text_column", metavar="NAME", help="column with the text")
-    parser.add_argument("--pair_column", metavar="NAME", help="column with the second text of a pair")
-    parser.add_argument("--label_column", metavar="NAME[,NAME…]", help="column with the class, or several of 0 and 1")
-    parser.add_argument("--id_column", metavar="NAME", help="column with the ids")
-    parser.add_argument("--label_separator", metavar="MARK", help="what stands between several classes of a text")
-    parser.add_argument("--mention_type", metavar="TYPE", help="the mention that makes the class, in an NER corpus")
+    _add_class_columns(parser)
     parser.add_argument("--skip_bad_rows", action="store_true", help="leave out rows with faults")
     parser.set_defaults(run=_split)
 
 
 def _split(options: argparse.Namespace) -> int:
     from pipelines.corpora.splits import parse_sizes, splits_as_text, stratified_split, write_split
-    from pipelines.corpora.tables import ClassColumns, read_classes
+    from pipelines.corpora.tables import read_classes
 
-    columns = ClassColumns(options.text_column, options.pair_column, options.label_column, options.id_column,
-                           options.label_separator, options.mention_type)
-    examples = read_classes(options.file, columns=columns, skip_bad_rows=options.skip_bad_rows)
+    examples = read_classes(options.file, columns=_class_columns(options), skip_bad_rows=options.skip_bad_rows)
     parts = stratified_split(examples, parse_sizes(options.sizes), seed=options.seed)
     for name, part in parts.items():
         write_split(f"{options.out}/{name}.jsonl", part)
@@ -215,7 +229,7 @@ def _add_submit(subcommands: argparse._SubParsersAction) -> None:
     parser.add_argument("--push", metavar="COMPETITION", help="hand the file to Kaggle's client")
     parser.add_argument("--message", help="what to tell Kaggle about it; default: the name of the predictions file")
     parser.add_argument("--bundle", choices=("milestone", "leaderboard", "final"),
-                        help="write a zip with the predictions, configs and weights of --runs, and their checksums: dev "
+                        help="write a zip with predictions, configs and weights of --runs, and their checksums: dev "
                              "predictions, test predictions of one run, or both")
     parser.add_argument("--runs", nargs="+", metavar="RUN", help="run folders, for --bundle")
     parser.add_argument("--dev_file", metavar="FILE", help="for --bundle: default, the dev file that the run names")
