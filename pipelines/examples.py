@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipelines.errors import DataError, UserError
+
+# What a generator's answer can be; ``Prediction.status``.
+STATUSES = ("ok", "cut_off", "unparsable")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -121,9 +125,10 @@ def read_predictions(path: str | Path) -> list[Prediction]:
                 continue
             try:
                 predictions.append(prediction_from_json(json.loads(line)))
-            except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            except (ValueError, TypeError, OverflowError, RecursionError) as error:
                 cut = " (cut off in the middle?)" if not line.endswith("\n") else ""
-                faults.append(f"{path}:{number}: not a prediction{cut}: {_reason(error)}")
+                id = re.search(r'"id": ?"([^"]*)"', line)
+                faults.append(f"{path}:{number}: {f'id {id[1]}: ' if id else ''}not a prediction{cut}: {error}")
     if faults:
         raise DataError("\n".join(faults))
     if not predictions:
@@ -143,22 +148,42 @@ def prediction_to_json(prediction: Prediction) -> dict[str, Any]:
     return row
 
 
-def prediction_from_json(row: Mapping[str, Any]) -> Prediction:
-    if "id" not in row:
-        raise KeyError("id")
+def prediction_from_json(row: Any) -> Prediction:
+    """Reads one row.
+
+    Raises:
+        ValueError, TypeError, OverflowError: saying what is wrong with it.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"got {_short(row)}; wanted one JSON object a line")
+    if row.get("id") is None:
+        raise ValueError('no "id"')
     if not {"spans", "label", "value"} & row.keys():
         raise ValueError('none of "spans", "label", "value" is there')
-    label = row.get("label")
+    label, spans, mentions = row.get("label"), _objects(row, "spans"), _objects(row, "mentions")
+    if mentions and not all(isinstance(mention.get(name), str) for mention in mentions for name in ("string", "label")):
+        raise ValueError('a mention without a "string" and a "label" in words')
+    if not isinstance(row.get("raw"), str | None):
+        raise ValueError(f'"raw" is {_short(row["raw"])}; wanted what the generator wrote, a string')
+    if row.get("status") not in (None, *STATUSES):
+        raise ValueError(f'"status" is {_short(row["status"])}; wanted {", ".join(STATUSES)}')
     return Prediction(
         id=str(row["id"]),
-        spans=None if row.get("spans") is None else tuple(map(span_from_json, row["spans"])),
+        spans=None if spans is None else tuple(map(span_from_json, spans)),
         label=tuple(map(str, label)) if isinstance(label, list) else None if label is None else str(label),
         scores=row.get("scores"),
-        value=None if row.get("value") is None else float(row["value"]),
+        value=None if row.get("value") is None else _number(row["value"], "value"),
         raw=row.get("raw"),
         status=row.get("status"),
-        mentions=None if row.get("mentions") is None else tuple(row["mentions"]),
+        mentions=None if mentions is None else tuple(mentions),
     )
+
+
+def _objects(row: Mapping[str, Any], name: str) -> list[dict[str, Any]] | None:
+    value = row.get(name)
+    if value is not None and not (isinstance(value, list) and all(isinstance(item, dict) for item in value)):
+        raise ValueError(f'"{name}" is {_short(value)}; wanted a list of objects')
+    return value
 
 
 def span_to_json(span: Span) -> dict[str, Any]:
@@ -166,18 +191,35 @@ def span_to_json(span: Span) -> dict[str, Any]:
 
 
 def span_from_json(row: Mapping[str, Any]) -> Span:
+    for name in ("start", "end", "label"):
+        if row.get(name) is None:
+            raise ValueError(f'a span without "{name}": {_short(row)}')
     score = row.get("score")
-    return Span(_whole(row["start"]), _whole(row["end"]), str(row["label"]), None if score is None else float(score))
+    return Span(_whole(row["start"]), _whole(row["end"]), str(row["label"]),
+                None if score is None else _number(score, "score"))
 
 
-def _whole(number: Any) -> int:
-    if isinstance(number, bool) or int(number) != number:
-        raise ValueError(f"offset {number!r} is not a whole number")
+def _whole(value: Any) -> int:
+    if type(value) is int:  # as nearly all are
+        return value
+    number = _number(value, "offset")
+    if not number.is_integer():
+        raise ValueError(f"the offset {_short(value)} is not a whole number")
     return int(number)
 
 
-def _reason(error: Exception) -> str:
-    return f"no {error}" if isinstance(error, KeyError) else str(error)
+def _number(value: Any, name: str) -> float:
+    try:
+        if not isinstance(value, bool):
+            return float(value)
+    except (ValueError, TypeError):
+        pass
+    raise ValueError(f"the {name} is {_short(value)}; wanted a number")
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:59]}…"
 
 
 def joined_by_id(examples: Iterable[Example], predictions: Iterable[Prediction], *,

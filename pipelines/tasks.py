@@ -38,6 +38,11 @@ class Task:
     counts: Callable[[reports.Pairs], np.ndarray]
     statistic: significance.Statistic
 
+    @property
+    def scale(self) -> int:
+        """Scores between 0 and 1 are shown times 100, errors and perplexities as they are."""
+        return 1 if self.answer == "value" else 100
+
 
 TASKS = {task.name: task for task in (
     Task("span_extraction", "spans", reports.evaluate_spans, "strict.f1", True,
@@ -84,3 +89,14 @@ def metric(report: dict[str, Any], path: str) -> Any:
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return value
+
+
+def metric_name(path: str) -> str:
+    """``strict.f1`` as it is shown: strict F1."""
+    return path.replace(".", " ").replace("f1", "F1")
+
+
+def interval_path(path: str) -> str:
+    """Where a report has the 95 % interval of the number at a path, if it has one: F1 shares its row with it."""
+    owner, _, name = path.rpartition(".")
+    return f"{owner}.interval" if owner and name == "f1" else f"{path}_interval"

@@ -31,11 +31,11 @@ from pipelines.corpora import read_corpus, read_examples
 from pipelines.corpora.audit import as_text, audit
 from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.evaluation.reports import evaluate_spans
-from pipelines.evaluation.table import report_as_text
 from pipelines.examples import Example, Prediction, replacing, write_predictions
 from pipelines.families import causal_lm, sft
 from pipelines.prompts import prompt_format
 from pipelines.reporting.html import write_report
+from pipelines.reporting.text import report_as_text
 from pipelines.runs import CostMeter, Run, provenance
 from pipelines.submission import write_submission
 

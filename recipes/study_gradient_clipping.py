@@ -27,6 +27,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArg
 from pipelines import config
 from pipelines.errors import UserError, one_line_errors
 from pipelines.examples import write_jsonl
+from pipelines.formatting import seconds
 from pipelines.networks.latch_and_parity import (
     CELLS,
     TASKS,
@@ -41,7 +42,7 @@ from pipelines.networks.latch_and_parity import (
     threshold_functions,
 )
 from pipelines.reporting import plots
-from pipelines.reporting.page import Picture, Section, Table, seconds, write_page
+from pipelines.reporting.page import Picture, Section, Table, write_page
 from pipelines.runs import Run, provenance
 
 NOT_CLIPPED = 1e30  # a norm to clip at that is never reached: the trainer still computes and logs the norm

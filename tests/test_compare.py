@@ -83,7 +83,7 @@ def test_table_verdicts_json_and_page(runs, gold, tmp_path):
     assert comparison["verdicts"][0] == {"first": "better", "second": "worse"} | expected
     assert expected["better"] == "a"
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines[2:6]] == ["run", "better", "worse", "wasteful"]
+    assert [lines[i].split()[0] for i in (2, 4, 5, 6)] == ["run", "better", "worse", "wasteful"]
     low, high = (f"{100 * end:.3g}" for end in expected["interval"])
     assert f"better > worse, Δ = {100 * expected['delta']:.3g} [{low}, {high}], p = {expected['p']:.2g}" in lines
     assert "worse and wasteful cannot be told apart, Δ = 0 [0, 0], p = 1" in lines

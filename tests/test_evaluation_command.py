@@ -100,7 +100,7 @@ def test_several_runs_and_threshold(evaluate, gold, tmp_path):
     assert report["spread"]["strict.recall"]["mean"] == 0.875
     assert report["threshold"]["cut"] == 0.5
     assert "mean of 2 runs" in done.stdout
-    assert "threshold 0.5" in done.stdout
+    assert "Spans kept from score 0.5 on" in done.stdout
 
 
 @pytest.mark.parametrize(("rows", "told"), [
@@ -156,7 +156,7 @@ def test_missing_answers_and_new_labels_can_be_allowed(evaluate, gold, tmp_path)
     done = evaluate("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows), "--allow_missing",
                "--allow_new_labels", "--json", "r.json")
     assert done.returncode == 0, done.stderr
-    assert "1 missing answers are counted as empty" in done.stdout
+    assert "1 missing answer counted as empty" in done.stdout
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["missing_counted_as_empty"] == 1
     assert report["error_budget"]["type"]["gold"] == 1

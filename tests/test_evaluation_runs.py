@@ -142,7 +142,7 @@ def test_mean_and_spread_over_runs():
     assert report["strict"]["f1"] == pytest.approx(np.mean(f1s))
     assert report["strict"]["support"] == 80
     assert report["error_budget"]["missed"]["gold"] == pytest.approx((40 + 20 + 0) / 3)
-    assert report["interval"][0] <= np.mean(f1s) <= report["interval"][1]
+    assert report["strict"]["interval"][0] <= np.mean(f1s) <= report["strict"]["interval"][1]
     assert [run["strict"]["f1"] for run in report["runs"]] == pytest.approx(f1s)
     # Two of three runs miss the flu of the last twenty.
     assert len(report["label_audit"]) == 20

@@ -19,8 +19,8 @@ ANSWERS = (st.fixed_dictionaries({"spans": st.lists(SPANS, max_size=4).map(tuple
            | st.fixed_dictionaries({"value": st.floats(allow_nan=False, allow_infinity=False)}))
 EXTRAS = st.fixed_dictionaries({}, optional={
     "raw": st.text(), "status": st.sampled_from(["ok", "cut_off", "unparsable"]),
-    "mentions": st.lists(st.fixed_dictionaries({"string": st.text(), "place": st.none() | st.just([0, 3])}),
-                         max_size=2).map(tuple)})
+    "mentions": st.lists(st.fixed_dictionaries({"string": st.text(), "label": st.text(),
+                                                "place": st.none() | st.just([0, 3])}), max_size=2).map(tuple)})
 PREDICTIONS = st.builds(lambda id, answer, extra: Prediction(id, **answer, **extra), st.text(), ANSWERS, EXTRAS)
 
 

@@ -22,10 +22,10 @@ from pipelines.evaluation.reports import (
 )
 from pipelines.evaluation.runs import evaluate_runs
 from pipelines.examples import Example, Prediction, Span, joined_by_id
+from pipelines.formatting import seconds, short_count, size
 from pipelines.reporting import plots
 from pipelines.reporting.browser import MOST_EXAMPLES, browser, marked
 from pipelines.reporting.html import write_report
-from pipelines.reporting.page import seconds, short_count, size
 from pipelines.tasks import TASKS
 
 HOSTILE = 'flu <script>document.title="owned"</script> & <img src=x onerror=alert(1)> "quoted" $x_1$'

@@ -13,6 +13,7 @@ from pipelines.corpora.corpus import Corpus, Fault
 from pipelines.corpora.duplicates import near_duplicates
 from pipelines.evaluation.span_scores import score_spans
 from pipelines.examples import Example
+from pipelines.formatting import text_table
 from pipelines.prompts import FORMATS
 
 CARRIED = 0.99  # strict F1 of gold -> render -> parse below which a format is unfit for a corpus
@@ -252,7 +253,7 @@ def _split_table(splits: Sequence[Split], names: Mapping[str, str]) -> list[str]
                      _written(split.words), _written(split.characters)])
         if split.tokens:
             rows[-1].append(_written(split.tokens))
-    return _table([*head, "tokens"] if splits[0].tokens else head, rows)
+    return text_table([*head, "tokens"] if splits[0].tokens else head, rows)
 
 
 def _carried_table(splits: Sequence[Split], names: Mapping[str, str]) -> list[str]:
@@ -262,7 +263,7 @@ def _carried_table(splits: Sequence[Split], names: Mapping[str, str]) -> list[st
     formats = list(labelled[0].carried)
     rows = [[names[split.path], *(f"{split.mentions - carried.lost_mentions} ({carried.f1:.4f})"
                                   for carried in split.carried.values())] for split in labelled]
-    return _table(["mentions that come back (strict F1)", *formats], rows)
+    return text_table(["mentions that come back (strict F1)", *formats], rows)
 
 
 def _shared_table(shared: Sequence[Shared], names: Mapping[str, str]) -> list[str]:
@@ -272,13 +273,7 @@ def _shared_table(shared: Sequence[Shared], names: Mapping[str, str]) -> list[st
              "-" if both.seen_mentions is None else f"{both.seen_mentions:.1%}",
              ", ".join(f"{a} = {b}" if similarity == 1 else f"{a} ~ {b}" for a, b, similarity in both.pairs[:3])]
             for both in shared]
-    return _table(["file", "against", "duplicates", "near", "mentions seen there", "such as"], rows)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in (head, *rows)]
-    return ["  ".join(line) for line in (lines[0], ["-" * width for width in widths], *lines[1:])]
+    return text_table(["file", "against", "duplicates", "near", "mentions seen there", "such as"], rows)
 
 
 def _written(lengths: Percentiles) -> str:

@@ -27,18 +27,16 @@ def check_predictions(predictions: Sequence[Prediction], examples: Sequence[Exam
     """
     texts = {example.id: example.text for example in examples}
     faults: list[tuple[int, str]] = []
-    seen: set[str] = set()
+    first: dict[str, int] = {}
     for row, prediction in enumerate(predictions):
-        found = list(_faults(prediction, texts.get(prediction.id), labels))
-        if prediction.id in seen:
-            found.insert(0, "this id was there before")
-        seen.add(prediction.id)
-        faults += [(row, f"id {prediction.id}: {fault}") for fault in found]
-    missing = [] if allow_missing else [example.id for example in examples if example.id not in seen]
+        if first.setdefault(prediction.id, row) != row:
+            faults.append((row, "this id was there before"))
+        faults += [(row, fault) for fault in _faults(prediction, texts.get(prediction.id), labels)]
+    missing = [] if allow_missing else [example.id for example in examples if example.id not in first]
     if not faults and not missing:
         return
     lines = _line_numbers(path) if faults else []
-    told = [f"{path}:{lines[row]}: {fault}" for row, fault in faults[:SHOWN]]
+    told = [f"{path}:{lines[row]}: id {predictions[row].id}: {fault}" for row, fault in faults[:SHOWN]]
     if len(faults) > SHOWN:
         told.append(f"{path}: and {len(faults) - SHOWN} more faults")
     if missing:

@@ -1,50 +1,50 @@
-"""Gold classes and numbers from JSON: rows with an id, a text and a label."""
+"""Gold answers of any kind: mentions, classes, numbers, or texts alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pipelines.corpora import read_examples
-from pipelines.corpora.disease_json import read_json
-from pipelines.errors import DataError, UserError
+from pipelines.corpora.tables import ClassColumns, read_classes
+from pipelines.errors import DataError
 from pipelines.examples import Example
 
 
-def read_gold(path: str | Path, answer: str, *, skip_bad_rows: bool = False) -> list[Example]:
+def read_gold(path: str | Path, answer: str, *, columns: ClassColumns | None = None,
+              skip_bad_rows: bool = False) -> list[Example]:
     """Reads examples with what the predictions are to be scored against.
 
     Args:
-        answer: ``spans``: any format of ``pipelines.corpora``. ``label`` or ``value``: JSON or JSON lines with ``text``
-            and ``label`` (a string, a list of strings, or a number); texts without a label are scored for perplexity.
-        skip_bad_rows: leave out bad rows of a span corpus.
+        answer: ``spans``: any layout of ``pipelines.corpora``. ``label``: any of ``pipelines.corpora.tables``.
+            ``value``: the same with numbers for classes; texts without are scored for perplexity.
+        columns: names of columns for classes and numbers, where a file does not tell by itself.
+        skip_bad_rows: leave bad rows out.
+
+    Raises:
+        DataError: naming every bad row.
+        UserError: when the file as a whole cannot be read.
     """
     if answer == "spans":
         return read_examples(path, skip_bad_rows=skip_bad_rows)
-    try:
-        table = read_json(str(path), Path(path).read_text(encoding="utf-8-sig"))
-    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {error}; wanted a JSON file of labelled texts") from None
-    examples, faults = [], []
-    for number, (place, row) in enumerate(table.rows):
-        try:
-            examples.append(_example(number, row, answer))
-        except ValueError as error:
-            faults.append(f"{path}, {table.unit} {place}: {error}")
+    examples = read_classes(path, columns=columns or ClassColumns(), skip_bad_rows=skip_bad_rows)
+    return _numbers(path, examples) if answer == "value" else examples
+
+
+def _numbers(path: str | Path, examples: Sequence[Example]) -> list[Example]:
+    values = [None if example.label is None else _number(example.label) for example in examples]
+    faults = [f"{path}, id {example.id}: the label is {example.label!r}; predictions with a value want a number"
+              for example, value in zip(examples, values, strict=True)
+              if value is not None and not math.isfinite(value)]
     if faults:
         raise DataError("\n".join(faults))
-    return examples
+    return [replace(example, label=value) for example, value in zip(examples, values, strict=True)]
 
 
-def _example(number: int, row: Any, answer: str) -> Example:
-    if not isinstance(row, Mapping) or not isinstance(row.get("text"), str):
-        raise ValueError('no object with a "text"; wanted rows such as {"id": "1", "text": "…", "label": "…"}')
-    label = row.get("label")
-    if label is not None and answer == "value":
-        if isinstance(label, bool) or not isinstance(label, int | float) or label != label:
-            raise ValueError(f"the label is {label!r}; the predictions are numbers and want a number")
-        return Example(str(row.get("id", number)), row["text"], label=float(label))
-    if isinstance(label, list):
-        return Example(str(row.get("id", number)), row["text"], label=tuple(map(str, label)))
-    return Example(str(row.get("id", number)), row["text"], label=None if label is None else str(label))
+def _number(label: object) -> float:
+    try:
+        return float(label)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan

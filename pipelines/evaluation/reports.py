@@ -63,8 +63,7 @@ def evaluate_spans(examples: Sequence[Example], predictions: Sequence[Prediction
         report["tokens"] = token_scores.token_scores(*token_scores.tagged_pairs(pairs))
     generator = any(prediction.status is not None for _, prediction in pairs)
     report["error_budget"] = errors.error_budget(errors.find_mistakes(pairs), report["strict"], generator=generator)
-    report["slices"] = mention_slices([example for example, _ in pairs], gold, predicted, matched,
-                                      units=units, train=train)
+    report["slices"] = mention_slices([example for example, _ in pairs], matched, units=units, train=train)
     report["slices"]["no_mention"] = false_alarms(gold, predicted)
     if train is not None:
         report["baselines"] = {name: _strict(examples, answers) for name, answers in (

@@ -10,7 +10,7 @@ import numpy as np
 from pipelines.evaluation import significance
 from pipelines.evaluation.audit import label_audit
 from pipelines.examples import Example, Prediction, joined_by_id
-from pipelines.tasks import Task, metric
+from pipelines.tasks import Task, interval_path, metric
 
 
 def evaluate_runs(task: Task, examples: Sequence[Example], runs: Sequence[Sequence[Prediction]],
@@ -21,9 +21,10 @@ def evaluate_runs(task: Task, examples: Sequence[Example], runs: Sequence[Sequen
         options: go to the task's ``evaluate``.
 
     Returns:
-        The report of one run, with the mean over the runs in place of each number; and ``spread`` (mean, standard
-        deviation with n − 1, least and greatest of the task's metrics), ``interval`` of the mean primary metric over
-        resampled documents, ``label_audit`` (span extraction) and the ``runs``' own reports.
+        The report of one run, with the mean over the runs in place of each number; the interval of the mean primary
+        metric over resampled documents where one run's report has its interval; ``spread`` (mean, standard deviation
+        with n − 1, least and greatest of the task's metrics); ``label_audit`` (span extraction); and the ``runs``' own
+        reports.
     """
     reports = [task.evaluate(examples, run, **options) for run in runs]
     summary = _mean(reports)
@@ -36,7 +37,9 @@ def evaluate_runs(task: Task, examples: Sequence[Example], runs: Sequence[Sequen
         return task.statistic(sums.reshape(*sums.shape[:-1], len(runs), -1)).mean(axis=-1)
 
     units = significance.resampling_units([example.id for example in examples])
-    summary["interval"] = significance.bootstrap_interval(counts, mean_metric, units)
+    *owner, name = interval_path(task.primary_metric).split(".")
+    place = metric(summary, owner[0]) if owner else summary
+    place[name] = significance.bootstrap_interval(counts, mean_metric, units)
     if task.name == "span_extraction":
         summary["label_audit"] = label_audit(examples, [[prediction for _, prediction in joined] for joined in pairs])
     return summary | {"runs": reports}

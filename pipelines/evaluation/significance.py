@@ -6,7 +6,6 @@ each unit is reduced to one row of counts and a resample is a matrix product.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,12 +43,12 @@ def resampling_units(ids: Sequence[str]) -> Units:
     too narrow. Ids are trusted to name documents when 95 % of them have that shape and at least ten documents are
     there, some of them with several sentences: ``dev-0 … dev-922`` names no documents.
     """
-    shaped = [re.fullmatch(r"(.+)-\d+", id, flags=re.DOTALL) for id in ids]
-    documents = {match[1] for match in shaped if match}
-    n_shaped = sum(match is not None for match in shaped)
-    if n_shaped < 0.95 * len(ids) or not 10 <= len(documents) < n_shaped:
+    documents = [head if head and tail.isdecimal() else None for head, _, tail in (id.rpartition("-") for id in ids)]
+    n_shaped, n_documents = sum(document is not None for document in documents), len({*documents} - {None})
+    if n_shaped < 0.95 * len(ids) or not 10 <= n_documents < n_shaped:
         return Units("example", np.arange(len(ids)))
-    keys = [("document", match[1]) if match else ("example", id) for match, id in zip(shaped, ids, strict=True)]
+    keys = [("example", id) if document is None else ("document", document)
+            for document, id in zip(documents, ids, strict=True)]
     number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     return Units("document", np.array([number[key] for key in keys], dtype=np.int64))
 

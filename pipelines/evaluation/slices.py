@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -9,10 +10,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.evaluation.significance import Units
-from pipelines.evaluation.span_scores import Matched, precision_recall_f1
+from pipelines.evaluation.span_scores import Columns, Matched, precision_recall_f1
 from pipelines.examples import Example, Span
-
-Place = Callable[[Example, Span], str]
 
 
 def is_abbreviation(string: str) -> bool:
@@ -23,83 +22,71 @@ def is_abbreviation(string: str) -> bool:
     return capitals >= 2 and 2 * capitals >= letters
 
 
-def _length(example: Example, span: Span) -> str:
-    words = len(example.text[span.start:span.end].split())
-    return "1 word" if words <= 1 else f"{words} words" if words < 4 else "4 or more words"
-
-
-def _abbreviation(example: Example, span: Span) -> str:
-    return "abbreviation" if is_abbreviation(example.text[span.start:span.end]) else "no abbreviation"
-
-
-def _third(example: Example, span: Span) -> str:
-    return ("first third", "middle third", "last third")[min(2, 3 * span.start // max(len(example.text), 1))]
-
-
-def mention_slices(examples: Sequence[Example], gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]],
-                   matched: Matched, *, units: Units, train: Iterable[Example] | None = None) -> dict[str, Any]:
+def mention_slices(examples: Sequence[Example], matched: Matched, *, units: Units,
+                   train: Iterable[Example] | None = None) -> dict[str, Any]:
     """Strict scores by what a mention is like.
 
     Gold and predicted spans are sorted into slices by the same rule, so that each slice has a precision and a recall;
     a correct prediction is in the slice of its gold mention.
 
     Args:
-        gold, predicted: the spans that were matched.
+        matched: the spans of these examples.
         units: documents, where the ids carry them: sentences are then sliced by their number in the document.
         train: adds slices by whether, and how often, training has the mention's lower-cased string.
 
     Returns:
         ``{slice: {value: {"precision", "recall", "f1", "support", "predicted"}}}``.
     """
-    rules: dict[str, tuple[Place, Sequence[str]]] = {
-        "length": (_length, ("1 word", "2 words", "3 words", "4 or more words")),
-        "abbreviation": (_abbreviation, ("abbreviation", "no abbreviation")),
-        "place_in_text": (_third, ("first third", "middle third", "last third")),
+    sides = matched.gold, matched.predicted
+    strings = [_strings(examples, side) for side in sides]
+    distinct = set(strings[0]).union(strings[1])  # a corpus says the same again and again
+
+    def by_string(rule: Callable[[str], int]) -> list[np.ndarray]:
+        value = {string: rule(string) for string in distinct}
+        return [np.fromiter(map(value.__getitem__, side), dtype=np.int64, count=len(side)) for side in strings]
+
+    sizes = np.array([max(len(example.text), 1) for example in examples], dtype=np.int64)
+    # name -> (values, the number of its value for each gold and each predicted span)
+    slices: dict[str, tuple[Sequence[str], Sequence[np.ndarray]]] = {
+        "length": (("1 word", "2 words", "3 words", "4 or more words"),
+                   by_string(lambda string: min(max(len(string.split()), 1), 4) - 1)),
+        "abbreviation": (("abbreviation", "no abbreviation"), by_string(lambda string: not is_abbreviation(string))),
+        "place_in_text": (("first third", "middle third", "last third"),
+                          [np.minimum(2, 3 * side.start // sizes[side.example]) for side in sides]),
     }
     if units.kind == "document":
-        rules["sentence_of_document"] = _sentence_rule(examples, units)
+        number = _numbers_in_document(units)
+        slices["sentence_of_document"] = ("first", "second to fifth", "later"), [
+            np.digitize(number[side.example], (1, 5)) for side in sides]
     if train is not None:
         seen = Counter(example.text[span.start:span.end].lower() for example in train for span in example.spans or ())
-        rules["seen_in_train"] = _seen_rule(seen)
-        rules["train_frequency"] = _frequency_rule(seen)
-    found = np.zeros(len(matched.gold.start), dtype=bool)
-    found[matched.pairs["strict"].gold] = True
-    return {name: _slice(rule, values, examples, gold, predicted, found) for name, (rule, values) in rules.items()}
+        slices["seen_in_train"] = ("seen", "new"), by_string(lambda string: string.lower() not in seen)
+        slices["train_frequency"] = ("0", "1", "2 to 9", "10 or more"), by_string(
+            lambda string: bisect_right((1, 2, 10), seen[string.lower()]))
+    found = matched.pairs["strict"].gold
+    return {name: _slice(values, wanted, given, wanted[found]) for name, (values, (wanted, given)) in slices.items()}
 
 
-def _slice(rule: Place, values: Sequence[str], examples: Sequence[Example], gold: Sequence[Sequence[Span]],
-           predicted: Sequence[Sequence[Span]], found: np.ndarray) -> dict[str, Any]:
-    wanted = [rule(example, span) for example, spans in zip(examples, gold, strict=True) for span in spans]
-    given = Counter(rule(example, span) for example, spans in zip(examples, predicted, strict=True) for span in spans)
-    correct = Counter(value for value, right in zip(wanted, found.tolist(), strict=True) if right)
-    support = Counter(wanted)
-    return {value: precision_recall_f1(correct[value], support[value], given[value])
-            for value in values if support[value] or given[value]}
+def _strings(examples: Sequence[Example], spans: Columns) -> list[str]:
+    rows = zip(spans.example.tolist(), spans.start.tolist(), spans.end.tolist(), strict=True)
+    return [examples[at].text[start:end] for at, start, end in rows]
 
 
-def _sentence_rule(examples: Sequence[Example], units: Units) -> tuple[Place, Sequence[str]]:
-    number: dict[str, int] = {}
+def _numbers_in_document(units: Units) -> np.ndarray:
+    """The 0-based number of each example among those of its document, of shape (n_examples,)."""
     met: Counter[int] = Counter()
-    for example, unit in zip(examples, units.index.tolist(), strict=True):
-        number[example.id] = met[unit]
+    numbers = []
+    for unit in units.index.tolist():
+        numbers.append(met[unit])
         met[unit] += 1
-    values = ("first", "second to fifth", "later")
-    return lambda example, span: values[0 if number[example.id] == 0 else 1 if number[example.id] < 5 else 2], values
+    return np.array(numbers, dtype=np.int64)
 
 
-def _seen_rule(seen: Counter[str]) -> tuple[Place, Sequence[str]]:
-    return (lambda example, span: "seen" if example.text[span.start:span.end].lower() in seen else "new"), \
-        ("seen", "new")
-
-
-def _frequency_rule(seen: Counter[str]) -> tuple[Place, Sequence[str]]:
-    values = ("0", "1", "2 to 9", "10 or more")
-
-    def rule(example: Example, span: Span) -> str:
-        times = seen[example.text[span.start:span.end].lower()]
-        return values[min(times, 1) + (times >= 2) + (times >= 10)]
-
-    return rule, values
+def _slice(values: Sequence[str], *spans: np.ndarray) -> dict[str, Any]:
+    """From the numbers of the values of gold, predicted and correct spans."""
+    wanted, given, correct = (np.bincount(numbers, minlength=len(values)) for numbers in spans)
+    return {value: precision_recall_f1(correct[i], wanted[i], given[i])
+            for i, value in enumerate(values) if wanted[i] or given[i]}
 
 
 def false_alarms(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]) -> dict[str, Any]:

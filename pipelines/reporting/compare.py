@@ -6,33 +6,25 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pipelines.corpora.tables import ClassColumns
 from pipelines.errors import DataError, UserError
 from pipelines.evaluation.checks import check_predictions
 from pipelines.evaluation.gold import read_gold
 from pipelines.evaluation.reports import gold_sha256
 from pipelines.evaluation.runs import compare_predictions
 from pipelines.examples import Example, Prediction, joined_by_id, read_predictions
-from pipelines.reporting.page import (
-    Cell,
-    Picture,
-    Section,
-    Table,
-    interval,
-    interval_of,
-    metric_name,
-    scale_of,
-    seconds,
-    short_count,
-    size,
-    write_page,
-)
-from pipelines.tasks import TASKS, Task, metric
+from pipelines.formatting import interval, seconds, short_count, size
+from pipelines.reporting import plots
+from pipelines.reporting.page import Cell, Picture, Section, Table, write_page
+from pipelines.reporting.text import sections_as_text
+from pipelines.tasks import TASKS, Task, interval_path, metric, metric_name
 
 # What quality is drawn against, and what it is called.
 COSTS = {
@@ -167,7 +159,9 @@ def _gold_examples(runs: Sequence[FinishedRun], task: Task, gold: str | Path | N
         files = ", ".join(dict.fromkeys(str(file) for file, _ in named)) or "no file at all"
         raise UserError(f"the runs name {files} as their gold, which is not here; give it by --gold FILE")
     file, skip = (Path(gold), False) if gold is not None else found[0]
-    examples = read_gold(file, task.answer, skip_bad_rows=skip or any(skip for _, skip in named))
+    columns = ClassColumns(*(runs[0].config.get(name) for name in (
+        "text_column", "pair_column", "label_column", "id_column", "label_separator", "mention_type")))
+    examples = read_gold(file, task.answer, columns=columns, skip_bad_rows=skip or any(skip for _, skip in named))
     if gold_sha256(examples) != runs[0].report["gold_sha256"]:
         raise DataError(f"{file}: not the {runs[0].split} examples that the runs were scored on, or changed since; "
                         "give those by --gold FILE, or score the runs again")
@@ -195,7 +189,8 @@ def _row(run: FinishedRun, task: Task) -> dict[str, Any]:
     model = [file.stat().st_size for file in (run.folder / "model").rglob("*") if file.is_file()]
     return {
         "name": run.name, "folder": str(run.folder),
-        "value": metric(run.report, task.primary_metric), "interval": interval_of(run.report, task.primary_metric),
+        "value": metric(run.report, task.primary_metric),
+        "interval": metric(run.report, interval_path(task.primary_metric)),
         "parameters": cost.get("parameters"), "trained_parameters": cost.get("trained_parameters"),
         "training_seconds": times.get("training"),
         "training_tokens_per_second": cost.get("training_tokens_per_second"),
@@ -227,7 +222,7 @@ def pareto_front(points: Sequence[tuple[str, float, float]]) -> list[str]:
 
 def verdict(comparison: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
     """A sentence such as ``A > B, Δ = 1.9 [0.4, 3.3], p = 0.01``."""
-    scale = scale_of(TASKS[comparison["task"]])
+    scale = TASKS[comparison["task"]].scale
     numbers = (f"Δ = {scale * pair['delta']:.3g} {interval(pair['interval'], scale=scale, digits=3)}, "
                f"p = {pair['p']:.2g}")
     if pair["better"] is None:
@@ -237,7 +232,7 @@ def verdict(comparison: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
 
 def comparison_table(comparison: Mapping[str, Any]) -> Table:
     """One row a run; columns that no run knows are left out."""
-    scale = scale_of(TASKS[comparison["task"]])
+    scale = TASKS[comparison["task"]].scale
     columns = [("run", [row["name"] for row in comparison["runs"]])]
     for title, show in (
         (metric_name(comparison["metric"]), lambda row: f"{scale * row['value']:.4g}"),
@@ -263,13 +258,9 @@ def comparison_table(comparison: Mapping[str, Any]) -> Table:
 
 def comparison_as_text(comparison: Mapping[str, Any]) -> str:
     """The table, the verdicts and the Pareto fronts, for a terminal."""
-    table = comparison_table(comparison)
-    rows = [[str(cell) for cell in row] for row in (table.head, *table.rows)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [_facts(comparison), ""]
-    lines += ["  ".join(cell.ljust(width) if i == 0 or table.head[i] in table.prose else cell.rjust(width)
-                        for i, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
-    lines += ["", *(verdict(comparison, pair) for pair in comparison["verdicts"])]
+    table = Section("runs", "Runs", [comparison_table(comparison)])
+    lines = [_facts(comparison), *sections_as_text([table]), "",
+             *(verdict(comparison, pair) for pair in comparison["verdicts"])]
     fronts = [f"Pareto front, {COSTS[cost]}: {', '.join(names)}"
               for cost, names in comparison["pareto"].items() if names]
     return "\n".join(lines + (["", *fronts] if fronts else []))
@@ -288,22 +279,20 @@ def _facts(comparison: Mapping[str, Any]) -> str:
 
 def write_comparison(comparison: Mapping[str, Any], out: str | Path) -> None:
     """Writes the comparison as one HTML file that needs nothing else."""
-    from pipelines.reporting import plots  # its import takes a second
-
     task = TASKS[comparison["task"]]
     name = metric_name(comparison["metric"])
     pictures = []
     for cost, front in comparison["pareto"].items():
-        points = [(row["name"], row[cost], scale_of(task) * row["value"]) for row in comparison["runs"]
+        points = [(row["name"], row[cost], task.scale * row["value"]) for row in comparison["runs"]
                   if row[cost] is not None]
         if len(points) > 1:
-            pictures.append(Picture(plots.quality_against_cost(
-                cost.replace("_", "-"), points, front, cost=COSTS[cost], quality=name,
+            pictures.append(Picture(partial(
+                plots.quality_against_cost, cost.replace("_", "-"), points, front, cost=COSTS[cost], quality=name,
                 greater_is_better=task.greater_is_better), f"{name} against {COSTS[cost]}",
                 f"On the Pareto front: {', '.join(front)}. A cross marks a run that another beats or equals in both."))
     verdicts = Table(("verdict", "Δ", "95 % interval", "p"), [
-        (Cell(verdict(comparison, pair).split(", Δ")[0]), f"{scale_of(task) * pair['delta']:.3g}",
-         interval(pair["interval"], scale=scale_of(task), digits=3), f"{pair['p']:.2g}")
+        (Cell(verdict(comparison, pair).split(", Δ")[0]), f"{task.scale * pair['delta']:.3g}",
+         interval(pair["interval"], scale=task.scale, digits=3), f"{pair['p']:.2g}")
         for pair in comparison["verdicts"]])
     sections = [Section("runs", "Runs", [comparison_table(comparison)]),
                 Section("verdicts", "Are neighbours different?", [verdicts] if verdicts.rows else []),

@@ -10,14 +10,12 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure as Drawing
+from pipelines.formatting import short_count
 
-from pipelines.reporting.page import short_count
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # matplotlib knows no CSS variables: it draws in these stand-ins, which are replaced in the SVG.
 INK, BLUE, ORANGE, LINE, FAINT = "#000001", "#000002", "#000003", "#000004", "#000005"
@@ -44,6 +42,10 @@ def svg(name: str, draw: Callable[[Axes], None], *, inches: tuple[float, float] 
     Returns:
         An ``<svg>`` element without a size of its own.
     """
+    import matplotlib  # takes a second
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure as Drawing
+
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has the fonts
         drawing = Drawing(figsize=inches, layout="constrained")
