@@ -1,6 +1,7 @@
 """Options: defaults, then YAML, then the command line; unknown ones are refused; the shipped files are valid."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,7 +13,8 @@ from pipelines.errors import UserError
 CONFIGS = sorted((ROOT / "recipes" / "configs").glob("*.yaml"))
 ACCELERATE = sorted((ROOT / "recipes" / "accelerate").glob("*.yaml"))
 # Config file -> its recipe and the dataclasses that the recipe parses it into.
-RECIPES = {"sft_": ("sft_tinyllama", ("RecipeArguments", "TrainingArguments", "ModelConfig"))}
+RECIPES = {"sft_": ("sft_tinyllama", ("RecipeArguments", "TrainingArguments", "ModelConfig")),
+           "tagger_": ("train_tagger", ("RecipeArguments", "TaggerTrainingArguments"))}
 
 
 @dataclass
@@ -131,9 +133,9 @@ def test_a_shipped_config_fits_its_recipe(path):
 
 
 def test_a_shipped_config_holds_only_departures_from_the_defaults():
-    defaults = parse_shipped(CONFIGS[0], [])
+    defaults = {prefix: parse_shipped(Path(f"{prefix}defaults"), []) for prefix in RECIPES}
     repeated = {path.name: [key for key, value in yaml.safe_load(path.read_text(encoding="utf-8")).items()
-                            if defaults[key] == value] for path in CONFIGS}
+                            if defaults[path.name.partition("_")[0] + "_"][key] == value] for path in CONFIGS}
     assert not any(repeated.values()), repeated
 
 

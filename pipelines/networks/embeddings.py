@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class WordVectors(nn.Module):
 
     def characters_of(self, words: Sequence[str]) -> list[list[int]]:
         """What the character feature sees of each word: F numbers, 0 for nothing there."""
-        return [] if self.characters is None else [self.characters.numbers(word) for word in words]
+        return [] if self.characters is None else [list(self.characters.numbers(word)) for word in words]
 
 
 class Affixes(nn.Module):
@@ -76,11 +77,12 @@ class Affixes(nn.Module):
         return self.hashed(spelling).flatten(1)                                             # (N, kinds * D)
 
     @staticmethod
-    def numbers(word: str) -> list[int]:
+    @lru_cache(1 << 18)
+    def numbers(word: str) -> tuple[int, ...]:
         lower = word.lower()
         parts = [*(f"p{lower[:n]}" for n in (1, 2, 3)), *(f"s{lower[-n:]}" for n in (1, 2, 3, 4)),
                  f"x{shape(word)}", f"w{lower}"]
-        return [1 + zlib.crc32(part.encode("utf-8", "replace")) % (BUCKETS - 1) for part in parts]
+        return tuple(1 + zlib.crc32(part.encode("utf-8", "replace")) % (BUCKETS - 1) for part in parts)
 
 
 def shape(word: str) -> str:
@@ -108,11 +110,12 @@ class CharacterCNN(nn.Module):
         return torch.tanh(found.amax(dim=2))[which]                                         # (N, D)
 
     @staticmethod
-    def numbers(word: str) -> list[int]:
+    @lru_cache(1 << 18)
+    def numbers(word: str) -> tuple[int, ...]:
         # Both ends of a longer word are kept; letters beyond Latin-1 share numbers.
         kept = word if len(word) <= LONGEST_WORD else word[:LONGEST_WORD // 2] + word[-(LONGEST_WORD // 2):]
         numbers = [ord(c) if 0 < ord(c) < 256 else 256 + ord(c) % 256 for c in kept]
-        return numbers + [0] * (LONGEST_WORD - len(numbers))
+        return (*numbers, *[0] * (LONGEST_WORD - len(numbers)))
 
 
 def read_vectors(path: str | Path, words: Iterable[str]) -> dict[str, list[float]]:

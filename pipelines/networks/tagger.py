@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -142,6 +143,11 @@ class Tagger(PreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings.words
+
+    def extra_inputs(self, words: Sequence[str]) -> dict[str, list[list[int]]]:
+        """What `forward` takes of words beside their numbers: T rows of `characters`, where there is that feature."""
+        spelt = self.embeddings.characters_of(words)
+        return {"characters": spelt} if self.embeddings.characters is not None else {}
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None,
                 characters: Tensor | None = None, num_items_in_batch: Tensor | int | None = None,

@@ -1,0 +1,193 @@
+"""Training a word-level tagger: its vocabulary, its word vectors, its rows, and the trainer.
+
+Prediction, saving and loading are `token_tagger`'s, as for every network that tags tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase, Trainer
+
+from pipelines import precision
+from pipelines.errors import DataError, UserError
+from pipelines.evaluation.span_scores import score_spans
+from pipelines.evaluation.token_scores import tags_of
+from pipelines.examples import Example
+from pipelines.families.batching import LengthBatchSampler
+from pipelines.families.token_tagger import Loaded, Settings, encode, labels_of, predict
+from pipelines.networks import weights
+from pipelines.networks.embeddings import distilled_vectors, read_vectors, unit_variance
+from pipelines.networks.tagger import IGNORED, Tagger
+from pipelines.networks.word_tokenizer import vocabulary, word_counts, word_tokenizer
+
+DISTILLED = "distil:"  # before the name of an encoder
+RANDOM_DIM, DISTILLED_DIM = 300, 256
+
+
+def tags_for(examples: Sequence[Example]) -> list[str]:
+    """The BIO tags of the types that occur, O first."""
+    types = sorted({span.label for example in examples for span in example.spans or ()})
+    return ["O", *(f"{prefix}-{label}" for label in types for prefix in "BI")]
+
+
+def check_tags(splits: Mapping[str, Sequence[Example]], tags: Sequence[str]) -> None:
+    """Makes sure that no labelled split has a type that training lacks.
+
+    Raises:
+        DataError: naming each such type, how often it occurs, and where first.
+    """
+    known, faults = {tag[2:] for tag in tags}, []
+    for split, examples in splits.items():
+        new: dict[str, list[str]] = {}
+        for example in examples:
+            for span in example.spans or ():
+                if span.label not in known:
+                    new.setdefault(span.label, []).append(example.id)
+        faults += [f"{split}: the type {label!r} ({len(ids)} mentions, first in example {ids[0]}) is not among those "
+                   f"of training: {', '.join(sorted(known - {''})) or 'none'}" for label, ids in new.items()]
+    if faults:
+        raise DataError("\n".join(faults) + "\nmend the labels, or give training examples of these types")
+
+
+class Words(NamedTuple):
+    """A vocabulary: its tokenizer, and the vectors of those of its words that have one from elsewhere.
+
+    Attributes:
+        dim: D of the word vectors.
+        numbers: (K,) word numbers.
+        vectors: (K, D).
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    dim: int
+    numbers: Tensor
+    vectors: Tensor
+
+
+def fit_words(train: Sequence[Example], others: Sequence[Example] = (), *, min_freq: int = 1, remove_frac: float = 0.0,
+              lowercase: bool = False, embeddings: str = "random", embedding_dim: int | None = None,
+              padding_side: str = "right", truncation_side: str = "right", progress: bool = True) -> Words:
+    """Makes the vocabulary of the training texts, and finds vectors for its words.
+
+    Args:
+        others: texts to be tagged later. Their words join the vocabulary where they have a vector from elsewhere:
+            nobody has to see their labels for that.
+        embeddings: `random`, a text file of vectors, or `distil:` and the name of an encoder (`distil:local:minilm`).
+        embedding_dim: D; of distilled vectors, the principal components that are kept.
+
+    Raises:
+        UserError: when no word is left, or there are no such vectors.
+    """
+    cut = {"lowercase": lowercase, "punctuation": any(example.tokens is None for example in train)}
+    counts = word_counts((example.text for example in train), **cut)
+    words = vocabulary(counts, min_freq=min_freq, remove_frac=remove_frac)
+    if embeddings == "random":
+        new: list[str] = []
+        known: list[str] = []
+        vectors = torch.empty(0, embedding_dim or RANDOM_DIM)
+    else:
+        new = sorted(word_counts((example.text for example in others), **cut).keys() - counts.keys())
+        known, vectors = _vectors_from(embeddings, [*words, *new], embedding_dim, progress=progress)
+    with_vector = set(known)
+    words += [word for word in new if word in with_vector]
+    tokenizer = word_tokenizer(words, **cut, padding_side=padding_side, truncation_side=truncation_side)
+    numbers = torch.tensor([tokenizer.vocab[word] for word in known], dtype=torch.long)
+    return Words(tokenizer, vectors.shape[1], numbers, vectors)
+
+
+def _vectors_from(source: str, words: Sequence[str], dim: int | None, *, progress: bool) -> tuple[list[str], Tensor]:
+    """The words that have a vector there, and their (K, D) vectors with numbers of variance 1."""
+    if source.startswith(DISTILLED):
+        name = source.removeprefix(DISTILLED)
+        try:
+            encoder = AutoModel.from_pretrained(weights.resolve(name), dtype=precision.choose().weights)
+            tokenizer = AutoTokenizer.from_pretrained(weights.resolve(name))
+        except (OSError, ValueError) as error:
+            raise weights.unavailable(name, error) from error
+        encoder = encoder.to(precision.choose().device).eval()
+        vectors = distilled_vectors(words, encoder, tokenizer, dim=dim or DISTILLED_DIM, progress=progress)
+        return list(words), unit_variance(vectors)
+    if not Path(source).is_file():
+        raise UserError(f"got --embeddings {source}; wanted random, a text file of vectors, or {DISTILLED} and an "
+                        f"encoder, such as {DISTILLED}local:minilm")
+    found = read_vectors(source, words)
+    if not found:
+        raise UserError(f"{source}: has a vector for none of the {len(words)} words; it may be of another language, or "
+                        "want --lowercase true")
+    vectors = torch.tensor(list(found.values()))
+    if dim not in (None, vectors.shape[1]):
+        raise UserError(f"{source}: its vectors have {vectors.shape[1]} numbers, not --embedding_dim {dim}; leave the "
+                        "option out")
+    return list(found), unit_variance(vectors)
+
+
+def put_vectors(model: Tagger, words: Words) -> None:
+    """Gives a network the vectors that come from elsewhere; the others stay random, the unknown word's small."""
+    with torch.no_grad():
+        model.embeddings.words.weight[words.numbers] = words.vectors.to(model.dtype)
+
+
+def training_rows(examples: Sequence[Example], model: Tagger, tokenizer: PreTrainedTokenizerBase, *,
+                  max_length: int | None = None) -> list[dict[str, Tensor]]:
+    """Word numbers, tags and spelling of each example, in order; an example without words is left out.
+
+    Args:
+        max_length: words of a row at most; of a longer one the tokenizer's truncation side is cut off.
+    """
+    number = {tag: place for place, tag in enumerate(labels_of(model))}
+    rows = []
+    for example, text in zip(examples, encode(examples, tokenizer, Settings()), strict=True):
+        tags = tags_of(example.spans or (), text.offsets)
+        for window in text.windows:
+            labels = torch.full((len(window.input_ids),), IGNORED)
+            labels[window.positions] = torch.tensor([number[tags[unit]] for unit in window.units])
+            row = {"input_ids": torch.tensor(window.input_ids), "labels": labels,
+                   **{name: torch.tensor(values) for name, values in model.extra_inputs(window.words).items()}}
+            if max_length and len(labels) > max_length:
+                kept = slice(-max_length, None) if tokenizer.truncation_side == "left" else slice(max_length)
+                row = {name: values[kept] for name, values in row.items()}
+            rows.append(row)
+    return rows
+
+
+def collate(rows: Sequence[Mapping[str, Tensor]], *, padding_side: str = "right") -> dict[str, Tensor]:
+    """Pads rows to the longest; word numbers with 0, labels with -100."""
+    batch = {name: pad_sequence([row[name] for row in rows], batch_first=True, padding_side=padding_side,
+                                padding_value=IGNORED if name == "labels" else 0) for name in rows[0]}
+    ones = [torch.ones(len(row["input_ids"]), dtype=torch.long) for row in rows]
+    return batch | {"attention_mask": pad_sequence(ones, batch_first=True, padding_side=padding_side)}
+
+
+class WordTaggerTrainer(Trainer):
+    """transformers' trainer with batches of one length, and the best checkpoint by the entity F1 of its predictions."""
+
+    def __init__(self, *arguments: Any, dev: Sequence[Example] = (), settings: Settings, batch_tokens: int | None,
+                 **keywords: Any):
+        self.dev, self.settings, self.batch_tokens = dev, settings, batch_tokens
+        super().__init__(*arguments, **keywords)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.batch_tokens is None:
+            return super()._get_train_sampler(train_dataset)
+        rows: Any = train_dataset if train_dataset is not None else self.train_dataset
+        return LengthBatchSampler([len(row["input_ids"]) for row in rows], batch_tokens=self.batch_tokens,
+                                  processes=self.args.world_size, rank=self.args.process_index, seed=self.args.seed)
+
+    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
+        """Predicts the dev examples and scores their spans."""
+        tokenizer: Any = self.processing_class
+        loaded = Loaded(self.accelerator.unwrap_model(self.model), tokenizer, self.settings)
+        predictions = predict(loaded, self.dev, progress=False)
+        strict = score_spans([example.spans or () for example in self.dev],
+                             [prediction.spans or () for prediction in predictions])["strict"]
+        metrics = {f"{metric_key_prefix}_strict_{name}": strict[name] for name in ("precision", "recall", "f1")}
+        metrics[f"{metric_key_prefix}_weighted_f1"] = strict["weighted"]["f1"]
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
