@@ -14,6 +14,7 @@ import yaml
 from trl import TrlParser
 
 from pipelines.corpora import Columns
+from pipelines.corpora.tables import ClassColumns
 from pipelines.errors import UserError
 
 
@@ -38,6 +39,37 @@ class DataArguments:
     def columns(self) -> Columns:
         return Columns(self.text_column, self.entities_column, self.id_column,
                        tuple(self.tag_names) if self.tag_names else None)
+
+
+@dataclass
+class ClassArguments:
+    """What every recipe for texts with classes takes."""
+
+    train_file: str | None = field(default=None, metadata={"help": "texts with classes, in any format of "
+                                                                   "docs/classification.md, or a folder (default: does "
+                                                                   "a sentence of the sample corpus name a disease?)"})
+    dev_file: str | None = field(default=None, metadata={"help": "texts to choose on (default: cut from train by "
+                                                                 "class)"})
+    test_file: str | None = field(default=None, metadata={"help": "texts to predict; scored if they have classes"})
+    sizes: str = field(default="train=0.8,dev=0.1,test=0.1", metadata={"help": "shares, or numbers of texts, where dev "
+                                                                               "is cut from train; copies of a text "
+                                                                               "stay together"})
+    run_dir: str | None = field(default=None, metadata={"help": "folder of the run (default: runs/, recipe and time)"})
+    text_column: str | None = field(default=None, metadata={"help": "column with the text, where it is not found by "
+                                                                    "itself"})
+    pair_column: str | None = field(default=None, metadata={"help": "column with the second text of a pair"})
+    label_column: str | None = field(default=None, metadata={"help": "column with the class, or several, separated by "
+                                                                     "commas, of 0 and 1"})
+    id_column: str | None = field(default=None, metadata={"help": "column with the ids"})
+    label_separator: str | None = field(default=None, metadata={"help": "what stands between several classes of a "
+                                                                        "text"})
+    mention_type: str | None = field(default=None, metadata={"help": "in an NER corpus, the mention that makes a "
+                                                                     "text's class"})
+    skip_bad_rows: bool = field(default=False, metadata={"help": "leave out rows with faults, and list them"})
+
+    def class_columns(self) -> ClassColumns:
+        return ClassColumns(self.text_column, self.pair_column, self.label_column, self.id_column,
+                            self.label_separator, self.mention_type)
 
 
 def parse(dataclasses: Sequence[type], *, default_config: str | Path | None = None,

@@ -1,0 +1,118 @@
+"""Train, dev and test of texts with classes: given as files or cut from one, and what is wrong between them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pipelines.corpora import good_rows
+from pipelines.corpora.splits import classes_of, copies, parse_sizes, splits_as_text, stratified_split
+from pipelines.corpora.tables import ClassColumns, read_class_corpus
+from pipelines.errors import DataError, UserError
+from pipelines.examples import Example
+
+SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSplits:
+    """What a classifier is trained, chosen and tested on.
+
+    Attributes:
+        splits: `train`, `dev` and, where there is one, `test`, as given: dev and test are predicted whole.
+        labels: the classes of the training texts.
+        multi_label: whether a text may have several.
+    """
+
+    splits: dict[str, list[Example]]
+    labels: tuple[str, ...]
+    multi_label: bool
+
+    def usable(self, split: str) -> list[Example]:
+        """The labelled texts of a split that a model of these classes can learn from or be chosen on."""
+        return [example for example in self.splits[split] if example.text.strip() and example.label is not None
+                and set(classes_of(example)) <= set(self.labels)]
+
+
+def read_class_splits(files: Mapping[str, str], *, columns: ClassColumns, sizes: str, seed: int,
+                      skip_bad_rows: bool = False, told: Callable[[str], object] = print) -> ClassSplits:
+    """Reads the files; where there is no dev file, cuts dev (and without a test file test) from train by class.
+
+    What the splits have against each other is told: empty texts and classes that training lacks, which are predicted
+    and scored but not trained on, and texts of dev and test that stand in train.
+
+    Args:
+        files: `train` and perhaps `dev` and `test`.
+        sizes: see `parse_sizes`; a part that has a file of its own is not cut.
+
+    Raises:
+        DataError: for bad rows, a single class, texts without a class in train or dev.
+        UserError: for files that cannot be read.
+    """
+    if "train" not in files:
+        raise UserError("got a dev or test file without --train_file; give all that are to be used")
+    splits = {}
+    for split, file in files.items():
+        corpus = read_class_corpus(file, columns=columns, labelled=split != "test")
+        told(f"{split}: {file}: {len(corpus.examples)} texts; {corpus.layout}")
+        splits[split] = good_rows(corpus, skip_bad_rows=skip_bad_rows)
+    several = any(isinstance(example.label, tuple) for part in splits.values() for example in part)
+    if several:
+        splits = {name: [example if example.label is None else replace(example, label=classes_of(example))
+                         for example in part] for name, part in splits.items()}
+    for split in ("train", "dev"):
+        unlabelled = [example.id for example in splits.get(split, ()) if example.label is None]
+        if unlabelled:
+            raise DataError(f"{files[split]}: {len(unlabelled)} texts without a class ({_some(unlabelled)}); "
+                            f"--{split}_file needs them, and --label_column names another column")
+    labels = tuple(sorted({label for example in splits["train"] for label in classes_of(example)}))
+    if len(labels) < (1 if several else 2):
+        raise DataError(f"{files['train']}: all {len(splits['train'])} texts are of one class ({labels[0]!r}); wanted "
+                        "two classes or more, or another column by --label_column")
+    if "dev" not in splits:
+        whole = splits.pop("train")
+        parts = {name: size for name, size in parse_sizes(sizes).items() if name == "train" or name not in splits}
+        if "train" not in parts or "dev" not in parts:
+            raise UserError(f"got --sizes {sizes}; wanted sizes for train and dev, such as train=0.8,dev=0.1,test=0.1")
+        if set(parts) < set(parse_sizes(sizes)) and all(size <= 1 for size in parts.values()):
+            parts = {name: size / sum(parts.values()) for name, size in parts.items()}  # test has a file of its own
+        cut = stratified_split(whole, parts, seed=seed)
+        told(splits_as_text(whole, cut))
+        splits = cut | splits
+    found = ClassSplits(splits, labels, several)
+    for message in complaints(found):
+        told(message)
+    return found
+
+
+def complaints(found: ClassSplits) -> list[str]:
+    """What is odd within and between splits, one line each, the ids named."""
+    lines = []
+    train = found.splits["train"]
+    frequency = Counter(label for example in train for label in classes_of(example))
+    rare = [f"{label} ({count})" for label, count in sorted(frequency.items()) if count < 5]
+    if rare:
+        lines.append(f"train: classes with fewer than 5 texts: {_some(rare)}")
+    for split, part in found.splits.items():
+        empty = [example.id for example in part if not example.text.strip()]
+        if empty:
+            lines.append(f"{split}: {len(empty)} empty texts (id {_some(empty)}); "
+                         + ("left out of training" if split == "train" else "predicted all the same"))
+        if split != "train":
+            new = [f"{example.id} ({', '.join(set(classes_of(example)) - set(found.labels))})" for example in part
+                   if not set(classes_of(example)) <= set(found.labels)]
+            if new:
+                lines.append(f"{split}: {len(new)} texts of classes that train lacks, which cannot be right: id "
+                             f"{_some(new)}")
+            groups = copies([*train, *part])
+            shared = [part[place - len(train)].id for group in groups if group[0] < len(train) for place in group
+                      if place >= len(train)]
+            if shared:
+                lines.append(f"{split}: {len(shared)} texts stand word for word in train: id {_some(shared)}")
+    return lines
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -1,0 +1,160 @@
+"""Vectors of texts from a frozen encoder, computed once a text and kept on disk.
+
+A cache folder belongs to one encoder (by the bytes of its weights), tokenizer and length; in it each text is found by
+its hash, so that a split, a fold or another corpus never encodes a text again. It grows by whole files: a process that
+is killed loses at most the last minute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipelines import precision
+from pipelines.examples import Example, replacing
+from pipelines.families.sequence_classifier import batches, encode
+from pipelines.networks.pooled_classifier import pool
+
+VERSION = "1"
+POOLINGS = ("cls", "mean", "max")
+SECONDS_A_FILE = 30.0
+
+
+class Features(NamedTuple):
+    """What the encoder gives for some texts.
+
+    Attributes:
+        vectors: pooling -> float32 of shape (n_texts, H).
+        encoded: how many texts were encoded just now; the others were in the cache.
+        cut: ids of the texts that are over the length.
+    """
+
+    vectors: dict[str, np.ndarray]
+    encoded: int
+    cut: list[str]
+
+
+def default_cache() -> Path:
+    return Path(os.environ.get("PIPELINES_CACHE", Path.home() / ".cache" / "pipelines")) / "features"
+
+
+def extract(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *,
+            max_length: int, cache: str | Path | None = None, batch_tokens: int = 8192,
+            progress: bool = True) -> Features:
+    """Runs the frozen encoder, without dropout, over each text that is not in the cache.
+
+    Args:
+        cache: folder of all caches; one that can't be written is said on stderr, and the features kept in memory.
+        batch_tokens: at most this many tokens, padding counted, at a time.
+    """
+    encoder.eval().requires_grad_(False)
+    names = [text_hash(example) for example in examples]
+    folder = Path(cache or default_cache()) / key(encoder, tokenizer, max_length=max_length)
+    known = _read(folder)
+    missing = {name: example for name, example in zip(names, examples, strict=True) if name not in known}
+    encoded = encode(list(missing.values()), tokenizer, max_length=max_length)
+    cut = encoded.cut if len(missing) == len(examples) else encode(examples, tokenizer, max_length=max_length).cut
+    if missing:
+        pending: dict[str, torch.Tensor] = {}
+        writable, last = _writable(folder), time.monotonic()
+        for numbers, vectors in _vectors(encoder, tokenizer, encoded.rows, batch_tokens, progress):
+            fresh = dict(zip([list(missing)[number] for number in numbers], vectors, strict=True))
+            known |= fresh
+            pending |= fresh
+            if writable and time.monotonic() - last > SECONDS_A_FILE:
+                _write(folder, pending)
+                pending, last = {}, time.monotonic()
+        if writable and pending:
+            _write(folder, pending)
+    width = encoder.config.hidden_size
+    rows = torch.stack([known[name] for name in names]) if names else torch.zeros(0, len(POOLINGS), width)
+    return Features({pooling: rows[:, i].numpy() for i, pooling in enumerate(POOLINGS)}, len(missing), cut)
+
+
+def text_hash(example: Example) -> str:
+    return hashlib.sha256(json.dumps([example.text, example.pair]).encode()).hexdigest()[:32]
+
+
+def key(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> str:
+    """A hash of weights, config, tokenizer and length: another one of any is another cache."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    config = {name: value for name, value in encoder.config.to_dict().items()
+              if not name.startswith("_") and name not in ("transformers_version", "dtype")}
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    digest.update(tokenizer.backend_tokenizer.to_str().encode())
+    digest.update(json.dumps(max_length).encode())
+    return digest.hexdigest()[:24]
+
+
+@torch.inference_mode()
+def _vectors(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: list[dict[str, list[int]]],
+             batch_tokens: int, progress: bool) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Batches as (numbers of the texts, their vectors (B, poolings, H))."""
+    device = precision.choose().device
+    encoder.to(device)  # type: ignore[arg-type]
+    for numbers, batch in batches(rows, tokenizer, batch_tokens=batch_tokens, what="encoding", progress=progress):
+        inputs = {name: part.to(device) for name, part in batch.items()}
+        states = encoder(**inputs).last_hidden_state                                           # (B, T, H)
+        pooled = [pool(states, inputs["attention_mask"], pooling) for pooling in POOLINGS]
+        yield numbers, torch.stack(pooled, dim=1).float().cpu()
+
+
+def _read(folder: Path) -> dict[str, torch.Tensor]:
+    """All texts of a cache: hash -> (poolings, H)."""
+    known: dict[str, torch.Tensor] = {}
+    strange, damaged = [], []
+    for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
+        try:
+            with safe_open(path, "pt") as f:
+                about = f.metadata() or {}
+                if about.get("version") != VERSION:
+                    strange.append(path.name)
+                    continue
+                known |= dict(zip(json.loads(about["texts"]), f.get_tensor("vectors"), strict=True))
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            damaged.append(f"{path.name} ({error})")
+    if strange:
+        _tell(f"{folder}: written by another version: {', '.join(strange)}; left alone, their texts are encoded anew")
+    if damaged:
+        _tell(f"{folder}: unreadable: {', '.join(damaged)}; left alone, their texts are encoded anew")
+    return known
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        with replacing(folder / "about.json") as f:
+            json.dump({"version": VERSION, "poolings": POOLINGS}, f)
+    except OSError as error:
+        _tell(f"the cache {folder} cannot be written ({error.strerror}); features are kept in memory only, and the "
+              "next run encodes the texts again; give another --cache_dir")
+        return False
+    return True
+
+
+def _write(folder: Path, vectors: dict[str, torch.Tensor]) -> None:
+    name = hashlib.sha256("".join(vectors).encode()).hexdigest()[:16]
+    about = {"version": VERSION, "texts": json.dumps(list(vectors))}
+    try:
+        with replacing(folder / f"{name}.safetensors", "wb") as f:
+            f.write(safetensors_bytes({"vectors": torch.stack(list(vectors.values()))}, metadata=about))
+    except OSError as error:
+        _tell(f"the cache {folder} cannot be written ({error.strerror}); features are kept in memory only")
+
+
+def _tell(message: str) -> None:
+    print(message, file=sys.stderr)

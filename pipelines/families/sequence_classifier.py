@@ -1,0 +1,277 @@
+"""A network that gives a text, or a pair of texts, its class or classes: encoding, prediction, saving and loading.
+
+Any `AutoModelForSequenceClassification`, with the library's own head or with a pooled one. Training and prediction
+encode a text by the same function, `encode`. Training itself is in `classifier_training.py` (the whole network) and
+`frozen_head.py` (a head on cached features).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from tqdm.auto import tqdm
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from pipelines import precision
+from pipelines.errors import UserError
+from pipelines.examples import Example, Prediction, replacing
+from pipelines.families.batching import length_batches
+from pipelines.networks import weights
+from pipelines.networks.pooled_classifier import POOLINGS, PooledClassifier, PooledClassifierConfig
+
+MODEL_FILE = "classifier.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How texts are encoded and classes are read from scores.
+
+    Attributes:
+        labels: the classes, in the order of the scores.
+        multi_label: whether a text may have several classes, or none.
+        max_length: tokens of a text, or of a pair together; what is over is cut off the end.
+        offsets: added to the scores of the classes before they are compared; a class's threshold, in log-odds.
+    """
+
+    labels: tuple[str, ...]
+    multi_label: bool = False
+    max_length: int = 512
+    offsets: tuple[float, ...] | None = None
+
+
+class Loaded(NamedTuple):
+    """A model that is ready to predict."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    settings: Settings
+
+
+class Encoded(NamedTuple):
+    """Texts as token ids, `cut` the ids of those that were over the length."""
+
+    rows: list[dict[str, list[int]]]
+    cut: list[str]
+
+
+def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> Encoded:
+    """Token ids of texts and pairs, special ones counted; a pair over the length loses the end of its longer text."""
+    if not examples:
+        return Encoded([], [])
+    texts, pairs = [example.text for example in examples], [example.pair or "" for example in examples]
+    with_pairs = any(example.pair is not None for example in examples)
+    found = tokenizer(texts, pairs if with_pairs else None, truncation=True, max_length=max_length,
+                      return_overflowing_tokens=True, return_attention_mask=False)
+    rows: list[dict[str, list[int]]] = [{} for _ in examples]
+    cut: dict[str, None] = {}
+    names = [name for name in found if name != "overflow_to_sample_mapping"]
+    for number, example in enumerate(found["overflow_to_sample_mapping"]):
+        if rows[example]:
+            cut[examples[example].id] = None
+        else:
+            rows[example] = {name: found[name][number] for name in names}
+    return Encoded(rows, list(cut))
+
+
+def length_from(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, *, window: int) -> int:
+    """The length that cuts no text, or the model's window where that is less."""
+    # Half a million characters are more than any window; no need to count their tokens.
+    pairs = [(example.text[:1 << 19], example.pair) for example in examples]
+    return min(window, max((len(tokenizer(text, pair)["input_ids"]) for text, pair in pairs), default=window))
+
+
+def window_of(model_name: str, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens that a model takes at most."""
+    config = AutoConfig.from_pretrained(weights.resolve(model_name))
+    config = getattr(config, "encoder", config)
+    positions = getattr(config, "max_position_embeddings", 1 << 30)
+    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        positions -= config.pad_token_id + 1  # its positions begin behind the padding token's
+    return min(positions, tokenizer.model_max_length)
+
+
+def targets(examples: Sequence[Example], settings: Settings) -> list[Any]:
+    """Class numbers, or where a text may have several, 0.0 and 1.0 for each class."""
+    number = {label: i for i, label in enumerate(settings.labels)}
+    if not settings.multi_label:
+        return [number[str(example.label)] for example in examples]
+    return [[float(label in (example.label or ())) for label in settings.labels]  # type: ignore[operator]
+            for example in examples]
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Loads a fast tokenizer that has a padding token.
+
+    Raises:
+        UserError: when it cannot be had.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(weights.resolve(name))
+    except (OSError, ValueError) as error:
+        raise weights.unavailable(name, error) from error
+    if not tokenizer.is_fast:
+        raise UserError(f"the tokenizer of {name!r} is a slow one; wanted one with a tokenizer.json")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def load_network(name: str, settings: Settings, *, pooling: str = "cls",
+                 dropout: float | None = None) -> PreTrainedModel:
+    """Loads an encoder with a new head, in float32: `cls` is the library's own class for it, else ours.
+
+    A checkpoint whose head has the same classes keeps it.
+
+    Raises:
+        UserError: when it cannot be had, or is no encoder that has such a head.
+    """
+    if pooling not in POOLINGS:
+        raise UserError(f"got the pooling {pooling!r}; wanted one of {', '.join(POOLINGS)}")
+    labels = {"id2label": dict(enumerate(settings.labels)),
+              "label2id": {label: i for i, label in enumerate(settings.labels)},
+              "problem_type": "multi_label_classification" if settings.multi_label else "single_label_classification"}
+    try:
+        if pooling == "cls":
+            config = AutoConfig.from_pretrained(weights.resolve(name), **labels)
+            for key in ("classifier_dropout", "seq_classif_dropout", "cls_dropout"):
+                if dropout is not None and hasattr(config, key):
+                    setattr(config, key, dropout)
+            return AutoModelForSequenceClassification.from_pretrained(
+                weights.resolve(name), config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
+        encoder = load_encoder(name)
+        extra = {} if dropout is None else {"dropout": dropout}
+        config = PooledClassifierConfig(encoder=encoder.config, pooling=pooling,
+                                        pad_token_id=encoder.config.pad_token_id, **labels, **extra)
+        return PooledClassifier(config, encoder)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise weights.unavailable(name, error) from error
+
+
+def load_encoder(name: str) -> PreTrainedModel:
+    """Loads an encoder without a head, in float32.
+
+    Raises:
+        UserError: when it cannot be had, or gives no states of tokens.
+    """
+    try:
+        config = AutoConfig.from_pretrained(weights.resolve(name))
+        if config.is_encoder_decoder:
+            raise UserError(f"{name!r} is a {config.model_type}, an encoder with a decoder; wanted an encoder such as "
+                            "distilbert-base-cased, roberta-base or local:minilm")
+        return AutoModel.from_pretrained(weights.resolve(name), dtype=torch.float32)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise weights.unavailable(name, error) from error
+
+
+def save(folder: str | Path, *, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Settings,
+         **facts: Any) -> None:
+    """Saves a model as safetensors, with its tokenizer and settings.
+
+    The settings file is written last: a folder without it was not saved to the end.
+    """
+    folder = Path(folder)
+    model.save_pretrained(str(folder))
+    tokenizer.save_pretrained(folder)
+    with replacing(folder / MODEL_FILE) as f:
+        json.dump(asdict(settings) | facts, f, indent=1, ensure_ascii=False)
+
+
+def load(folder: str | Path, *, device: str | None = None) -> Loaded:
+    """Loads what `save` wrote.
+
+    Raises:
+        UserError: when the folder holds no finished model, or a checkpoint without a head for its classes.
+    """
+    folder = Path(folder)
+    if not (folder / MODEL_FILE).is_file():
+        raise UserError(f"{folder}: no {MODEL_FILE}, so no finished model; give the folder of a run that has model/")
+    written = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
+    offsets = written["offsets"]
+    settings = Settings(tuple(written["labels"]), written["multi_label"], written["max_length"],
+                        None if offsets is None else tuple(offsets))
+    tokenizer = load_tokenizer(str(folder))
+    try:
+        model, found = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32,
+                                                                          output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise weights.unavailable(str(folder), error) from error
+    missing = sorted(found["missing_keys"])
+    if missing or model.config.num_labels != len(settings.labels):
+        reason = f"lacks {', '.join(missing[:3])}" if missing else f"scores {model.config.num_labels} classes"
+        raise UserError(f"{folder}: a checkpoint without the head for the {len(settings.labels)} classes of "
+                        f"{MODEL_FILE}: it {reason}; train it, or give the folder that training wrote")
+    return Loaded(model.to(device or precision.choose().device).eval(), tokenizer, settings)
+
+
+def predict(loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int = 8192,
+            progress: bool = True) -> list[Prediction]:
+    """Gives each example its class or classes, and the probability of each.
+
+    Args:
+        batch_tokens: at most this many tokens, padding counted, at a time.
+    """
+    logits = predict_logits(loaded, examples, batch_tokens=batch_tokens, progress=progress)
+    return predictions_from(examples, logits, loaded.settings)
+
+
+def predict_logits(loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int = 8192,
+                   progress: bool = True) -> np.ndarray:
+    """Scores of the classes, float32 of shape (n_examples, C)."""
+    model, tokenizer, settings = loaded
+    rows = encode(examples, tokenizer, max_length=settings.max_length).rows
+    logits = np.zeros((len(rows), len(settings.labels)), dtype=np.float32)
+    for numbers, batch in batches(rows, tokenizer, batch_tokens=batch_tokens, what="predicting", progress=progress):
+        with torch.inference_mode():
+            found = model(**{name: part.to(model.device) for name, part in batch.items()}).logits
+        logits[numbers] = found.float().cpu().numpy()
+    return logits
+
+
+def batches(rows: Sequence[Mapping[str, list[int]]], tokenizer: PreTrainedTokenizerBase, *, batch_tokens: int,
+            what: str, progress: bool) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+    """Batches of rows of one length, with the numbers of the rows; a progress bar counts texts."""
+    bar = tqdm(total=len(rows), desc=what, unit="text", disable=None if progress else True)
+    pad = DataCollatorWithPadding(tokenizer)
+    for numbers in length_batches([len(row["input_ids"]) for row in rows], batch_tokens):
+        yield numbers, pad([rows[number] for number in numbers])
+        bar.update(len(numbers))
+    bar.close()
+
+
+def predictions_from(examples: Sequence[Example], logits: np.ndarray, settings: Settings) -> list[Prediction]:
+    """Classes and probabilities from scores (n_examples, C)."""
+    decided = decide(logits, settings)
+    shown = _probabilities(logits.astype(np.float64), settings.multi_label)
+    names = np.array(settings.labels)
+    return [Prediction(example.id, label=tuple(names[row].tolist()) if settings.multi_label else str(names[row]),
+                       scores={label: round(float(p), 6) for label, p in zip(settings.labels, given, strict=True)})
+            for example, row, given in zip(examples, decided, shown, strict=True)]
+
+
+def decide(logits: np.ndarray, settings: Settings) -> np.ndarray:
+    """Class numbers (n_examples,), or booleans (n_examples, C) where a text may have several classes."""
+    moved = logits + np.asarray(settings.offsets, dtype=logits.dtype) if settings.offsets else logits
+    return moved > 0 if settings.multi_label else moved.argmax(axis=1)
+
+
+def _probabilities(logits: np.ndarray, multi_label: bool) -> np.ndarray:
+    if multi_label:
+        return 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return raised / raised.sum(axis=1, keepdims=True)

@@ -1,0 +1,218 @@
+"""Searches the head of a classifier on a frozen encoder: features once, then a grid of heads at a time.
+
+    python recipes/grid_search_head.py --train_file reviews.txt --run_dir runs/head
+    python recipes/grid_search_head.py --config recipes/configs/head_minilm.yaml --train_file train.csv \\
+        --test_file test.csv --study sqlite:///heads.db
+
+The encoder reads each text once, without dropout; its vectors are kept in a cache. Every point of the grid trains a
+head on them, many points in one batched model, and is scored on dev. The best one is trained again on train and dev,
+scored once on test, and saved as a checkpoint for `AutoModelForSequenceClassification`. In the run folder: config.yaml,
+provenance.json, grid.json, grid.html, model/, predictions/, report.json, report.html.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines import config, precision
+from pipelines.corpora.class_splits import ClassSplits, read_class_splits
+from pipelines.corpora.splits import classes_of
+from pipelines.errors import UserError, one_line_errors
+from pipelines.evaluation.reports import evaluate_classes
+from pipelines.examples import Example, Prediction, write_predictions
+from pipelines.families import features, frozen_head, head_search, sequence_classifier
+from pipelines.families.sequence_classifier import Settings
+from pipelines.reporting.grid import grid_as_text, write_grid
+from pipelines.reporting.html import write_report
+from pipelines.reporting.text import report_as_text
+from pipelines.runs import CostMeter, Run, provenance
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE_CORPUS = ROOT / "data" / "samples" / "disease_ner"
+
+
+@dataclass
+class RecipeArguments(config.ClassArguments):
+    model_name_or_path: str = field(default="local:minilm", metadata={"help": "the encoder: a Hub id, a folder or "
+                                                                              "local:minilm"})
+    max_length: int | None = field(default=None, metadata={"help": "tokens of a text (default: no text is cut, unless "
+                                                                   "it is over the model's window)"})
+    batch_tokens: int = field(default=8192, metadata={"help": "tokens of a batch of the encoder, padding counted"})
+    cache_dir: str | None = field(default=None, metadata={"help": "where features are kept (default: "
+                                                                  "~/.cache/pipelines/features)"})
+    pooling: list[str] = field(default_factory=lambda: ["mean", "max", "cls"],
+                               metadata={"help": "cls, mean, max: how token states become one vector"})
+    hidden_layer: list[int] = field(default_factory=lambda: [0], metadata={"help": "widths of the head's hidden layer; "
+                                                                                   "0 = none"})
+    learning_rate: list[float] = field(default_factory=lambda: [1e-3, 3e-3, 1e-2, 3e-2, 1e-1],
+                                       metadata={"help": "of AdamW, at the first step"})
+    weight_decay: list[float] = field(default_factory=lambda: [0.01, 1.0], metadata={"help": "decoupled"})
+    dropout: list[float] = field(default_factory=lambda: [0.0, 0.5], metadata={"help": "on features and hidden layer"})
+    class_weight: list[str] = field(default_factory=lambda: ["none"],
+                                    metadata={"help": "none, balanced: whether rare classes weigh more"})
+    epochs: list[int] = field(default_factory=lambda: [30], metadata={"help": "passes over the training texts"})
+    batch_size: int = field(default=64, metadata={"help": "texts of a step of the heads"})
+    objective: str = field(default="macro_f1", metadata={"help": "what dev decides by: " +
+                                                                 ", ".join(head_search.OBJECTIVES)})
+    tune_thresholds: bool | None = field(default=None, metadata={"help": "tune each class's threshold on dev (default: "
+                                                                         "where a class is rarer than half its even "
+                                                                         "share)"})
+    study: str | None = field(default=None, metadata={"help": "share the grid through this Optuna storage, such as "
+                                                              "sqlite:///heads.db or postgresql://user@host/name"})
+    seed: int = field(default=0, metadata={"help": "of the split, first weights, order and dropout"})
+
+
+def main() -> None:
+    with one_line_errors():
+        [options] = config.parse((RecipeArguments,))
+        run(options)
+
+
+def run(options: RecipeArguments) -> dict[str, Any]:
+    """The whole job; returns the report of test, or of dev where there is no labelled test."""
+    precision.keep_freed_memory()
+    meter = CostMeter()
+    if options.objective not in head_search.OBJECTIVES:
+        raise UserError(f"got --objective {options.objective}; wanted one of {', '.join(head_search.OBJECTIVES)}")
+    points = head_search.grid(**{name: getattr(options, name) for name in frozen_head.Point.__slots__})
+    given = {"train": options.train_file, "dev": options.dev_file, "test": options.test_file}
+    files = {split: file for split, file in given.items() if file} or {
+        split: str(SAMPLE_CORPUS / f"{split}.json") for split in given}
+    found = read_class_splits(files, columns=options.class_columns(), sizes=options.sizes, seed=options.seed,
+                              skip_bad_rows=options.skip_bad_rows)
+    run = Run(options.run_dir or f"runs/grid_search_head-{time.strftime('%Y%m%d-%H%M%S')}")
+    # A search that was stopped goes on where it was; a finished one has a model and is refused.
+    run.start(resume=not (run.model / sequence_classifier.MODEL_FILE).is_file())
+    run.write_config(options)
+    run.write_json("provenance.json", provenance(list(files.values()), model=options.model_name_or_path))
+
+    with meter.stage("features"):
+        encoder = sequence_classifier.load_encoder(options.model_name_or_path)
+        tokenizer = sequence_classifier.load_tokenizer(options.model_name_or_path)
+        window = sequence_classifier.window_of(options.model_name_or_path, tokenizer)
+        everything = [example for part in found.splits.values() for example in part]
+        max_length = min(options.max_length or sequence_classifier.length_from(everything, tokenizer, window=window),
+                         window)
+        vectors = {split: read_features(split, part, encoder, tokenizer, max_length, options)
+                   for split, part in found.splits.items()}
+    settings = Settings(found.labels, found.multi_label, max_length)
+    data = search_data(found, vectors, settings, options, encoder.config.model_type)
+    print(f"{len(points)} points; thresholds {'tuned on dev' if data.tune else 'as they are'}", flush=True)
+    with meter.stage("search"):
+        rows = search(data, points, options, run)
+        best = head_search.best_row(rows, options.objective)
+    run.write_json("grid.json", {"objective": options.objective, "best": best, "points": rows})
+    write_grid(rows, run.folder / "grid.html", objective=options.objective, title=run.folder.name)
+    print(grid_as_text(rows, objective=options.objective))
+
+    with meter.stage("refit"):
+        point = head_search.point_of(best)
+        together = {split: usable_vectors(found, vectors, split, point.pooling) for split in ("train", "dev")}
+        heads = head_search.refit(np.concatenate(list(together.values())),
+                                  [*data.train_targets, *data.dev_targets], point, data)
+        settings = Settings(*found_labels(found), max_length, tuple(best["offsets"]) if "offsets" in best else None)
+        model = frozen_head.classifier_with(encoder, heads, 0, point, settings)
+        sequence_classifier.save(run.model, model=model, tokenizer=tokenizer, settings=settings,
+                                 base_model=options.model_name_or_path)
+    report = predict_and_score(found, vectors, heads, point, settings, data, run)
+    report["cost"] = {"parameters": model.num_parameters(), "trained_parameters": trained_parameters(heads),
+                      **meter.to_json()}
+    report["grid"] = {"points": len(rows), "best": best}
+    run.write_json("report.json", report)
+    print_summary(report, run)
+    return report
+
+
+def found_labels(found: ClassSplits) -> tuple[tuple[str, ...], bool]:
+    return found.labels, found.multi_label
+
+
+def read_features(split: str, examples: list[Example], encoder: Any, tokenizer: Any, max_length: int,
+                  options: RecipeArguments) -> dict[str, np.ndarray]:
+    """Pooling -> (n_examples, H), from the cache or the encoder."""
+    extracted = features.extract(encoder, tokenizer, examples, max_length=max_length, cache=options.cache_dir,
+                                 batch_tokens=options.batch_tokens)
+    print(f"{split}: {len(examples)} texts, {extracted.encoded} encoded now, the others from the cache", flush=True)
+    if extracted.cut:
+        more = "" if len(extracted.cut) <= 10 else f" and {len(extracted.cut) - 10} more"
+        print(f"{split}: {len(extracted.cut)} texts are over {max_length} tokens and lose their end: id "
+              f"{', '.join(extracted.cut[:10])}{more}")
+    return extracted.vectors
+
+
+def usable_vectors(found: ClassSplits, vectors: dict[str, dict[str, np.ndarray]], split: str,
+                   pooling: str) -> np.ndarray:
+    usable = {example.id for example in found.usable(split)}
+    return vectors[split][pooling][[example.id in usable for example in found.splits[split]]]
+
+
+def search_data(found: ClassSplits, vectors: dict[str, dict[str, np.ndarray]], settings: Settings,
+                options: RecipeArguments, model_type: str) -> head_search.SearchData:
+    """What the points of the grid see: the usable texts of train and dev."""
+    train, dev = found.usable("train"), found.usable("dev")
+    counts = Counter(label for example in train for label in classes_of(example))
+    even = len(train) / (2 if found.multi_label else len(found.labels))
+    tune = min(counts.values()) < even / 2 if options.tune_thresholds is None else options.tune_thresholds
+    by_pooling = {split: {pooling: usable_vectors(found, vectors, split, pooling) for pooling in options.pooling}
+                  for split in ("train", "dev")}
+    return head_search.SearchData(
+        by_pooling["train"], by_pooling["dev"], sequence_classifier.targets(train, settings),
+        sequence_classifier.targets(dev, settings), len(found.labels), frozen_head.activation_for(model_type),
+        options.batch_size, options.seed, options.objective, tune)
+
+
+def search(data: head_search.SearchData, points: list[frozen_head.Point], options: RecipeArguments,
+           run: Run) -> list[dict[str, Any]]:
+    if not options.study:
+        return head_search.search(data, points, run.folder / "search")
+    from pipelines.families.head_study import search_study
+
+    worker = f"{platform.node()}:{os.path.abspath(run.folder)}"
+    return search_study(data, points, storage=options.study, worker=worker)
+
+
+def predict_and_score(found: ClassSplits, vectors: dict[str, dict[str, np.ndarray]], heads: frozen_head.Heads,
+                      point: frozen_head.Point, settings: Settings, data: head_search.SearchData,
+                      run: Run) -> dict[str, Any]:
+    """Predicts dev by the head that was chosen on it and test by the refitted one; scores test once."""
+    on_train = head_search.refit(data.train[point.pooling], data.train_targets, point, data)
+    report: dict[str, Any] = {}
+    for split, trained in (("dev", on_train), ("test", heads)):
+        if split not in found.splits:
+            continue
+        examples = found.splits[split]
+        predictions: list[Prediction] = sequence_classifier.predictions_from(
+            examples, trained.scores(vectors[split][point.pooling])[0], settings)
+        write_predictions(run.predictions(split), predictions)
+        if examples and all(example.label is not None for example in examples):
+            train = found.splits["train"] + (found.splits["dev"] if split == "test" else [])
+            report = {"split": split, **evaluate_classes(examples, predictions, train=train)}
+            write_report(report, examples, predictions, run.folder / "report.html", title=run.folder.name)
+    return report
+
+
+def trained_parameters(heads: frozen_head.Heads) -> int:
+    return sum(part[0].numel() for layer in (heads.dense, heads.out) if layer is not None for part in layer)
+
+
+def print_summary(report: dict[str, Any], run: Run) -> None:
+    if "accuracy" in report:
+        print(report_as_text(report))
+        cost = report["cost"]
+        print(f"\n{report['split']}: accuracy {report['accuracy']:.4f}, macro F1 {report['macro']['f1']:.4f}; "
+              f"{sum(cost['seconds'].values()):.0f} s "
+              f"({', '.join(f'{name} {seconds:.0f}' for name, seconds in cost['seconds'].items())})")
+    for name, file in (("model", run.model), ("grid", run.folder / "grid.html"), ("report", run.report)):
+        print(f"{name:<8} {file}")
+
+
+if __name__ == "__main__":
+    main()
