@@ -340,13 +340,45 @@ def _parameters(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_inspect(subcommands: argparse._SubParsersAction) -> None:
+    parser = subcommands.add_parser("inspect", help="look inside a tagger: its tags of one example, activations, what "
+                                                    "it leans on, and its layers")
+    parser.add_argument("--run", required=True, dest="run_dir", metavar="RUN", help="run folder of a token tagger")
+    parser.add_argument("--id", metavar="ID", help="the example to look at")
+    parser.add_argument("--input", metavar="FILE", help="where the examples are (default: the dev and test files that "
+                                                        "the run names)")
+    parser.add_argument("--skip_bad_rows", action="store_true", help="leave out rows with faults")
+    parser.add_argument("--activations", metavar="MODULE", help="draw the activations of a module: tokens by units")
+    parser.add_argument("--compare_layers", action="store_true",
+                        help="measure over all labelled examples how sharply entity tokens stand out in each layer")
+    parser.add_argument("--saliency", action="store_true", help="show which tokens each prediction leans on")
+    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="of the terminal")
+    parser.add_argument("--html", metavar="OUT", help="the page (default, where there are pictures: RUN/inspect.html)")
+    parser.set_defaults(run=_inspect)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from pipelines.inspection.command import inspect_run
+
+    family, folder = _family_and_folder(options.run_dir)
+    found = inspect_run(family, folder, options)
+    if options.html or found.has_pictures:
+        from pipelines.reporting.inspection import write_inspection
+
+        out = options.html or Path(options.run_dir) / "inspect.html"
+        write_inspection(out, run=options.run_dir, inspection=found.inspection, activations=found.activations,
+                         saliency=found.saliency, layers=found.layers, examples=found.examples)
+        print(f"\n{out}")
+    return 0
+
+
 # The file that a family writes last into its model folder, and the family's module.
-FAMILIES = {"prompt.json": "causal_lm", "lexical.json": "lexical", "tagger.json": "token_tagger"}
+FAMILIES = {"prompt.json": "causal_lm", "lexical.json": "lexical", "tagger.json": "token_tagger", "classifier.json": "sequence_classifier"}
 
 # One function a subcommand: adds its parser with `set_defaults(run=...)`, where run(options) returns the exit code.
 # Modules are imported inside run, so that `pipelines --help` stays instant.
 COMMANDS: list = [_add_check, _add_split, _add_predict, _add_evaluate, _add_compare, _add_submit, _add_vocabulary,
-                  _add_parameters]
+                  _add_parameters, _add_inspect]
 
 
 if __name__ == "__main__":
