@@ -373,7 +373,8 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 # The file that a family writes last into its model folder, and the family's module.
-FAMILIES = {"prompt.json": "causal_lm", "lexical.json": "lexical", "tagger.json": "token_tagger", "classifier.json": "sequence_classifier"}
+FAMILIES = {"prompt.json": "causal_lm", "lexical.json": "lexical", "tagger.json": "token_tagger",
+            "classifier.json": "sequence_classifier"}
 
 # One function a subcommand: adds its parser with `set_defaults(run=...)`, where run(options) returns the exit code.
 # Modules are imported inside run, so that `pipelines --help` stays instant.
