@@ -97,7 +97,8 @@ def fit_words(train: Sequence[Example], others: Sequence[Example] = (), *, min_f
     with_vector = set(known)
     words += [word for word in new if word in with_vector]
     tokenizer = word_tokenizer(words, **cut, padding_side=padding_side, truncation_side=truncation_side)
-    numbers = torch.tensor([tokenizer.vocab[word] for word in known], dtype=torch.long)
+    number = tokenizer.get_vocab()
+    numbers = torch.tensor([number[word] for word in known], dtype=torch.long)
     return Words(tokenizer, vectors.shape[1], numbers, vectors)
 
 
