@@ -36,9 +36,15 @@ from pipelines.examples import Example, Prediction, Span, replacing
 from pipelines.families.batching import length_batches
 from pipelines.networks import encoder_tagger, feedforward, recurrent, weights
 from pipelines.networks.crf import LinearChainCRF
-from pipelines.spans import Offsets, tags_to_spans, tags_to_token_ranges, token_ranges_to_spans
-
-__all__ = ["Loaded", "Settings", "encode", "load", "predict", "save"]
+from pipelines.spans import (
+    Offsets,
+    TokenRange,
+    spans_to_token_ranges,
+    tags_to_spans,
+    tags_to_token_ranges,
+    token_ranges_to_spans,
+    token_ranges_to_tags,
+)
 
 MODEL_FILE = "tagger.json"
 DECODERS = ("argmax", "viterbi", "crf")
@@ -339,3 +345,19 @@ def unreachable(example: Example, tags: Sequence[str], offsets: Offsets) -> list
     """Gold spans that perfect tags would not give back: they overlap another or cut through a unit."""
     reached = set(tags_to_spans(tags, offsets))
     return [span for span in example.spans or () if span not in reached]
+
+
+def tags_for(examples: Sequence[Example]) -> list[str]:
+    """The BIO tags of the types that occur, `O` first."""
+    types = sorted({span.label for example in examples for span in example.spans or ()})
+    return ["O", *(f"{prefix}-{label}" for label in types for prefix in "BI")]
+
+
+def gold_tags(example: Example, offsets: Offsets) -> list[str]:
+    """BIO tags of the units; of spans that touch the same unit, the longest is kept."""
+    kept: list[TokenRange] = []
+    for span in sorted(example.spans or (), key=lambda span: (span.start - span.end, span)):
+        for first, past, label in spans_to_token_ranges([span], offsets):
+            if all(past <= other[0] or other[1] <= first for other in kept):
+                kept.append((first, past, label))
+    return token_ranges_to_tags(kept, len(offsets))

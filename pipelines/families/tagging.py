@@ -1,0 +1,266 @@
+"""Fine-tuning a token tagger: rows, what is trained and how fast, the loss, and the trainer."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+
+from pipelines.errors import UserError
+from pipelines.evaluation.span_scores import score_spans
+from pipelines.examples import Example, Span
+from pipelines.families.batching import LengthBatchSampler
+from pipelines.families.token_tagger import (
+    Loaded,
+    Settings,
+    collate,
+    encode,
+    extra_inputs,
+    gold_tags,
+    labels_of,
+    load_network,
+    predict,
+    unreachable,
+)
+from pipelines.networks import weights
+from pipelines.networks.encoder_tagger import EncoderTagger, EncoderTaggerConfig
+
+IGNORED = -100
+TUNED = ("full", "lora", "head", "last_n")
+
+
+class Rows(NamedTuple):
+    """Windows as token ids and labels, and what of the gold they cannot say.
+
+    Attributes:
+        rows: `input_ids`, `labels` (-100 but at the first sub-word of each unit) and what else the model takes.
+        lost: mentions that perfect tags would not give back, with their example's id.
+        empty: ids of examples without a unit, which train nothing.
+        long: ids of examples longer than a window, cut into several.
+    """
+
+    rows: list[dict[str, Any]]
+    lost: list[tuple[str, Span]]
+    empty: list[str]
+    long: list[str]
+
+
+def training_rows(examples: Sequence[Example], model: Any, tokenizer: PreTrainedTokenizerBase,
+                  settings: Settings) -> Rows:
+    """Cuts, aligns and labels examples; types that the model does not have cannot be said, and count as lost."""
+    numbers = {label: number for number, label in enumerate(labels_of(model))}
+    found = Rows([], [], [], [])
+    for example, encoded in zip(examples, encode(examples, tokenizer, settings), strict=True):
+        tags = [tag if tag in numbers else "O" for tag in gold_tags(example, encoded.offsets)]
+        found.lost.extend((example.id, span) for span in unreachable(example, tags, encoded.offsets))
+        if not encoded.windows:
+            found.empty.append(example.id)
+        if len(encoded.windows) > 1:
+            found.long.append(example.id)
+        for window in encoded.windows:
+            labels = [IGNORED] * len(window.input_ids)
+            for position, unit in zip(window.positions, window.units, strict=True):
+                labels[position] = numbers[tags[unit]]
+            found.rows.append({"input_ids": window.input_ids, "labels": labels, **extra_inputs(model, window.words)})
+    return found
+
+
+class NewModel(NamedTuple):
+    """A model to train; `new` are the weights that its checkpoint lacks, which start at random."""
+
+    model: PreTrainedModel
+    new: list[str]
+
+
+def new_model(name: str, tags: Sequence[str], *, case_feature: bool = False, crf: bool = False,
+              dropout: float | None = None, **options: Any) -> NewModel:
+    """Puts a tagging head on a checkpoint: the library's own, or ours where a case feature or a CRF is asked for.
+
+    Args:
+        dropout: in place of the checkpoint's own, throughout.
+        options: for `from_pretrained`.
+
+    Raises:
+        UserError: when the checkpoint cannot be had or is no encoder.
+    """
+    names = {"id2label": dict(enumerate(tags)), "label2id": {tag: number for number, tag in enumerate(tags)}}
+    changed = {} if dropout is None else dict.fromkeys(
+        ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"), dropout)
+    try:
+        config = AutoConfig.from_pretrained(weights.resolve(name))
+        changed = {key: value for key, value in changed.items() if hasattr(config, key)}
+        if not (case_feature or crf) or config.model_type == EncoderTaggerConfig.model_type:
+            model, new = load_network(name, ignore_mismatched_sizes=True, **names, **changed, **options)
+            return NewModel(model, new)
+        encoder = AutoModel.from_pretrained(weights.resolve(name), dtype=torch.float32, **changed, **options)
+    except (OSError, ValueError) as error:
+        raise weights.unavailable(name, error) from error
+    head = EncoderTaggerConfig(encoder=encoder.config, case_feature=case_feature, crf=crf,
+                               dropout=0.1 if dropout is None else dropout, **names)
+    model = EncoderTagger(head, encoder)
+    return NewModel(model, [key for key, _ in model.named_parameters() if not key.startswith("encoder.")])
+
+
+def choose_trained(model: PreTrainedModel, tune: str, *, last_n: int = 2, lora: LoraConfig | None = None) -> None:
+    """Freezes what is not trained: nothing (`full`), the encoder (`head`), its lower part (`last_n`), or the encoder
+    but for adapters (`lora`).
+
+    Raises:
+        UserError: for an unknown mode, or more layers than there are.
+    """
+    if tune not in TUNED:
+        raise UserError(f"got --tune {tune}; wanted one of {', '.join(TUNED)}")
+    encoder = model.base_model
+    if encoder is model:
+        raise UserError("the model has no encoder apart from its head; take --tune full")
+    if tune == "lora":
+        setattr(model, model.base_model_prefix, get_peft_model(encoder, lora or LoraConfig()))  # type: ignore[arg-type]
+    elif tune != "full":
+        layers = 1 + max((_layer(name) for name, _ in encoder.named_parameters()), default=-1)
+        if tune == "last_n" and not 0 < last_n <= layers:
+            raise UserError(f"got --last_n {last_n}; the encoder has {layers} layers")
+        first = layers if tune == "head" else layers - last_n
+        for name, parameter in encoder.named_parameters():
+            parameter.requires_grad = tune != "head" and _layer(name) >= first
+
+
+def merged(model: PreTrainedModel) -> PreTrainedModel:
+    """The model with its adapters, if it has any, merged into the encoder."""
+    encoder = model.base_model
+    if hasattr(encoder, "merge_and_unload"):
+        setattr(model, model.base_model_prefix, encoder.merge_and_unload())
+    return model
+
+
+def _layer(name: str) -> int:
+    """Number of the layer that a parameter of an encoder belongs to; -1 for what lies below or beside."""
+    found = re.search(r"\blayers?\.(\d+)\.", name)
+    return int(found[1]) if found else -1
+
+
+def parameter_groups(model: PreTrainedModel, *, learning_rate: float, weight_decay: float, layer_decay: float = 1.0,
+                     head_rate: float = 1.0) -> list[dict[str, Any]]:
+    """Groups for the optimizer, each with its rate.
+
+    The top layer of the encoder has the learning rate, each layer below that of the next times `layer_decay`
+    (discriminative fine-tuning, Howard and Ruder 2018, section 3.2), embeddings one layer below the first; the head
+    `head_rate` times the learning rate. Biases and norms are not decayed.
+    """
+    inside = f"{model.base_model_prefix}."
+    layers = 1 + max((_layer(name) for name, _ in model.named_parameters()), default=-1)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            scale = layer_decay ** (layers - 1 - _layer(name)) if name.startswith(inside) else head_rate
+            decay = 0.0 if parameter.ndim < 2 else weight_decay
+            groups.setdefault((learning_rate * scale, decay), []).append(parameter)
+    return [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
+
+
+def tag_weights(rows: Sequence[Mapping[str, Any]], num_tags: int, *, power: float) -> Tensor:
+    """(C,) weights frequency ** -power, scaled so that the mean over the tags of the rows is 1."""
+    counts = Counter(label for row in rows for label in row["labels"] if label != IGNORED)
+    frequency = torch.tensor([max(1, counts[tag]) for tag in range(num_tags)], dtype=torch.float64)
+    weights_ = frequency ** -power
+    return (weights_ * frequency.sum() / (weights_ * frequency).sum()).float()
+
+
+def tag_loss(logits: Tensor, labels: Tensor, *, weight: Tensor | None = None, focal_gamma: float = 0.0,
+             label_smoothing: float = 0.0) -> Tensor:
+    """Summed loss of tags: cross-entropy, times (1 - p) ** gamma for a focal one (Lin et al. 2017, equation 4).
+
+    Args:
+        logits: (N, C).
+        labels: (N,).
+        weight: (C,).
+    """
+    losses = cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)              # (N,)
+    if focal_gamma:
+        likelihood = logits.softmax(-1).gather(1, labels[:, None])[:, 0]
+        losses = losses * (1 - likelihood) ** focal_gamma
+    return ((weight[labels] * losses) if weight is not None else losses).sum()
+
+
+class TaggerTrainer(Trainer):
+    """Batches of one length, a rate for each layer, and best checkpoint by strict F1 against all gold mentions.
+
+    Only the tagged positions enter the loss, and no logits are gathered: dev is predicted as `predict` does.
+
+    Args:
+        dev: examples that checkpoints are compared on.
+        batch_tokens: sub-words of a batch, padding counted; without it, batches of rows in random order.
+        half_copies: compute in a bf16 copy of the weights, made anew in each step, instead of under autocast: norms and
+            activations are bf16 too. What is trained and saved stays float32. For a single process.
+    """
+
+    def __init__(self, *arguments: Any, dev: Sequence[Example] = (), settings: Settings,
+                 batch_tokens: int | None = None, layer_decay: float = 1.0, head_rate: float = 1.0,
+                 weight: Tensor | None = None, focal_gamma: float = 0.0, half_copies: bool = False, **keywords: Any):
+        tokenizer = keywords["processing_class"]
+        super().__init__(*arguments, data_collator=partial(collate, pad=tokenizer.pad_token_id or 0), **keywords)
+        self.dev, self.settings, self.batch_tokens = dev, settings, batch_tokens
+        self.layer_decay, self.head_rate = layer_decay, head_rate
+        self.weight, self.focal_gamma, self.half_copies = weight, focal_gamma, half_copies
+        self.model_accepts_loss_kwargs = True  # so that `num_items_in_batch` counts the tags of a whole step
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.batch_tokens is None:
+            return super()._get_train_sampler(train_dataset)
+        rows: Any = train_dataset if train_dataset is not None else self.train_dataset
+        return LengthBatchSampler([len(row["input_ids"]) for row in rows], batch_tokens=self.batch_tokens,
+                                  processes=self.args.world_size, rank=self.args.process_index, seed=self.args.seed)
+
+    def create_optimizer(self, *arguments: Any, **keywords: Any) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            rate = options.pop("lr")
+            self.optimizer = kind(parameter_groups(
+                self.model, learning_rate=rate, weight_decay=self.args.weight_decay, layer_decay=self.layer_decay,
+                head_rate=self.head_rate), lr=rate, **options)
+        return self.optimizer
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False,
+                     num_items_in_batch: Any = None) -> Any:
+        plain = self.accelerator.unwrap_model(model)
+        for module in plain.modules():  # a frozen part has no dropout to learn from
+            if module.training and not any(parameter.requires_grad for parameter in module.parameters()) and \
+                    any(True for _ in module.parameters()):
+                module.eval()
+        labels = inputs.pop("labels")
+        outputs = self._outputs(model, inputs)
+        tagged = labels != IGNORED
+        if getattr(plain, "crf", None) is not None:
+            loss = plain.crf(outputs.logits.float(), labels, tagged).sum()
+        else:
+            loss = tag_loss(outputs.logits[tagged].float(), labels[tagged], weight=self.weight,
+                            focal_gamma=self.focal_gamma, label_smoothing=self.args.label_smoothing_factor)
+        loss = loss / (num_items_in_batch if num_items_in_batch is not None else tagged.sum())
+        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+    def _outputs(self, model: Any, inputs: dict[str, Any]) -> Any:
+        if not self.half_copies:
+            return model(**inputs)
+        halves = {name: parameter.to(torch.bfloat16) for name, parameter in model.named_parameters()}
+        return functional_call(model, halves, kwargs=inputs)
+
+    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
+        """Predicts the dev examples and scores them."""
+        model = self.accelerator.unwrap_model(self.model)
+        predictions = predict(Loaded(model, self.processing_class, self.settings), self.dev, progress=False)
+        strict = score_spans([example.spans or () for example in self.dev],
+                             [prediction.spans or () for prediction in predictions])["strict"]
+        metrics = {f"{metric_key_prefix}_strict_{name}": strict[name] for name in ("precision", "recall", "f1")}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics

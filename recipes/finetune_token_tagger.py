@@ -1,0 +1,323 @@
+"""Fine-tunes an encoder to tag the entity mentions of a text, predicts, scores, submits.
+
+    accelerate launch recipes/finetune_token_tagger.py                     # bert-base-cased on a GPU, MiniLM on a CPU
+    python recipes/finetune_token_tagger.py --config recipes/configs/tagger_minilm.yaml \\
+        --train_file train.json --dev_file dev.json --test_file test.json --run_dir runs/mine
+
+Everything lands in the run folder: config.yaml, provenance.json, model/, predictions/, report.json, submission.csv.
+"""
+
+from __future__ import annotations
+
+import csv
+import gc
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from peft import LoraConfig
+from transformers import EarlyStoppingCallback, set_seed
+
+from pipelines import config, precision
+from pipelines.corpora import read_corpus, read_examples
+from pipelines.corpora.audit import as_text, audit
+from pipelines.errors import DataError, UserError, one_line_errors
+from pipelines.evaluation.reports import evaluate_spans
+from pipelines.examples import Example, Prediction, replacing, write_predictions
+from pipelines.families import tagging, token_tagger
+from pipelines.reporting.html import write_report
+from pipelines.reporting.text import report_as_text
+from pipelines.runs import CostMeter, Run, provenance
+from pipelines.submission import write_submission
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE_CORPUS = ROOT / "data" / "samples" / "disease_ner"
+
+
+@dataclass
+class RecipeArguments(config.DataArguments):
+    model_name_or_path: str = field(default="local:minilm", metadata={"help": "an encoder: a folder, a Hub id, or "
+                                                                              "local:minilm"})
+    decode: str = field(default="viterbi", metadata={"help": "argmax; viterbi: the likeliest legal BIO tags; crf: "
+                                                             "transition scores that are trained too"})
+    tune: str = field(default="full", metadata={"help": "what is trained: full, lora, head (the encoder is frozen), or "
+                                                        "last_n (the head and the last layers)"})
+    last_n: int = field(default=2, metadata={"help": "layers that --tune last_n trains"})
+    lora_r: int = field(default=16, metadata={"help": "rank of --tune lora"})
+    lora_alpha: int = field(default=32, metadata={"help": "scale of --tune lora"})
+    case_feature: bool = field(default=False, metadata={"help": "add a vector for the case of letters, which an uncased "
+                                                                "tokenizer drops"})
+    layer_decay: float = field(default=1.0, metadata={"help": "each layer's rate is that of the next times this"})
+    head_rate: float = field(default=10.0, metadata={"help": "the head's rate, in learning rates"})
+    class_weight_power: float = field(default=0.0, metadata={"help": "weigh each tag by its frequency to minus this "
+                                                                     "power: 0 = all alike, 1 = all types alike"})
+    focal_gamma: float = field(default=0.0, metadata={"help": "focal loss with this exponent; 0 = cross-entropy"})
+    dropout: float | None = field(default=None, metadata={"help": "in place of the checkpoint's own"})
+    window: int | None = field(default=None, metadata={"help": "sub-words of a window (default: as many as the model "
+                                                               "takes)"})
+    stride: int = field(default=128, metadata={"help": "sub-words that neighbouring windows of a long text share"})
+    batch_tokens: int | None = field(default=None, metadata={"help": "batches of rows of one length with at most so "
+                                                                     "many sub-words, in place of "
+                                                                     "per_device_train_batch_size"})
+    half_copies: bool | None = field(default=None, metadata={"help": "compute in bf16 copies of the weights (default: "
+                                                                     "on a CPU that has bf16)"})
+    early_stopping_patience: int | None = field(default=None, metadata={"help": "stop after so many evaluations "
+                                                                                "without a better strict F1"})
+
+
+@dataclass
+class TrainingArguments(transformers.TrainingArguments):
+    """Transformers', with defaults for tagging; the number format is left to the machine (`precision.choose`)."""
+
+    output_dir: str | None = field(default=None, metadata={"help": "checkpoints (default: RUN_DIR/checkpoints)"})
+    learning_rate: float = field(default=5e-5, metadata={"help": "of the encoder's top layer"})
+    logging_steps: float = field(default=20, metadata={"help": "steps between lines of the log"})
+    eval_strategy: str = field(default="epoch", metadata={"help": "when dev is predicted and scored"})
+    save_strategy: str = field(default="epoch", metadata={"help": "when a checkpoint is written"})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "keep the checkpoint of the best strict F1"})
+    metric_for_best_model: str | None = field(default="strict_f1", metadata={"help": "on dev, against all gold"})
+    save_total_limit: int | None = field(default=2, metadata={"help": "checkpoints kept"})
+    report_to: str = field(default="none", metadata={"help": "trackers, such as tensorboard or wandb"})
+
+    def __post_init__(self) -> None:
+        for name, value in precision.choose().training.items():
+            setattr(self, name, value)
+        given = self.output_dir
+        super().__post_init__()
+        self.output_dir = given  # not transformers' `trainer_output`: the run folder gives it
+        self.remove_unused_columns = False
+
+
+def main() -> None:
+    with one_line_errors():
+        default = "tagger_bert_base" if torch.cuda.is_available() else "tagger_minilm"
+        options, training = config.parse((RecipeArguments, TrainingArguments),
+                                         default_config=ROOT / "recipes" / "configs" / f"{default}.yaml")
+        run(options, training)
+
+
+def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]:
+    """The whole job; returns the report of the last labelled split."""
+    precision.keep_freed_memory()
+    check(options)
+    meter, first = CostMeter(), PartialState().is_main_process
+    given = {"train": options.train_file, "dev": options.dev_file, "test": options.test_file}
+    files = {split: file for split, file in given.items() if file} or {
+        split: str(SAMPLE_CORPUS / f"{split}.json") for split in given}
+    examples = checked_examples(files, options, show=first)
+    [folder] = broadcast_object_list([options.run_dir or f"runs/token_tagger-{time.strftime('%Y%m%d-%H%M%S')}"])
+    run = Run(folder)
+    training.output_dir = training.output_dir or str(run.checkpoints)
+    if first:
+        run.start(resume=training.resume_from_checkpoint is not None)
+        run.write_config(options, training)
+        run.write_json("provenance.json", provenance(list(files.values()), model=options.model_name_or_path))
+
+    cost: dict[str, Any] = {}
+    if (run.model / token_tagger.MODEL_FILE).is_file():
+        tell(first, f"{run.model} is there already: going on with prediction")
+    else:
+        with meter.stage("training"):
+            cost = train(examples["train"], examples.get("dev", []), options, training, run)
+    PartialState().wait_for_everyone()
+    gc.collect()
+    if not first:
+        return {}
+    report, predictions, scored = predict(run, examples, meter)
+    report["cost"] = {**cost, **meter.to_json()}
+    split = "test" if "test" in examples else "dev"
+    if options.sample_submission or "test" in examples:
+        submit(run, examples[split], predictions, options)
+    run.write_json("report.json", report)
+    if scored:
+        write_report(report, *scored, run.folder / "report.html", title=run.folder.name,
+                     trainer_log=json.loads((run.folder / "trainer_log.json").read_text(encoding="utf-8")))
+    print_summary(report, run, split)
+    return report
+
+
+def check(options: RecipeArguments) -> None:
+    """Refuses options that no run could follow, before anything is read."""
+    for name, value, wanted in (("decode", options.decode, token_tagger.DECODERS),
+                                ("tune", options.tune, tagging.TUNED)):
+        if value not in wanted:
+            raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
+    if options.decode == "crf" and (options.focal_gamma or options.class_weight_power):
+        raise UserError("--focal_gamma and --class_weight_power weigh single tags, and --decode crf scores whole "
+                        "sequences; take --decode viterbi, or leave them at 0")
+
+
+def checked_examples(files: dict[str, str], options: RecipeArguments, *, show: bool) -> dict[str, list[Example]]:
+    """Reads the splits and audits them.
+
+    Raises:
+        DataError: listing every fault, unless bad rows are to be skipped.
+    """
+    if "train" not in files:
+        raise UserError("got --dev_file or --test_file without --train_file; give all that are to be used")
+    found = audit([read_corpus(file, columns=options.columns()) for file in files.values()])
+    tell(show, as_text(found))
+    if not found.ok and not options.skip_bad_rows:
+        raise DataError("the data has faults (above); mend them, or leave those rows out by --skip_bad_rows true")
+    examples = {split: read_examples(file, skip_bad_rows=options.skip_bad_rows, columns=options.columns())
+                for split, file in files.items()}
+    for split in ("train", "dev"):
+        if any(example.spans is None for example in examples.get(split, [])):
+            raise DataError(f"{files[split]} has examples without mentions marked; --{split}_file needs them")
+    tags = token_tagger.tags_for(examples["train"])
+    if tags == ["O"]:
+        raise DataError(f"{files['train']} has no mention, so there is nothing to learn; give a file with mentions")
+    for split in ("dev", "test"):
+        unknown = Counter(span.label for example in examples.get(split, []) for span in example.spans or ()
+                          if f"B-{span.label}" not in tags)
+        tell(show and unknown, f"{files.get(split)}: types that training lacks, which count as missed: "
+                               f"{', '.join(f'{label} ({count})' for label, count in unknown.items())}")
+    return examples
+
+
+def train(train_examples: Sequence[Example], dev: Sequence[Example], options: RecipeArguments,
+          training: TrainingArguments, run: Run) -> dict[str, Any]:
+    """Trains the tagger and saves it into the run; returns figures of its cost."""
+    first = PartialState().is_main_process
+    set_seed(training.seed)
+    tokenizer = token_tagger.load_tokenizer(options.model_name_or_path)
+    tags = token_tagger.tags_for(train_examples)
+    # On a CPU plain products: the backward pass of the fused kernel takes longer on short rows.
+    attention = {"attn_implementation": "eager"} if precision.choose().device == "cpu" else {}
+    model, new = tagging.new_model(options.model_name_or_path, tags, case_feature=options.case_feature,
+                                   crf=options.decode == "crf", dropout=options.dropout, **attention)
+    tell(first and new, f"{options.model_name_or_path} has no {', '.join(new)}: they start at random")
+    tagging.choose_trained(model, options.tune, last_n=options.last_n,
+                           lora=LoraConfig(r=options.lora_r, lora_alpha=options.lora_alpha,
+                                           target_modules="all-linear"))
+    settings = settings_for(model, tokenizer, options)
+    found = tagging.training_rows(train_examples, model, tokenizer, settings)
+    report_rows(found, settings, show=first)
+    if not dev or training.eval_strategy == "no":
+        training.eval_strategy, training.load_best_model_at_end = "no", False
+    weight = tagging.tag_weights(found.rows, len(tags), power=options.class_weight_power) if \
+        options.class_weight_power else None
+    half_copies = options.half_copies if options.half_copies is not None else (
+        training.bf16 and precision.choose().device == "cpu" and PartialState().num_processes == 1)
+    if half_copies:
+        training.bf16 = False
+    trainer = tagging.TaggerTrainer(
+        model=model, args=training, train_dataset=found.rows, processing_class=tokenizer,
+        eval_dataset=found.rows[:1] if dev else None,  # for the trainer's own check: `dev` is predicted
+        dev=dev, settings=settings, batch_tokens=options.batch_tokens, layer_decay=options.layer_decay,
+        head_rate=options.head_rate, weight=weight, focal_gamma=options.focal_gamma, half_copies=half_copies,
+        callbacks=[EarlyStoppingCallback(options.early_stopping_patience)] if options.early_stopping_patience else [])
+    start = time.perf_counter()
+    trainer.train(resume_from_checkpoint=checkpoint(training))
+    seconds = time.perf_counter() - start
+    trained = trainer.accelerator.unwrap_model(trainer.model)
+    counts = [sum(parameter.numel() for parameter in trained.parameters() if parameter.requires_grad or not only)
+              for only in (False, True)]
+    if first:
+        token_tagger.save(run.model, model=tagging.merged(trained), tokenizer=tokenizer, settings=settings)
+        run.write_json("trainer_log.json", trainer.state.log_history)
+    tokens = sum(len(row["input_ids"]) for row in found.rows) * (trainer.state.epoch or 0)
+    return {"parameters": counts[0], "trained_parameters": counts[1], "unreachable_mentions": len(found.lost),
+            "training_tokens_per_second": round(tokens / seconds, 1)}
+
+
+def settings_for(model: Any, tokenizer: Any, options: RecipeArguments) -> token_tagger.Settings:
+    """How texts are cut and tags read.
+
+    Raises:
+        UserError: for a window that the model cannot take, or that has no room for a text.
+    """
+    largest = token_tagger.window_of(model, tokenizer)
+    window, least = options.window or largest, tokenizer.num_special_tokens_to_add() + 2
+    if not least <= window <= largest:
+        raise UserError(f"got --window {options.window}; wanted {least} to {largest}, as the model has it")
+    if options.stride < 0:
+        raise UserError(f"got --stride {options.stride}; wanted 0 or more")
+    return token_tagger.Settings(options.decode, window, min(options.stride, window // 2))
+
+
+def report_rows(found: tagging.Rows, settings: token_tagger.Settings, *, show: bool) -> None:
+    """Says what training cannot use, and refuses to train on nothing."""
+    if not found.rows:
+        raise DataError("no training text has a word in it; give texts")
+    tell(show and found.long, f"longer than {settings.window} sub-words, tagged in overlapping windows: "
+                              f"{len(found.long)} examples: {', '.join(found.long[:10])}")
+    tell(show and found.empty, f"empty texts, which train nothing: {len(found.empty)}: {', '.join(found.empty[:10])}")
+    tell(show and found.lost, f"mentions that tags cannot say (they overlap another, or cut through a word): "
+                              f"{len(found.lost)}: " + ", ".join(
+                                  f"{id} {span.start}:{span.end}" for id, span in found.lost[:10]))
+
+
+def checkpoint(training: TrainingArguments) -> str | None:
+    """The checkpoint to go on from: `--resume_from_checkpoint true` is the last one, if there is any."""
+    given = training.resume_from_checkpoint
+    if given is None or given.lower() in ("false", "true"):
+        # The state is written last: a checkpoint without it was cut off.
+        whole = [state.parent for state in Path(str(training.output_dir)).glob("checkpoint-*/trainer_state.json")]
+        last = max(whole, key=lambda folder: int(folder.name.split("-")[-1]), default=None)
+        return str(last) if last and given and given.lower() == "true" else None
+    if not Path(given).is_dir():
+        raise UserError(f"--resume_from_checkpoint {given}: no such folder; give a checkpoint-N folder, or true for "
+                        "the last one of the run")
+    return given
+
+
+def predict(run: Run, examples: dict[str, list[Example]], meter: CostMeter) -> tuple[
+        dict[str, Any], list[Prediction], tuple[list[Example], list[Prediction]] | None]:
+    """Predicts dev and test with the saved model; the report is of the last split that has gold mentions."""
+    report: dict[str, Any] = {}
+    predictions: list[Prediction] = []
+    scored: tuple[list[Example], list[Prediction]] | None = None
+    loaded = token_tagger.load(run.model)
+    for split in [split for split in ("dev", "test") if split in examples]:
+        with meter.stage(f"predict_{split}"):
+            predictions = token_tagger.predict(loaded, examples[split], progress=sys.stderr.isatty())
+        write_predictions(run.predictions(split), predictions)
+        if all(example.spans is not None for example in examples[split]):
+            report = {"split": split, **evaluate_spans(examples[split], predictions, train=examples["train"])}
+            scored = examples[split], predictions
+    return report, predictions, scored
+
+
+def submit(run: Run, examples: Sequence[Example], predictions: Sequence[Prediction], options: RecipeArguments) -> None:
+    """Writes the submission in the layout of the sample, or as `id,entities` with JSON lists of strings."""
+    sample = Path(options.sample_submission or run.folder / "sample_submission.csv")
+    if not options.sample_submission:
+        with replacing(sample) as f:
+            csv.writer(f).writerows([("id", "entities"), *((example.id, "[]") for example in examples)])
+    write_submission(predictions, examples, sample=sample, out=run.submission)
+
+
+def print_summary(report: dict[str, Any], run: Run, split: str) -> None:
+    if "strict" in report:
+        print(report_as_text(report))
+        strict, cost = report["strict"], report["cost"]
+        print(f"\n{'split':<6} {'precision':>9} {'recall':>7} {'strict F1':>9} {'95 % interval':>16} {'seconds':>8} "
+              f"{'peak memory':>12}")
+        low, high = strict["interval"]
+        print(f"{report['split']:<6} {strict['precision']:>9.4f} {strict['recall']:>7.4f} {strict['f1']:>9.4f} "
+              f"{f'{low:.4f}–{high:.4f}':>16} {sum(cost['seconds'].values()):>8.0f} "
+              f"{cost['peak_memory'] / 2**30:>8.2f} GiB")
+    print()
+    for name, file in (("model", run.model), ("report", run.report), ("page", run.folder / "report.html"),
+                       ("predictions", run.predictions(split)), ("submission", run.submission)):
+        if file.exists():
+            print(f"{name:<12} {file}")
+
+
+def tell(show: Any, message: str) -> None:
+    if show:
+        print(message, flush=True)
+
+
+if __name__ == "__main__":
+    main()
