@@ -1,8 +1,8 @@
 """Vectors of texts from a frozen encoder, computed once a text and kept on disk.
 
-A cache folder belongs to one encoder (by the bytes of its weights), tokenizer and length; in it each text is found by
-its hash, so that a split, a fold or another corpus never encodes a text again. It grows by whole files: a process that
-is killed loses at most the last minute.
+A cache folder belongs to one encoder (by the bytes of its weights) and tokenizer; in it each text is found by its hash
+(and the length, where that cuts it), so that a split, a fold or another corpus never encodes a text again. It grows by
+whole files: a process that is killed loses at most the last half minute.
 """
 
 from __future__ import annotations
@@ -60,16 +60,16 @@ def extract(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exampl
         batch_tokens: at most this many tokens, padding counted, at a time.
     """
     encoder.eval().requires_grad_(False)
-    names = [text_hash(example) for example in examples]
-    folder = Path(cache or default_cache()) / key(encoder, tokenizer, max_length=max_length)
+    encoded = encode(examples, tokenizer, max_length=max_length)
+    over = set(encoded.cut)
+    names = [text_hash(example, max_length=max_length if example.id in over else None) for example in examples]
+    folder = Path(cache or default_cache()) / key(encoder, tokenizer)
     known = _read(folder)
-    missing = {name: example for name, example in zip(names, examples, strict=True) if name not in known}
-    encoded = encode(list(missing.values()), tokenizer, max_length=max_length)
-    cut = encoded.cut if len(missing) == len(examples) else encode(examples, tokenizer, max_length=max_length).cut
+    missing = {name: row for name, row in zip(names, encoded.rows, strict=True) if name not in known}
     if missing:
         pending: dict[str, torch.Tensor] = {}
         writable, last = _writable(folder), time.monotonic()
-        for numbers, vectors in _vectors(encoder, tokenizer, encoded.rows, batch_tokens, progress):
+        for numbers, vectors in _vectors(encoder, tokenizer, list(missing.values()), batch_tokens, progress):
             fresh = dict(zip([list(missing)[number] for number in numbers], vectors, strict=True))
             known |= fresh
             pending |= fresh
@@ -80,15 +80,16 @@ def extract(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exampl
             _write(folder, pending)
     width = encoder.config.hidden_size
     rows = torch.stack([known[name] for name in names]) if names else torch.zeros(0, len(POOLINGS), width)
-    return Features({pooling: rows[:, i].numpy() for i, pooling in enumerate(POOLINGS)}, len(missing), cut)
+    return Features({pooling: rows[:, i].numpy() for i, pooling in enumerate(POOLINGS)}, len(missing), encoded.cut)
 
 
-def text_hash(example: Example) -> str:
-    return hashlib.sha256(json.dumps([example.text, example.pair]).encode()).hexdigest()[:32]
+def text_hash(example: Example, *, max_length: int | None) -> str:
+    """A hash of a text or pair and, where it is cut, of the length: whole texts are the same at every length."""
+    return hashlib.sha256(json.dumps([example.text, example.pair, max_length]).encode()).hexdigest()[:32]
 
 
-def key(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> str:
-    """A hash of weights, config, tokenizer and length: another one of any is another cache."""
+def key(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
+    """A hash of weights, config and tokenizer: another one of any is another cache."""
     digest = hashlib.sha256()
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(name.encode())
@@ -97,7 +98,6 @@ def key(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, max_len
               if not name.startswith("_") and name not in ("transformers_version", "dtype")}
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
-    digest.update(json.dumps(max_length).encode())
     return digest.hexdigest()[:24]
 
 

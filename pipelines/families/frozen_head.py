@@ -183,7 +183,8 @@ class _Stack:
     def heads(self, mean: Tensor, scale: Tensor) -> Heads:
         weight, bias = self.parameters[:2]
         weight = weight / scale[:, None]
-        layers = [(weight, bias - (mean @ weight)[:, None]), *zip(self.parameters[2::2], self.parameters[3::2], strict=True)]
+        layers = [(weight, bias - (mean @ weight)[:, None]),
+                  *zip(self.parameters[2::2], self.parameters[3::2], strict=True)]
         layers = [(weight.detach(), bias.detach()) for weight, bias in layers]
         return Heads(layers[0] if len(layers) > 1 else None, layers[-1], self.activation)
 

@@ -1,0 +1,272 @@
+"""Fine-tunes an encoder to give texts or pairs of texts their class or classes, predicts and scores.
+
+    python recipes/finetune_classifier.py                                         # MiniLM on a CPU, DistilBERT on a GPU
+    python recipes/finetune_classifier.py --train_file reviews.txt --test_file test.txt --run_dir runs/reviews
+    python recipes/finetune_classifier.py --train_file train.csv \\
+        --models distilbert-base-cased,bert-base-cased,roberta-base --run_dir runs/three
+
+Several --models are trained one after the other with the same options and end in `pipelines compare`. Everything lands
+in the run folder (of several models, a folder each in it): config.yaml, provenance.json, model/, predictions/,
+report.json, report.html.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from peft import LoraConfig
+from transformers import EarlyStoppingCallback, set_seed
+
+from pipelines import config, precision
+from pipelines.corpora.class_splits import ClassSplits, read_class_splits
+from pipelines.corpora.splits import classes_of
+from pipelines.errors import UserError, one_line_errors
+from pipelines.evaluation.reports import evaluate_classes
+from pipelines.examples import Example, Prediction, write_predictions
+from pipelines.families import classifier_training, head_search, sequence_classifier, tagging
+from pipelines.families.sequence_classifier import Settings
+from pipelines.networks.pooled_classifier import POOLINGS
+from pipelines.reporting.compare import compare_runs, comparison_as_text, write_comparison
+from pipelines.reporting.html import write_report
+from pipelines.reporting.text import report_as_text
+from pipelines.runs import CostMeter, Run, provenance
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE_CORPUS = ROOT / "data" / "samples" / "disease_ner"
+
+
+@dataclass
+class RecipeArguments(config.ClassArguments):
+    model_name_or_path: str = field(default="distilbert-base-cased", metadata={"help": "a Hub id, a folder, or "
+                                                                                       "local:minilm"})
+    models: str | None = field(default=None, metadata={"help": "several of them, separated by commas, to compare"})
+    pooling: str = field(default="cls", metadata={"help": "cls (the library's own class), mean, max or attention"})
+    max_length: int | None = field(default=None, metadata={"help": "tokens of a text (default: no training text is "
+                                                                   "cut, unless it is over the model's window)"})
+    tune: str = field(default="full", metadata={"help": "what is trained: full, lora, head or last_n"})
+    last_n: int = field(default=2, metadata={"help": "layers that --tune last_n trains"})
+    lora_r: int = field(default=16, metadata={"help": "rank of the adapters of --tune lora"})
+    lora_alpha: int = field(default=32, metadata={"help": "their scale"})
+    layer_decay: float = field(default=1.0, metadata={"help": "the rate of a layer in that of the layer above"})
+    head_rate: float = field(default=1.0, metadata={"help": "the head's rate, in learning rates"})
+    class_weight_power: float = field(default=0.0, metadata={"help": "weigh each class by its frequency to minus this "
+                                                                     "power: 0 = all texts alike, 1 = all classes"})
+    focal_gamma: float = field(default=0.0, metadata={"help": "focal loss with this exponent; 0 = cross-entropy"})
+    dropout: float | None = field(default=None, metadata={"help": "of the head, in place of the checkpoint's own"})
+    tune_thresholds: bool | None = field(default=None, metadata={"help": "tune each class's threshold on dev for "
+                                                                         "macro F1 (default: where a class is rarer "
+                                                                         "than half its even share)"})
+    batch_tokens: int | None = field(default=None, metadata={"help": "batches of texts of one length with at most so "
+                                                                     "many tokens, in place of "
+                                                                     "per_device_train_batch_size"})
+    half_copies: bool | None = field(default=None, metadata={"help": "compute in bf16 copies of the weights (default: "
+                                                                     "on a CPU that has bf16)"})
+    early_stopping_patience: int | None = field(default=None, metadata={"help": "stop after so many evaluations "
+                                                                                "without a better macro F1"})
+
+
+@dataclass
+class TrainingArguments(transformers.TrainingArguments):
+    """Transformers', with defaults for classifying; the number format is left to the machine (`precision.choose`)."""
+
+    output_dir: str | None = field(default=None, metadata={"help": "checkpoints (default: RUN_DIR/checkpoints)"})
+    warmup_steps: float = field(default=0.1, metadata={"help": "steps, or their share below 1, of rising rate"})
+    logging_steps: float = field(default=20, metadata={"help": "steps between lines of the log"})
+    eval_strategy: str = field(default="epoch", metadata={"help": "when dev is predicted and scored"})
+    save_strategy: str = field(default="epoch", metadata={"help": "when a checkpoint is written"})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "keep the checkpoint that is best on dev"})
+    metric_for_best_model: str | None = field(default="macro_f1", metadata={"help": "or accuracy, micro_f1, matthews"})
+    save_total_limit: int | None = field(default=1, metadata={"help": "checkpoints kept beside the best"})
+    report_to: str = field(default="none", metadata={"help": "trackers, such as tensorboard or wandb"})
+
+    def __post_init__(self) -> None:
+        for name, value in precision.choose().training.items():
+            setattr(self, name, value)
+        given = self.output_dir
+        super().__post_init__()
+        self.output_dir = given  # not transformers' `trainer_output`: the run folder gives it
+        self.remove_unused_columns = False
+
+
+def main() -> None:
+    with one_line_errors():
+        default = "classifier_distilbert" if torch.cuda.is_available() else "classifier_minilm"
+        options, training = config.parse((RecipeArguments, TrainingArguments),
+                                         default_config=ROOT / "recipes" / "configs" / f"{default}.yaml")
+        run(options, training)
+
+
+def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]:
+    """Trains and scores one model, or several and compares them; returns the report, or the comparison."""
+    precision.keep_freed_memory()
+    for name, value, wanted in (("tune", options.tune, tagging.TUNED), ("pooling", options.pooling, POOLINGS)):
+        if value not in wanted:
+            raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
+    first = PartialState().is_main_process
+    given = {"train": options.train_file, "dev": options.dev_file, "test": options.test_file}
+    files = {split: file for split, file in given.items() if file} or {
+        split: str(SAMPLE_CORPUS / f"{split}.json") for split in given}
+    found = read_class_splits(files, columns=options.class_columns(), sizes=options.sizes, seed=training.seed,
+                              skip_bad_rows=options.skip_bad_rows, told=lambda line: tell(first, line))
+    [folder] = broadcast_object_list([options.run_dir or f"runs/classifier-{time.strftime('%Y%m%d-%H%M%S')}"])
+    if not options.models:
+        return run_one(options, training, found, files, Path(folder))
+    names = [name.strip() for name in options.models.split(",") if name.strip()]
+    folders = [Path(folder) / name.replace("/", "-").replace(":", "-") for name in names]
+    for name, below in zip(names, folders, strict=True):
+        tell(first, f"\n{name}")
+        run_one(replace(options, model_name_or_path=name, models=None), copy.deepcopy(training), found, files, below)
+        gc.collect()
+    if not first:
+        return {}
+    comparison = compare_runs(folders)
+    print(f"\n{comparison_as_text(comparison)}")
+    write_comparison(comparison, Path(folder) / "comparison.html")
+    return comparison
+
+
+def run_one(options: RecipeArguments, training: TrainingArguments, found: ClassSplits, files: dict[str, str],
+            folder: Path) -> dict[str, Any]:
+    """Trains, predicts and scores one model; returns the report of test, or of dev without a labelled test."""
+    meter, first, run = CostMeter(), PartialState().is_main_process, Run(folder)
+    training.output_dir = training.output_dir or str(run.checkpoints)
+    if first:
+        run.start(resume=training.resume_from_checkpoint is not None)
+        run.write_config(options, training)
+        run.write_json("provenance.json", provenance(list(files.values()), model=options.model_name_or_path))
+    cost: dict[str, Any] = {}
+    if (run.model / sequence_classifier.MODEL_FILE).is_file():
+        tell(first, f"{run.model} is there already: going on with prediction")
+    else:
+        with meter.stage("training"):
+            cost = train(found, options, training, run)
+    PartialState().wait_for_everyone()
+    gc.collect()
+    if not first:
+        return {}
+    loaded = sequence_classifier.load(run.model)
+    report: dict[str, Any] = {}
+    scored: tuple[list[Example], list[Prediction]] | None = None
+    for split in [split for split in ("dev", "test") if split in found.splits]:
+        examples = found.splits[split]
+        with meter.stage(f"predict_{split}"):
+            predictions = sequence_classifier.predict(loaded, examples)
+        write_predictions(run.predictions(split), predictions)
+        if examples and all(example.label is not None for example in examples):
+            report = {"split": split, **evaluate_classes(examples, predictions, train=found.splits["train"])}
+            scored = examples, predictions
+    report["cost"] = {**cost, **meter.to_json()}
+    run.write_json("report.json", report)
+    if scored:
+        write_report(report, *scored, run.folder / "report.html", title=run.folder.name,
+                     trainer_log=json.loads((run.folder / "trainer_log.json").read_text(encoding="utf-8")))
+    print_summary(report, run)
+    return report
+
+
+def train(found: ClassSplits, options: RecipeArguments, training: TrainingArguments, run: Run) -> dict[str, Any]:
+    """Trains the classifier and saves it into the run; returns figures of its cost."""
+    first = PartialState().is_main_process
+    set_seed(training.seed)
+    name, examples, dev = options.model_name_or_path, found.usable("train"), found.usable("dev")
+    tokenizer = sequence_classifier.load_tokenizer(name)
+    window = sequence_classifier.window_of(name, tokenizer)
+    if options.max_length and options.max_length > window:
+        raise UserError(f"got --max_length {options.max_length}; {name} takes {window} tokens")
+    max_length = options.max_length or sequence_classifier.length_from(examples, tokenizer, window=window)
+    settings = Settings(found.labels, found.multi_label, max_length)
+    model = sequence_classifier.load_network(name, settings, pooling=options.pooling, dropout=options.dropout)
+    tagging.choose_trained(model, options.tune, last_n=options.last_n,
+                           lora=LoraConfig(r=options.lora_r, lora_alpha=options.lora_alpha,
+                                           target_modules="all-linear"))
+    rows, cut = classifier_training.training_rows(examples, tokenizer, settings)
+    tell(first, f"{len(rows)} training texts, {max_length} tokens at most")
+    tell(first and cut, f"train: {len(cut)} texts are over that and lose their end: id {', '.join(cut[:10])}"
+                        f"{f' and {len(cut) - 10} more' if len(cut) > 10 else ''}")
+    if not dev or training.eval_strategy == "no":
+        training.eval_strategy, training.load_best_model_at_end = "no", False
+    half_copies = options.half_copies if options.half_copies is not None else (
+        training.bf16 and precision.choose().device == "cpu" and PartialState().num_processes == 1)
+    if half_copies:
+        training.bf16 = False
+    weight = classifier_training.class_frequency_weights(examples, settings, power=options.class_weight_power) if \
+        options.class_weight_power else None
+    trainer = classifier_training.ClassifierTrainer(
+        model=model, args=training, train_dataset=rows, eval_dataset=rows[:1] if dev else None, dev=dev,
+        processing_class=tokenizer, classes=settings, batch_tokens=options.batch_tokens,
+        layer_decay=options.layer_decay, head_rate=options.head_rate, weight=weight, focal_gamma=options.focal_gamma,
+        half_copies=half_copies,
+        callbacks=[EarlyStoppingCallback(options.early_stopping_patience)] if options.early_stopping_patience else [])
+    start = time.perf_counter()
+    trainer.train(resume_from_checkpoint=checkpoint(training))
+    seconds = time.perf_counter() - start
+    trained = trainer.accelerator.unwrap_model(trainer.model)
+    counts = [sum(parameter.numel() for parameter in trained.parameters() if parameter.requires_grad or not only)
+              for only in (False, True)]
+    if first:
+        merged = tagging.merged(trained).eval()
+        if dev and tunes(options, found, examples):
+            logits = sequence_classifier.predict_logits(
+                sequence_classifier.Loaded(merged, tokenizer, settings), dev, progress=False)
+            offsets = head_search.tune_offsets(
+                logits, np.array(sequence_classifier.targets(dev, settings)), "macro_f1")
+            settings = replace(settings, offsets=tuple(offsets.tolist()))
+        sequence_classifier.save(run.model, model=merged, tokenizer=tokenizer, settings=settings, base_model=name)
+        run.write_json("trainer_log.json", trainer.state.log_history)
+    tokens = sum(len(row["input_ids"]) for row in rows) * (trainer.state.epoch or 0)
+    return {"parameters": counts[0], "trained_parameters": counts[1],
+            "training_tokens_per_second": round(tokens / seconds, 1)}
+
+
+def tunes(options: RecipeArguments, found: ClassSplits, examples: list[Example]) -> bool:
+    """Whether thresholds are tuned: as asked, or where a class is rarer than half its even share."""
+    if options.tune_thresholds is not None:
+        return options.tune_thresholds
+    counts = Counter(label for example in examples for label in classes_of(example))
+    return min(counts.values()) < len(examples) / (2 if found.multi_label else len(found.labels)) / 2
+
+
+def checkpoint(training: TrainingArguments) -> str | None:
+    """The checkpoint to go on from: `--resume_from_checkpoint true` is the last whole one, if there is any."""
+    given = training.resume_from_checkpoint
+    if given is None or given.lower() in ("false", "true"):
+        # The state is written last: a checkpoint without it was cut off.
+        whole = [state.parent for state in Path(str(training.output_dir)).glob("checkpoint-*/trainer_state.json")]
+        last = max(whole, key=lambda folder: int(folder.name.split("-")[-1]), default=None)
+        return str(last) if last and given and given.lower() == "true" else None
+    if not Path(given).is_dir():
+        raise UserError(f"--resume_from_checkpoint {given}: no such folder; give a checkpoint-N folder, or true for "
+                        "the last one of the run")
+    return given
+
+
+def print_summary(report: dict[str, Any], run: Run) -> None:
+    if "accuracy" in report:
+        print(report_as_text(report))
+        seconds = sum(report["cost"]["seconds"].values())
+        print(f"\n{report['split']}: accuracy {report['accuracy']:.4f}, macro F1 {report['macro']['f1']:.4f}; "
+              f"{seconds:.0f} s")
+    for name, file in (("model", run.model), ("report", run.report), ("page", run.folder / "report.html")):
+        if file.exists():
+            print(f"{name:<8} {file}")
+
+
+def tell(show: Any, message: str) -> None:
+    if show:
+        print(message, flush=True)
+
+
+if __name__ == "__main__":
+    main()
