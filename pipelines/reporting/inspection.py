@@ -36,7 +36,7 @@ def write_inspection(out: str | Path, *, run: str, inspection: Inspection | None
         sections.append(Section("tokens", "Tokens", [Fragment(inspection.to_html())]))
     if saliency:
         sections.append(Section("saliency", "What each prediction leans on", [Fragment(
-            _heat_map("saliency", saliency, across=saliency.tokens, label="score of the predicted tag"), note=(
+            _heat_map("saliency", saliency, across=saliency.tokens, label="token it leans on"), note=(
                 "In each row the score of that token's predicted tag, in the columns the tokens it leans on: gradient "
                 "× input, blue for the tag, red against it."))]))
     if activations:
