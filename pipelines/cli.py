@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         add(subcommands)
     options = parser.parse_args(arguments)
     with one_line_errors():
-        return options.run(options)
+        code = options.run(options)
+        sys.stdout.flush()  # here, where a reader that went away is no fault
+        return code
     return 2
 
 
@@ -284,12 +287,12 @@ def _compare(options: argparse.Namespace) -> int:
     from pipelines.reporting.compare import compare_runs, comparison_as_text, write_comparison
 
     comparison = compare_runs(options.runs, gold=options.gold)
-    print(comparison_as_text(comparison))
     if options.json:
         with replacing(options.json) as f:
             json.dump(comparison, f, indent=1, ensure_ascii=False, allow_nan=False)
     if options.html:
         write_comparison(comparison, options.html)
+    print(comparison_as_text(comparison))
     return 0
 
 

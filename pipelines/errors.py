@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sys
 from collections.abc import Iterator
 
@@ -28,6 +29,10 @@ def one_line_errors() -> Iterator[None]:
         yield
     except UserError as error:
         sys.exit(_told(error))
+    except BrokenPipeError:
+        # The reader, such as `| head`, has seen enough. What the interpreter still has to flush goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             sys.exit(_told(f"{_FULL} ({error.filename or error})"))

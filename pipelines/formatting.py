@@ -21,17 +21,18 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, prose: Col
             for row in (head, ["-" * width for width in widths], *rows)]
 
 
-def hundred(score: float | None) -> str:
-    return "" if score is None else f"{100 * score:.2f}"
-
-
 def count(number: float) -> str:
     """Whole where it is whole: a mean over runs need not be."""
     return f"{number:,.1f}".removesuffix(".0")
 
 
-def interval(ends: Sequence[float] | None, *, scale: float = 100, digits: int = 4) -> str:
-    return f"[{scale * ends[0]:.{digits}g}, {scale * ends[1]:.{digits}g}]" if ends else ""
+def score(value: float | None, scale: float = 100) -> str:
+    """Two decimals of a score between 0 and 1 times 100; four digits of an error or a perplexity (scale 1)."""
+    return "" if value is None else f"{100 * value:.2f}" if scale == 100 else f"{scale * value:.4g}"
+
+
+def interval(ends: Sequence[float] | None, scale: float = 100) -> str:
+    return f"[{score(ends[0], scale)}, {score(ends[1], scale)}]" if ends else ""
 
 
 def seconds(number: float | None) -> str:

@@ -84,9 +84,9 @@ def test_table_verdicts_json_and_page(runs, gold, tmp_path):
     assert expected["better"] == "a"
     lines = done.stdout.splitlines()
     assert [lines[i].split()[0] for i in (2, 4, 5, 6)] == ["run", "better", "worse", "wasteful"]
-    low, high = (f"{100 * end:.3g}" for end in expected["interval"])
-    assert f"better > worse, Δ = {100 * expected['delta']:.3g} [{low}, {high}], p = {expected['p']:.2g}" in lines
-    assert "worse and wasteful cannot be told apart, Δ = 0 [0, 0], p = 1" in lines
+    low, high = (f"{100 * end:.2f}" for end in expected["interval"])
+    assert f"better > worse, Δ = {100 * expected['delta']:.2f} [{low}, {high}], p = {expected['p']:.2g}" in lines
+    assert "worse and wasteful cannot be told apart, Δ = 0.00 [0.00, 0.00], p = 1" in lines
     assert "Pareto front, ms per example at prediction: better, worse" in lines
     page = (tmp_path / "out/c.html").read_text()
     assert page.count("<svg") == 4

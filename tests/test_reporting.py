@@ -220,7 +220,7 @@ def classes():
 def test_page_of_classes(tmp_path):
     report, examples, predictions = classes()
     page = page_of(tmp_path, report, examples, predictions)
-    assert page.row("accuracy")[1] == f"{100 * report['accuracy']:.4g}"
+    assert page.row("accuracy")[1] == f"{100 * report['accuracy']:.2f}"
     assert page.options() == {"", "mistakes", "right", "<b>music</b> → books"}
     assert sum(bool(kinds) for kinds in kinds_of(page).values()) == 3
     at = page.cells.index("gold ↓ predicted →")
@@ -251,7 +251,7 @@ def test_page_of_several_runs(tmp_path):
     other = [PREDICTIONS[1], PREDICTIONS[0], *PREDICTIONS[2:-1], Prediction("not_in_text", spans=())]
     report = evaluate_runs(TASKS["span_extraction"], EXAMPLES, [PREDICTIONS, other])
     page = page_of(tmp_path, report)
-    assert page.row("strict F1")[1] == f"{100 * report['spread']['strict.f1']['mean']:.4g}"
+    assert page.row("strict F1")[1] == f"{100 * report['spread']['strict.f1']['mean']:.2f}"
     assert f"#example-{report['label_audit'][0]['id']}" in page.attributes("href")
 
 

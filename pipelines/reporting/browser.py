@@ -138,13 +138,17 @@ def _telling_raw(prediction: Prediction) -> str:
     return prediction.raw or "" if lost or prediction.status not in (None, "ok") else ""
 
 
+def _plain(example: Example) -> tuple[Piece, ...]:
+    return (Piece(example.text), *([] if example.pair is None else [Piece(f"\n\n{example.pair}")]))
+
+
 def _class_rows(pairs: Pairs) -> Iterator[Row]:
     for example, prediction in pairs:
         gold, given = (", ".join(label_set(label)) or "none" for label in (example.label, prediction.label))
         right = set(label_set(example.label)) == set(label_set(prediction.label))
         surest = max((prediction.scores or {}).values(), default=None)
         answer = f"gold {gold}, predicted {given}" + ("" if surest is None else f", score {surest:.2f}")
-        yield Row(example.id, (Piece(example.text),), () if right else (f"{gold} → {given}",), answer=answer)
+        yield Row(example.id, _plain(example), () if right else (f"{gold} → {given}",), answer=answer)
 
 
 def _value_rows(pairs: Pairs) -> list[Row]:
@@ -156,7 +160,7 @@ def _value_rows(pairs: Pairs) -> list[Row]:
             return -value / max((prediction.scores or {}).get("tokens", len(example.text.split())), 1)
         return -abs(value - float(example.label))  # type: ignore[arg-type]
 
-    return [Row(example.id, (Piece(example.text),), (),
+    return [Row(example.id, _plain(example), (),
                 answer=f"{-badness((example, prediction)):.4g} nats per token" if example.label is None else
                 f"gold {float(example.label):.4g}, predicted {prediction.value:.4g}")  # type: ignore[arg-type]
             for example, prediction in sorted(pairs, key=badness)]

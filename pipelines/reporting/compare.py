@@ -20,7 +20,7 @@ from pipelines.evaluation.gold import read_gold
 from pipelines.evaluation.reports import gold_sha256
 from pipelines.evaluation.runs import compare_predictions
 from pipelines.examples import Example, Prediction, joined_by_id, read_predictions
-from pipelines.formatting import interval, seconds, short_count, size
+from pipelines.formatting import interval, score, seconds, short_count, size
 from pipelines.reporting import plots
 from pipelines.reporting.page import Cell, Picture, Section, Table, write_page
 from pipelines.reporting.text import sections_as_text
@@ -223,7 +223,7 @@ def pareto_front(points: Sequence[tuple[str, float, float]]) -> list[str]:
 def verdict(comparison: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
     """A sentence such as ``A > B, Δ = 1.9 [0.4, 3.3], p = 0.01``."""
     scale = TASKS[comparison["task"]].scale
-    numbers = (f"Δ = {scale * pair['delta']:.3g} {interval(pair['interval'], scale=scale, digits=3)}, "
+    numbers = (f"Δ = {score(pair['delta'], scale)} {interval(pair['interval'], scale)}, "
                f"p = {pair['p']:.2g}")
     if pair["better"] is None:
         return f"{pair['first']} and {pair['second']} cannot be told apart, {numbers}"
@@ -235,8 +235,8 @@ def comparison_table(comparison: Mapping[str, Any]) -> Table:
     scale = TASKS[comparison["task"]].scale
     columns = [("run", [row["name"] for row in comparison["runs"]])]
     for title, show in (
-        (metric_name(comparison["metric"]), lambda row: f"{scale * row['value']:.4g}"),
-        ("95 % interval", lambda row: interval(row["interval"], scale=scale)),
+        (metric_name(comparison["metric"]), lambda row: score(row["value"], scale)),
+        ("95 % interval", lambda row: interval(row["interval"], scale)),
         ("parameters", lambda row: short_count(row["parameters"])),
         ("trained", lambda row: short_count(row["trained_parameters"])),
         ("training", lambda row: seconds(row["training_seconds"])),
@@ -291,8 +291,8 @@ def write_comparison(comparison: Mapping[str, Any], out: str | Path) -> None:
                 greater_is_better=task.greater_is_better), f"{name} against {COSTS[cost]}",
                 f"On the Pareto front: {', '.join(front)}. A cross marks a run that another beats or equals in both."))
     verdicts = Table(("verdict", "Δ", "95 % interval", "p"), [
-        (Cell(verdict(comparison, pair).split(", Δ")[0]), f"{task.scale * pair['delta']:.3g}",
-         interval(pair["interval"], scale=task.scale, digits=3), f"{pair['p']:.2g}")
+        (Cell(verdict(comparison, pair).split(", Δ")[0]), score(pair["delta"], task.scale),
+         interval(pair["interval"], task.scale), f"{pair['p']:.2g}")
         for pair in comparison["verdicts"]])
     sections = [Section("runs", "Runs", [comparison_table(comparison)]),
                 Section("verdicts", "Are neighbours different?", [verdicts] if verdicts.rows else []),

@@ -102,12 +102,14 @@ def scores_with_intervals(rows: Sequence[tuple[str, float, Sequence[float] | Non
     def draw(axes: Axes) -> None:
         for at, (_, score, interval, is_baseline) in enumerate(rows):
             if interval:
-                axes.plot([100 * end for end in interval], [at, at], color=BLUE, solid_capstyle="butt", linewidth=3)
+                axes.plot([100 * end for end in interval], [at, at], "|-", color=BLUE, markersize=9)
             axes.plot(100 * score, at, "D" if is_baseline else "o", color=ORANGE if is_baseline else BLUE,
-                      markerfacecolor="none" if is_baseline else BLUE, markersize=6)
+                      markerfacecolor="none" if is_baseline else BLUE, markersize=6 if is_baseline else 4)
         axes.set_yticks(range(len(rows)), [_short(name) for name, *_ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlim(0, 100)
+        # Dots and not bars: the scale need not begin at zero, and intervals are to be seen.
+        lowest = min(100 * min([score, *(interval or ())]) for _, score, interval, _ in rows)
+        axes.set_xlim(max(0, 10 * ((lowest - 3) // 10)), 100.5)
         axes.grid(axis="y", visible=False)
 
     return svg("scores", draw, inches=(INCHES[0], 0.7 + 0.26 * len(rows)))

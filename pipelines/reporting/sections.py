@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from pipelines.evaluation.errors import KINDS
-from pipelines.formatting import count, hundred, interval, seconds, short_count, size
+from pipelines.formatting import count, interval, score, seconds, short_count, size
 from pipelines.reporting import plots
 from pipelines.reporting.page import Cell, Picture, Section, Table
 from pipelines.tasks import TASKS, Task, interval_path, metric, metric_name
@@ -58,8 +58,8 @@ def report_sections(report: dict[str, Any], *, trainer_log: Sequence[Mapping[str
 def headline(report: dict[str, Any]) -> tuple[str, str, str]:
     """Name, value and interval of the number that decides."""
     task = TASKS[report["task"]]
-    return (metric_name(task.primary_metric), _value(task, metric(report, task.primary_metric)),
-            interval(metric(report, interval_path(task.primary_metric)), scale=task.scale))
+    return (metric_name(task.primary_metric), score(metric(report, task.primary_metric), task.scale),
+            interval(metric(report, interval_path(task.primary_metric)), task.scale))
 
 
 def facts(report: dict[str, Any]) -> str:
@@ -73,10 +73,6 @@ def facts(report: dict[str, Any]) -> str:
     if missing:
         told.append(f"{count(missing)} missing {'answer' if missing == 1 else 'answers'} counted as empty")
     return "; ".join(told) + "."
-
-
-def _value(task: Task, value: float | None) -> str:
-    return hundred(value) if task.scale == 100 else "" if value is None else f"{value:.4g}"
 
 
 def _scores(report: dict[str, Any], task: Task) -> Iterator[Table | Picture]:
@@ -101,16 +97,17 @@ def _scores(report: dict[str, Any], task: Task) -> Iterator[Table | Picture]:
         yield _per_label("Tags", tokens["per_tag"], {name: tokens[name] for name in ("macro", "weighted")})
         values = {name: tokens[name]["f1"] if name.startswith("seqeval") else tokens[name] for name in TAG_SCORES}
         yield Table(("tags and entities", "value", "meaning"), [
-            (name, hundred(values[key]), meaning) for key, (name, meaning) in TAG_SCORES.items()],
+            (name, score(values[key]), meaning) for key, (name, meaning) in TAG_SCORES.items()],
             note=f"seqeval's {tokens['seqeval_note']}", prose=("meaning",))
 
 
 def _numbers(report: dict[str, Any], task: Task) -> Iterator[Table]:
     yield Table(("score", "value", "95 % interval"), [
-        (metric_name(path), _value(task, metric(report, path)),
-         interval(metric(report, interval_path(path)), scale=task.scale)) for path in task.metrics
+        (metric_name(path), score(metric(report, path), task.scale),
+         interval(metric(report, interval_path(path)), task.scale)) for path in task.metrics
     ] + [(f"{metric_name(key.replace('_', '.'))} of {name.replace('_', ' ').replace('svm', 'SVM')}, baseline",
-          _value(task, value), "") for name, row in report.get("baselines", {}).items() for key, value in row.items()],
+          score(value, task.scale), "")
+         for name, row in report.get("baselines", {}).items() for key, value in row.items()],
         note="Times 100." if task.scale == 100 else "")
     if "per_class" in report:
         yield _per_label("By class", report["per_class"],
@@ -121,11 +118,11 @@ def _per_label(title: str, rows: Mapping[str, Any], means: Mapping[str, Any]) ->
     ranking = [name for name in RANKING if any(name in row for row in rows.values())]
     named = [*rows.items(), *((f"{name} mean", row) for name, row in means.items())]
     return Table(("", *COUNTED, *(RANKING[name] for name in ranking)), [
-        (label, *_counted(row), *(hundred(row.get(name)) for name in ranking)) for label, row in named], title=title)
+        (label, *_counted(row), *(score(row.get(name)) for name in ranking)) for label, row in named], title=title)
 
 
 def _counted(row: Mapping[str, Any]) -> tuple[str | Cell, ...]:
-    return (hundred(row["precision"]), hundred(row["recall"]), Cell(hundred(row["f1"]), share=row["f1"]),
+    return (score(row["precision"]), score(row["recall"]), Cell(score(row["f1"]), share=row["f1"]),
             *(count(row[name]) if name in row else "" for name in ("support", "predicted")))
 
 
@@ -134,8 +131,8 @@ def _errors(report: dict[str, Any]) -> Iterator[Table]:
     most = max((row["lost"] for row in budget.values()), default=0)
     if most:
         yield Table(("class", "F1 lost", "F1 if mended", "gold lost", "predictions wrong", "meaning"), [
-            (Cell(kind.replace("_", " "), link=f"#kind={kind}"), Cell(hundred(row["lost"]), share=row["lost"] / most),
-             hundred(row["f1_if_mended"]), count(row["gold"]), count(row["predicted"]), KINDS[kind])
+            (Cell(kind.replace("_", " "), link=f"#kind={kind}"), Cell(score(row["lost"]), share=row["lost"] / most),
+             score(row["f1_if_mended"]), count(row["gold"]), count(row["predicted"]), KINDS[kind])
             for kind, row in sorted(budget.items(), key=lambda item: -item[1]["lost"]) if row["lost"]],
             note="The losses add up to what strict F1 lacks to 100; mended is what strict F1 would be if this class "
                  "alone were mended.", prose=("meaning",))
@@ -160,7 +157,7 @@ def _slices(report: dict[str, Any]) -> Iterator[Table | str]:
     alarms = slices.get("no_mention", {})
     if alarms.get("examples"):
         yield (f"False alarms in {count(alarms['with_false_alarm'])} of {count(alarms['examples'])} examples without a "
-               f"mention ({hundred(alarms['rate'])} %).")
+               f"mention ({score(alarms['rate'])} %).")
 
 
 def _confidence(report: dict[str, Any]) -> Iterator[Picture | str]:
@@ -171,18 +168,18 @@ def _confidence(report: dict[str, Any]) -> Iterator[Picture | str]:
     if calibration.get("risk_coverage"):
         yield Picture(partial(plots.risk_coverage_curve, calibration["risk_coverage"]), "Risk and coverage")
     if calibration.get("aurc") is not None:
-        ece = "" if calibration.get("ece") is None else f"expected calibration error {hundred(calibration['ece'])}, "
+        ece = "" if calibration.get("ece") is None else f"expected calibration error {score(calibration['ece'])}, "
         yield (f"{count(calibration['answers'])} answers with a score: {ece}area under risk and coverage "
-               f"{hundred(calibration['aurc'])}.")
+               f"{score(calibration['aurc'])}.")
     if threshold:
         tuning, ends = threshold["tuning"], interval(threshold.get("interval"))
-        yield (f"Spans kept from score {threshold['cut']:.4g} on: strict F1 {hundred(threshold['before'])} → "
-               f"{hundred(threshold['after'])} here, gain {hundred(threshold['gain'])}{ends and f' {ends}'}; "
-               f"{hundred(tuning['before'])} → {hundred(tuning['after'])} where it was tuned.")
+        yield (f"Spans kept from score {threshold['cut']:.4g} on: strict F1 {score(threshold['before'])} → "
+               f"{score(threshold['after'])} here, gain {score(threshold['gain'])}{ends and f' {ends}'}; "
+               f"{score(tuning['before'])} → {score(tuning['after'])} where it was tuned.")
 
 
 def _runs(report: dict[str, Any], task: Task) -> Iterator[Table]:
-    rows = [(metric_name(path), *(_value(task, row[name]) for name in ("mean", "sd", "min", "max")))
+    rows = [(metric_name(path), *(score(row[name], task.scale) for name in ("mean", "sd", "min", "max")))
             for path, row in report.get("spread", {}).items() if row]
     if rows:
         yield Table(("score", "mean", "sd", "least", "greatest"), rows, title="Spread over the runs")
