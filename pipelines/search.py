@@ -101,12 +101,12 @@ def search(space: Space, objective: Callable[[dict[str, Any]], float], *, trials
         raise UserError(f"--search_sampler grid wants choices, as name=a,b,c, for {', '.join(ranges)}; or take tpe")
     grid = {name: list(values) for name, values in space.items()}
     count = math.prod(map(len, grid.values())) if sampler == "grid" else trials
-    study = optuna.create_study(
-        direction="maximize", study_name="search", load_if_exists=True,
-        storage=f"sqlite:///{storage}" if storage else None,
-        sampler=optuna.samplers.GridSampler(grid, seed=seed) if sampler == "grid" else
-        optuna.samplers.TPESampler(seed=seed))
-    done = sum(trial.state.is_finished() for trial in study.trials)
+    study = optuna.create_study(direction="maximize", study_name="search", load_if_exists=True,
+                                storage=f"sqlite:///{storage}" if storage else None)
+    done = sum(trial.value is not None for trial in study.trials)
+    # A search that goes on must not draw once more what it drew first.
+    study.sampler = (optuna.samplers.GridSampler(grid, seed=seed) if sampler == "grid" else
+                     optuna.samplers.TPESampler(seed=seed + done))
     study.optimize(lambda trial: objective({name: _suggest(trial, name, values) for name, values in space.items()}),
                    n_trials=max(0, count - done))
     finished = [trial for trial in study.trials if trial.value is not None]
