@@ -66,7 +66,7 @@ def find_columns(path: str, rows: Sequence[Mapping[str, Any]], columns: Columns)
                         "name the right one with --text_column")
     others = [name for name in names if name not in (text, tokens, columns.id)]
     entities = columns.entities or _entities(others, shapes)
-    return Found(text, tokens, entities, columns.id or _id(rows, [name for name in others if name != entities]))
+    return Found(text, tokens, entities, columns.id or find_id(rows, [name for name in others if name != entities]))
 
 
 def _shape(rows: Sequence[Mapping[str, Any]], name: str) -> str | None:
@@ -128,7 +128,7 @@ def _entities(names: Sequence[str], shapes: Mapping[str, str | None]) -> str | N
     return _best(ENTITY_NAMES, listed) or _best(STRING_NAMES, bare) or _best(("ner", "iob", "bio", "tag"), tagged)
 
 
-def _id(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:
+def find_id(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str | None:
     """The first column named like an id; one not named just ``id`` has to tell the rows apart, or nearly."""
     by_name = {name.lower(): name for name in reversed(names)}
     for wanted in ID_NAMES:

@@ -74,9 +74,13 @@ def stratified_split(examples: Sequence[Example], sizes: Mapping[str, float], *,
         rng.shuffle(members)
         left = quotas[stratum]
         # The large groups first: singles fill up what they leave.
-        for group in sorted(members, key=len, reverse=True):
-            part = max(left, key=lambda name: left[name])
+        without = set(wanted)
+        for number, group in enumerate(sorted(members, key=len, reverse=True)):
+            # The last groups go to parts that have none of this class.
+            allowed = without if len(members) - number <= len(without) and without else left
+            part = max(sorted(allowed), key=lambda name: left[name])
             left[part] -= len(group)
+            without.discard(part)
             if part in chosen:
                 chosen[part] += group
     return {name: [examples[i] for i in sorted(rows)] for name, rows in chosen.items()}

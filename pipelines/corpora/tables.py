@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.corpora import file_content, good_rows, is_dataset, read_corpus
-from pipelines.corpora.columns import ID_NAMES, TEXT_NAMES, find_columns, is_null, name_parts
+from pipelines.corpora.columns import ID_NAMES, TEXT_NAMES, find_columns, find_id, is_null, name_parts
 from pipelines.corpora.corpus import WARNINGS, Columns, Corpus, Fault, Table, Unreadable
 from pipelines.corpora.damage import find_damage
 from pipelines.corpora.disease_json import read_json
@@ -148,11 +148,12 @@ def _delimited(path: str, content: str, columns: ClassColumns) -> Table:
     delimiter = max(counts, key=lambda mark: (sum(n == counts[mark][0] > 1 for n in counts[mark]), counts[mark][0]))
     rows = _records(content, delimiter, csv.QUOTE_MINIMAL)
     if delimiter == "\t":
-        # Tables of tab-separated text often hold bare quotes; then reading without quotes fits better.
+        # Tab-separated text often holds bare quotes, which swallow line ends; quoted text that really has several lines
+        # does not fit the columns when it is read without quotes.
         bare = _records(content, delimiter, csv.QUOTE_NONE)
-        rows = max(rows, bare, key=lambda found: sum(len(row) == len(found[0][1]) for _, row in found) / len(found)
-                   + (found is rows) * 1e-9 - (len(found) == 1) * 0.5)
-    if len(rows[0][1]) == 1:
+        if len(bare) > len(rows) and len({len(row) for _, row in bare}) == 1:
+            rows = bare
+    if len(rows[0][1]) == 1 and not _is_header(rows[0][1], [], columns):
         raise UserError(f"{path}: one column only, it begins {content[:60].rstrip()!r}; wanted texts with classes: "
                         "CSV, TSV, JSON, review lines, or a folder of folders of text files (docs/classification.md)")
     names = rows[0][1]
@@ -190,7 +191,7 @@ def _is_header(names: Sequence[str], rows: Sequence[Sequence[str]], columns: Cla
         return True
     if len(set(names)) < len(names) or any(len(name) > 50 or re.fullmatch(r"-?\d+(\.\d+)?", name) for name in names):
         return False
-    return not any(name in {row[i] for row in rows if len(row) > i} for i, name in enumerate(names))
+    return len(names) > 1 and not any(name in {row[i] for row in rows if len(row) > i} for i, name in enumerate(names))
 
 
 def _from_folders(folder: Path) -> Corpus:
@@ -258,8 +259,7 @@ def _from_table(path: str, table: Table, columns: ClassColumns, labelled: bool) 
     labels = tuple(given) or _label_columns(rows, rest)
     if not labels and not columns.label and _has_mentions(path, rows, columns):
         return _from_mentions(path, columns)
-    id_column = columns.id or next((name for name in rest if name.lower() in ID_NAMES and name not in labels and
-                                    len({str(row.get(name)) for row in rows}) == len(rows)), None)
+    id_column = columns.id or find_id(rows, [name for name in rest if name not in labels])
     return _examples(path, table, _Found(text, pair, labels, id_column), columns)
 
 

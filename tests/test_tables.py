@@ -1,0 +1,210 @@
+"""Readers of texts with classes: every layout gives the same examples, bad rows are named, splits keep their word."""
+
+import json
+from collections import Counter
+
+import pytest
+from conftest import run_python
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.corpora.class_splits import complaints, read_class_splits
+from pipelines.corpora.splits import copies, parse_sizes, stratified_split, write_split
+from pipelines.corpora.tables import ClassColumns, read_class_corpus, read_classes
+from pipelines.errors import DataError, UserError
+from pipelines.examples import Example
+
+ROWS = [("good book", "pos"), ('a "so so" one, at best', "neg"), ("never\nagain", "neg"), ("fine", "pos")]
+
+
+def write(path, content):
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def pairs(examples):
+    return [(example.text, example.label) for example in examples]
+
+
+LAYOUTS = {
+    "a.csv": 'id,review,label\n0,good book,pos\n1,"a ""so so"" one, at best",neg\n2,"never\nagain",neg\n3,fine,pos\n',
+    "b.csv": 'good book,pos\n"a ""so so"" one, at best",neg\n"never\nagain",neg\nfine,pos\n',
+    "c.tsv": 'sentence\tlabel\ngood book\tpos\na "so so" one, at best\tneg\n"never\nagain"\tneg\nfine\tpos\n',
+    "d.csv": 'klasse;zeile\npos;good book\nneg;"a ""so so"" one, at best"\nneg;"never\nagain"\npos;fine\n',
+    "e.json": json.dumps([{"text": text, "label": label} for text, label in ROWS]),
+    "f.jsonl": "\n".join(json.dumps({"content": text, "category": label}) for text, label in ROWS),
+    "g.json": json.dumps({"text": [text for text, _ in ROWS], "class": [label for _, label in ROWS]}),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_gives_the_same_texts_and_classes(tmp_path, name):
+    assert pairs(read_classes(write(tmp_path / name, LAYOUTS[name]))) == ROWS
+
+
+def test_bare_quotes_of_tab_separated_text_are_text(tmp_path):
+    file = write(tmp_path / "a.tsv", 'sentence\tlabel\n"what a day\tpos\nshe said "no\tneg\nplain\tneg\n')
+    assert pairs(read_classes(file)) == [('"what a day', "pos"), ('she said "no', "neg"), ("plain", "neg")]
+
+
+def test_review_lines_have_a_class_and_a_polarity(tmp_path):
+    file = write(tmp_path / "r.txt", "music pos 1.txt nice tune \nbooks neg 2.txt too long .\n")
+    assert pairs(read_classes(file)) == [("nice tune ", "music"), ("too long .", "books")]
+    by_polarity = read_classes(file, columns=ClassColumns(label="polarity"))
+    assert [example.label for example in by_polarity] == ["pos", "neg"]
+
+
+def test_fasttext_lines_with_two_classes_make_all_texts_multi_label(tmp_path):
+    file = write(tmp_path / "f.txt", "__label__a __label__b one text\n__label__b another\n")
+    assert pairs(read_classes(file)) == [("one text", ("a", "b")), ("another", ("b",))]
+
+
+def test_folders_name_the_classes_and_loose_files_have_none(tmp_path):
+    for place, text in (("spam/1.txt", "buy"), ("ham/1.txt", "hello"), ("loose.txt", "who knows")):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        write(tmp_path / place, text)
+    found = read_class_corpus(tmp_path)
+    assert {(e.id, e.text, e.label) for e in found.examples} == {("spam/1.txt", "buy", "spam"),
+                                                                 ("ham/1.txt", "hello", "ham")}
+    assert [fault.id for fault in found.faults] == ["loose.txt"]  # the others have a class, this one has none
+
+
+def test_a_corpus_of_mentions_asks_whether_there_is_one(tmp_path):
+    rows = [{"text": "Ataxia is rare.", "entities": [{"start": 0, "end": 6, "type": "Disease"}]},
+            {"text": "No mention here.", "entities": []}]
+    assert [e.label for e in read_classes(write(tmp_path / "n.json", json.dumps(rows)))] == ["Disease", "none"]
+    conll = write(tmp_path / "n.conll", "Ataxia B-Disease\nis O\n\nPaul B-PER\nsleeps O\n")
+    with pytest.raises(UserError, match="Disease, PER"):
+        read_classes(conll)
+    assert [e.label for e in read_classes(conll, columns=ClassColumns(mention="PER"))] == ["none", "PER"]
+
+
+def test_pairs_several_classes_and_columns_of_zero_and_one(tmp_path):
+    nli = write(tmp_path / "p.csv", "premise,hypothesis,label\nit rains,it is wet,yes\nit rains,it is dry,no\n")
+    assert [(e.text, e.pair, e.label) for e in read_classes(nli)] == [("it rains", "it is wet", "yes"),
+                                                                      ("it rains", "it is dry", "no")]
+    jigsaw = write(tmp_path / "j.csv", "id,comment_text,toxic,insult\na,you fool,1,1\nb,hello,0,0\nc,bah,1,0\n")
+    assert [(e.id, e.label) for e in read_classes(jigsaw)] == [("a", ("insult", "toxic")[::-1]), ("b", ()),
+                                                               ("c", ("toxic",))]
+    piped = write(tmp_path / "m.csv", "text,labels\none,a|b\ntwo,b\nthree,\n")
+    assert [e.label for e in read_classes(piped, columns=ClassColumns(separator="|"))] == [("a", "b"), ("b",), ()]
+
+
+def test_an_unlabelled_test_file_may_lack_the_named_column(tmp_path):
+    file = write(tmp_path / "t.csv", "id,text\n1,who\n2,knows\n")
+    columns = ClassColumns(label="kind")
+    assert [e.label for e in read_classes(file, columns=columns, labelled=False)] == [None, None]
+    with pytest.raises(UserError, match="no column 'kind'"):
+        read_classes(file, columns=columns)
+
+
+def test_all_bad_rows_are_named_at_once(tmp_path):
+    file = write(tmp_path / "b.csv", "id,text,label\n1,fine,a\n1,again,b\n2,too,many,fields\n3,no class,\n4,,a\n")
+    with pytest.raises(DataError) as error:
+        read_classes(file)
+    told = str(error.value)
+    assert "line 3 (id 1): duplicate_id" in told
+    assert "line 4: unreadable_row: 4 fields where the header has 3" in told
+    assert "line 5 (id 3): missing_value" in told
+    assert "empty_text" not in told  # a warning: its row has to be answered
+    assert [e.id for e in read_classes(file, skip_bad_rows=True)] == ["1", "4"]
+
+
+@pytest.mark.parametrize(("content", "told"), [("just words\nand more words\n", "one column only"),
+                                               ("text,label\n", "no row"), ('[{"n": 1}]', "no column with the text")])
+def test_what_is_no_table_of_texts_is_refused(tmp_path, content, told):
+    with pytest.raises(UserError, match=told):
+        read_classes(write(tmp_path / "x.txt", content))
+
+
+# Splits
+
+
+def examples(counts, copied=0):
+    rows = [Example(f"{label}{i}", f"{label} text {i}", label=label) for label, n in counts.items() for i in range(n)]
+    return rows + [Example(f"copy{i}", rows[i].text.upper(), label=rows[i].label) for i in range(copied)]
+
+
+def test_sizes_are_met_exactly_and_classes_in_proportion():
+    parts = stratified_split(examples({"a": 60, "b": 30, "c": 10}), {"train": 0.8, "dev": 0.1, "test": 0.1}, seed=3)
+    counted = {name: Counter(e.label for e in part) for name, part in parts.items()}
+    assert counted == {"train": {"a": 48, "b": 24, "c": 8}, "dev": {"a": 6, "b": 3, "c": 1},
+                       "test": {"a": 6, "b": 3, "c": 1}}
+    numbers = stratified_split(examples({"a": 60, "b": 40}), {"train": 50, "dev": 10})
+    assert {name: len(part) for name, part in numbers.items()} == {"train": 50, "dev": 10}
+
+
+@given(st.dictionaries(st.sampled_from("abcde"), st.integers(3, 40), min_size=1), st.integers(0, 3),
+       st.integers(0, 9), st.sampled_from([(0.8, 0.1, 0.1), (0.5, 0.25, 0.25), (0.34, 0.33, 0.33)]))
+def test_nothing_is_lost_doubled_or_on_two_sides(counts, copied, seed, shares):
+    rows = examples(counts, copied)
+    parts = stratified_split(rows, dict(zip(("train", "dev", "test"), shares, strict=True)), seed=seed)
+    assert sorted(e.id for part in parts.values() for e in part) == sorted(e.id for e in rows)
+    side = {e.id: name for name, part in parts.items() for e in part}
+    for group in copies(rows):
+        assert len({side[rows[place].id] for place in group}) == 1
+    for part in parts.values():
+        assert {e.label for e in part} == set(counts)
+
+
+def test_the_seed_decides_and_nothing_else():
+    rows = examples({"a": 20, "b": 20})
+    first, same, other = (stratified_split(rows, {"train": 0.5, "dev": 0.5}, seed=seed)["dev"] for seed in (1, 1, 2))
+    assert first == same != other
+
+
+def test_a_class_with_fewer_texts_than_parts_is_named_with_its_rows():
+    with pytest.raises(DataError, match=r"class 'rare': 2 \(id rare0, rare1\)"):
+        stratified_split(examples({"a": 20, "rare": 2}), {"train": 0.8, "dev": 0.1, "test": 0.1})
+
+
+@pytest.mark.parametrize("sizes", ["train", "train=0.8,dev=x", "train=2.5", "train=0.5,train=0.5", "=3"])
+def test_sizes_that_are_none(sizes):
+    with pytest.raises(UserError, match="wanted a name and a share"):
+        parse_sizes(sizes)
+
+
+def test_more_than_there_is():
+    with pytest.raises(UserError, match="there are 20 texts"):
+        stratified_split(examples({"a": 20}), {"train": 0.9, "dev": 0.2})
+
+
+def test_a_split_is_read_back_as_it_was(tmp_path):
+    rows = [Example("1", "one", label=("a", "b"), pair="two"), Example("x", "three", label=(), pair="four")]
+    write_split(tmp_path / "s.jsonl", rows)
+    assert read_classes(tmp_path / "s.jsonl") == rows
+
+
+def test_the_split_command(tmp_path):
+    file = write(tmp_path / "all.csv", "text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(40)))
+    done = run_python("-m", "pipelines.cli", "split", file, "--out", tmp_path / "s", "--sizes", "train=0.5,dev=0.5")
+    assert done.returncode == 0, done.stderr
+    assert Counter(e.label for e in read_classes(tmp_path / "s" / "dev.jsonl")) == {"a": 10, "b": 10}
+    assert "texts        20        20" in done.stdout
+
+
+def test_what_the_splits_have_against_each_other_is_told(tmp_path):
+    train = write(tmp_path / "train.csv", "text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(12)))
+    dev = write(tmp_path / "dev.csv", "text,label\ntext 3,b\nnew,c\n,a\n")
+    told: list[str] = []
+    found = read_class_splits({"train": str(train), "dev": str(dev)}, columns=ClassColumns(), sizes="", seed=0,
+                              told=told.append)
+    assert "dev: 1 empty texts (id 2); predicted all the same" in told
+    assert "dev: 1 texts of classes that train lacks, which cannot be right: id 1 (c)" in told
+    assert "dev: 1 texts stand word for word in train: id 0" in told
+    assert [e.id for e in found.usable("dev")] == ["0"]
+    assert complaints(found) == told[2:]
+
+
+def test_one_class_only_is_refused(tmp_path):
+    file = write(tmp_path / "one.csv", "text,label\nhello,a\nworld,a\n")
+    with pytest.raises(DataError, match="of one class \\('a'\\)"):
+        read_class_splits({"train": str(file)}, columns=ClassColumns(), sizes="train=0.5,dev=0.5", seed=0)
+
+
+def test_dev_is_cut_from_train_where_only_test_has_a_file(tmp_path):
+    train = write(tmp_path / "train.csv", "text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(90)))
+    test = write(tmp_path / "test.csv", "text\nwho knows\n")
+    found = read_class_splits({"train": str(train), "test": str(test)}, columns=ClassColumns(),
+                              sizes="train=0.8,dev=0.1,test=0.1", seed=0, told=lambda line: None)
+    assert {name: len(part) for name, part in found.splits.items()} == {"train": 80, "dev": 10, "test": 1}
