@@ -31,7 +31,6 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=96)
     parser.add_argument("--batch_tokens", type=int, default=2048)
     options = parser.parse_args()
-    precision.keep_freed_memory()
     corpus = Path(os.environ.get("PIPELINES_DATA", ROOT.parent / "shared" / "data")) / "ncbi_disease" / "dev.json"
     corpus = corpus if corpus.exists() else ROOT / "data" / "samples" / "disease_ner" / "dev.json"
     examples = read_examples(corpus)

@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
-from pipelines import precision
 from pipelines.corpora import read_examples
 from pipelines.examples import Example
 from pipelines.families import word_tagging
@@ -85,7 +84,6 @@ def main() -> None:
     parser.add_argument("--batch_tokens", type=int, default=2816, help="words of a batch of ours")
     parser.add_argument("--train_file", help="labelled examples")
     options = parser.parse_args()
-    precision.keep_freed_memory()
     train = corpus(options.train_file)
     words = word_tagging.fit_words(train, min_freq=2)
     tags = word_tagging.tags_for(train)

@@ -57,6 +57,9 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     runs = [read_predictions(path) for path in options.predictions]
     kind = answer_kind([prediction for run in runs for prediction in run])
+    if options.allow_missing and kind == "value":
+        raise UserError('--allow_missing got predictions with "value"; a number that is missing has no empty stand-in, '
+                        "predict it")
     if options.tune_threshold and kind != "spans":
         raise UserError(f'--tune_threshold got predictions with "{kind}"; wanted "spans" that have scores')
 
@@ -193,9 +196,7 @@ def _predict(options: argparse.Namespace) -> int:
     from pipelines.examples import write_predictions
 
     examples = read_examples(options.input)
-    from pipelines import precision
 
-    precision.keep_freed_memory()
     family, folder = _family_and_folder(options.run_dir)
     batch_tokens = {"batch_tokens": options.batch_tokens} if options.batch_tokens else {}
     predictions = family.predict(family.load(folder), examples, **batch_tokens)

@@ -110,7 +110,6 @@ def main() -> None:
 
 def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]:
     """Trains and scores one model, or several and compares them; returns the report, or the comparison."""
-    precision.keep_freed_memory()
     for name, value, wanted in (("tune", options.tune, tagging.TUNED), ("pooling", options.pooling, POOLINGS)):
         if value not in wanted:
             raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")

@@ -54,8 +54,8 @@ class RecipeArguments(config.DataArguments):
     last_n: int = field(default=2, metadata={"help": "layers that --tune last_n trains"})
     lora_r: int = field(default=16, metadata={"help": "rank of --tune lora"})
     lora_alpha: int = field(default=32, metadata={"help": "scale of --tune lora"})
-    case_feature: bool = field(default=False, metadata={"help": "add a vector for the case of letters, which an uncased "
-                                                                "tokenizer drops"})
+    case_feature: bool = field(default=False, metadata={"help": "add a vector for the case of letters, which an "
+                                                                "uncased tokenizer drops"})
     layer_decay: float = field(default=1.0, metadata={"help": "each layer's rate is that of the next times this"})
     head_rate: float = field(default=10.0, metadata={"help": "the head's rate, in learning rates"})
     class_weight_power: float = field(default=0.0, metadata={"help": "weigh each tag by its frequency to minus this "
@@ -107,7 +107,6 @@ def main() -> None:
 
 def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]:
     """The whole job; returns the report of the last labelled split."""
-    precision.keep_freed_memory()
     check(options)
     meter, first = CostMeter(), PartialState().is_main_process
     given = {"train": options.train_file, "dev": options.dev_file, "test": options.test_file}

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines import config, precision
+from pipelines import config
 from pipelines.corpora.class_splits import ClassSplits, read_class_splits
 from pipelines.corpora.splits import classes_of
 from pipelines.errors import UserError, one_line_errors
@@ -78,7 +78,6 @@ def main() -> None:
 
 def run(options: RecipeArguments) -> dict[str, Any]:
     """The whole job; returns the report of test, or of dev where there is no labelled test."""
-    precision.keep_freed_memory()
     meter = CostMeter()
     if options.objective not in head_search.OBJECTIVES:
         raise UserError(f"got --objective {options.objective}; wanted one of {', '.join(head_search.OBJECTIVES)}")

@@ -101,7 +101,6 @@ def main() -> None:
 
 def run(options: RecipeArguments, training: TrainingArguments, model_options: ModelConfig) -> dict[str, Any]:
     """The whole job; returns the report of the last labelled split."""
-    precision.keep_freed_memory()
     meter, first = CostMeter(), PartialState().is_main_process
     given = {"train": options.train_file, "dev": options.dev_file, "test": options.test_file}
     files = {split: file for split, file in given.items() if file} or {

@@ -125,7 +125,6 @@ def main() -> None:
 
 def run(options: RecipeArguments, training: TaggerTrainingArguments) -> dict[str, Any]:
     """The whole job; returns the report of the last labelled split."""
-    precision.keep_freed_memory()
     check_options(options)
     meter = CostMeter()
     examples, files = read_splits(options)
