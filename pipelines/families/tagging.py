@@ -105,7 +105,8 @@ def new_model(name: str, tags: Sequence[str], *, case_feature: bool = False, crf
     except (OSError, ValueError) as error:
         raise weights.unavailable(name, error) from error
     head = EncoderTaggerConfig(encoder=encoder.config, case_feature=case_feature, crf=crf,
-                               dropout=0.1 if dropout is None else dropout, **names)
+                               dropout=0.1 if dropout is None else dropout,
+                               pad_token_id=encoder.config.pad_token_id, **names)
     model = EncoderTagger(head, encoder)
     return NewModel(model, [key for key, _ in model.named_parameters() if not key.startswith("encoder.")])
 
