@@ -97,7 +97,9 @@ def key(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
     config = {name: value for name, value in encoder.config.to_dict().items()
               if not name.startswith("_") and name not in ("transformers_version", "dtype")}
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
-    digest.update(tokenizer.backend_tokenizer.to_str().encode())
+    # How it cut and padded last is no part of it: each text bears its own length.
+    parts = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
+    digest.update(json.dumps(parts, sort_keys=True).encode())
     return digest.hexdigest()[:24]
 
 

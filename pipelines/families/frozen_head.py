@@ -92,7 +92,8 @@ def train_heads(features: np.ndarray, targets: Sequence[Any], points: Sequence[P
     if len({(point.pooling, point.hidden_layer) for point in points}) != 1:
         raise ValueError("points of several shapes cannot be stacked")
     given = torch.from_numpy(features)
-    mean, scale = given.mean(0), given.std(0, correction=0).clamp_min(1e-6)                    # (H,)
+    mean, scale = given.mean(0), given.std(0, correction=0)                                    # (H,)
+    scale = scale.clamp_min(max(0.01 * float(scale.mean()), 1e-6))  # what hardly varies is not blown up
     x, y = (given - mean) / scale, torch.tensor(targets)
     weights = torch.stack([class_weights(y, point.class_weight, n_classes) for point in points])   # (P, C)
     trained = _Stack(points, x.shape[1], n_classes, activation, seed)

@@ -18,6 +18,7 @@ from pipelines.families.head_search import STACK, SearchData, stacks, train_and_
 
 GIVEN_UP = datetime.timedelta(minutes=30)  # a stack takes a minute or two: who holds one longer is gone
 WAIT_SECONDS = 2.0
+QUEUED = {"point": True}  # tells a point that was queued from one that Optuna made up because the queue was empty
 
 
 def search_study(data: SearchData, points: Sequence[Point], *, storage: str, worker: str, progress: bool = True,
@@ -47,7 +48,7 @@ def search_study(data: SearchData, points: Sequence[Point], *, storage: str, wor
         sorted({getattr(point, name) for point in points}, key=str)) for name in Point.__slots__}
     _give_out_again(study, worker)
     for point in points:
-        study.enqueue_trial(asdict(point), skip_if_exists=True)
+        study.enqueue_trial(asdict(point), user_attrs=QUEUED, skip_if_exists=True)
     found = len(_rows(study, wanted))
     if found:
         told(f"{found} of {len(points)} points were in the study already")
@@ -73,12 +74,13 @@ def _take(study: optuna.Study, distributions: dict[str, Any], wanted: dict[str, 
     taken: list[tuple[optuna.Trial, Point]] = []
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
     for _ in waiting[:STACK // 4]:
-        trial = study.ask(distributions)
-        if "fixed_params" not in trial.system_attrs or _name(trial.params) not in wanted:
+        trial = study.ask()
+        params = {name: trial.suggest_categorical(name, given.choices) for name, given in distributions.items()}
+        if "point" not in trial.user_attrs or _name(params) not in wanted:
             study.tell(trial, state=TrialState.FAIL)  # the last waiting one was gone, and this one is made up
             break
         trial.set_user_attr("worker", worker)
-        taken.append((trial, wanted[_name(trial.params)]))
+        taken.append((trial, wanted[_name(params)]))
     return taken
 
 
@@ -91,7 +93,8 @@ def _give_out_again(study: optuna.Study, worker: str) -> None:
                 study.tell(trial.number, state=TrialState.FAIL)
             except (ValueError, RuntimeError):
                 continue  # another one was first
-            study.enqueue_trial(trial.system_attrs.get("fixed_params", trial.params))
+            if trial.params:
+                study.enqueue_trial(trial.params, user_attrs=QUEUED)
 
 
 def _rows(study: optuna.Study, wanted: dict[str, Point]) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,339 @@
+"""Heads on frozen features: stacks against single heads and autograd, cache, search, refit, checkpoints."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, run_python
+from tiny_encoder import ENCODERS, write
+from transformers import AutoModelForSequenceClassification
+
+from pipelines.errors import UserError
+from pipelines.examples import Example, read_predictions
+from pipelines.families import features, frozen_head, head_search, sequence_classifier
+from pipelines.families.frozen_head import Point, train_heads
+from pipelines.families.head_search import SearchData, grid, search, stacks, train_and_score, tune_offsets
+from pipelines.families.sequence_classifier import Settings
+
+TEXTS = ["a good book", "bad", "so and so, and then some more of the same again and again and again", "why not?", "x"]
+EXAMPLES = [Example(str(i), text) for i, text in enumerate(TEXTS)]
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("models") / "bert")
+
+
+def data_for(n=60, width=6, classes=3, several=False, **options):
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(classes, width)) * 2
+    labels = random.integers(classes, size=n)
+    vectors = (centres[labels] + random.normal(size=(n, width)) * [1, 5, 1, 1, 0.1, 1]).astype(np.float32)
+    targets = labels.tolist() if not several else (np.eye(classes)[labels] + np.eye(classes)[labels[::-1]] > 0
+                                                   ).astype(float).tolist()
+    half = n // 2
+    return SearchData({"mean": vectors[:half]}, {"mean": vectors[half:]}, targets[:half], targets[half:], classes,
+                      batch_size=8, **options)
+
+
+POINTS = grid(hidden_layer=[0, 5], learning_rate=[0.01, 0.1], dropout=[0.0, 0.4], class_weight=["none", "balanced"],
+              epochs=[2, 5], weight_decay=[0.1])
+
+
+def test_a_head_does_not_depend_on_those_it_is_stacked_with():
+    data = data_for()
+    for hidden in (0, 5):
+        points = [point for point in POINTS if point.hidden_layer == hidden]
+        together = train_heads(data.train["mean"], data.train_targets, points, n_classes=3, batch_size=8, seed=1)
+        for number, point in enumerate(points):
+            # Other points of as many epochs as the stack's longest change nothing either: a head stops by itself.
+            alone = train_heads(data.train["mean"], data.train_targets, [point], n_classes=3, batch_size=8, seed=1)
+            np.testing.assert_allclose(alone.scores(data.dev["mean"])[0], together.scores(data.dev["mean"])[number],
+                                       atol=2e-4)
+
+
+def test_a_linear_head_is_what_torch_trains():
+    """The same batches and first weights through `nn.Linear`, `AdamW` and a linear schedule."""
+    data, point = data_for(), Point(learning_rate=0.05, weight_decay=0.1, class_weight="balanced", epochs=4)
+    x, y = torch.from_numpy(data.train["mean"]), torch.tensor(data.train_targets)
+    scaled = (x - x.mean(0)) / x.std(0, correction=0)
+    ours = train_heads(data.train["mean"], data.train_targets, [point], n_classes=3, batch_size=8, seed=7)
+
+    random = torch.Generator().manual_seed(7)
+    layer = torch.nn.Linear(6, 3)
+    with torch.no_grad():
+        layer.weight.copy_(((torch.rand(6, 3, generator=random) * 2 - 1) / 6 ** 0.5).T)
+        layer.bias.zero_()
+    optimizer = torch.optim.AdamW([{"params": [layer.weight], "weight_decay": 0.1},
+                                   {"params": [layer.bias], "weight_decay": 0.0}], lr=0.05)
+    steps = 4 * 4
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
+    counts = torch.bincount(y, minlength=3)
+    weight = len(y) / (3 * counts)
+    random = torch.Generator().manual_seed(7)
+    for _ in range(4):
+        order = torch.randperm(len(x), generator=random)
+        for start in range(4):
+            rows = order[start::4]
+            torch.rand(len(rows), 6, generator=random)  # drawn for dropout
+            losses = torch.nn.functional.cross_entropy(layer(scaled[rows]), y[rows], reduction="none")
+            (losses * weight[y[rows]]).mean().backward()
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+    with torch.no_grad():
+        np.testing.assert_allclose(ours.scores(data.train["mean"])[0], layer(scaled).numpy(), atol=1e-4)
+
+
+def test_several_classes_a_text_are_learnt():
+    data = data_for(n=240, several=True)
+    [row] = train_and_score(data, [Point(learning_rate=0.05, epochs=40, hidden_layer=8)])
+    assert row["macro_f1"] > 0.7
+
+
+# Search
+
+
+def test_the_same_grid_twice_gives_the_same_table_and_a_stopped_one_goes_on(tmp_path, monkeypatch):
+    data, trained = data_for(), []
+    whole = search(data, POINTS, tmp_path / "a", progress=False)
+    assert [head_search.point_of(row) for row in whole] == POINTS
+    original = head_search.train_and_score
+
+    def stops_after_one(data, stack, **options):
+        if trained:
+            raise KeyboardInterrupt
+        trained.append(stack)
+        return original(data, stack, **options)
+
+    monkeypatch.setattr(head_search, "train_and_score", stops_after_one)
+    with pytest.raises(KeyboardInterrupt):
+        search(data, POINTS, tmp_path / "b", progress=False)
+    monkeypatch.setattr(head_search, "train_and_score",
+                        lambda data, stack, **options: trained.append(stack) or original(data, stack, **options))
+    told: list[str] = []
+    assert search(data, POINTS, tmp_path / "b", progress=False, told=told.append) == whole
+    assert len(trained) == len(stacks(POINTS))  # each stack once, over both searches
+    assert told == [f"{len(trained[0])} of {len(POINTS)} points were there from an earlier search"]
+
+
+def test_another_search_does_not_take_the_rows_of_this_one(tmp_path):
+    search(data_for(), POINTS[:1], tmp_path, progress=False)
+    told: list[str] = []
+    search(data_for(seed=1), POINTS[:1], tmp_path, progress=False, told=told.append)
+    assert told == []
+
+
+def test_stacks_hold_one_shape_and_all_points():
+    found = stacks(POINTS, size=8)
+    assert [point for stack in found for point in stack] == POINTS
+    assert all(len({point.hidden_layer for point in stack}) == 1 for stack in found)
+    assert max(map(len, found)) == 8
+
+
+@pytest.mark.parametrize(("values", "told"), [
+    ({"pooling": ["attention"]}, "finetune_classifier.py --tune head"), ({"dropout": [1.0]}, "dropout 1.0"),
+    ({"epochs": [0]}, "epochs 0"), ({"class_weight": ["some"]}, "class_weight some"),
+    ({"learning_rate": [float("nan")]}, "learning_rate nan")])
+def test_a_grid_refuses_what_cannot_be(values, told):
+    with pytest.raises(UserError, match=told):
+        grid(**values)
+
+
+def test_thresholds_by_hand():
+    # Two classes: class 1 is right from a margin of -2 up; the plain decision says class 0 everywhere.
+    margins = np.array([-5.0, -4.0, -3.0, -1.0, -0.5])
+    logits, targets = np.stack([np.zeros(5), margins], axis=1), np.array([0, 0, 0, 1, 1])
+    offsets = tune_offsets(logits, targets, "macro_f1")
+    assert ((logits + offsets).argmax(1) == targets).all()
+    assert offsets[0] - offsets[1] == pytest.approx(-2.0)
+    several = np.array([[-3.0, 2.0], [-1.0, -2.0], [-2.5, 3.0]])
+    wanted = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    assert ((several + tune_offsets(several, wanted, "macro_f1") > 0) == wanted).all()
+
+
+def test_scores_agree_with_scikit_learn():
+    from sklearn import metrics
+
+    random = np.random.default_rng(1)
+    logits, targets = random.normal(size=(50, 4)), random.integers(4, size=50)
+    found, guessed = head_search.scores(logits, targets, None), logits.argmax(1)
+    assert found["macro_f1"] == pytest.approx(metrics.f1_score(targets, guessed, average="macro"))
+    assert found["weighted_f1"] == pytest.approx(metrics.f1_score(targets, guessed, average="weighted"))
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(targets, guessed))
+    assert found["matthews"] == pytest.approx(metrics.matthews_corrcoef(targets, guessed))
+
+
+def test_a_study_is_shared_and_taken_up_again(tmp_path):
+    optuna = pytest.importorskip("optuna")
+    from pipelines.families.head_study import search_study
+
+    data, storage = data_for(), f"sqlite:///{tmp_path / 'heads.db'}"
+    points = POINTS[:6]
+    plain = search(data, points, tmp_path / "plain", progress=False)
+    study = optuna.create_study(study_name=f"heads-{data.key()}", storage=storage, direction="maximize")
+    study.enqueue_trial({name: getattr(points[2], name) for name in Point.__slots__}, user_attrs={"point": True})
+    # A worker took this one and was killed.
+    held = study.ask({name: optuna.distributions.CategoricalDistribution(sorted({getattr(p, name) for p in points},
+                                                                                key=str)) for name in Point.__slots__})
+    held.set_user_attr("worker", "me")
+    told: list[str] = []
+    rows = search_study(data, points, storage=storage, worker="me", progress=False, told=told.append)
+    assert [head_search.point_of(row) for row in rows] == points
+    assert [row["accuracy"] for row in rows] == [row["accuracy"] for row in plain]
+    again = search_study(data, points, storage=storage, worker="another", progress=False, told=told.append)
+    assert again == rows
+    assert told == [f"{len(points)} of {len(points)} points were in the study already"]
+
+
+def test_a_storage_that_cannot_be_had_is_told(tmp_path):
+    from pipelines.families.head_study import search_study
+
+    with pytest.raises(UserError, match="wanted a database such as"):
+        search_study(data_for(), POINTS[:1], storage=f"sqlite:///{tmp_path}/no/such/folder/x.db", worker="me")
+
+
+# Features
+
+
+def extract(folder, cache, examples=EXAMPLES, max_length=40):
+    encoder, tokenizer = sequence_classifier.load_encoder(str(folder)), sequence_classifier.load_tokenizer(str(folder))
+    return features.extract(encoder, tokenizer, examples, max_length=max_length, cache=cache, progress=False)
+
+
+def test_features_are_the_frozen_encoders_and_are_computed_once(tiny_bert, tmp_path):
+    found = extract(tiny_bert, tmp_path)
+    assert found.encoded == 5
+    assert found.cut == ["2"]
+    encoder, tokenizer = sequence_classifier.load_encoder(str(tiny_bert)), \
+        sequence_classifier.load_tokenizer(str(tiny_bert))
+    encoder.eval()
+    for row, example in enumerate(EXAMPLES):
+        with torch.no_grad():
+            states = encoder(**tokenizer(example.text, return_tensors="pt", truncation=True, max_length=40)
+                             ).last_hidden_state[0]
+        for pooling, wanted in (("cls", states[0]), ("mean", states.mean(0)), ("max", states.max(0).values)):
+            np.testing.assert_allclose(found.vectors[pooling][row], wanted, atol=1e-5)
+    again = extract(tiny_bert, tmp_path)
+    assert again.encoded == 0
+    np.testing.assert_array_equal(again.vectors["max"], found.vectors["max"])
+    # Whole texts are the same at another length; the one that was cut is not, and a pair is another text.
+    assert extract(tiny_bert, tmp_path, max_length=30).encoded == 1
+    assert extract(tiny_bert, tmp_path, [Example("0", TEXTS[0], pair="x")]).encoded == 1
+
+
+def test_another_encoder_has_another_cache(tiny_bert, tmp_path):
+    extract(tiny_bert, tmp_path)
+    encoder = sequence_classifier.load_encoder(str(tiny_bert))
+    with torch.no_grad():
+        encoder.embeddings.word_embeddings.weight[5, 0] += 0.1
+    tokenizer = sequence_classifier.load_tokenizer(str(tiny_bert))
+    assert features.extract(encoder, tokenizer, EXAMPLES, max_length=40, cache=tmp_path, progress=False).encoded == 5
+
+
+def test_a_cache_of_another_version_or_a_damaged_one_is_told(tiny_bert, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(features, "VERSION", "0")
+    extract(tiny_bert, tmp_path)
+    monkeypatch.undo()
+    assert extract(tiny_bert, tmp_path).encoded == 5
+    assert "written by another version" in capsys.readouterr().err
+    for file in tmp_path.rglob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:40])
+    assert extract(tiny_bert, tmp_path).encoded == 5
+    assert "unreadable" in capsys.readouterr().err
+
+
+def test_a_cache_that_cannot_be_written_is_told_and_done_without(tiny_bert, tmp_path, capsys):
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    found = extract(tiny_bert, tmp_path / "cache")
+    assert found.encoded == 5
+    assert "kept in memory only" in capsys.readouterr().err
+
+
+# Checkpoints
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.parametrize(("pooling", "hidden"), [("cls", 16), ("cls", 0), ("mean", 5), ("max", 0)])
+def test_the_checkpoint_gives_the_heads_logits(kind, pooling, hidden, tmp_path):
+    folder = write(tmp_path / "base", kind)
+    found = extract(folder, tmp_path / "cache")
+    encoder, tokenizer = sequence_classifier.load_encoder(str(folder)), sequence_classifier.load_tokenizer(str(folder))
+    point = Point(pooling=pooling, hidden_layer=hidden, learning_rate=0.05, epochs=8)
+    heads = train_heads(found.vectors[pooling], [0, 1, 2, 0, 1], [point, point], n_classes=3,
+                        activation=frozen_head.activation_for(kind))
+    settings = Settings(("a", "b", "c"), max_length=40)
+    model = frozen_head.classifier_with(encoder, heads, 1, point, settings)
+    sequence_classifier.save(tmp_path / "model", model=model, tokenizer=tokenizer, settings=settings)
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
+    ours = type(plain).__name__ == "PooledClassifier"
+    assert ours == ((pooling, hidden) != ("cls", 16))
+    assert plain.config.id2label == {0: "a", 1: "b", 2: "c"}
+    wanted = heads.scores(found.vectors[pooling])[1]
+    assert np.abs(wanted).max() > 0.1
+    for row, example in enumerate(EXAMPLES):
+        batch = tokenizer(example.text, return_tensors="pt", truncation=True, max_length=40)
+        with torch.no_grad():
+            np.testing.assert_allclose(plain(**batch).logits[0], wanted[row], atol=1e-5)
+    loaded = sequence_classifier.load(tmp_path / "model")
+    np.testing.assert_allclose(sequence_classifier.predict_logits(loaded, EXAMPLES, progress=False), wanted, atol=1e-5)
+
+
+# The recipe
+
+
+@pytest.fixture(scope="session")
+def recipe_arguments(tiny_bert, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("classes")
+    words = {"fruit": "apple pear plum", "metal": "iron zinc lead", "beast": "wolf bear lynx"}
+    rows = [{"text": f"the {words[label].split()[i % 3]} of day {i}", "label": label}
+            for i in range(60) for label in words]
+    (folder / "all.json").write_text(json.dumps(rows), encoding="utf-8")
+    return [ROOT / "recipes" / "grid_search_head.py", "--model_name_or_path", tiny_bert, "--train_file",
+            folder / "all.json", "--cache_dir", folder / "cache", "--learning_rate", "0.01", "0.1", "--epochs", "5"]
+
+
+def test_the_recipe_from_texts_to_a_checkpoint(recipe_arguments, tmp_path):
+    done = run_python(*recipe_arguments, "--run_dir", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["split"] == "test"
+    assert len(json.loads((tmp_path / "run" / "grid.json").read_text())["points"]) == 24
+    page = (tmp_path / "run" / "grid.html").read_text()
+    assert "learning_rate and pooling" in page or "pooling and learning_rate" in page
+    out = run_python("-m", "pipelines.cli", "predict", "--run", tmp_path / "run", "--input", recipe_arguments[4],
+                     "--output", tmp_path / "p.jsonl")
+    assert out.returncode == 0, out.stderr
+    by_id = {p.id: p for p in read_predictions(tmp_path / "p.jsonl")}
+    for prediction in read_predictions(tmp_path / "run" / "predictions" / "test.jsonl"):
+        assert by_id[prediction.id].label == prediction.label
+        assert by_id[prediction.id].scores == pytest.approx(prediction.scores, abs=1e-5)
+    refused = run_python(*recipe_arguments, "--run_dir", tmp_path / "run")
+    assert refused.returncode == 2
+    assert "holds a trained run" in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_search_that_was_killed_ends_with_the_same_table(recipe_arguments, tmp_path):
+    grids = ["--hidden_layer", "0", "64", "--dropout", "0.1", "0.3", "--epochs", "30", "--pooling", "mean", "cls"]
+    whole = run_python(*recipe_arguments, *grids, "--run_dir", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    process = subprocess.Popen([sys.executable, *map(str, [*recipe_arguments, *grids, "--run_dir", tmp_path / "run"])],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "run").glob("search/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "run" / "grid.json").exists()
+    again = run_python(*recipe_arguments, *grids, "--run_dir", tmp_path / "run")
+    assert again.returncode == 0, again.stderr
+    assert "points were there from an earlier search" in again.stdout
+    assert "train: 144 texts, 0 encoded now" in again.stdout
+    assert (tmp_path / "run" / "grid.json").read_bytes() == (tmp_path / "whole" / "grid.json").read_bytes()
