@@ -1,0 +1,178 @@
+"""Classifiers: encoding, heads and poolings, class weights, saving and loading, and the fine-tuning recipe."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, run_python
+from tiny_encoder import WINDOW, write
+from transformers import AutoModelForSequenceClassification
+
+from pipelines.errors import UserError
+from pipelines.examples import Example, read_predictions
+from pipelines.families import sequence_classifier
+from pipelines.families.classifier_training import class_frequency_weights, training_rows
+from pipelines.families.sequence_classifier import Settings, decide, encode, load_network, load_tokenizer
+from pipelines.networks.pooled_classifier import POOLINGS, pool
+
+SETTINGS = Settings(("a", "b", "c"), max_length=20)
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory):
+    return str(write(tmp_path_factory.mktemp("models") / "bert"))
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tiny_bert):
+    return load_tokenizer(tiny_bert)
+
+
+def test_pooling_by_hand():
+    states = torch.tensor([[[1.0, 5.0], [3.0, 1.0], [100.0, 100.0]]])
+    mask = torch.tensor([[1, 1, 0]])
+    assert pool(states, mask, "cls").tolist() == [[1.0, 5.0]]
+    assert pool(states, mask, "mean").tolist() == [[2.0, 3.0]]
+    assert pool(states, mask, "max").tolist() == [[3.0, 5.0]]
+    query = torch.nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        query.weight.copy_(torch.tensor([[np.log(3) / 2, 0.0]]))  # the second token weighs three times the first
+    assert pool(states, mask, "attention", query)[0].tolist() == pytest.approx([2.5, 2.0])
+    # Padding on the left: the first token is the first that is there.
+    assert pool(states.flip(1), mask.flip(1), "cls").tolist() == [[3.0, 1.0]]
+
+
+def test_texts_over_the_length_are_cut_and_named(tokenizer):
+    examples = [Example("short", "abc"), Example("just", "a" * 18), Example("long", "a" * 19), Example("none", "")]
+    found = encode(examples, tokenizer, max_length=20)
+    assert found.cut == ["long"]
+    assert [len(row["input_ids"]) for row in found.rows] == [5, 20, 20, 2]
+
+
+def test_pairs_are_told_apart_and_share_the_length(tokenizer):
+    found = encode([Example("1", "abc", pair="de"), Example("2", "a" * 30, pair="b")], tokenizer, max_length=12)
+    assert found.rows[0]["token_type_ids"] == [0] * 5 + [1] * 3
+    assert found.cut == ["2"]
+    assert len(found.rows[1]["input_ids"]) == 12
+    assert found.rows[1]["token_type_ids"][-2:] == [1, 1]  # the short one is whole
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_what_is_saved_predicts_the_same_in_any_batch(tiny_bert, tokenizer, pooling, tmp_path):
+    model = load_network(tiny_bert, SETTINGS, pooling=pooling).eval()
+    sequence_classifier.save(tmp_path, model=model, tokenizer=tokenizer, settings=SETTINGS)
+    loaded = sequence_classifier.load(tmp_path)
+    examples = [Example(str(i), "abcdefgh" * (i % 4) + "xyz") for i in range(9)]
+    alone = sequence_classifier.predict_logits(loaded, examples, batch_tokens=1, progress=False)
+    together = sequence_classifier.predict_logits(loaded, examples, progress=False)
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+    ordinary = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        wanted = ordinary(**tokenizer(examples[1].text, return_tensors="pt")).logits[0]
+    np.testing.assert_allclose(together[1], wanted, atol=1e-5)
+    assert loaded.settings == SETTINGS
+
+
+def test_offsets_are_thresholds():
+    logits = np.array([[0.0, -1.0], [0.0, -3.0]])
+    assert decide(logits, Settings(("a", "b"), offsets=(0.0, 2.0))).tolist() == [1, 0]
+    assert decide(logits, Settings(("a", "b"), multi_label=True, offsets=(-1.0, 2.0))).tolist() == [[False, True],
+                                                                                                 [False, False]]
+    [first, _] = sequence_classifier.predictions_from(
+        [Example("1", ""), Example("2", "")], logits, Settings(("a", "b"), offsets=(0.0, 2.0)))
+    assert first.label == "b"
+    assert first.scores["a"] == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-6)  # probabilities stay the model's own
+
+
+def test_class_weights_by_hand():
+    examples = [Example(str(i), "", label=label) for i, label in enumerate("aaabbbbbbb")]
+    settings = Settings(("a", "b"))
+    assert class_frequency_weights(examples, settings, power=1).tolist() == pytest.approx([10 / 6, 10 / 14])
+    assert class_frequency_weights(examples, settings, power=0).tolist() == [1, 1]
+    several = [Example(str(i), "", label=tuple(label)) for i, label in enumerate(["a", "ab", "", "a"])]
+    weights = class_frequency_weights(several, Settings(("a", "b"), multi_label=True), power=1)
+    assert weights.tolist() == pytest.approx([1 / 3, 3])
+
+
+def test_rows_bear_classes(tokenizer):
+    rows = training_rows([Example("1", "x", label="c"), Example("2", "y", label="a")], tokenizer, SETTINGS).rows
+    assert [row["labels"] for row in rows] == [2, 0]
+    several = Settings(("a", "b"), multi_label=True)
+    [row] = training_rows([Example("1", "x", label=("b",))], tokenizer, several).rows
+    assert row["labels"] == [0.0, 1.0]
+
+
+def test_a_checkpoint_without_the_head_is_refused(tiny_bert, tokenizer, tmp_path):
+    from transformers import AutoModel
+
+    with pytest.raises(UserError, match=r"no classifier\.json"):
+        sequence_classifier.load(tiny_bert)
+    model = load_network(tiny_bert, SETTINGS)
+    sequence_classifier.save(tmp_path, model=model, tokenizer=tokenizer, settings=SETTINGS)
+    AutoModel.from_pretrained(tiny_bert).save_pretrained(tmp_path)  # the head is gone, the settings still there
+    with pytest.raises(UserError, match="a checkpoint without the head for the 3 classes"):
+        sequence_classifier.load(tmp_path)
+
+
+def test_the_length_comes_from_the_data(tiny_bert, tokenizer):
+    assert sequence_classifier.window_of(tiny_bert, tokenizer) == WINDOW
+    assert sequence_classifier.length_from([Example("1", "abc"), Example("2", "abcdef")], tokenizer, window=WINDOW) == 8
+    assert sequence_classifier.length_from([Example("1", "a" * 500)], tokenizer, window=WINDOW) == WINDOW
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory):
+    """Two classes that one letter tells apart; the same as sets of classes."""
+    folder = tmp_path_factory.mktemp("texts")
+    rows = [{"text": f"{'q' if i % 2 else 'z'} {'ab'[i // 2 % 2]}{i}", "label": "odd" if i % 2 else "even"}
+            for i in range(80)]
+    (folder / "single.json").write_text(json.dumps(rows), encoding="utf-8")
+    (folder / "several.json").write_text(json.dumps([row | {"label": [row["label"], "b"] if "b" in row["text"] else
+                                                            [row["label"]]} for row in rows]), encoding="utf-8")
+    return folder
+
+
+def recipe(tiny_bert, texts, run, *options, file="single.json"):
+    return run_python(ROOT / "recipes" / "finetune_classifier.py", "--model_name_or_path", tiny_bert, "--train_file",
+                      texts / file, "--run_dir", run, "--learning_rate", "5e-3", "--num_train_epochs", "6",
+                      "--batch_tokens", "128", *options)
+
+
+def test_the_recipe_learns_and_ends_in_a_run_folder(tiny_bert, texts, tmp_path):
+    done = recipe(tiny_bert, texts, tmp_path / "run", "--max_length", "9")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["accuracy"] > 0.8
+    for name in ("config.yaml", "provenance.json", "predictions/test.jsonl", "report.html"):
+        assert (tmp_path / "run" / name).is_file()
+    assert len(read_predictions(tmp_path / "run" / "predictions" / "test.jsonl")) == 8
+
+
+@pytest.mark.slow
+def test_several_models_end_in_a_comparison(tiny_bert, texts, tmp_path):
+    other = write(tmp_path / "distil", "distilbert")
+    done = recipe(tiny_bert, texts, tmp_path / "runs", "--models", f"{tiny_bert},{other}", "--pooling", "attention",
+                  "--tune", "head", "--num_train_epochs", "1")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "comparison.html").is_file()
+    assert len(list((tmp_path / "runs").glob("*/report.json"))) == 2
+
+
+@pytest.mark.slow
+def test_several_classes_a_text_with_adapters_and_weights(tiny_bert, texts, tmp_path):
+    done = recipe(tiny_bert, texts, tmp_path / "run", "--tune", "lora", "--class_weight_power", "1", "--pooling",
+                  "mean", "--lr_scheduler_type", "cosine", "--head_rate", "5", file="several.json")
+    assert done.returncode == 0, done.stderr
+    predictions = read_predictions(tmp_path / "run" / "predictions" / "test.jsonl")
+    assert all(isinstance(prediction.label, tuple) for prediction in predictions)
+    loaded = sequence_classifier.load(tmp_path / "run" / "model")
+    assert not [name for name, _ in loaded.model.named_parameters() if "lora" in name]
+
+
+@pytest.mark.parametrize(("options", "told"), [(["--pooling", "median"], "got --pooling median; wanted one of cls"),
+                                               (["--max_length", "4000"], f"takes {WINDOW} tokens")])
+def test_options_that_cannot_be(tiny_bert, texts, tmp_path, options, told):
+    done = recipe(tiny_bert, texts, tmp_path / "run", *options)
+    assert done.returncode == 2
+    assert told in done.stderr
