@@ -126,7 +126,8 @@ def read_predictions(path: str | Path) -> list[Prediction]:
             try:
                 predictions.append(prediction_from_json(json.loads(line)))
             except (ValueError, TypeError, OverflowError, RecursionError) as error:
-                cut = " (cut off in the middle?)" if not line.endswith("\n") else ""
+                is_cut = isinstance(error, json.JSONDecodeError) and not line.endswith("\n")
+                cut = " (cut off in the middle?)" if is_cut else ""
                 id = re.search(r'"id": ?"([^"]*)"', line)
                 faults.append(f"{path}:{number}: {f'id {id[1]}: ' if id else ''}not a prediction{cut}: {error}")
     if faults:

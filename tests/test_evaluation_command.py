@@ -106,7 +106,7 @@ def test_several_runs_and_threshold(evaluate, gold, tmp_path):
 @pytest.mark.parametrize(("rows", "told"), [
     (RIGHT[:2], ["no prediction for 2 of 4 ids: d2, d3", "--allow_missing"]),
     ([*RIGHT, row(9, [])], ["p.jsonl:5", "id d9", "not an id of the gold file"]),
-    ([*RIGHT, RIGHT[0]], ["p.jsonl:5", "id d0", "there before"]),
+    ([*RIGHT, RIGHT[0]], ["p.jsonl:5", "id d0", "there before, in line 1"]),
     ([*RIGHT[:3], row(3, [(0, 99)])], ["p.jsonl:4", "id d3", "0-99", "13 characters"]),
     ([*RIGHT[:3], row(3, [(5, 5)])], ["p.jsonl:4", "id d3", "5-5"]),
     ([*RIGHT[:3], row(3, [(-1, 5)])], ["p.jsonl:4", "id d3"]),
@@ -115,6 +115,15 @@ def test_several_runs_and_threshold(evaluate, gold, tmp_path):
     ([*RIGHT[:3], {"id": "d3", "spans": [{"start": 0, "end": 5, "label": "Disease", "score": float("nan")}]}],
      ["p.jsonl:4", "id d3", "nan"]),
     ([*RIGHT[:3], {"id": "d3", "spans": None}], ["p.jsonl:4", "id d3", "null"]),
+    ([*RIGHT[:3], {"id": "d3", "spans": [5]}], ["p.jsonl:4", "id d3", "[5]; wanted a list of objects"]),
+    ([*RIGHT[:3], {"id": "d3", "spans": [{"start": 0, "end": 5}]}], ["p.jsonl:4", "id d3", 'without "label"']),
+    ([*RIGHT[:3], {"id": "d3", "spans": [{"start": "a", "end": 5, "label": "Disease"}]}], ["'a'; wanted a number"]),
+    ([*RIGHT[:3], row(3, [], status="late")], ["p.jsonl:4", "id d3", "'late'; wanted ok, cut_off, unparsable"]),
+    ([*RIGHT[:3], row(3, [], raw=5)], ["p.jsonl:4", "id d3", '"raw" is 5']),
+    ([*RIGHT[:3], row(3, [], mentions=[{"string": "flu"}])], ["p.jsonl:4", "id d3", "a mention without"]),
+    ([*RIGHT[:3], row(3, [], scores=[0.5])], ["p.jsonl:4", "id d3", "[0.5]; wanted a number for each class"]),
+    ([*RIGHT[:3], {"id": None, "spans": []}], ["p.jsonl:4", 'no "id"']),
+    ([*RIGHT[:3], [RIGHT[3]]], ["p.jsonl:4", "wanted one JSON object a line"]),
     ([*RIGHT[:3], {"id": "d3", "label": "x"}], ["spans (id d0) and label (id d3)"]),
     # All at once.
     ([row(0, [(0, 99)]), row(1, [(3, 2)]), *RIGHT[3:]], ["p.jsonl:1", "p.jsonl:2", "d2"]),
@@ -132,7 +141,7 @@ def test_file_cut_off_in_the_middle_of_a_line(evaluate, gold, tmp_path):
     file.write_text(file.read_text()[:-20])
     done = evaluate("--gold", gold, "--predictions", file)
     assert done.returncode == 2
-    assert "p.jsonl:4" in done.stderr
+    assert "p.jsonl:4: id d3: " in done.stderr
     assert "cut off" in done.stderr
 
 
@@ -177,11 +186,83 @@ def test_classes(evaluate, tmp_path):
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "r.json").read_text())
     assert (report["task"], report["accuracy"]) == ("sequence_classification", 0.5)
-    assert "accuracy" in done.stdout
+    told = {line.split()[0]: line.split() for line in done.stdout.splitlines()[::-1] if line}  # the first of each
+    assert told["accuracy"][:2] == ["accuracy", "50.00"]
+    assert told["micro"][1:5] == ["mean", "50.00", "50.00", "50.00"]
+    assert told["By"][-2:] == ["ROC-AUC", "AP"]
+    assert told["x"][-2:] == ["50.00", "50.00"]  # every score the same: half of the pairs, and half of the examples
+    rows[2]["scores"]["z"] = 0.1
+    done = evaluate("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows))
+    assert "p.jsonl:3: id 2: a score for 'z'" in done.stderr
+    del rows[2]["scores"]["z"]
     rows[3]["scores"]["x"] = float("nan")
     done = evaluate("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows))
     assert done.returncode == 2
     assert "p.jsonl:4: id 3: the score of 'x' is nan" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("gold.txt", "books pos 1.txt a good book\nmusic neg 2.txt a bad song\n"),
+    ("gold.csv", "id,text,label\n0,a good book,books\n1,\"a bad, bad song\",music\n"),
+    ("gold.tsv", "a good book\tbooks\na bad song\tmusic\n"),
+])
+def test_classes_from_reviews_and_tables(evaluate, tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    rows = [{"id": "0", "label": "books"}, {"id": "1", "label": "books"}]
+    options = () if name.endswith("txt") else ("--text_column", "text", "--label_column", "label")
+    if name.endswith("tsv"):
+        options = ("--text_column", "0", "--label_column", "1")
+    done = evaluate("--gold", name, "--predictions", jsonl(tmp_path / "p.jsonl", rows), *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Sequence classification: accuracy 50.00 ")
+
+
+def test_unlabelled_and_doubled_gold(evaluate, gold, tmp_path):
+    for rows, told in (
+        ([{"id": "0", "text": "a"}, {"id": "1", "text": "b"}], "gold.jsonl: 2 of 2 gold examples have no label"),
+        ([{"id": "0", "text": "a", "label": "x"}] * 2, "gold.jsonl, line 2 (id 0): duplicate_id"),
+    ):
+        done = evaluate("--gold", jsonl(tmp_path / "gold.jsonl", rows), "--predictions",
+                        jsonl(tmp_path / "p.jsonl", [{"id": "0", "label": "x"}]))
+        assert (done.returncode, told in done.stderr) == (2, True), done.stderr
+    unlabelled = jsonl(tmp_path / "gold.jsonl", [{"id": f"d{i}", "sentence": text} for i, text in enumerate(TEXTS)])
+    done = evaluate("--gold", unlabelled, "--predictions", jsonl(tmp_path / "p.jsonl", RIGHT))
+    assert "gold.jsonl: 4 of 4 gold examples have no spans, such as id d0" in done.stderr
+
+
+def test_numbers_and_perplexity(evaluate, tmp_path):
+    gold = jsonl(tmp_path / "gold.jsonl", [{"id": str(i), "text": "a b", "label": i / 2} for i in range(4)])
+    right = jsonl(tmp_path / "p.jsonl", [{"id": str(i), "value": i / 2 + 1} for i in range(4)])
+    done = evaluate("--gold", gold, "--predictions", right)
+    assert done.stdout.startswith("Sequence regression: mse 1 [1, 1]"), done.stderr
+    assert "--allow_missing got" in evaluate("--gold", gold, "--predictions", right, "--allow_missing").stderr
+    words = jsonl(tmp_path / "words.jsonl", [{"id": str(i), "text": "a b", "label": "x"} for i in range(60)])
+    told = evaluate("--gold", words, "--predictions", right).stderr.splitlines()
+    assert told[0].endswith("words.jsonl, id 0: the label is 'x'; predictions with a value want a number")
+    assert told[-1].endswith("and 10 more faults")
+    texts = jsonl(tmp_path / "texts.jsonl", [{"id": str(i), "text": "a b"} for i in range(4)])
+    rows = [{"id": str(i), "value": 2.0, "scores": {"tokens": 1}} for i in range(4)]
+    done = evaluate("--gold", texts, "--predictions", jsonl(tmp_path / "p.jsonl", rows))
+    assert done.stdout.startswith("Language modelling: perplexity 7.389 [7.389, 7.389]"), done.stderr
+    for wrong in ({"value": -2.0}, {"scores": {"tokens": 0}}):
+        rows[1] |= wrong
+        done = evaluate("--gold", texts, "--predictions", jsonl(tmp_path / "p.jsonl", rows))
+        assert "1 of 4 predictions hold nats below 0 or of no token, such as id 1" in done.stderr
+        rows[1] |= {"value": 2.0}
+
+
+def test_a_reader_that_goes_away_is_no_fault(gold, tmp_path):
+    predictions = jsonl(tmp_path / "p.jsonl", RIGHT)
+    code = ("import sys; from pipelines.cli import main\nsys.stdout.reconfigure(line_buffering=True)\n"
+            f"sys.exit(main(['evaluate', '--gold', {str(gold)!r}, '--predictions', {str(predictions)!r}, "
+            "'--json', 'r.json']))")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True,
+                          timeout=120, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert (tmp_path / "r.json").exists()
 
 
 def test_scoring_needs_neither_torch_nor_scikit_learn(gold, tmp_path):

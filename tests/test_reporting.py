@@ -22,7 +22,6 @@ from pipelines.evaluation.reports import (
 )
 from pipelines.evaluation.runs import evaluate_runs
 from pipelines.examples import Example, Prediction, Span, joined_by_id
-from pipelines.formatting import seconds, short_count, size
 from pipelines.reporting import plots
 from pipelines.reporting.browser import MOST_EXAMPLES, browser, marked
 from pipelines.reporting.html import write_report
@@ -274,16 +273,6 @@ def test_svg_text_is_escaped_and_stays_the_same():
 def test_no_curves_without_a_log():
     assert plots.training_curves([]) == {}
     assert list(plots.training_curves(LOG)) == ["Loss", "Strict F1 while training"]
-
-
-@pytest.mark.parametrize(("shown", "expected"), [
-    (seconds(None), ""), (seconds(0.6), "0.6 s"), (seconds(59.4), "59 s"), (seconds(90), "1.5 min"),
-    (seconds(1027), "17 min"), (seconds(5400), "1.5 h"), (size(1000), "1000 B"), (size(2048), "2 KiB"),
-    (size(3 * 2 ** 30), "3.00 GiB"), (short_count(999), "999"), (short_count(4_884_480), "4.884M"),
-    (short_count(1.1e9), "1.1B"),
-])
-def test_figures_with_units(shown, expected):
-    assert shown == expected
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 from pipelines.errors import DataError
@@ -26,17 +27,17 @@ def check_predictions(predictions: Sequence[Prediction], examples: Sequence[Exam
             unknown labels, and numbers that are not finite.
     """
     texts = {example.id: example.text for example in examples}
+    lines = cache(partial(_line_numbers, path))
     faults: list[tuple[int, str]] = []
     first: dict[str, int] = {}
     for row, prediction in enumerate(predictions):
         if first.setdefault(prediction.id, row) != row:
-            faults.append((row, "this id was there before"))
+            faults.append((row, f"this id was there before, in line {lines()[first[prediction.id]]}"))
         faults += [(row, fault) for fault in _faults(prediction, texts.get(prediction.id), labels)]
     missing = [] if allow_missing else [example.id for example in examples if example.id not in first]
     if not faults and not missing:
         return
-    lines = _line_numbers(path) if faults else []
-    told = [f"{path}:{lines[row]}: id {predictions[row].id}: {fault}" for row, fault in faults[:SHOWN]]
+    told = [f"{path}:{lines()[row]}: id {predictions[row].id}: {fault}" for row, fault in faults[:SHOWN]]
     if len(faults) > SHOWN:
         told.append(f"{path}: and {len(faults) - SHOWN} more faults")
     if missing:
@@ -80,17 +81,16 @@ def _faults(prediction: Prediction, text: str | None, labels: Collection[str] | 
     for label in given:
         if labels is not None and label is not None and label not in labels:
             yield f"label {label!r}, {_unknown(labels)}"
-    for name, score in _named_scores(prediction):
+    if not isinstance(prediction.scores, dict | None):
+        yield f'"scores" is {prediction.scores!r:.60}; wanted a number for each class'
+        return
+    for name, score in (prediction.scores or {}).items():
+        if labels is not None and prediction.label is not None and name not in labels:
+            yield f"a score for {name!r}, {_unknown(labels)}"
         if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
             yield f"the score of {name!r} is {score!r}, not a finite number"
     if prediction.value is not None and not math.isfinite(prediction.value):
         yield f"the value is {prediction.value}"
-
-
-def _named_scores(prediction: Prediction) -> list[tuple[str, object]]:
-    if prediction.scores is None:
-        return []
-    return list(prediction.scores.items()) if isinstance(prediction.scores, dict) else [("scores", prediction.scores)]
 
 
 def _unknown(labels: Collection[str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pipelines.corpora import read_examples
 from pipelines.corpora.tables import ClassColumns, read_classes
 from pipelines.errors import DataError
+from pipelines.evaluation.checks import SHOWN
 from pipelines.examples import Example
 
 
@@ -24,13 +25,20 @@ def read_gold(path: str | Path, answer: str, *, columns: ClassColumns | None = N
         skip_bad_rows: leave bad rows out.
 
     Raises:
-        DataError: naming every bad row.
+        DataError: naming every bad row, or that examples are unlabelled.
         UserError: when the file as a whole cannot be read.
     """
     if answer == "spans":
-        return read_examples(path, skip_bad_rows=skip_bad_rows)
-    examples = read_classes(path, columns=columns or ClassColumns(), skip_bad_rows=skip_bad_rows)
-    return _numbers(path, examples) if answer == "value" else examples
+        examples = read_examples(path, skip_bad_rows=skip_bad_rows)
+    else:
+        examples = read_classes(path, columns=columns or ClassColumns(), skip_bad_rows=skip_bad_rows)
+    if answer == "value":
+        return _numbers(path, examples)
+    unlabelled = [example.id for example in examples if getattr(example, answer) is None]
+    if unlabelled:
+        raise DataError(f"{path}: {len(unlabelled)} of {len(examples)} gold examples have no {answer}, such as id "
+                        f"{unlabelled[0]}; score against a labelled file")
+    return examples
 
 
 def _numbers(path: str | Path, examples: Sequence[Example]) -> list[Example]:
@@ -39,7 +47,8 @@ def _numbers(path: str | Path, examples: Sequence[Example]) -> list[Example]:
               for example, value in zip(examples, values, strict=True)
               if value is not None and not math.isfinite(value)]
     if faults:
-        raise DataError("\n".join(faults))
+        more = [f"{path}: and {len(faults) - SHOWN} more faults"] if len(faults) > SHOWN else []
+        raise DataError("\n".join([*faults[:SHOWN], *more]))
     return [replace(example, label=value) for example, value in zip(examples, values, strict=True)]
 
 

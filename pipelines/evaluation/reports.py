@@ -134,8 +134,17 @@ def evaluate_language_model(examples: Sequence[Example], predictions: Sequence[P
 
     A prediction's ``value`` is the negative natural log-likelihood of the whole text, and its ``scores["tokens"]`` the
     number of tokens that it sums over; without that the words are counted.
+
+    Raises:
+        DataError: when ids do not fit, or a likelihood cannot be one.
     """
     pairs = _pairs(examples, predictions, "value", gold=None)
+    wrong = [prediction.id for (_, prediction), (nats, tokens) in zip(pairs, nats_counts(pairs), strict=True)
+             if nats < 0 or (nats > 0 and tokens <= 0)]
+    if wrong:
+        raise DataError(f"{len(wrong)} of {len(pairs)} predictions hold nats below 0 or of no token, such as id "
+                        f'{wrong[0]}; wanted in "value" the negative log-likelihood of the text, and in "scores" the '
+                        'number of its "tokens"')
     units = significance.resampling_units([example.id for example, _ in pairs])
     counts = nats_counts(pairs)
     nats, tokens = counts.sum(axis=0)

@@ -250,9 +250,13 @@ def comparison_table(comparison: Mapping[str, Any]) -> Table:
         cells = [show(row) for row in comparison["runs"]]
         if any(cells):
             columns.append((title, cells))
-    note = ("Best first" + ("; times 100" if scale == 100 else "; less is better")
-            + ". Training and memory are of the whole job; model/ is what the run saved, an adapter without its base.")
-    return Table([title for title, _ in columns], list(zip(*(cells for _, cells in columns), strict=True)), note=note,
+    titles = [title for title, _ in columns]
+    notes = ["Best first; times 100." if scale == 100 else "Best first; less is better."]
+    if "training" in titles:
+        notes.append("Training and memory are of the whole job.")
+    if "model/" in titles:
+        notes.append("model/ is what the run saved, an adapter without its base.")
+    return Table(titles, list(zip(*(cells for _, cells in columns), strict=True)), note=" ".join(notes),
                  prose=("hardware",))
 
 
@@ -267,7 +271,7 @@ def comparison_as_text(comparison: Mapping[str, Any]) -> str:
 
 
 def _facts(comparison: Mapping[str, Any]) -> str:
-    facts = (f"{comparison['task'].replace('_', ' ')}: {len(comparison['runs'])} runs on the same "
+    facts = (f"{comparison['task'].replace('_', ' ').capitalize()}: {len(comparison['runs'])} runs on the same "
              f"{comparison['examples']:,} examples of {comparison['split']}")
     if not comparison["verdicts"]:
         return facts
