@@ -92,7 +92,8 @@ def new_model(name: str, tags: Sequence[str], *, case_feature: bool = False, crf
     Raises:
         UserError: when the checkpoint cannot be had or is no encoder.
     """
-    names = {"id2label": dict(enumerate(tags)), "label2id": {tag: number for number, tag in enumerate(tags)}}
+    names: dict[str, Any] = {"id2label": dict(enumerate(tags)),
+                             "label2id": {tag: number for number, tag in enumerate(tags)}}
     changed = {} if dropout is None else dict.fromkeys(
         ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"), dropout)
     try:
@@ -124,7 +125,7 @@ def choose_trained(model: PreTrainedModel, tune: str, *, last_n: int = 2, lora: 
     if encoder is model:
         raise UserError("the model has no encoder apart from its head; take --tune full")
     if tune == "lora":
-        setattr(model, model.base_model_prefix, get_peft_model(encoder, lora or LoraConfig()))  # type: ignore[arg-type]
+        setattr(model, model.base_model_prefix, get_peft_model(encoder, lora or LoraConfig()))
     elif tune != "full":
         layers = 1 + max((_layer(name) for name, _ in encoder.named_parameters()), default=-1)
         if tune == "last_n" and not 0 < last_n <= layers:
@@ -138,7 +139,7 @@ def merged(model: PreTrainedModel) -> PreTrainedModel:
     """The model with its adapters, if it has any, merged into the encoder."""
     encoder = model.base_model
     if hasattr(encoder, "merge_and_unload"):
-        setattr(model, model.base_model_prefix, encoder.merge_and_unload())
+        setattr(model, model.base_model_prefix, encoder.merge_and_unload())  # type: ignore[operator]
     return model
 
 
@@ -206,8 +207,8 @@ class TaggerTrainer(Trainer):
     def __init__(self, *arguments: Any, dev: Sequence[Example] = (), settings: Settings,
                  batch_tokens: int | None = None, layer_decay: float = 1.0, head_rate: float = 1.0,
                  weight: Tensor | None = None, focal_gamma: float = 0.0, half_copies: bool = False, **keywords: Any):
-        tokenizer = keywords["processing_class"]
-        super().__init__(*arguments, data_collator=partial(collate, pad=tokenizer.pad_token_id or 0), **keywords)
+        pad = keywords["processing_class"].pad_token_id or 0
+        super().__init__(*arguments, **keywords | {"data_collator": partial(collate, pad=pad)})
         self.dev, self.settings, self.batch_tokens = dev, settings, batch_tokens
         self.layer_decay, self.head_rate = layer_decay, head_rate
         self.weight, self.focal_gamma, self.half_copies = weight, focal_gamma, half_copies
@@ -222,10 +223,11 @@ class TaggerTrainer(Trainer):
 
     def create_optimizer(self, *arguments: Any, **keywords: Any) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            network: Any = self.model
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, network)
             rate = options.pop("lr")
             self.optimizer = kind(parameter_groups(
-                self.model, learning_rate=rate, weight_decay=self.args.weight_decay, layer_decay=self.layer_decay,
+                network, learning_rate=rate, weight_decay=self.args.weight_decay, layer_decay=self.layer_decay,
                 head_rate=self.head_rate), lr=rate, **options)
         return self.optimizer
 
@@ -258,7 +260,8 @@ class TaggerTrainer(Trainer):
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         """Predicts the dev examples and scores them."""
         model = self.accelerator.unwrap_model(self.model)
-        predictions = predict(Loaded(model, self.processing_class, self.settings), self.dev, progress=False)
+        tokenizer: Any = self.processing_class
+        predictions = predict(Loaded(model, tokenizer, self.settings), self.dev, progress=False)
         strict = score_spans([example.spans or () for example in self.dev],
                              [prediction.spans or () for prediction in predictions])["strict"]
         metrics = {f"{metric_key_prefix}_strict_{name}": strict[name] for name in ("precision", "recall", "f1")}

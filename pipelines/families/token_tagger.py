@@ -121,8 +121,9 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, sett
 
 
 def _encoded(example: Example, windows: Sequence[tuple[list[int], Offsets, list[int]]]) -> Encoded:
-    touched = [[() if special else offset for offset, special in zip(offsets, specials, strict=True)]
-               for _, offsets, specials in windows]
+    touched: list[list[tuple[int, int] | None]] = [
+        [None if special else offset for offset, special in zip(offsets, specials, strict=True)]
+        for _, offsets, specials in windows]
     units = _units(example, [offset for offsets in touched for offset in offsets if offset])
     unit_at = [-1] * len(example.text)
     for number, (start, end) in enumerate(units):
@@ -134,7 +135,7 @@ def _encoded(example: Example, windows: Sequence[tuple[list[int], Offsets, list[
         for position, offset in enumerate(offsets):
             unit = max(unit_at[offset[0]:offset[1]], default=-1) if offset else -1
             # A window may begin in the middle of a unit: its first sub-word is then in another one.
-            if unit >= 0 and unit not in seen:
+            if offset and unit >= 0 and unit not in seen:
                 seen.add(unit)
                 whole = not example.text[units[unit][0]:offset[0]].strip()
                 context = min(position, len(offsets) - 1 - position) if whole else -1
@@ -294,7 +295,8 @@ def load(folder: str | Path, *, device: str | None = None) -> Loaded:
         raise UserError(f"{folder}: the weights lack {', '.join(missing[:3])}"
                         f"{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}; the folder holds another "
                         "model than its config says, train it again")
-    return Loaded(model.to(device or precision.choose().device).eval(), tokenizer, settings)
+    network: Any = model.eval()
+    return Loaded(network.to(device or precision.choose().device), tokenizer, settings)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

@@ -41,6 +41,7 @@ class EncoderTaggerConfig(PreTrainedConfig):
     case_feature: bool = False
     crf: bool = False
     dropout: float = 0.1
+    pad_token_id: int | None = None
 
     def __post_init__(self, **keywords: Any):
         if isinstance(self.encoder, dict):
@@ -60,7 +61,7 @@ class EncoderTagger(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = _supports_attention_backend = True
 
-    def __init__(self, config: EncoderTaggerConfig, encoder: PreTrainedModel | None = None):
+    def __init__(self, config: Any, encoder: PreTrainedModel | None = None):
         super().__init__(config)
         self.encoder = encoder if encoder is not None else AutoModel.from_config(config.encoder)
         self.case_embeddings = nn.Embedding(CASES, config.hidden_size) if config.case_feature else None
