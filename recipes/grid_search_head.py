@@ -1,7 +1,7 @@
 """Searches the head of a classifier on a frozen encoder: features once, then a grid of heads at a time.
 
-    python recipes/grid_search_head.py --train_file reviews.txt --run_dir runs/head
-    python recipes/grid_search_head.py --config recipes/configs/head_minilm.yaml --train_file train.csv \\
+    python recipes/grid_search_head.py --train_file reviews.txt --run_dir runs/head      # MiniLM on a CPU
+    python recipes/grid_search_head.py --config recipes/configs/head_distilbert.yaml --train_file train.csv \\
         --test_file test.csv --study sqlite:///heads.db
 
 The encoder reads each text once, without dropout; its vectors are kept in a cache. Every point of the grid trains a
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from pipelines import config
 from pipelines.corpora.class_splits import ClassSplits, read_class_splits
@@ -41,8 +42,8 @@ SAMPLE_CORPUS = ROOT / "data" / "samples" / "disease_ner"
 
 @dataclass
 class RecipeArguments(config.ClassArguments):
-    model_name_or_path: str = field(default="local:minilm", metadata={"help": "the encoder: a Hub id, a folder or "
-                                                                              "local:minilm"})
+    model_name_or_path: str = field(default="distilbert-base-cased", metadata={"help": "the encoder: a Hub id, a "
+                                                                                       "folder or local:minilm"})
     max_length: int | None = field(default=None, metadata={"help": "tokens of a text (default: no text is cut, unless "
                                                                    "it is over the model's window)"})
     batch_tokens: int = field(default=8192, metadata={"help": "tokens of a batch of the encoder, padding counted"})
@@ -72,7 +73,8 @@ class RecipeArguments(config.ClassArguments):
 
 def main() -> None:
     with one_line_errors():
-        [options] = config.parse((RecipeArguments,))
+        default = "head_distilbert" if torch.cuda.is_available() else "head_minilm"
+        [options] = config.parse((RecipeArguments,), default_config=ROOT / "recipes" / "configs" / f"{default}.yaml")
         run(options)
 
 
