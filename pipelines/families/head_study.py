@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import time
 from collections.abc import Callable, Sequence
@@ -46,7 +47,7 @@ def search_study(data: SearchData, points: Sequence[Point], *, storage: str, wor
     wanted = {_name(asdict(point)): point for point in points}
     distributions = {name: optuna.distributions.CategoricalDistribution(
         sorted({getattr(point, name) for point in points}, key=str)) for name in Point.__slots__}
-    _give_out_again(study, worker)
+    _give_up_held(study, worker)
     for point in points:
         study.enqueue_trial(asdict(point), user_attrs=QUEUED, skip_if_exists=True)
     found = len(_rows(study, wanted))
@@ -61,9 +62,9 @@ def search_study(data: SearchData, points: Sequence[Point], *, storage: str, wor
                     row = rows[stack.index(point)]
                     trial.set_user_attr("row", row)
                     study.tell(trial, row[data.objective])
-        if not taken:
+        if not taken and not _queue_lost(study, points):
             time.sleep(WAIT_SECONDS)  # others hold the last ones
-            _give_out_again(study, worker)
+            _give_up_held(study, worker)
     rows_by_name = _rows(study, wanted)
     return [rows_by_name[_name(asdict(point))] for point in points]
 
@@ -84,17 +85,24 @@ def _take(study: optuna.Study, distributions: dict[str, Any], wanted: dict[str, 
     return taken
 
 
-def _give_out_again(study: optuna.Study, worker: str) -> None:
-    """Queues again what this worker held when it was killed, and what others have held too long."""
+def _give_up_held(study: optuna.Study, worker: str) -> None:
+    """Ends what this worker held when it was killed, and what others have held too long."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         old = trial.datetime_start is not None and datetime.datetime.now() - trial.datetime_start > GIVEN_UP
         if trial.user_attrs.get("worker") == worker or old:
-            try:
+            with contextlib.suppress(ValueError, RuntimeError):  # another one was first
                 study.tell(trial.number, state=TrialState.FAIL)
-            except (ValueError, RuntimeError):
-                continue  # another one was first
-            if trial.params:
-                study.enqueue_trial(trial.params, user_attrs=QUEUED)
+
+
+def _queue_lost(study: optuna.Study, points: Sequence[Point]) -> bool:
+    """Queues again, once nobody has anything left, the points that were never finished; whether there are some."""
+    if study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)):
+        return False
+    done = _rows(study, {_name(asdict(point)): point for point in points})
+    lost = [point for point in points if _name(asdict(point)) not in done]
+    for point in lost:
+        study.enqueue_trial(asdict(point), user_attrs=QUEUED)
+    return bool(lost)
 
 
 def _rows(study: optuna.Study, wanted: dict[str, Point]) -> dict[str, dict[str, Any]]:
