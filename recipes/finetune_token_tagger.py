@@ -206,7 +206,8 @@ def train(train_examples: Sequence[Example], dev: Sequence[Example], options: Re
     weight = tagging.tag_weights(found.rows, len(tags), power=options.class_weight_power) if \
         options.class_weight_power else None
     half_copies = options.half_copies if options.half_copies is not None else (
-        training.bf16 and precision.choose().device == "cpu" and PartialState().num_processes == 1)
+        training.bf16 and precision.choose().device == "cpu" and PartialState().num_processes == 1
+        and not training.gradient_checkpointing)
     if half_copies:
         training.bf16 = False
     trainer = tagging.TaggerTrainer(

@@ -135,6 +135,15 @@ def choose_trained(model: PreTrainedModel, tune: str, *, last_n: int = 2, lora: 
             parameter.requires_grad = tune != "head" and _layer(name) >= first
 
 
+def keep_frozen_steady(model: nn.Module) -> None:
+    """Puts what is not trained in eval mode, for dropout there would only be noise; the trainer puts it out of it."""
+    if any(not parameter.requires_grad for parameter in model.parameters()):
+        for module in model.modules():
+            parameters = list(module.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
+
+
 def merged(model: PreTrainedModel) -> PreTrainedModel:
     """The model with its adapters, if it has any, merged into the encoder."""
     encoder = model.base_model
@@ -234,10 +243,7 @@ class TaggerTrainer(Trainer):
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False,
                      num_items_in_batch: Any = None) -> Any:
         plain = self.accelerator.unwrap_model(model)
-        for module in plain.modules():  # a frozen part has no dropout to learn from
-            if module.training and not any(parameter.requires_grad for parameter in module.parameters()) and \
-                    any(True for _ in module.parameters()):
-                module.eval()
+        keep_frozen_steady(plain)
         labels = inputs.pop("labels")
         outputs = self._outputs(model, inputs)
         tagged = labels != IGNORED
