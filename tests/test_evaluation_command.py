@@ -204,14 +204,12 @@ def test_classes(evaluate, tmp_path):
 @pytest.mark.parametrize(("name", "content"), [
     ("gold.txt", "books pos 1.txt a good book\nmusic neg 2.txt a bad song\n"),
     ("gold.csv", "id,text,label\n0,a good book,books\n1,\"a bad, bad song\",music\n"),
-    ("gold.tsv", "a good book\tbooks\na bad song\tmusic\n"),
+    ("gold.tsv", "text\tlabel\na good book\tbooks\na bad song\tmusic\n"),
 ])
 def test_classes_from_reviews_and_tables(evaluate, tmp_path, name, content):
     (tmp_path / name).write_text(content)
     rows = [{"id": "0", "label": "books"}, {"id": "1", "label": "books"}]
     options = () if name.endswith("txt") else ("--text_column", "text", "--label_column", "label")
-    if name.endswith("tsv"):
-        options = ("--text_column", "0", "--label_column", "1")
     done = evaluate("--gold", name, "--predictions", jsonl(tmp_path / "p.jsonl", rows), *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Sequence classification: accuracy 50.00 ")
