@@ -280,9 +280,10 @@ def test_the_checkpoint_gives_the_heads_logits(kind, pooling, hidden, tmp_path):
     for row, example in enumerate(EXAMPLES):
         batch = tokenizer(example.text, return_tensors="pt", truncation=True, max_length=40)
         with torch.no_grad():
-            np.testing.assert_allclose(plain(**batch).logits[0], wanted[row], atol=1e-5)
+            np.testing.assert_allclose(plain(**batch).logits[0], wanted[row], rtol=1e-5, atol=1e-5)
     loaded = sequence_classifier.load(tmp_path / "model")
-    np.testing.assert_allclose(sequence_classifier.predict_logits(loaded, EXAMPLES, progress=False), wanted, atol=1e-5)
+    np.testing.assert_allclose(sequence_classifier.predict_logits(loaded, EXAMPLES, progress=False), wanted, rtol=1e-5,
+                               atol=1e-5)
 
 
 # The recipe

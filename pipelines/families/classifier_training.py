@@ -38,7 +38,7 @@ def class_frequency_weights(examples: Sequence[Example], settings: Settings, *, 
     if settings.multi_label:
         there = given.sum(0).clip(1)
         return torch.tensor(((len(given) - there).clip(1) / there) ** power, dtype=torch.float32)
-    counts = np.bincount(given, minlength=len(settings.labels)).clip(1)
+    counts = np.bincount(given, minlength=len(settings.labels)).clip(1).astype(float)
     weights = counts ** -power
     return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
 
