@@ -28,6 +28,7 @@ from pipelines.inspection.tags import Inspection, Token, inspect_example
 from pipelines.networks.feedforward import FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.recurrent import RecurrentConfig, RecurrentTagger
 from pipelines.networks.word_tokenizer import word_tokenizer
+from pipelines.reporting.inspection import write_inspection
 from pipelines.spans import join_tokens
 
 WORDS = ["Ada", "met", "Bo", "in", "Rome", "<b>"]
@@ -258,6 +259,19 @@ def test_a_text_of_two_windows_is_refused(encoder):
     short = encoder._replace(settings=Settings(window=5, stride=1))
     with pytest.raises(UserError, match="within one window"):
         saliency(short, example())
+
+
+def test_a_very_long_text_is_drawn_in_part(tmp_path):
+    loaded, long = tagger("recurrent"), example("Ada met Bo in Rome " * 1000)
+    found = saliency(loaded, long)
+    assert len(found.rows) == 100
+    assert found.values.shape == (100, 5000)
+    write_inspection(tmp_path / "a.html", run="r", inspection=inspect_example(loaded, long), saliency=found,
+                     activations=("layers.0.0", activations(loaded, long, "layers.0.0")))
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 2
+    assert page.count("The picture ends at token 300 of 5,000.") == 2
+    assert page.count("<tr") == 5001
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,11 @@ def inspect_run(family: Any, folder: Path, options: argparse.Namespace) -> Found
                         "give a run of train_tagger.py or finetune_token_tagger.py")
     if options.id is None and (options.activations or options.saliency or not options.compare_layers):
         raise UserError("inspect wants --id, the example to look at; --compare_layers alone does without")
-    files = example_files(options)
-    example = find_example(options.id, files, skip_bad_rows=options.skip_bad_rows) if options.id is not None else None
+    config = Path(options.run_dir) / "config.yaml"
+    named = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}) if config.is_file() else {}
+    files = example_files(options, named)
+    skip_bad_rows = options.skip_bad_rows or bool(named.get("skip_bad_rows"))  # as the run did
+    example = find_example(options.id, files, skip_bad_rows=skip_bad_rows) if options.id is not None else None
     loaded = token_tagger.load(folder)
     inspection = traced = rows = None
     if example is not None:
@@ -77,18 +80,16 @@ def inspect_run(family: Any, folder: Path, options: argparse.Namespace) -> Found
     layers: Sequence[Layer] = ()
     examples: list[Example] = []
     if options.compare_layers:
-        examples = read_examples(files[0], skip_bad_rows=options.skip_bad_rows)
+        examples = read_examples(files[0], skip_bad_rows=skip_bad_rows)
         layers = compare_layers(loaded, examples)
         print(f"\n{files[0]}: {len(examples):,} examples\n{layers_as_text(layers)}")
     return Found(inspection, rows, traced, layers, len(examples))
 
 
-def example_files(options: argparse.Namespace) -> list[str]:
+def example_files(options: argparse.Namespace, named: Mapping[str, Any]) -> list[str]:
     """``--input``, else the dev and test files that the run's config names and that are there."""
     if options.input:
         return [options.input]
-    config = Path(options.run_dir) / "config.yaml"
-    named = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}) if config.is_file() else {}
     files = [named[key] for key in ("dev_file", "test_file") if named.get(key) and Path(named[key]).is_file()]
     if not files:
         raise UserError(f"{options.run_dir}: its config names no dev or test file that is there; give one with --input")

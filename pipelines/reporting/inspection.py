@@ -13,6 +13,7 @@ from pipelines.inspection.tags import Inspection
 from pipelines.reporting import plots
 from pipelines.reporting.page import Fragment, Picture, Section, Table, write_page
 
+MOST_TOKENS = 300  # of a heat map: a longer text shows its beginning
 MOST_COLUMNS = 1024  # of a heat map; a wider module is averaged down
 LAYER_NOTE = (
     "Sparsity (Hoyer 2004): 0 where all units of a token are equally strong, 1 where a single one is on. Fisher ratio "
@@ -38,14 +39,14 @@ def write_inspection(out: str | Path, *, run: str, inspection: Inspection | None
         sections.append(Section("saliency", "What each prediction leans on", [Fragment(
             _heat_map("saliency", saliency, across=saliency.tokens, label="token it leans on"), note=(
                 "In each row the score of that token's predicted tag, in the columns the tokens it leans on: gradient "
-                "× input, blue for the tag, red against it."))]))
+                "× input, blue for the tag, red against it." + _shown(saliency)))]))
     if activations:
         name, matrix = activations
         width = matrix.values.shape[1]
-        note = f"{name}: {len(matrix.tokens)} tokens × {width} units" + (
-            f", averaged to {MOST_COLUMNS} columns" if width > MOST_COLUMNS else "") + "; blue over 0, red under it."
+        narrowed = f", averaged to {MOST_COLUMNS} columns" if width > MOST_COLUMNS else ""
+        note = f"{name}: {len(matrix.tokens)} tokens × {width} units{narrowed}; blue over 0, red under it."
         sections.append(Section("activations", "Activations", [Fragment(
-            _heat_map("activations", matrix, label="unit"), note=note)]))
+            _heat_map("activations", matrix, label="unit"), note=note + _shown(matrix))]))
     if layers:
         sections.append(Section("layers", "How sharply entities stand out, layer by layer", [
             Picture(_separation(layers), "d′ between entity tokens and others"),
@@ -58,8 +59,12 @@ def write_inspection(out: str | Path, *, run: str, inspection: Inspection | None
 
 def _heat_map(name: str, matrix: TokenMatrix, *, label: str, across: Sequence[str] | None = None) -> str:
     """Rows are tokens; colours are symmetric about 0. It scrolls where the page is narrower than it."""
-    values = _narrowed(matrix.values)
-    rows = [matrix.tokens[row] for row in matrix.rows]
+    kept = [place for place, row in enumerate(matrix.rows) if row < MOST_TOKENS]
+    if not kept:
+        return f"<p>No entity among the first {MOST_TOKENS} tokens.</p>"
+    rows = [matrix.tokens[matrix.rows[place]] for place in kept]
+    across = across and across[:MOST_TOKENS]
+    values = _narrowed(matrix.values[kept][:, :MOST_TOKENS] if across else matrix.values[kept])
     greatest = float(np.abs(values).max(initial=0)) or 1.0
     inches = (max(6.5, 1.6 + 0.22 * len(across)) if across else 9.5, 1.0 + 0.19 * len(rows) + (0.9 if across else 0))
 
@@ -76,6 +81,16 @@ def _heat_map(name: str, matrix: TokenMatrix, *, label: str, across: Sequence[st
     picture = plots.svg(name, draw, inches=inches)
     # Text keeps its size: a map that is wider than the page scrolls.
     return f'<div class="scroll"><div style="width:{6 * inches[0]:.1f}rem">{picture}</div></div>'
+
+
+def _shown(matrix: TokenMatrix) -> str:
+    """What a heat map leaves out of a long text."""
+    notes = []
+    if len(matrix.rows) < len(matrix.tokens):
+        notes.append(f"Rows: the first {len(matrix.rows)} entity tokens.")
+    if len(matrix.tokens) > MOST_TOKENS:
+        notes.append(f"The picture ends at token {MOST_TOKENS} of {len(matrix.tokens):,}.")
+    return "".join(f" {note}" for note in notes)
 
 
 def _narrowed(values: np.ndarray) -> np.ndarray:
