@@ -13,8 +13,13 @@ from pipelines.errors import UserError
 CONFIGS = sorted((ROOT / "recipes" / "configs").glob("*.yaml"))
 ACCELERATE = sorted((ROOT / "recipes" / "accelerate").glob("*.yaml"))
 # Config file -> its recipe and the dataclasses that the recipe parses it into.
+# The first prefix that a file's name begins with counts.
 RECIPES = {"sft_": ("sft_tinyllama", ("RecipeArguments", "TrainingArguments", "ModelConfig")),
-           "tagger_": ("train_tagger", ("RecipeArguments", "TaggerTrainingArguments"))}
+           "tagger_bert": ("finetune_token_tagger", ("RecipeArguments", "TrainingArguments")),
+           "tagger_minilm": ("finetune_token_tagger", ("RecipeArguments", "TrainingArguments")),
+           "tagger_": ("train_tagger", ("RecipeArguments", "TaggerTrainingArguments")),
+           "classifier_": ("finetune_classifier", ("RecipeArguments", "TrainingArguments")),
+           "head_": ("grid_search_head", ("RecipeArguments",))}
 
 
 @dataclass
@@ -118,8 +123,12 @@ def test_the_shipped_configs_are_all_tested():
     assert len(ACCELERATE) == 4
 
 
+def prefix_of(path):
+    return next(prefix for prefix in RECIPES if path.name.startswith(prefix))
+
+
 def parse_shipped(path, arguments):
-    recipe, names = next(RECIPES[prefix] for prefix in RECIPES if path.name.startswith(prefix))
+    recipe, names = RECIPES[prefix_of(path)]
     groups = config.parse([getattr(load_recipe(recipe), name) for name in names], arguments=arguments)
     # Options of the libraries may come back as members of an enumeration.
     return {name: getattr(value, "value", value) for group in groups for name, value in vars(group).items()}
@@ -135,7 +144,7 @@ def test_a_shipped_config_fits_its_recipe(path):
 def test_a_shipped_config_holds_only_departures_from_the_defaults():
     defaults = {prefix: parse_shipped(Path(f"{prefix}defaults"), []) for prefix in RECIPES}
     repeated = {path.name: [key for key, value in yaml.safe_load(path.read_text(encoding="utf-8")).items()
-                            if defaults[path.name.partition("_")[0] + "_"][key] == value] for path in CONFIGS}
+                            if defaults[prefix_of(path)][key] == value] for path in CONFIGS}
     assert not any(repeated.values()), repeated
 
 
