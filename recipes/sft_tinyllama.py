@@ -12,9 +12,11 @@ from __future__ import annotations
 import csv
 import gc
 import json
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from pipelines.corpora import read_corpus, read_examples
 from pipelines.corpora.audit import as_text, audit
 from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.evaluation.reports import evaluate_spans
-from pipelines.examples import Example, Prediction, replacing, write_predictions
+from pipelines.examples import Example, Prediction, Span, replacing, write_predictions
 from pipelines.families import causal_lm, sft
 from pipelines.prompts import prompt_format
 from pipelines.reporting.html import write_report
@@ -106,6 +108,8 @@ def run(options: RecipeArguments, training: TrainingArguments, model_options: Mo
     files = {split: file for split, file in given.items() if file} or {
         split: str(SAMPLE_CORPUS / f"{split}.json") for split in given}
     examples = checked_examples(files, options, show=first)
+    if options.sample_submission:
+        rehearse_submission(examples, options)
     [folder] = broadcast_object_list([options.run_dir or f"runs/sft_tinyllama-{time.strftime('%Y%m%d-%H%M%S')}"])
     run = Run(folder)
     training.output_dir = training.output_dir or str(run.checkpoints)
@@ -248,6 +252,18 @@ def predict_everywhere(loaded: causal_lm.Loaded, examples: Sequence[Example],
                              batch_tokens=options.generation_batch_tokens, progress=state.is_main_process)
     by_id = {prediction.id: prediction for prediction in gather_object(mine)}
     return [by_id[example.id] for example in examples]
+
+
+def rehearse_submission(examples: dict[str, list[Example]], options: RecipeArguments) -> None:
+    """Submits made-up answers to nowhere, so that a sample that does not fit stops the run before its training."""
+    asked = examples.get("test", examples.get("dev"))
+    if asked is None:
+        raise UserError("got --sample_submission without --test_file; give the file with the texts that are asked for")
+    labels = sorted({span.label for example in examples["train"] for span in example.spans or ()}) or ["Disease"]
+    answers = [Prediction(example.id, spans=(Span(0, len(example.text), label),) if example.text else ())
+               for example, label in zip(asked, cycle(labels), strict=False)]
+    with tempfile.TemporaryDirectory() as folder:
+        write_submission(answers, asked, sample=str(options.sample_submission), out=Path(folder) / "submission.csv")
 
 
 def submit(run: Run, examples: Sequence[Example], predictions: Sequence[Prediction], options: RecipeArguments) -> None:

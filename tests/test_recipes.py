@@ -236,15 +236,14 @@ def test_a_run_is_not_overwritten(recipe, smoke_run, smoke_arguments, monkeypatc
 @pytest.mark.parametrize(("content", "message"), [
     (None, r"sample\.csv"), ("id,entities\nother,[]\n", "neither ids of the predictions")],
     ids=["missing", "other ids"])
-def test_a_sample_that_does_not_fit_leaves_the_predictions(content, message, recipe, smoke_run, smoke_arguments,
-                                                           tmp_path, monkeypatch, capsys):
-    shutil.copytree(smoke_run, tmp_path / "run", ignore=shutil.ignore_patterns("predictions", "report.json"))
+def test_a_sample_that_does_not_fit_stops_before_training(content, message, recipe, smoke_arguments, tmp_path,
+                                                          monkeypatch, capsys):
     if content:
         write(tmp_path / "sample.csv", content)
-    assert called(recipe, monkeypatch, *smoke_arguments[1:], "--run_dir", tmp_path / "run", "--resume_from_checkpoint",
-                  "true", "--sample_submission", tmp_path / "sample.csv") == 2
+    assert called(recipe, monkeypatch, *smoke_arguments[1:], "--run_dir", tmp_path / "run",
+                  "--sample_submission", tmp_path / "sample.csv") == 2
     assert re.search(message, one_error(capsys.readouterr().err))
-    assert len(read_predictions(tmp_path / "run" / "predictions" / "test.jsonl")) == 8
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("run", "input", "message"), [
