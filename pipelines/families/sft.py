@@ -97,7 +97,8 @@ class AnswerTrainer(SFTTrainer):
 
     def train(self, *arguments: Any, **keywords: Any) -> Any:
         # Under autocast adapters compute in bf16 as it is; peft would convert what they read to float32 and back.
-        with disable_input_dtype_casting(self.model) if self.args.bf16 and self.answer_logits_only else nullcontext():
+        model: Any = self.model
+        with disable_input_dtype_casting(model) if self.args.bf16 and self.answer_logits_only else nullcontext():
             return super().train(*arguments, **keywords)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False,
