@@ -19,7 +19,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -120,7 +119,7 @@ def main() -> None:
             disable_tqdm=True, use_cpu=True, dataloader_pin_memory=False)
         word_tagging.WordTaggerTrainer(
             model=ours, args=training, train_dataset=rows, processing_class=words.tokenizer, settings=Settings(),
-            data_collator=partial(word_tagging.collate), batch_tokens=options.batch_tokens, callbacks=[mine]).train()
+            batch_tokens=options.batch_tokens, callbacks=[mine]).train()
     report(options.network, tokens, len(tags), mine, theirs, max(peaks))
 
 

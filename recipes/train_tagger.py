@@ -16,7 +16,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +99,7 @@ class TaggerTrainingArguments(TrainingArguments):
     eval_strategy: str = field(default="epoch", metadata={"help": "when dev is predicted and scored"})
     save_strategy: str = field(default="epoch", metadata={"help": "when a checkpoint is written"})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "keep the best checkpoint"})
-    metric_for_best_model: str | None = field(default="strict_f1", metadata={"help": "or weighted_f1"})
+    metric_for_best_model: str | None = field(default="strict_f1", metadata={"help": "of the spans on dev"})
     save_total_limit: int | None = field(default=1, metadata={"help": "checkpoints kept beside the best"})
     logging_strategy: str = field(default="epoch", metadata={"help": "when the loss is logged"})
     report_to: str = field(default="none", metadata={"help": "trackers, such as tensorboard or wandb"})
@@ -154,8 +153,7 @@ def run(options: RecipeArguments, training: TaggerTrainingArguments) -> dict[str
         run.write_json("trainer_log.json", trainer.state.log_history)
         cost = {"parameters": sum(weights.numel() for weights in model.parameters()),
                 "trained_parameters": sum(weights.numel() for weights in model.parameters() if weights.requires_grad),
-                **{name: trainer.state.log_history[-1].get(name) for name in ("train_runtime",)
-                   if trainer.state.log_history}}
+                "epochs": round(trainer.state.epoch or 0, 2)}
     return predict_and_report(family.load(run.model), family, examples, run, meter, cost)
 
 
@@ -262,7 +260,6 @@ def train(examples: dict[str, list[Example]], words: word_tagging.Words, options
     trainer = word_tagging.WordTaggerTrainer(
         model=model, args=training, train_dataset=rows, eval_dataset=rows[:1] if dev else None, dev=dev,
         processing_class=words.tokenizer, settings=token_tagger.Settings(decode=decode),
-        data_collator=partial(word_tagging.collate, padding_side=words.tokenizer.padding_side),
         batch_tokens=options.batch_tokens, callbacks=stopping)
     if quiet:
         trainer.remove_callback(PrinterCallback)
@@ -285,8 +282,8 @@ def search(options: RecipeArguments, training: TaggerTrainingArguments, examples
 
     def chosen(values: dict[str, Any]) -> tuple[RecipeArguments, TaggerTrainingArguments]:
         arguments = copy.copy(training)
-        for name, value in values.items():
-            setattr(arguments, name, value) if name not in mine else None
+        for name in values.keys() - mine:
+            setattr(arguments, name, values[name])
         return replace(options, **{name: value for name, value in values.items() if name in mine}), arguments
 
     def score(values: dict[str, Any]) -> float:

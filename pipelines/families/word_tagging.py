@@ -1,11 +1,12 @@
 """Training a word-level tagger: its vocabulary, its word vectors, its rows, and the trainer.
 
-Prediction, saving and loading are `token_tagger`'s, as for every network that tags tokens.
+Prediction, saving and loading are those of `token_tagger`, as for every network that tags tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +17,10 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase, Trai
 
 from pipelines import precision
 from pipelines.errors import DataError, UserError
-from pipelines.evaluation.span_scores import score_spans
 from pipelines.evaluation.token_scores import tags_of
 from pipelines.examples import Example
-from pipelines.families.batching import LengthBatchSampler
-from pipelines.families.token_tagger import Loaded, Settings, encode, labels_of, predict
+from pipelines.families.tagging import TaggerTrainer
+from pipelines.families.token_tagger import Settings, encode, labels_of
 from pipelines.networks import weights
 from pipelines.networks.embeddings import distilled_vectors, read_vectors, unit_variance
 from pipelines.networks.tagger import IGNORED, Tagger
@@ -165,30 +165,12 @@ def collate(rows: Sequence[Mapping[str, Tensor]], *, padding_side: str = "right"
     return batch | {"attention_mask": pad_sequence(ones, batch_first=True, padding_side=padding_side)}
 
 
-class WordTaggerTrainer(Trainer):
-    """transformers' trainer with batches of one length, and the best checkpoint by the entity F1 of its predictions."""
+class WordTaggerTrainer(TaggerTrainer):
+    """The taggers' trainer, with the network's own loss, and padding on the side that its tokenizer says."""
 
-    def __init__(self, *arguments: Any, dev: Sequence[Example] = (), settings: Settings, batch_tokens: int | None,
-                 **keywords: Any):
-        self.dev, self.settings, self.batch_tokens = dev, settings, batch_tokens
+    def __init__(self, *arguments: Any, **keywords: Any):
         super().__init__(*arguments, **keywords)
+        self.data_collator = partial(collate, padding_side=keywords["processing_class"].padding_side)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        if self.batch_tokens is None:
-            return super()._get_train_sampler(train_dataset)
-        rows: Any = train_dataset if train_dataset is not None else self.train_dataset
-        return LengthBatchSampler([len(row["input_ids"]) for row in rows], batch_tokens=self.batch_tokens,
-                                  processes=self.args.world_size, rank=self.args.process_index, seed=self.args.seed)
-
-    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
-        """Predicts the dev examples and scores their spans."""
-        tokenizer: Any = self.processing_class
-        loaded = Loaded(self.accelerator.unwrap_model(self.model), tokenizer, self.settings)
-        predictions = predict(loaded, self.dev, progress=False)
-        strict = score_spans([example.spans or () for example in self.dev],
-                             [prediction.spans or () for prediction in predictions])["strict"]
-        metrics = {f"{metric_key_prefix}_strict_{name}": strict[name] for name in ("precision", "recall", "f1")}
-        metrics[f"{metric_key_prefix}_weighted_f1"] = strict["weighted"]["f1"]
-        self.log(dict(metrics))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+    def compute_loss(self, *arguments: Any, **keywords: Any) -> Any:
+        return Trainer.compute_loss(self, *arguments, **keywords)

@@ -109,10 +109,7 @@ class Dropout(nn.Module):
 
 
 class Tagger(PreTrainedModel):
-    """x = E[word], h = hidden(x), y = softmax(V h + c): one tag a word. Subclasses give `hidden`.
-
-    `hidden_size` of the constructor is the width of what `hidden` returns.
-    """
+    """x = E[word], h = hidden(x), y = softmax(V h + c): one tag a word. Subclasses give `build` and `hidden`."""
 
     config_class = TaggerConfig
     main_input_name = "input_ids"
