@@ -16,7 +16,7 @@ import os
 import platform
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,7 @@ def run(options: RecipeArguments) -> dict[str, Any]:
         together = {split: usable_vectors(found, vectors, split, point.pooling) for split in ("train", "dev")}
         heads = head_search.refit(np.concatenate(list(together.values())),
                                   [*data.train_targets, *data.dev_targets], point, data)
-        settings = Settings(*found_labels(found), max_length, tuple(best["offsets"]) if "offsets" in best else None)
+        settings = replace(settings, offsets=tuple(best["offsets"]) if "offsets" in best else None)
         model = frozen_head.classifier_with(encoder, heads, 0, point, settings)
         sequence_classifier.save(run.model, model=model, tokenizer=tokenizer, settings=settings,
                                  base_model=options.model_name_or_path)
@@ -130,10 +130,6 @@ def run(options: RecipeArguments) -> dict[str, Any]:
     run.write_json("report.json", report)
     print_summary(report, run)
     return report
-
-
-def found_labels(found: ClassSplits) -> tuple[tuple[str, ...], bool]:
-    return found.labels, found.multi_label
 
 
 def read_features(split: str, examples: list[Example], encoder: Any, tokenizer: Any, max_length: int,

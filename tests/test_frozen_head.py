@@ -10,10 +10,11 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, run_python
+from conftest import ROOT, load_recipe, run_python
 from tiny_encoder import ENCODERS, write
 from transformers import AutoModelForSequenceClassification
 
+from pipelines import cli
 from pipelines.errors import UserError
 from pipelines.examples import Example, read_predictions
 from pipelines.families import features, frozen_head, head_search, sequence_classifier
@@ -300,7 +301,7 @@ def recipe_arguments(tiny_bert, tmp_path_factory):
             folder / "all.json", "--cache_dir", folder / "cache", "--learning_rate", "0.01", "0.1", "--epochs", "5"]
 
 
-def test_the_recipe_from_texts_to_a_checkpoint(recipe_arguments, tmp_path):
+def test_the_recipe_from_texts_to_a_checkpoint(recipe_arguments, tiny_bert, tmp_path):
     done = run_python(*recipe_arguments, "--run_dir", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "run" / "report.json").read_text())
@@ -308,16 +309,16 @@ def test_the_recipe_from_texts_to_a_checkpoint(recipe_arguments, tmp_path):
     assert len(json.loads((tmp_path / "run" / "grid.json").read_text())["points"]) == 24
     page = (tmp_path / "run" / "grid.html").read_text()
     assert "learning_rate and pooling" in page or "pooling and learning_rate" in page
-    out = run_python("-m", "pipelines.cli", "predict", "--run", tmp_path / "run", "--input", recipe_arguments[4],
-                     "--output", tmp_path / "p.jsonl")
-    assert out.returncode == 0, out.stderr
+    arguments = ["predict", "--run", tmp_path / "run", "--input", recipe_arguments[4], "--output", tmp_path / "p.jsonl"]
+    assert cli.main(list(map(str, arguments))) == 0
     by_id = {p.id: p for p in read_predictions(tmp_path / "p.jsonl")}
     for prediction in read_predictions(tmp_path / "run" / "predictions" / "test.jsonl"):
         assert by_id[prediction.id].label == prediction.label
         assert by_id[prediction.id].scores == pytest.approx(prediction.scores, abs=1e-5)
-    refused = run_python(*recipe_arguments, "--run_dir", tmp_path / "run")
-    assert refused.returncode == 2
-    assert "holds a trained run" in refused.stderr
+    module = load_recipe("grid_search_head")
+    with pytest.raises(UserError, match="holds a trained run"):
+        module.run(module.RecipeArguments(model_name_or_path=str(tiny_bert), train_file=str(recipe_arguments[4]),
+                                          run_dir=str(tmp_path / "run")))
 
 
 @pytest.mark.slow

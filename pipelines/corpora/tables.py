@@ -380,7 +380,8 @@ def _text(row: Mapping[str, Any], name: str, findings: list[tuple[str, str]]) ->
 def _label(row: Mapping[str, Any], names: Sequence[str], several: bool, columns: ClassColumns,
            findings: list[tuple[str, str]]) -> str | tuple[str, ...] | None:
     if len(names) > 1:
-        wrong = [f"{name}={row.get(name)!r}" for name in names if str(row.get(name)).removesuffix(".0") not in "01"]
+        wrong = [f"{name}={row.get(name)!r}" for name in names
+                 if str(row.get(name)).removesuffix(".0") not in ("0", "1")]
         if wrong:
             findings.append(("wrong_type", f"got {', '.join(wrong)}; wanted 0 or 1 in the column of each class"))
         return tuple(name for name in names if str(row.get(name)).removesuffix(".0") == "1")
