@@ -82,11 +82,14 @@ def test_the_page_holds_its_pictures(tmp_path, dev):
     assert ("unknown, dev" in page) == (dev is not None)
 
 
-def test_the_command(tmp_path):
+def test_the_command(tmp_path, capsys):
+    from pipelines.cli import main
+
     (tmp_path / "a.json").write_text(json.dumps({"text": [["Rome", "fell"]], "NER": [["B-LOC", "O"]]}))
     done = run_python("-m", "pipelines.cli", "vocabulary", tmp_path / "a.json", "--dev", tmp_path / "a.json")
     assert done.returncode == 0, done.stderr
     assert "1 sentences, 2 words, 2 different" in done.stdout
-    done = run_python("-m", "pipelines.cli", "vocabulary", tmp_path / "a.json", "--min_freq", "5")
-    assert done.returncode == 2
-    assert done.stderr.strip().startswith("error: --min_freq 5")
+    with pytest.raises(SystemExit) as ended:
+        main(["vocabulary", str(tmp_path / "a.json"), "--min_freq", "5"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.strip().startswith("error: --min_freq 5")
