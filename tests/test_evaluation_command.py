@@ -235,7 +235,7 @@ def test_numbers_and_perplexity(evaluate, tmp_path):
     assert done.stdout.startswith("Sequence regression: mse 1 [1, 1]"), done.stderr
     assert "--allow_missing got" in evaluate("--gold", gold, "--predictions", right, "--allow_missing").stderr
     words = jsonl(tmp_path / "words.jsonl", [{"id": str(i), "text": "a b", "label": "x"} for i in range(60)])
-    told = evaluate("--gold", words, "--predictions", right).stderr.splitlines()
+    told = evaluate("--gold", words, "--predictions", right).stderr.strip().splitlines()
     assert told[0].endswith("words.jsonl, id 0: the label is 'x'; predictions with a value want a number")
     assert told[-1].endswith("and 10 more faults")
     texts = jsonl(tmp_path / "texts.jsonl", [{"id": str(i), "text": "a b"} for i in range(4)])
