@@ -30,7 +30,7 @@ from peft import LoraConfig
 from transformers import EarlyStoppingCallback, set_seed
 
 from pipelines import config, precision
-from pipelines.corpora.class_splits import ClassSplits, read_class_splits
+from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write_cut
 from pipelines.corpora.splits import classes_of
 from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation.reports import evaluate_classes
@@ -144,7 +144,8 @@ def run_one(options: RecipeArguments, training: TrainingArguments, found: ClassS
     if first:
         run.start(resume=training.resume_from_checkpoint is not None)
         run.write_config(options, training)
-        run.write_json("provenance.json", provenance(list(files.values()), model=options.model_name_or_path))
+        cut = write_cut(found, files, folder / "splits")
+        run.write_json("provenance.json", provenance([*files.values(), *cut], model=options.model_name_or_path))
     cost: dict[str, Any] = {}
     if (run.model / sequence_classifier.MODEL_FILE).is_file():
         tell(first, f"{run.model} is there already: going on with prediction")

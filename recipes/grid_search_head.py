@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from pipelines import config
-from pipelines.corpora.class_splits import ClassSplits, read_class_splits
+from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write_cut
 from pipelines.corpora.splits import classes_of
 from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation.reports import evaluate_classes
@@ -93,7 +93,8 @@ def run(options: RecipeArguments) -> dict[str, Any]:
     # A search that was stopped goes on where it was; a finished one has a model and is refused.
     run.start(resume=not (run.model / sequence_classifier.MODEL_FILE).is_file())
     run.write_config(options)
-    run.write_json("provenance.json", provenance(list(files.values()), model=options.model_name_or_path))
+    cut = write_cut(found, files, run.folder / "splits")
+    run.write_json("provenance.json", provenance([*files.values(), *cut], model=options.model_name_or_path))
 
     with meter.stage("features"):
         encoder = sequence_classifier.load_encoder(options.model_name_or_path)

@@ -8,7 +8,7 @@ from conftest import run_python
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.corpora.class_splits import complaints, read_class_splits
+from pipelines.corpora.class_splits import complaints, read_class_splits, write_cut
 from pipelines.corpora.splits import copies, parse_sizes, stratified_split, write_split
 from pipelines.corpora.tables import ClassColumns, read_class_corpus, read_classes
 from pipelines.errors import DataError, UserError
@@ -208,3 +208,14 @@ def test_dev_is_cut_from_train_where_only_test_has_a_file(tmp_path):
     found = read_class_splits({"train": str(train), "test": str(test)}, columns=ClassColumns(),
                               sizes="train=0.8,dev=0.1,test=0.1", seed=0, told=lambda line: None)
     assert {name: len(part) for name, part in found.splits.items()} == {"train": 80, "dev": 10, "test": 1}
+
+
+def test_what_is_cut_is_written_and_read_back_the_same(tmp_path):
+    rows = [{"text": f"Ataxia {i}.", "entities": [{"start": 0, "end": 6, "type": "Disease"}] if i % 2 else []}
+            for i in range(20)]
+    train = write(tmp_path / "train.json", json.dumps(rows))
+    found = read_class_splits({"train": str(train)}, columns=ClassColumns(), sizes="train=0.6,dev=0.2,test=0.2", seed=0,
+                              told=lambda line: None)
+    written = write_cut(found, {"train": str(train)}, tmp_path / "splits")
+    assert [path.name for path in written] == ["dev.jsonl", "test.jsonl"]
+    assert [read_classes(path) for path in written] == [found.splits["dev"], found.splits["test"]]

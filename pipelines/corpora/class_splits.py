@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pipelines.corpora import good_rows
-from pipelines.corpora.splits import classes_of, copies, parse_sizes, splits_as_text, stratified_split
+from pipelines.corpora.splits import classes_of, copies, parse_sizes, splits_as_text, stratified_split, write_split
 from pipelines.corpora.tables import ClassColumns, read_class_corpus
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example
@@ -77,13 +78,23 @@ def read_class_splits(files: Mapping[str, str], *, columns: ClassColumns, sizes:
             raise UserError(f"got --sizes {sizes}; wanted sizes for train and dev, such as train=0.8,dev=0.1,test=0.1")
         if set(parts) < set(parse_sizes(sizes)) and all(size <= 1 for size in parts.values()):
             parts = {name: size / sum(parts.values()) for name, size in parts.items()}  # test has a file of its own
-        cut = stratified_split(whole, parts, seed=seed)
+        # Where the classes come from mentions, a part is written and read back by its classes alone.
+        cut = stratified_split([replace(example, spans=None) for example in whole], parts, seed=seed)
         told(splits_as_text(whole, cut))
         splits = cut | splits
     found = ClassSplits(splits, labels, several)
     for message in complaints(found):
         told(message)
     return found
+
+
+def write_cut(found: ClassSplits, files: Mapping[str, str], folder: Path) -> list[Path]:
+    """Writes dev and test where they have no file of their own: runs are compared on them, and errors looked up."""
+    written = []
+    for split in sorted(set(found.splits) - set(files)):
+        written.append(folder / f"{split}.jsonl")
+        write_split(written[-1], found.splits[split])
+    return written
 
 
 def complaints(found: ClassSplits) -> list[str]:

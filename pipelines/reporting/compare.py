@@ -159,8 +159,10 @@ def _gold_examples(runs: Sequence[FinishedRun], task: Task, gold: str | Path | N
         files = ", ".join(dict.fromkeys(str(file) for file, _ in named)) or "no file at all"
         raise UserError(f"the runs name {files} as their gold, which is not here; give it by --gold FILE")
     file, skip = (Path(gold), False) if gold is not None else found[0]
-    columns = ClassColumns(*(runs[0].config.get(name) for name in (
-        "text_column", "pair_column", "label_column", "id_column", "label_separator", "mention_type")))
+    # What a run cut from its training texts it has written itself, under the usual names.
+    columns = ClassColumns() if any(file.is_relative_to(run.folder) for run in runs) else ClassColumns(
+        *(runs[0].config.get(name) for name in (
+            "text_column", "pair_column", "label_column", "id_column", "label_separator", "mention_type")))
     examples = read_gold(file, task.answer, columns=columns, skip_bad_rows=skip or any(skip for _, skip in named))
     if gold_sha256(examples) != runs[0].report["gold_sha256"]:
         raise DataError(f"{file}: not the {runs[0].split} examples that the runs were scored on, or changed since; "
