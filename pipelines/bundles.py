@@ -175,8 +175,10 @@ def _contents(folder: Path, splits: Sequence[str],
         skip_bad_rows = bool(config.get("skip_bad_rows"))
         tokens = numbered_tokens(file, skip_bad_rows=skip_bad_rows)
         if skip_bad_rows:
-            answered = {prediction.id for prediction in predictions}
-            tokens = Tokens([example for example in tokens.examples if example.id in answered], tokens.numbers)
+            # A row with faults may be without an answer; a good one may not.
+            wanted = {prediction.id for prediction in predictions} | \
+                     {example.id for example in read_examples(file, skip_bad_rows=True)}
+            tokens = Tokens([example for example in tokens.examples if example.id in wanted], tokens.numbers)
         ranges = type_ranges(tokens, predictions, types=_types(model))
         yield f"predictions/{split}.jsonl", run.predictions(split)
         yield f"predictions/{split}.csv", ranges_as_csv(ranges).encode()

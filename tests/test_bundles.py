@@ -182,6 +182,22 @@ def test_predictions_that_do_not_fit_are_refused(run, tmp_path, change, told):
     assert not (tmp_path / "out.zip").exists()
 
 
+def test_rows_with_faults_may_be_without_an_answer_and_good_ones_not(run, tmp_path, capsys):
+    tags = [["B-PER", "I-PER", "O", "B-PER", "O", "B-LOC"], ["B-LOC", "O"], ["O", "I-LOC", "O"]]  # I follows O
+    (run.parent / "test.json").write_text(json.dumps(FILE | {"NER": tags}))
+    with (run / "config.yaml").open("a") as f:
+        f.write("skip_bad_rows: true\n")
+    answers = [Prediction(id, spans=tuple(Span(*span, 0.5) for span in PREDICTED[id])) for id in ("0", "1")]
+    write_predictions(run / "predictions" / "test.jsonl", answers)
+    write_bundle([run], tmp_path / "out.zip", kind="leaderboard")
+    assert "skipped 1 bad rows of 3" in capsys.readouterr().err
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert archive.read("rnn/predictions/test.csv").decode() == CSV
+    write_predictions(run / "predictions" / "test.jsonl", answers[:1])
+    with pytest.raises(DataError, match=r"1 ids? missing from the predictions: 1"):
+        write_bundle([run], tmp_path / "out.zip", kind="leaderboard")
+
+
 def test_the_command(run, tmp_path):
     done = run_python("-m", "pipelines.cli", "submit", "--bundle", "leaderboard", "--runs", run, "--out",
                       tmp_path / "out.zip")
