@@ -90,8 +90,8 @@ def run(options: RecipeArguments) -> dict[str, Any]:
     found = read_class_splits(files, columns=options.class_columns(), sizes=options.sizes, seed=options.seed,
                               skip_bad_rows=options.skip_bad_rows)
     run = Run(options.run_dir or f"runs/grid_search_head-{time.strftime('%Y%m%d-%H%M%S')}")
-    # A search that was stopped goes on where it was; a finished one has a model and is refused.
-    run.start(resume=not (run.model / sequence_classifier.MODEL_FILE).is_file())
+    # A search that was stopped goes on where it was; a finished one has a report and is refused.
+    run.start(resume=not run.report.exists())
     run.write_config(options)
     cut = write_cut(found, files, run.folder / "splits")
     run.write_json("provenance.json", provenance([*files.values(), *cut], model=options.model_name_or_path))
