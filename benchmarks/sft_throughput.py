@@ -85,8 +85,7 @@ def trl_command(options: argparse.Namespace, folder: Path, steps: int) -> list[s
 def our_command(options: argparse.Namespace, folder: Path, corpus: Path, steps: int) -> list[str]:
     return [sys.executable, str(ROOT / "recipes" / "sft_tinyllama.py"), "--config",
             str(ROOT / "recipes" / "configs" / "sft_smollm2.yaml"), "--model_name_or_path", options.model,
-            # As many layers as there are, as the peer.
-            *LORA, "--lora_layers", "1000", "--train_file", str(corpus), "--run_dir", tempfile.mkdtemp(dir=folder),
+            *LORA, "--train_file", str(corpus), "--run_dir", tempfile.mkdtemp(dir=folder),
             "--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false",
             "--max_steps", str(steps), "--logging_steps", str(steps)]
 
