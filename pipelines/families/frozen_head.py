@@ -198,9 +198,10 @@ def classifier_with(encoder: PreTrainedModel, heads: Heads, number: int, point: 
     The library's classes for BERT, DistilBERT, RoBERTa and DeBERTa read the first token through one hidden layer as
     wide as the encoder's states; a linear head, another width or another pooling does not fit into them.
     """
-    labels = {"id2label": dict(enumerate(settings.labels)),
-              "label2id": {label: i for i, label in enumerate(settings.labels)},
-              "problem_type": "multi_label_classification" if settings.multi_label else "single_label_classification"}
+    labels: dict[str, Any] = {"id2label": dict(enumerate(settings.labels)),
+                              "label2id": {label: i for i, label in enumerate(settings.labels)},
+                              "problem_type": "multi_label_classification" if settings.multi_label else
+                              "single_label_classification"}
     kind = encoder.config.model_type
     if kind in OWN_HIDDEN_LAYER and point.pooling == "cls" and point.hidden_layer == encoder.config.hidden_size \
             and heads.activation == OWN_HIDDEN_LAYER[kind][2]:

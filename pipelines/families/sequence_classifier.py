@@ -143,9 +143,10 @@ def load_network(name: str, settings: Settings, *, pooling: str = "cls",
     """
     if pooling not in POOLINGS:
         raise UserError(f"got the pooling {pooling!r}; wanted one of {', '.join(POOLINGS)}")
-    labels = {"id2label": dict(enumerate(settings.labels)),
-              "label2id": {label: i for i, label in enumerate(settings.labels)},
-              "problem_type": "multi_label_classification" if settings.multi_label else "single_label_classification"}
+    labels: dict[str, Any] = {"id2label": dict(enumerate(settings.labels)),
+                              "label2id": {label: i for i, label in enumerate(settings.labels)},
+                              "problem_type": "multi_label_classification" if settings.multi_label else
+                              "single_label_classification"}
     try:
         if pooling == "cls":
             config = AutoConfig.from_pretrained(weights.resolve(name), **labels)
