@@ -211,9 +211,10 @@ def classifier_with(encoder: PreTrainedModel, heads: Heads, number: int, point: 
         model.base_model.load_state_dict(encoder.state_dict(), strict=False)
         dense, out = map(model.get_submodule, OWN_HIDDEN_LAYER[kind][:2])
     else:
+        given: dict[str, Any] = {"pad_token_id": encoder.config.pad_token_id, **labels}
         model = PooledClassifier(PooledClassifierConfig(
             encoder=encoder.config, pooling=point.pooling, hidden_layer=point.hidden_layer, dropout=point.dropout,
-            activation=heads.activation, pad_token_id=encoder.config.pad_token_id, **labels), encoder)
+            activation=heads.activation, **given), encoder)
         dense, out = model.head.dense, model.head.classifier
     for layer, weights in ((dense, heads.dense), (out, heads.out)):
         if layer is not None and weights is not None:

@@ -156,9 +156,10 @@ def load_network(name: str, settings: Settings, *, pooling: str = "cls",
             return AutoModelForSequenceClassification.from_pretrained(
                 weights.resolve(name), config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
         encoder = load_encoder(name)
-        extra = {} if dropout is None else {"dropout": dropout}
-        config = PooledClassifierConfig(encoder=encoder.config, pooling=pooling,
-                                        pad_token_id=encoder.config.pad_token_id, **labels, **extra)
+        given: dict[str, Any] = {"pad_token_id": encoder.config.pad_token_id, **labels}
+        if dropout is not None:
+            given["dropout"] = dropout
+        config = PooledClassifierConfig(encoder=encoder.config, pooling=pooling, **given)
         return PooledClassifier(config, encoder)
     except (OSError, ValueError, SafetensorError) as error:
         raise weights.unavailable(name, error) from error
@@ -250,7 +251,7 @@ def batches(rows: Sequence[Mapping[str, list[int]]], tokenizer: PreTrainedTokeni
     bar = tqdm(total=len(rows), desc=what, unit="text", disable=None if progress else True)
     pad = DataCollatorWithPadding(tokenizer)
     for numbers in length_batches([len(row["input_ids"]) for row in rows], batch_tokens):
-        yield numbers, pad([rows[number] for number in numbers])
+        yield numbers, pad([dict(rows[number]) for number in numbers])
         bar.update(len(numbers))
     bar.close()
 

@@ -107,7 +107,7 @@ class Head(nn.Module):
         self.dense = nn.Linear(width, config.hidden_layer) if config.hidden_layer else None
         self.activation = ACT2FN[config.activation]
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(config.hidden_layer or width, config.num_labels)
+        self.classifier = nn.Linear(config.hidden_layer or width, int(config.num_labels or 2))
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """From token states (B, T, H) and their mask (B, T) to scores (B, C)."""

@@ -54,10 +54,12 @@ def write_grid(rows: Sequence[Row], out: str | Path, *, objective: str, title: s
 def _map(rows: Sequence[Row], first: str, second: str, objective: str, low: float, span: float) -> Table:
     """The best score for each pair of values, whatever the other options are."""
     down, across = _values(rows, first), _values(rows, second)
-    best = {(a, b): max((row[objective] for row in rows if row[first] == a and row[second] == b), default=None)
-            for a in down for b in across}
-    cells = [[_shown(a), *(Cell("") if best[a, b] is None else
-                           Cell(f"{best[a, b]:.4f}", heat=(best[a, b] - low) / span) for b in across)] for a in down]
+    best: dict[tuple[Any, Any], Any] = {
+        (a, b): max((row[objective] for row in rows if row[first] == a and row[second] == b), default=None)
+        for a in down for b in across}
+    cells: list[list[str | Cell]] = [
+        [_shown(a), *(Cell("") if best[a, b] is None else
+                      Cell(f"{best[a, b]:.4f}", heat=(best[a, b] - low) / span) for b in across)] for a in down]
     return Table((f"{first} \\ {second}", *map(_shown, across)), cells, title=f"{first} and {second}")
 
 
