@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-from pipelines import precision
 from pipelines.corpora.tables import read_classes
 from pipelines.families import features, frozen_head, head_search, sequence_classifier
 from pipelines.families.batching import LengthBatchSampler
@@ -51,7 +50,6 @@ def main() -> None:
     parser.add_argument("--max_length", type=int, default=256)
     parser.add_argument("--epochs", type=int, default=30)
     options = parser.parse_args()
-    precision.keep_freed_memory()
     examples = read_classes(options.train_file)
     random.Random(0).shuffle(examples)
     examples = examples[:options.texts]
