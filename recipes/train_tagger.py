@@ -198,7 +198,7 @@ def read_splits(options: RecipeArguments) -> tuple[dict[str, list[Example]], dic
         if any(example.spans is None for example in examples.get(split, [])):
             raise DataError(f"{files[split]} has examples without mentions marked; --{split}_file needs them")
     word_tagging.check_tags({split: rows for split, rows in examples.items() if split != "train"},
-                            word_tagging.tags_for(examples["train"]))
+                            token_tagger.tags_for(examples["train"]))
     return examples, files
 
 
@@ -248,7 +248,7 @@ def train(examples: dict[str, list[Example]], words: word_tagging.Words, options
           training: TaggerTrainingArguments, *, quiet: bool = False) -> word_tagging.WordTaggerTrainer:
     """Trains a network; the trainer that comes back holds the best one."""
     set_seed(training.seed)
-    model = build(options, words, word_tagging.tags_for(examples["train"]))
+    model = build(options, words, token_tagger.tags_for(examples["train"]))
     rows = word_tagging.training_rows(examples["train"], model, words.tokenizer, max_length=options.max_length)
     if not rows:
         raise UserError("no training example has a word; give other training data")

@@ -30,12 +30,6 @@ DISTILLED = "distil:"  # before the name of an encoder
 RANDOM_DIM, DISTILLED_DIM = 300, 256
 
 
-def tags_for(examples: Sequence[Example]) -> list[str]:
-    """The BIO tags of the types that occur, O first."""
-    types = sorted({span.label for example in examples for span in example.spans or ()})
-    return ["O", *(f"{prefix}-{label}" for label in types for prefix in "BI")]
-
-
 def check_tags(splits: Mapping[str, Sequence[Example]], tags: Sequence[str]) -> None:
     """Makes sure that no labelled split has a type that training lacks.
 
