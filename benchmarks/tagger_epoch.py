@@ -29,7 +29,7 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 from pipelines.corpora import read_examples
 from pipelines.examples import Example
 from pipelines.families import word_tagging
-from pipelines.families.token_tagger import Settings
+from pipelines.families.token_tagger import Settings, tags_for
 from pipelines.networks.feedforward import FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.recurrent import RecurrentConfig, RecurrentTagger
 
@@ -85,7 +85,7 @@ def main() -> None:
     options = parser.parse_args()
     train = corpus(options.train_file)
     words = word_tagging.fit_words(train, min_freq=2)
-    tags = word_tagging.tags_for(train)
+    tags = tags_for(train)
     shared = {"vocab_size": len(words.tokenizer), "embedding_dim": D, "id2label": dict(enumerate(tags))}
     set_seed(0)
     ours = (RecurrentTagger(RecurrentConfig(**shared, hidden_size=H)) if options.network == "rnn" else

@@ -13,9 +13,12 @@ from typing import Any, NoReturn, cast
 import yaml
 from trl import TrlParser
 
+from pipelines import precision
 from pipelines.corpora import Columns
 from pipelines.corpora.tables import ClassColumns
 from pipelines.errors import UserError
+
+SAMPLE_CORPUS = Path(__file__).resolve().parent.parent / "data" / "samples" / "disease_ner"
 
 
 @dataclass
@@ -70,6 +73,58 @@ class ClassArguments:
     def class_columns(self) -> ClassColumns:
         return ClassColumns(self.text_column, self.pair_column, self.label_column, self.id_column,
                             self.label_separator, self.mention_type)
+
+
+@dataclass
+class RunTrainingArguments:
+    """Stands before transformers' `TrainingArguments` (or a subclass of it) among a recipe's bases.
+
+    The run folder keeps the checkpoints, and the number format is what the machine can do (`precision.choose`).
+    """
+
+    output_dir: str | None = field(default=None, metadata={"help": "checkpoints (default: RUN_DIR/checkpoints)"})
+    report_to: None | str | list[str] = field(default="none", metadata={"help": "trackers, such as tensorboard or wandb"})
+
+    def __post_init__(self) -> None:
+        for name, value in self.number_format().items():
+            setattr(self, name, value)
+        given = self.output_dir
+        super().__post_init__()  # type: ignore[misc]
+        self.output_dir = given  # not transformers' `trainer_output`
+
+    def number_format(self) -> dict[str, Any]:
+        return precision.choose().training
+
+
+def given_files(options: DataArguments | ClassArguments) -> dict[str, str]:
+    """Split -> file, of the sample corpus where none is given.
+
+    Raises:
+        UserError: for files without one to train on.
+    """
+    given = {"train": options.train_file, "dev": options.dev_file, "test": options.test_file}
+    files = {split: file for split, file in given.items() if file}
+    if files and "train" not in files:
+        raise UserError("got --dev_file or --test_file without --train_file; give all that are to be used")
+    return files or {split: str(SAMPLE_CORPUS / f"{split}.json") for split in given}
+
+
+def checkpoint_of(training: Any) -> str | None:
+    """The checkpoint to go on from: `--resume_from_checkpoint true` is the last whole one, if there is any.
+
+    Raises:
+        UserError: for a folder that is none.
+    """
+    given = training.resume_from_checkpoint
+    if given is None or given.lower() in ("false", "true"):
+        # The state is written last: a checkpoint without it was cut off.
+        whole = [state.parent for state in Path(str(training.output_dir)).glob("checkpoint-*/trainer_state.json")]
+        last = max(whole, key=lambda folder: int(folder.name.split("-")[-1]), default=None)
+        return str(last) if last and given and given.lower() == "true" else None
+    if not Path(given).is_dir():
+        raise UserError(f"--resume_from_checkpoint {given}: no such folder; give a checkpoint-N folder, or true for "
+                        "the last one of the run")
+    return str(given)
 
 
 def parse(dataclasses: Sequence[type], *, default_config: str | Path | None = None,

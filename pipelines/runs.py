@@ -72,6 +72,20 @@ class Run:
             yaml.safe_dump(json.loads(json.dumps(options, default=str)), f, sort_keys=True, allow_unicode=True)
 
 
+    def print_files(self, split: str) -> None:
+        """Prints where to find what there is, of the predictions those of a split."""
+        for name, file in (("model", self.model), ("report", self.report), ("page", self.folder / "report.html"),
+                           ("predictions", self.predictions(split)), ("submission", self.submission)):
+            if file.exists():
+                print(f"{name:<12} {file}")
+
+
+def tell(show: Any, message: str) -> None:
+    """Prints a message at once, if there is anything to show and this is the process that shows it."""
+    if show:
+        print(message, flush=True)
+
+
 def provenance(files: Sequence[str | Path], **facts: Any) -> dict[str, Any]:
     """What is needed to run the same again: command, versions, machine, and the data by its SHA-256."""
     return {

@@ -41,10 +41,9 @@ from pipelines.networks.pooled_classifier import POOLINGS
 from pipelines.reporting.compare import compare_runs, comparison_as_text, write_comparison
 from pipelines.reporting.html import write_report
 from pipelines.reporting.text import report_as_text
-from pipelines.runs import CostMeter, Run, provenance
+from pipelines.runs import CostMeter, Run, provenance, tell
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLE_CORPUS = ROOT / "data" / "samples" / "disease_ner"
 
 
 @dataclass
@@ -78,10 +77,9 @@ class RecipeArguments(config.ClassArguments):
 
 
 @dataclass
-class TrainingArguments(transformers.TrainingArguments):
+class TrainingArguments(config.RunTrainingArguments, transformers.TrainingArguments):
     """Transformers', with defaults for classifying; the number format is left to the machine (`precision.choose`)."""
 
-    output_dir: str | None = field(default=None, metadata={"help": "checkpoints (default: RUN_DIR/checkpoints)"})
     warmup_steps: float = field(default=0.1, metadata={"help": "steps, or their share below 1, of rising rate"})
     logging_steps: float = field(default=20, metadata={"help": "steps between lines of the log"})
     eval_strategy: str = field(default="epoch", metadata={"help": "when dev is predicted and scored"})
@@ -89,15 +87,7 @@ class TrainingArguments(transformers.TrainingArguments):
     load_best_model_at_end: bool = field(default=True, metadata={"help": "keep the checkpoint that is best on dev"})
     metric_for_best_model: str | None = field(default="macro_f1", metadata={"help": "or accuracy, micro_f1, matthews"})
     save_total_limit: int | None = field(default=1, metadata={"help": "checkpoints kept beside the best"})
-    report_to: str = field(default="none", metadata={"help": "trackers, such as tensorboard or wandb"})
-
-    def __post_init__(self) -> None:
-        for name, value in precision.choose().training.items():
-            setattr(self, name, value)
-        given = self.output_dir
-        super().__post_init__()
-        self.output_dir = given  # not transformers' `trainer_output`: the run folder gives it
-        self.remove_unused_columns = False
+    remove_unused_columns: bool = field(default=False, metadata={"help": "rows hold what the network takes"})
 
 
 def main() -> None:
@@ -114,9 +104,7 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
         if value not in wanted:
             raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
     first = PartialState().is_main_process
-    given = {"train": options.train_file, "dev": options.dev_file, "test": options.test_file}
-    files = {split: file for split, file in given.items() if file} or {
-        split: str(SAMPLE_CORPUS / f"{split}.json") for split in given}
+    files = config.given_files(options)
     found = read_class_splits(files, columns=options.class_columns(), sizes=options.sizes, seed=training.seed,
                               skip_bad_rows=options.skip_bad_rows, told=lambda line: tell(first, line))
     [folder] = broadcast_object_list([options.run_dir or f"runs/classifier-{time.strftime('%Y%m%d-%H%M%S')}"])
@@ -210,7 +198,7 @@ def train(found: ClassSplits, options: RecipeArguments, training: TrainingArgume
         half_copies=half_copies,
         callbacks=[EarlyStoppingCallback(options.early_stopping_patience)] if options.early_stopping_patience else [])
     start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint(training))
+    trainer.train(resume_from_checkpoint=config.checkpoint_of(training))
     seconds = time.perf_counter() - start
     trained = trainer.accelerator.unwrap_model(trainer.model)
     counts = [sum(parameter.numel() for parameter in trained.parameters() if parameter.requires_grad or not only)
@@ -238,20 +226,6 @@ def tunes(options: RecipeArguments, found: ClassSplits, examples: list[Example])
     return min(counts.values()) < len(examples) / (2 if found.multi_label else len(found.labels)) / 2
 
 
-def checkpoint(training: TrainingArguments) -> str | None:
-    """The checkpoint to go on from: `--resume_from_checkpoint true` is the last whole one, if there is any."""
-    given = training.resume_from_checkpoint
-    if given is None or given.lower() in ("false", "true"):
-        # The state is written last: a checkpoint without it was cut off.
-        whole = [state.parent for state in Path(str(training.output_dir)).glob("checkpoint-*/trainer_state.json")]
-        last = max(whole, key=lambda folder: int(folder.name.split("-")[-1]), default=None)
-        return str(last) if last and given and given.lower() == "true" else None
-    if not Path(given).is_dir():
-        raise UserError(f"--resume_from_checkpoint {given}: no such folder; give a checkpoint-N folder, or true for "
-                        "the last one of the run")
-    return given
-
-
 def print_summary(report: dict[str, Any], run: Run) -> None:
     if "accuracy" in report:
         print(report_as_text(report))
@@ -261,11 +235,6 @@ def print_summary(report: dict[str, Any], run: Run) -> None:
     for name, file in (("model", run.model), ("report", run.report), ("page", run.folder / "report.html")):
         if file.exists():
             print(f"{name:<8} {file}")
-
-
-def tell(show: Any, message: str) -> None:
-    if show:
-        print(message, flush=True)
 
 
 if __name__ == "__main__":

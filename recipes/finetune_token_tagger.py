@@ -9,9 +9,7 @@ Everything lands in the run folder: config.yaml, provenance.json, model/, predic
 
 from __future__ import annotations
 
-import csv
 import gc
-import json
 import sys
 import time
 from collections import Counter
@@ -28,19 +26,13 @@ from peft import LoraConfig
 from transformers import EarlyStoppingCallback, set_seed
 
 from pipelines import config, precision
-from pipelines.corpora import read_corpus, read_examples
-from pipelines.corpora.audit import as_text, audit
+from pipelines.entity_run import checked_examples, finish, predict_splits
 from pipelines.errors import DataError, UserError, one_line_errors
-from pipelines.evaluation.reports import evaluate_spans
-from pipelines.examples import Example, Prediction, replacing, write_predictions
+from pipelines.examples import Example
 from pipelines.families import tagging, token_tagger
-from pipelines.reporting.html import write_report
-from pipelines.reporting.text import report_as_text
-from pipelines.runs import CostMeter, Run, provenance
-from pipelines.submission import write_submission
+from pipelines.runs import CostMeter, Run, provenance, tell
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLE_CORPUS = ROOT / "data" / "samples" / "disease_ner"
 
 
 @dataclass
@@ -75,10 +67,9 @@ class RecipeArguments(config.DataArguments):
 
 
 @dataclass
-class TrainingArguments(transformers.TrainingArguments):
+class TrainingArguments(config.RunTrainingArguments, transformers.TrainingArguments):
     """Transformers', with defaults for tagging; the number format is left to the machine (`precision.choose`)."""
 
-    output_dir: str | None = field(default=None, metadata={"help": "checkpoints (default: RUN_DIR/checkpoints)"})
     learning_rate: float = field(default=5e-5, metadata={"help": "of the encoder's top layer"})
     logging_steps: float = field(default=20, metadata={"help": "steps between lines of the log"})
     eval_strategy: str = field(default="epoch", metadata={"help": "when dev is predicted and scored"})
@@ -86,15 +77,7 @@ class TrainingArguments(transformers.TrainingArguments):
     load_best_model_at_end: bool = field(default=True, metadata={"help": "keep the checkpoint of the best strict F1"})
     metric_for_best_model: str | None = field(default="strict_f1", metadata={"help": "on dev, against all gold"})
     save_total_limit: int | None = field(default=2, metadata={"help": "checkpoints kept"})
-    report_to: str = field(default="none", metadata={"help": "trackers, such as tensorboard or wandb"})
-
-    def __post_init__(self) -> None:
-        for name, value in precision.choose().training.items():
-            setattr(self, name, value)
-        given = self.output_dir
-        super().__post_init__()
-        self.output_dir = given  # not transformers' `trainer_output`: the run folder gives it
-        self.remove_unused_columns = False
+    remove_unused_columns: bool = field(default=False, metadata={"help": "rows hold what the network takes"})
 
 
 def main() -> None:
@@ -109,10 +92,9 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
     """The whole job; returns the report of the last labelled split."""
     check(options)
     meter, first = CostMeter(), PartialState().is_main_process
-    given = {"train": options.train_file, "dev": options.dev_file, "test": options.test_file}
-    files = {split: file for split, file in given.items() if file} or {
-        split: str(SAMPLE_CORPUS / f"{split}.json") for split in given}
+    files = config.given_files(options)
     examples = checked_examples(files, options, show=first)
+    check_types(examples, files, show=first)
     [folder] = broadcast_object_list([options.run_dir or f"runs/token_tagger-{time.strftime('%Y%m%d-%H%M%S')}"])
     run = Run(folder)
     training.output_dir = training.output_dir or str(run.checkpoints)
@@ -131,17 +113,10 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
     gc.collect()
     if not first:
         return {}
-    report, predictions, scored = predict(run, examples, meter)
-    report["cost"] = {**cost, **meter.to_json()}
-    split = "test" if "test" in examples else "dev"
-    if options.sample_submission or "test" in examples:
-        submit(run, examples[split], predictions, options)
-    run.write_json("report.json", report)
-    if scored:
-        write_report(report, *scored, run.folder / "report.html", title=run.folder.name,
-                     trainer_log=json.loads((run.folder / "trainer_log.json").read_text(encoding="utf-8")))
-    print_summary(report, run, split)
-    return report
+    loaded = token_tagger.load(run.model)
+    predicted = predict_splits(lambda part: token_tagger.predict(loaded, part, progress=sys.stderr.isatty()), examples,
+                               run, meter)
+    return finish(predicted, examples, run, options, {**cost, **meter.to_json()})
 
 
 def check(options: RecipeArguments) -> None:
@@ -155,23 +130,8 @@ def check(options: RecipeArguments) -> None:
                         "sequences; take --decode viterbi, or leave them at 0")
 
 
-def checked_examples(files: dict[str, str], options: RecipeArguments, *, show: bool) -> dict[str, list[Example]]:
-    """Reads the splits and audits them.
-
-    Raises:
-        DataError: listing every fault, unless bad rows are to be skipped.
-    """
-    if "train" not in files:
-        raise UserError("got --dev_file or --test_file without --train_file; give all that are to be used")
-    found = audit([read_corpus(file, columns=options.columns()) for file in files.values()])
-    tell(show, as_text(found))
-    if not found.ok and not options.skip_bad_rows:
-        raise DataError("the data has faults (above); mend them, or leave those rows out by --skip_bad_rows true")
-    examples = {split: read_examples(file, skip_bad_rows=options.skip_bad_rows, columns=options.columns())
-                for split, file in files.items()}
-    for split in ("train", "dev"):
-        if any(example.spans is None for example in examples.get(split, [])):
-            raise DataError(f"{files[split]} has examples without mentions marked; --{split}_file needs them")
+def check_types(examples: dict[str, list[Example]], files: dict[str, str], *, show: bool) -> None:
+    """Refuses training without mentions, and tells the types that only dev or test has."""
     tags = token_tagger.tags_for(examples["train"])
     if tags == ["O"]:
         raise DataError(f"{files['train']} has no mention, so there is nothing to learn; give a file with mentions")
@@ -180,7 +140,6 @@ def checked_examples(files: dict[str, str], options: RecipeArguments, *, show: b
                           if f"B-{span.label}" not in tags)
         tell(show and unknown, f"{files.get(split)}: types that training lacks, which count as missed: "
                                f"{', '.join(f'{label} ({count})' for label, count in unknown.items())}")
-    return examples
 
 
 def train(train_examples: Sequence[Example], dev: Sequence[Example], options: RecipeArguments,
@@ -217,7 +176,7 @@ def train(train_examples: Sequence[Example], dev: Sequence[Example], options: Re
         head_rate=options.head_rate, weight=weight, focal_gamma=options.focal_gamma, half_copies=half_copies,
         callbacks=[EarlyStoppingCallback(options.early_stopping_patience)] if options.early_stopping_patience else [])
     start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint(training))
+    trainer.train(resume_from_checkpoint=config.checkpoint_of(training))
     seconds = time.perf_counter() - start
     trained = trainer.accelerator.unwrap_model(trainer.model)
     counts = [sum(parameter.numel() for parameter in trained.parameters() if parameter.requires_grad or not only)
@@ -255,68 +214,6 @@ def report_rows(found: tagging.Rows, settings: token_tagger.Settings, *, show: b
     tell(show and found.lost, f"mentions that tags cannot say (they overlap another, or cut through a word): "
                               f"{len(found.lost)}: " + ", ".join(
                                   f"{id} {span.start}:{span.end}" for id, span in found.lost[:10]))
-
-
-def checkpoint(training: TrainingArguments) -> str | None:
-    """The checkpoint to go on from: `--resume_from_checkpoint true` is the last one, if there is any."""
-    given = training.resume_from_checkpoint
-    if given is None or given.lower() in ("false", "true"):
-        # The state is written last: a checkpoint without it was cut off.
-        whole = [state.parent for state in Path(str(training.output_dir)).glob("checkpoint-*/trainer_state.json")]
-        last = max(whole, key=lambda folder: int(folder.name.split("-")[-1]), default=None)
-        return str(last) if last and given and given.lower() == "true" else None
-    if not Path(given).is_dir():
-        raise UserError(f"--resume_from_checkpoint {given}: no such folder; give a checkpoint-N folder, or true for "
-                        "the last one of the run")
-    return given
-
-
-def predict(run: Run, examples: dict[str, list[Example]], meter: CostMeter) -> tuple[
-        dict[str, Any], list[Prediction], tuple[list[Example], list[Prediction]] | None]:
-    """Predicts dev and test with the saved model; the report is of the last split that has gold mentions."""
-    report: dict[str, Any] = {}
-    predictions: list[Prediction] = []
-    scored: tuple[list[Example], list[Prediction]] | None = None
-    loaded = token_tagger.load(run.model)
-    for split in [split for split in ("dev", "test") if split in examples]:
-        with meter.stage(f"predict_{split}"):
-            predictions = token_tagger.predict(loaded, examples[split], progress=sys.stderr.isatty())
-        write_predictions(run.predictions(split), predictions)
-        if all(example.spans is not None for example in examples[split]):
-            report = {"split": split, **evaluate_spans(examples[split], predictions, train=examples["train"])}
-            scored = examples[split], predictions
-    return report, predictions, scored
-
-
-def submit(run: Run, examples: Sequence[Example], predictions: Sequence[Prediction], options: RecipeArguments) -> None:
-    """Writes the submission in the layout of the sample, or as `id,entities` with JSON lists of strings."""
-    sample = Path(options.sample_submission or run.folder / "sample_submission.csv")
-    if not options.sample_submission:
-        with replacing(sample) as f:
-            csv.writer(f).writerows([("id", "entities"), *((example.id, "[]") for example in examples)])
-    write_submission(predictions, examples, sample=sample, out=run.submission)
-
-
-def print_summary(report: dict[str, Any], run: Run, split: str) -> None:
-    if "strict" in report:
-        print(report_as_text(report))
-        strict, cost = report["strict"], report["cost"]
-        print(f"\n{'split':<6} {'precision':>9} {'recall':>7} {'strict F1':>9} {'95 % interval':>16} {'seconds':>8} "
-              f"{'peak memory':>12}")
-        low, high = strict["interval"]
-        print(f"{report['split']:<6} {strict['precision']:>9.4f} {strict['recall']:>7.4f} {strict['f1']:>9.4f} "
-              f"{f'{low:.4f}–{high:.4f}':>16} {sum(cost['seconds'].values()):>8.0f} "
-              f"{cost['peak_memory'] / 2**30:>8.2f} GiB")
-    print()
-    for name, file in (("model", run.model), ("report", run.report), ("page", run.folder / "report.html"),
-                       ("predictions", run.predictions(split)), ("submission", run.submission)):
-        if file.exists():
-            print(f"{name:<12} {file}")
-
-
-def tell(show: Any, message: str) -> None:
-    if show:
-        print(message, flush=True)
 
 
 if __name__ == "__main__":

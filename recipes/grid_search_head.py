@@ -37,7 +37,6 @@ from pipelines.reporting.text import report_as_text
 from pipelines.runs import CostMeter, Run, provenance
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLE_CORPUS = ROOT / "data" / "samples" / "disease_ner"
 
 
 @dataclass
@@ -84,9 +83,7 @@ def run(options: RecipeArguments) -> dict[str, Any]:
     if options.objective not in head_search.OBJECTIVES:
         raise UserError(f"got --objective {options.objective}; wanted one of {', '.join(head_search.OBJECTIVES)}")
     points = head_search.grid(**{name: getattr(options, name) for name in frozen_head.Point.__slots__})
-    given = {"train": options.train_file, "dev": options.dev_file, "test": options.test_file}
-    files = {split: file for split, file in given.items() if file} or {
-        split: str(SAMPLE_CORPUS / f"{split}.json") for split in given}
+    files = config.given_files(options)
     found = read_class_splits(files, columns=options.class_columns(), sizes=options.sizes, seed=options.seed,
                               skip_bad_rows=options.skip_bad_rows)
     run = Run(options.run_dir or f"runs/grid_search_head-{time.strftime('%Y%m%d-%H%M%S')}")

@@ -9,14 +9,10 @@ Everything lands in the run folder: config.yaml, provenance.json, model/, predic
 
 from __future__ import annotations
 
-import csv
 import gc
-import json
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +25,14 @@ from transformers import EarlyStoppingCallback
 from trl import ModelConfig, SFTConfig, get_quantization_config
 
 from pipelines import config, precision
-from pipelines.corpora import read_corpus, read_examples
-from pipelines.corpora.audit import as_text, audit
-from pipelines.errors import DataError, UserError, one_line_errors
-from pipelines.evaluation.reports import evaluate_spans
-from pipelines.examples import Example, Prediction, Span, replacing, write_predictions
+from pipelines.entity_run import checked_examples, finish, predict_splits
+from pipelines.errors import one_line_errors
+from pipelines.examples import Example, Prediction
 from pipelines.families import causal_lm, sft
 from pipelines.prompts import prompt_format
-from pipelines.reporting.html import write_report
-from pipelines.reporting.text import report_as_text
-from pipelines.runs import CostMeter, Run, provenance
-from pipelines.submission import write_submission
+from pipelines.runs import CostMeter, Run, provenance, tell
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLE_CORPUS = ROOT / "data" / "samples" / "disease_ner"
 
 
 @dataclass
@@ -71,26 +61,16 @@ class RecipeArguments(config.DataArguments):
 
 
 @dataclass
-class TrainingArguments(SFTConfig):
+class TrainingArguments(config.RunTrainingArguments, SFTConfig):
     """TRL's, with defaults for short texts; the number format is left to the machine (`precision.choose`)."""
 
-    output_dir: str | None = field(default=None, metadata={"help": "checkpoints (default: RUN_DIR/checkpoints)"})
     max_length: int | None = field(default=512, metadata={"help": "tokens of prompt and answer; longer rows are left "
                                                                   "out of training, and counted"})
     bf16: bool = field(default=False, metadata={"help": "set by the recipe to what the machine can do"})
     gradient_checkpointing: bool = field(default=False, metadata={"help": "recompute activations to save memory"})
-    report_to: str = field(default="none", metadata={"help": "trackers, such as tensorboard or wandb"})
     logging_steps: float = field(default=10, metadata={"help": "steps between lines of the log"})
     metric_for_best_model: str | None = field(default="strict_f1", metadata={"help": "of generated answers"})
     save_total_limit: int | None = field(default=2, metadata={"help": "checkpoints kept"})
-
-    def __post_init__(self) -> None:
-        chosen = precision.choose()
-        for name, value in chosen.training.items():
-            setattr(self, name, value)
-        given = self.output_dir
-        super().__post_init__()
-        self.output_dir = given  # not transformers' `trainer_output`: the run folder gives it
 
 
 def main() -> None:
@@ -104,12 +84,9 @@ def main() -> None:
 def run(options: RecipeArguments, training: TrainingArguments, model_options: ModelConfig) -> dict[str, Any]:
     """The whole job; returns the report of the last labelled split."""
     meter, first = CostMeter(), PartialState().is_main_process
-    given = {"train": options.train_file, "dev": options.dev_file, "test": options.test_file}
-    files = {split: file for split, file in given.items() if file} or {
-        split: str(SAMPLE_CORPUS / f"{split}.json") for split in given}
-    examples = checked_examples(files, options, show=first)
-    if options.sample_submission:
-        rehearse_submission(examples, options)
+    files = config.given_files(options)
+    prompt_format(options.prompt_format)  # refuses one that is none
+    examples = checked_examples(files, options, format=options.prompt_format, show=first)
     [folder] = broadcast_object_list([options.run_dir or f"runs/sft_tinyllama-{time.strftime('%Y%m%d-%H%M%S')}"])
     run = Run(folder)
     training.output_dir = training.output_dir or str(run.checkpoints)
@@ -127,50 +104,10 @@ def run(options: RecipeArguments, training: TrainingArguments, model_options: Mo
     PartialState().wait_for_everyone()
     gc.collect()
 
-    report: dict[str, Any] = {}
-    scored: tuple[list[Example], list[Prediction]] | None = None
     loaded = causal_lm.load(run.model)
-    for split in [split for split in ("dev", "test") if split in examples]:
-        with meter.stage(f"predict_{split}"):
-            predictions = predict_everywhere(loaded, examples[split], options)
-        if first:
-            write_predictions(run.predictions(split), predictions)
-            if all(example.spans is not None for example in examples[split]):
-                report = {"split": split, **evaluate_spans(examples[split], predictions, train=examples["train"])}
-                scored = examples[split], predictions
-    if not first:
-        return {}
-    report["cost"] = {**cost, **meter.to_json()}
-    if options.sample_submission or "test" in examples:
-        submit(run, examples["test" if "test" in examples else "dev"], predictions, options)
-    run.write_json("report.json", report)
-    if scored:
-        write_report(report, *scored, run.folder / "report.html", title=run.folder.name,
-                     trainer_log=json.loads((run.folder / "trainer_log.json").read_text(encoding="utf-8")))
-    print_summary(report, run, "test" if "test" in examples else "dev")
-    return report
-
-
-def checked_examples(files: dict[str, str], options: RecipeArguments, *, show: bool) -> dict[str, list[Example]]:
-    """Reads the splits and audits them.
-
-    Raises:
-        DataError: listing every fault, unless bad rows are to be skipped.
-    """
-    if "train" not in files:
-        raise UserError("got --dev_file or --test_file without --train_file; give all that are to be used")
-    prompt_format(options.prompt_format)
-    corpora = [read_corpus(file, columns=options.columns()) for file in files.values()]
-    found = audit(corpora, format=options.prompt_format)
-    tell(show, as_text(found))
-    if not found.ok and not options.skip_bad_rows:
-        raise DataError("the data has faults (above); mend them, or leave those rows out by --skip_bad_rows true")
-    examples = {split: read_examples(file, skip_bad_rows=options.skip_bad_rows, columns=options.columns())
-                for split, file in files.items()}
-    for split in ("train", "dev"):
-        if any(example.spans is None for example in examples.get(split, [])):
-            raise DataError(f"{files[split]} has examples without mentions marked; --{split}_file needs them")
-    return examples
+    predicted = predict_splits(lambda part: predict_everywhere(loaded, part, options), examples, run, meter,
+                               first=first)
+    return finish(predicted, examples, run, options, {**cost, **meter.to_json()}) if first else {}
 
 
 def train(train_examples: Sequence[Example], dev: Sequence[Example], options: RecipeArguments,
@@ -206,7 +143,7 @@ def train(train_examples: Sequence[Example], dev: Sequence[Example], options: Re
         generation_batch_tokens=options.generation_batch_tokens, compile_layers=options.compile_layers,
         callbacks=[EarlyStoppingCallback(options.early_stopping_patience)] if options.early_stopping_patience else [])
     start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint(training))
+    trainer.train(resume_from_checkpoint=config.checkpoint_of(training))
     trained = sft.trained_model(trainer)
     if first:
         causal_lm.save(run.model, model=trained, tokenizer=tokenizer, prompt=prompt, base_model=name)
@@ -218,20 +155,6 @@ def train(train_examples: Sequence[Example], dev: Sequence[Example], options: Re
     tokens = sum(len(row["input_ids"]) for row in rows) * (trainer.state.epoch or 0)
     return {"parameters": parameters[1], "trained_parameters": parameters[0],
             "training_tokens_per_second": round(tokens / (time.perf_counter() - start), 1)}
-
-
-def checkpoint(training: TrainingArguments) -> str | None:
-    """The checkpoint to go on from: `--resume_from_checkpoint true` is the last one, if there is any."""
-    given = training.resume_from_checkpoint
-    if given is None or given.lower() in ("false", "true"):
-        # The state is written last: a checkpoint without it was cut off.
-        whole = [state.parent for state in Path(str(training.output_dir)).glob("checkpoint-*/trainer_state.json")]
-        last = max(whole, key=lambda folder: int(folder.name.split("-")[-1]), default=None)
-        return str(last) if last and given and given.lower() == "true" else None
-    if not Path(given).is_dir():
-        raise UserError(f"--resume_from_checkpoint {given}: no such folder; give a checkpoint-N folder, or true for "
-                        "the last one of the run")
-    return given
 
 
 def lora(options: RecipeArguments, model_options: ModelConfig, layers: int) -> LoraConfig:
@@ -252,49 +175,6 @@ def predict_everywhere(loaded: causal_lm.Loaded, examples: Sequence[Example],
                              batch_tokens=options.generation_batch_tokens, progress=state.is_main_process)
     by_id = {prediction.id: prediction for prediction in gather_object(mine)}
     return [by_id[example.id] for example in examples]
-
-
-def rehearse_submission(examples: dict[str, list[Example]], options: RecipeArguments) -> None:
-    """Submits made-up answers to nowhere, so that a sample that does not fit stops the run before its training."""
-    asked = examples.get("test", examples.get("dev"))
-    if asked is None:
-        raise UserError("got --sample_submission without --test_file; give the file with the texts that are asked for")
-    labels = sorted({span.label for example in examples["train"] for span in example.spans or ()}) or ["Disease"]
-    answers = [Prediction(example.id, spans=(Span(0, len(example.text), label),) if example.text else ())
-               for example, label in zip(asked, cycle(labels), strict=False)]
-    with tempfile.TemporaryDirectory() as folder:
-        write_submission(answers, asked, sample=str(options.sample_submission), out=Path(folder) / "submission.csv")
-
-
-def submit(run: Run, examples: Sequence[Example], predictions: Sequence[Prediction], options: RecipeArguments) -> None:
-    """Writes the submission in the layout of the sample, or as `id,entities` with JSON lists of strings."""
-    sample = Path(options.sample_submission or run.folder / "sample_submission.csv")
-    if not options.sample_submission:
-        with replacing(sample) as f:
-            csv.writer(f).writerows([("id", "entities"), *((example.id, "[]") for example in examples)])
-    write_submission(predictions, examples, sample=sample, out=run.submission)
-
-
-def print_summary(report: dict[str, Any], run: Run, split: str) -> None:
-    if "strict" in report:
-        print(report_as_text(report))
-        strict, cost = report["strict"], report["cost"]
-        print(f"\n{'split':<6} {'precision':>9} {'recall':>7} {'strict F1':>9} {'95 % interval':>16} {'seconds':>8} "
-              f"{'peak memory':>12}")
-        low, high = strict["interval"]
-        print(f"{report['split']:<6} {strict['precision']:>9.4f} {strict['recall']:>7.4f} {strict['f1']:>9.4f} "
-              f"{f'{low:.4f}–{high:.4f}':>16} {sum(cost['seconds'].values()):>8.0f} "
-              f"{cost['peak_memory'] / 2**30:>8.2f} GiB")
-    print()
-    for name, file in (("model", run.model), ("report", run.report), ("page", run.folder / "report.html"),
-                       ("predictions", run.predictions(split)), ("submission", run.submission)):
-        if file.exists():
-            print(f"{name:<12} {file}")
-
-
-def tell(show: Any, message: str) -> None:
-    if show:
-        print(message, flush=True)
 
 
 if __name__ == "__main__":

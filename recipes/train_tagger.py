@@ -12,7 +12,6 @@ search also search.json, with every trial and how much each option mattered.
 from __future__ import annotations
 
 import copy
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -23,21 +22,17 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArgumen
 
 from pipelines import config, precision
 from pipelines import search as option_search
-from pipelines.corpora import read_examples
-from pipelines.errors import DataError, UserError, one_line_errors
-from pipelines.evaluation.reports import evaluate_spans
-from pipelines.examples import Example, Prediction, write_predictions
+from pipelines.entity_run import checked_examples, finish, predict_splits
+from pipelines.errors import UserError, one_line_errors
+from pipelines.examples import Example
 from pipelines.families import lexical, token_tagger, word_tagging
 from pipelines.networks.embeddings import CHARACTER_FEATURES
 from pipelines.networks.feedforward import ACTIVATIONS, FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.recurrent import CELLS, INITIAL_STATES, RecurrentConfig, RecurrentTagger
 from pipelines.networks.tagger import Tagger
-from pipelines.reporting.html import write_report
-from pipelines.reporting.text import report_as_text
 from pipelines.runs import CostMeter, Run, provenance
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLE_CORPUS = ROOT / "data" / "samples" / "disease_ner"
 NETWORKS = (*lexical.METHODS, "ffnn", "window", *CELLS)
 WORD_OPTIONS = ("min_freq", "remove_frac", "lowercase", "embeddings", "embedding_dim", "padding_side",
                 "truncation_side")
@@ -90,7 +85,7 @@ class RecipeArguments(config.DataArguments):
 
 
 @dataclass
-class TaggerTrainingArguments(TrainingArguments):
+class TaggerTrainingArguments(config.RunTrainingArguments, TrainingArguments):
     """transformers', with defaults for small networks; the number format is left to the machine."""
 
     learning_rate: float = field(default=2e-3, metadata={"help": "of AdamW, at its highest"})
@@ -102,18 +97,12 @@ class TaggerTrainingArguments(TrainingArguments):
     metric_for_best_model: str | None = field(default="strict_f1", metadata={"help": "of the spans on dev"})
     save_total_limit: int | None = field(default=1, metadata={"help": "checkpoints kept beside the best"})
     logging_strategy: str = field(default="epoch", metadata={"help": "when the loss is logged"})
-    report_to: str = field(default="none", metadata={"help": "trackers, such as tensorboard or wandb"})
     remove_unused_columns: bool = field(default=False, metadata={"help": "rows hold what the network takes"})
 
-    def __post_init__(self) -> None:
+    def number_format(self) -> dict[str, Any]:
         chosen = precision.choose()
-        for name, value in chosen.training.items():
-            setattr(self, name, value)
-        if chosen.device == "cuda":
-            self.bf16 = self.fp16 = False  # such small layers gain nothing from them
-        given = self.output_dir
-        super().__post_init__()
-        self.output_dir = given  # not transformers' `trainer_output`: the run folder gives it
+        # On a GPU such small layers gain nothing from half the digits.
+        return chosen.training if chosen.device == "cpu" else {"bf16": False, "fp16": False}
 
 
 def main() -> None:
@@ -126,7 +115,10 @@ def run(options: RecipeArguments, training: TaggerTrainingArguments) -> dict[str
     """The whole job; returns the report of the last labelled split."""
     check_options(options)
     meter = CostMeter()
-    examples, files = read_splits(options)
+    files = config.given_files(options)
+    examples = checked_examples(files, options, show=True)
+    word_tagging.check_tags({split: rows for split, rows in examples.items() if split != "train"},
+                            token_tagger.tags_for(examples["train"]))
     run = Run(options.run_dir or f"runs/{options.network}-{time.strftime('%Y%m%d-%H%M%S')}")
     training.output_dir = training.output_dir or str(run.checkpoints)
     run.start(resume=training.resume_from_checkpoint is not None)
@@ -154,52 +146,9 @@ def run(options: RecipeArguments, training: TaggerTrainingArguments) -> dict[str
         cost = {"parameters": sum(weights.numel() for weights in model.parameters()),
                 "trained_parameters": sum(weights.numel() for weights in model.parameters() if weights.requires_grad),
                 "epochs": round(trainer.state.epoch or 0, 2)}
-    return predict_and_report(family.load(run.model), family, examples, run, meter, cost)
-
-
-def predict_and_report(loaded: Any, family: Any, examples: dict[str, list[Example]], run: Run, meter: CostMeter,
-                       cost: dict[str, Any]) -> dict[str, Any]:
-    report: dict[str, Any] = {}
-    scored: tuple[list[Example], list[Prediction]] | None = None
-    for split in [split for split in ("dev", "test") if split in examples]:
-        with meter.stage(f"predict_{split}"):
-            predictions = family.predict(loaded, examples[split])
-        write_predictions(run.predictions(split), predictions)
-        if all(example.spans is not None for example in examples[split]):
-            report = {"split": split, **evaluate_spans(examples[split], predictions, train=examples["train"])}
-            scored = examples[split], predictions
-    report["cost"] = {**cost, **meter.to_json()}
-    run.write_json("report.json", report)
-    if scored:
-        log = run.folder / "trainer_log.json"
-        write_report(report, *scored, run.folder / "report.html", title=run.folder.name,
-                     trainer_log=json.loads(log.read_text(encoding="utf-8")) if log.is_file() else [])
-        print(report_as_text(report))
-    for name, file in (("model", run.model), ("report", run.report), ("page", run.folder / "report.html")):
-        if file.exists():
-            print(f"{name:<12} {file}")
-    return report
-
-
-def read_splits(options: RecipeArguments) -> tuple[dict[str, list[Example]], dict[str, str]]:
-    """Reads the files, or the project's sample corpus where none is given.
-
-    Raises:
-        DataError: listing every fault, unless bad rows are to be skipped; and types that training lacks.
-    """
-    given = {"train": options.train_file, "dev": options.dev_file, "test": options.test_file}
-    files = {split: file for split, file in given.items() if file} or {
-        split: str(SAMPLE_CORPUS / f"{split}.json") for split in given}
-    if "train" not in files:
-        raise UserError("got --dev_file or --test_file without --train_file; give all that are to be used")
-    examples = {split: read_examples(file, skip_bad_rows=options.skip_bad_rows, columns=options.columns())
-                for split, file in files.items()}
-    for split in ("train", "dev"):
-        if any(example.spans is None for example in examples.get(split, [])):
-            raise DataError(f"{files[split]} has examples without mentions marked; --{split}_file needs them")
-    word_tagging.check_tags({split: rows for split, rows in examples.items() if split != "train"},
-                            token_tagger.tags_for(examples["train"]))
-    return examples, files
+    loaded = family.load(run.model)
+    predicted = predict_splits(lambda part: family.predict(loaded, part), examples, run, meter)
+    return finish(predicted, examples, run, options, {**cost, **meter.to_json()})
 
 
 def check_options(options: RecipeArguments) -> None:
@@ -263,7 +212,7 @@ def train(examples: dict[str, list[Example]], words: word_tagging.Words, options
         batch_tokens=options.batch_tokens, callbacks=stopping)
     if quiet:
         trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=checkpoint(training))
+    trainer.train(resume_from_checkpoint=config.checkpoint_of(training))
     return trainer
 
 
@@ -304,20 +253,6 @@ def search(options: RecipeArguments, training: TaggerTrainingArguments, examples
     run.write_json("search.json", found)
     print(f"\n{option_search.search_as_text(found)}\n")
     return chosen(found["best"])
-
-
-def checkpoint(training: TaggerTrainingArguments) -> str | None:
-    """The checkpoint to go on from: `--resume_from_checkpoint true` is the last one, if there is any."""
-    given = training.resume_from_checkpoint
-    if given is None or given.lower() in ("false", "true"):
-        # The state is written last: a checkpoint without it was cut off.
-        whole = [state.parent for state in Path(str(training.output_dir)).glob("checkpoint-*/trainer_state.json")]
-        last = max(whole, key=lambda folder: int(folder.name.split("-")[-1]), default=None)
-        return str(last) if last and given and given.lower() == "true" else None
-    if not Path(given).is_dir():
-        raise UserError(f"--resume_from_checkpoint {given}: no such folder; give a checkpoint-N folder, or true for "
-                        "the last one of the run")
-    return given
 
 
 if __name__ == "__main__":

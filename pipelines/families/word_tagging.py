@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase, Trainer
 
 from pipelines import precision
@@ -153,10 +152,15 @@ def training_rows(examples: Sequence[Example], model: Tagger, tokenizer: PreTrai
 
 def collate(rows: Sequence[Mapping[str, Tensor]], *, padding_side: str = "right") -> dict[str, Tensor]:
     """Pads rows to the longest; word numbers with 0, labels with -100."""
-    batch = {name: pad_sequence([row[name] for row in rows], batch_first=True, padding_side=padding_side,
-                                padding_value=IGNORED if name == "labels" else 0) for name in rows[0]}
-    ones = [torch.ones(len(row["input_ids"]), dtype=torch.long) for row in rows]
-    return batch | {"attention_mask": pad_sequence(ones, batch_first=True, padding_side=padding_side)}
+    lengths = torch.tensor([len(row["input_ids"]) for row in rows])[:, None]                # (B, 1)
+    steps = torch.arange(int(lengths.max()))                                                # (T,)
+    mask = steps < lengths if padding_side == "right" else steps >= len(steps) - lengths    # (B, T)
+    batch = {"attention_mask": mask.long()}
+    for name in rows[0]:
+        words = torch.cat([row[name] for row in rows])                                      # (N, ...)
+        batch[name] = words.new_full((*mask.shape, *words.shape[1:]), IGNORED if name == "labels" else 0)
+        batch[name][mask] = words
+    return batch
 
 
 class WordTaggerTrainer(TaggerTrainer):

@@ -73,7 +73,8 @@ class Cell(nn.Module):
         """
         states, memory = [], torch.zeros_like(state)
         for inputs, size in zip(self.W(x).split(batch_sizes), batch_sizes, strict=True):    # (size, gates * H)
-            state, memory = state[:size], memory[:size]
+            if size < len(state):
+                state, memory = state[:size], memory[:size]
             before = state if state_mask is None else state * state_mask[:size]
             state, memory = self.step(inputs, before, memory)                               # (size, H)
             states.append(state)
@@ -91,7 +92,7 @@ class RNN(Cell):
         self.f: Callable[[Tensor], Tensor] = {"tanh": nn.Tanh, "relu": nn.ReLU, "prelu": nn.PReLU}[activation]()
 
     def step(self, inputs: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        return self.f(inputs + self.U(state)), memory
+        return self.f(torch.addmm(inputs, state, self.U.weight.T)), memory
 
 
 class GRU(Cell):

@@ -1,0 +1,126 @@
+"""The steps that every recipe for entity mentions takes before and after it trains."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipelines.config import DataArguments
+from pipelines.corpora import read_corpus, read_examples
+from pipelines.corpora.audit import as_text, audit
+from pipelines.errors import DataError, UserError
+from pipelines.evaluation.reports import evaluate_spans
+from pipelines.examples import Example, Prediction, Span, replacing, write_predictions
+from pipelines.reporting.html import write_report
+from pipelines.reporting.text import report_as_text
+from pipelines.runs import CostMeter, Run, tell
+from pipelines.submission import write_submission
+
+
+class Predicted(NamedTuple):
+    report: dict[str, Any]  # of the last split that has gold mentions; {} where none has
+    examples: Sequence[Example]  # of that split
+    predictions: dict[str, list[Prediction]]  # by split
+
+
+def checked_examples(files: dict[str, str], options: DataArguments, *, format: str | None = None,
+                     show: bool) -> dict[str, list[Example]]:
+    """Reads the splits, audits them, and tries the sample submission with made-up answers.
+
+    Args:
+        format: of the prompts, whose losses the audit then tells.
+
+    Raises:
+        DataError: listing every fault, unless bad rows are to be skipped; for training without mentions.
+        SubmissionError: for a sample that asks for other ids, or in a layout that is none.
+    """
+    found = audit([read_corpus(file, columns=options.columns()) for file in files.values()], format=format)
+    tell(show, as_text(found))
+    if not found.ok and not options.skip_bad_rows:
+        raise DataError("the data has faults (above); mend them, or leave those rows out by --skip_bad_rows true")
+    examples = {split: read_examples(file, skip_bad_rows=options.skip_bad_rows, columns=options.columns())
+                for split, file in files.items()}
+    for split in ("train", "dev"):
+        if any(example.spans is None for example in examples.get(split, [])):
+            raise DataError(f"{files[split]} has examples without mentions marked; --{split}_file needs them")
+    if options.sample_submission:
+        rehearse_submission(examples, options.sample_submission)
+    return examples
+
+
+def rehearse_submission(examples: dict[str, list[Example]], sample: str) -> None:
+    """Submits made-up answers to nowhere, so that a sample that does not fit stops the run before its training."""
+    asked = examples.get("test", examples.get("dev"))
+    if asked is None:
+        raise UserError("got --sample_submission without --test_file; give the file with the texts that are asked for")
+    labels = sorted({span.label for example in examples["train"] for span in example.spans or ()}) or ["Disease"]
+    answers = [Prediction(example.id, spans=(Span(0, len(example.text), label),) if example.text else ())
+               for example, label in zip(asked, cycle(labels), strict=False)]
+    with tempfile.TemporaryDirectory() as folder:
+        write_submission(answers, asked, sample=sample, out=Path(folder) / "submission.csv")
+
+
+def predict_splits(predict: Callable[[list[Example]], list[Prediction]], examples: dict[str, list[Example]], run: Run,
+                   meter: CostMeter, *, first: bool = True) -> Predicted:
+    """Predicts dev and test, writes the predictions and scores the splits that have gold mentions.
+
+    Args:
+        first: whether this is the main process, which alone writes and scores.
+    """
+    report: dict[str, Any] = {}
+    scored: list[Example] = []
+    predictions: dict[str, list[Prediction]] = {}
+    for split in [split for split in ("dev", "test") if split in examples]:
+        with meter.stage(f"predict_{split}"):
+            predictions[split] = predict(examples[split])
+        if first:
+            write_predictions(run.predictions(split), predictions[split])
+            if all(example.spans is not None for example in examples[split]):
+                scored = examples[split]
+                report = {"split": split, **evaluate_spans(scored, predictions[split], train=examples["train"])}
+    return Predicted(report, scored, predictions)
+
+
+def finish(predicted: Predicted, examples: dict[str, list[Example]], run: Run, options: DataArguments,
+           cost: dict[str, Any]) -> dict[str, Any]:
+    """Writes submission, report and page, prints the summary, and returns the report with its cost."""
+    report = {**predicted.report, "cost": cost}
+    split = "test" if "test" in examples else "dev"
+    if options.sample_submission or "test" in examples:
+        submit(run, examples[split], predicted.predictions[split], options.sample_submission)
+    run.write_json("report.json", report)
+    if predicted.report:
+        log = run.folder / "trainer_log.json"
+        write_report(report, predicted.examples, predicted.predictions[report["split"]], run.folder / "report.html",
+                     title=run.folder.name,
+                     trainer_log=json.loads(log.read_text(encoding="utf-8")) if log.is_file() else [])
+        print(report_as_text(report))
+        print(f"\n{summary(report)}")
+    print()
+    run.print_files(split)
+    return report
+
+
+def submit(run: Run, examples: Sequence[Example], predictions: Sequence[Prediction], sample: str | None) -> None:
+    """Writes the submission in the layout of the sample, or as `id,entities` with JSON lists of strings."""
+    layout = Path(sample or run.folder / "sample_submission.csv")
+    if not sample:
+        with replacing(layout) as f:
+            csv.writer(f).writerows([("id", "entities"), *((example.id, "[]") for example in examples)])
+    write_submission(predictions, examples, sample=layout, out=run.submission)
+
+
+def summary(report: dict[str, Any]) -> str:
+    """Precision, recall, strict F1, its interval, seconds and memory, as a table of one row."""
+    strict, cost = report["strict"], report["cost"]
+    low, high = strict["interval"]
+    return (f"{'split':<6} {'precision':>9} {'recall':>7} {'strict F1':>9} {'95 % interval':>16} {'seconds':>8} "
+            f"{'peak memory':>12}\n"
+            f"{report['split']:<6} {strict['precision']:>9.4f} {strict['recall']:>7.4f} {strict['f1']:>9.4f} "
+            f"{f'{low:.4f}–{high:.4f}':>16} {sum(cost['seconds'].values()):>8.0f} "
+            f"{cost['peak_memory'] / 2**30:>8.2f} GiB")
