@@ -42,7 +42,8 @@ def main() -> None:
         tokenizer = causal_lm.load_tokenizer("local:smollm2")
         prompt = causal_lm.prompt_for(tokenizer, format="list", labels=("Disease",), style="plain", constrained=False)
         limit = 8
-        model = causal_lm.load_network("local:smollm2").to(precision.choose().device).eval()
+        model = causal_lm.load_network("local:smollm2").eval()
+        model.to(precision.choose().device)  # type: ignore[arg-type]
     prompts = [causal_lm.prompt_ids(tokenizer, example.text, prompt) for example in examples]
 
     start = time.perf_counter()

@@ -16,6 +16,7 @@ import random
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,8 @@ class FrozenTrainer(Trainer):
     """Batches of one length, and an encoder that stays in eval mode."""
 
     def _get_train_sampler(self, train_dataset=None):
-        return LengthBatchSampler([len(row["input_ids"]) for row in self.train_dataset], batch_tokens=8192)
+        rows: Any = self.train_dataset
+        return LengthBatchSampler([len(row["input_ids"]) for row in rows], batch_tokens=8192)
 
     def training_step(self, model, *arguments, **keywords):
         model.train()

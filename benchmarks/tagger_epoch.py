@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ from pipelines.families import word_tagging
 from pipelines.families.token_tagger import Settings, tags_for
 from pipelines.networks.feedforward import FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.recurrent import RecurrentConfig, RecurrentTagger
+from pipelines.networks.tagger import Tagger
 
 ROOT = Path(__file__).resolve().parent.parent
 D, H = 300, 512
@@ -62,7 +64,9 @@ class EpochTimes(TrainerCallback):
     """Seconds and mean loss of each epoch; `between` is run after each, off the clock."""
 
     def __init__(self, between: Callable[[], None]):
-        self.between, self.seconds, self.losses = between, [], []
+        self.between = between
+        self.seconds: list[float] = []
+        self.losses: list[float] = []
 
     def on_epoch_begin(self, *_: object, **__: object) -> None:
         self.start = time.perf_counter()
@@ -71,9 +75,9 @@ class EpochTimes(TrainerCallback):
         self.seconds.append(time.perf_counter() - self.start)
         self.between()
 
-    def on_log(self, arguments: object, state: object, control: object, logs: dict | None = None, **_: object) -> None:
-        if "loss" in (logs or {}):
-            self.losses.append(float(logs["loss"]))  # type: ignore[index]
+    def on_log(self, *_: object, **given: Any) -> None:
+        if "loss" in given["logs"]:
+            self.losses.append(float(given["logs"]["loss"]))
 
 
 def main() -> None:
@@ -86,9 +90,9 @@ def main() -> None:
     train = corpus(options.train_file)
     words = word_tagging.fit_words(train, min_freq=2)
     tags = tags_for(train)
-    shared = {"vocab_size": len(words.tokenizer), "embedding_dim": D, "id2label": dict(enumerate(tags))}
+    shared: dict[str, Any] = {"vocab_size": len(words.tokenizer), "embedding_dim": D, "id2label": dict(enumerate(tags))}
     set_seed(0)
-    ours = (RecurrentTagger(RecurrentConfig(**shared, hidden_size=H)) if options.network == "rnn" else
+    ours: Tagger = (RecurrentTagger(RecurrentConfig(**shared, hidden_size=H)) if options.network == "rnn" else
             FeedforwardTagger(FeedforwardConfig(**shared, hidden_sizes=[H])))
     rows = word_tagging.training_rows(train, ours, words.tokenizer)
     tokens = sum(len(row["input_ids"]) for row in rows)

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from transformers import DataCollatorForTokenClassification, Trainer, TrainingArguments, set_seed
 
@@ -64,7 +65,7 @@ def measure(options: argparse.Namespace) -> dict:
     on_cpu, ours = precision.choose().device == "cpu", options.side == "ours"
     set_seed(0)
     tokenizer = token_tagger.load_tokenizer(options.model)
-    attention = {"attn_implementation": "eager"} if ours and on_cpu else {}
+    attention: dict[str, Any] = {"attn_implementation": "eager"} if ours and on_cpu else {}
     model = tagging.new_model(options.model, token_tagger.tags_for(train), **attention).model
     settings = token_tagger.Settings(window=token_tagger.window_of(model, tokenizer))
     rows = tagging.training_rows(train, model, tokenizer, settings).rows

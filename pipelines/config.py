@@ -83,7 +83,6 @@ class RunTrainingArguments:
     """
 
     output_dir: str | None = field(default=None, metadata={"help": "checkpoints (default: RUN_DIR/checkpoints)"})
-    report_to: None | str | list[str] = field(default="none", metadata={"help": "trackers, such as tensorboard or wandb"})
 
     def __post_init__(self) -> None:
         for name, value in self.number_format().items():

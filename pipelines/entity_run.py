@@ -37,7 +37,7 @@ def checked_examples(files: dict[str, str], options: DataArguments, *, format: s
 
     Raises:
         DataError: listing every fault, unless bad rows are to be skipped; for training without mentions.
-        SubmissionError: for a sample that asks for other ids, or in a layout that is none.
+        UserError: for a sample that asks for other ids, or in a layout that is none.
     """
     found = audit([read_corpus(file, columns=options.columns()) for file in files.values()], format=format)
     tell(show, as_text(found))

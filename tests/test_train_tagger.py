@@ -6,7 +6,9 @@ import pytest
 from conftest import ROOT, load_recipe, run_python
 
 from pipelines.cli import main as pipelines
-from pipelines.errors import UserError
+from pipelines.corpora import read_examples
+from pipelines.errors import DataError, UserError
+from pipelines.submission import validate_submission
 
 RECIPE = ROOT / "recipes" / "train_tagger.py"
 FAST = ["--hidden_size", 8, "--embedding_dim", 6, "--num_train_epochs", 2, "--batch_tokens", 256]
@@ -51,6 +53,23 @@ def test_from_the_command_line(corpus, tmp_path):
     done = run_python(RECIPE, "--network", "rnn", *FAST, "--crff", "true")
     assert done.returncode == 2
     assert "did you mean --crf" in done.stderr
+
+
+def test_the_answers_are_submitted_in_the_layout_of_the_sample(run_recipe, corpus, tmp_path):
+    folder, printed = run_recipe("--network", "dictionary")
+    validate_submission(folder / "submission.csv", folder / "sample_submission.csv", format="json_strings")
+    assert str(folder / "submission.csv") in printed
+    ids = [example.id for example in read_examples(corpus["test"])]
+    (tmp_path / "sample.csv").write_text("id,tags\n" + "".join(f"{id},O\n" for id in reversed(ids)))
+    folder, _ = run_recipe("--network", "dictionary", "--sample_submission", tmp_path / "sample.csv",
+                           folder=tmp_path / "second")
+    rows = (folder / "submission.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["id", *reversed(ids)]
+    assert any("B-Disease" in row for row in rows)
+    (tmp_path / "sample.csv").write_text("id,tags\n" + "".join(f"{id},O\n" for id in ids[1:]))
+    with pytest.raises(DataError, match=ids[0]):
+        run_recipe("--network", "dictionary", "--sample_submission", tmp_path / "sample.csv", folder=tmp_path / "third")
+    assert not (tmp_path / "third").exists()
 
 
 @pytest.mark.parametrize("network", ["dictionary", "most_frequent_tag"])

@@ -13,10 +13,11 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification, PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
 
 from pipelines.networks.crf import LinearChainCRF
+from pipelines.networks.encoder_config import OnEncoderConfig
 from pipelines.spans import looks_like_tag
 
 IGNORED = -100
@@ -24,33 +25,21 @@ CASES = 7
 
 
 @strict
-class EncoderTaggerConfig(PreTrainedConfig):
-    """An encoder's config and what stands on it.
+class EncoderTaggerConfig(OnEncoderConfig):
+    """What stands on the encoder.
 
     Args:
-        encoder: the config of the encoder.
         case_feature: add a vector for the case of each sub-word's letters to its embedding and to its last state.
         crf: score whole tag sequences.
         dropout: on what the classifier reads.
     """
 
     model_type = "encoder_tagger"
-    sub_configs = {"encoder": AutoConfig}  # noqa: RUF012
 
-    encoder: dict | PreTrainedConfig | None = None
     case_feature: bool = False
     crf: bool = False
     dropout: float = 0.1
     pad_token_id: int | None = None
-
-    def __post_init__(self, **keywords: Any):
-        if isinstance(self.encoder, dict):
-            self.encoder = AutoConfig.for_model(**self.encoder)
-        super().__post_init__(**keywords)
-
-    @property
-    def hidden_size(self) -> int:
-        return int(self.encoder.hidden_size)  # type: ignore[union-attr]
 
 
 class EncoderTagger(PreTrainedModel):

@@ -12,19 +12,20 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.activations import ACT2FN
 from transformers.modeling_outputs import SequenceClassifierOutput
+
+from pipelines.networks.encoder_config import OnEncoderConfig
 
 POOLINGS = ("cls", "mean", "max", "attention")
 
 
 @strict
-class PooledClassifierConfig(PreTrainedConfig):
-    """An encoder's config and what stands on it.
+class PooledClassifierConfig(OnEncoderConfig):
+    """What stands on the encoder.
 
     Args:
-        encoder: the config of the encoder.
         pooling: ``cls`` (the first token), ``mean`` and ``max`` over all tokens, or ``attention``, a mean weighted by
             a learnt query.
         hidden_layer: width of the head's hidden layer; 0 = a linear head.
@@ -33,22 +34,11 @@ class PooledClassifierConfig(PreTrainedConfig):
     """
 
     model_type = "pooled_classifier"
-    sub_configs = {"encoder": AutoConfig}  # noqa: RUF012
 
-    encoder: dict | PreTrainedConfig | None = None
     pooling: str = "mean"
     hidden_layer: int = 0
     activation: str = "tanh"
     dropout: float = 0.1
-
-    def __post_init__(self, **keywords: Any):
-        if isinstance(self.encoder, dict):
-            self.encoder = AutoConfig.for_model(**self.encoder)
-        super().__post_init__(**keywords)
-
-    @property
-    def hidden_size(self) -> int:
-        return int(self.encoder.hidden_size)  # type: ignore[union-attr]
 
 
 class PooledClassifier(PreTrainedModel):
