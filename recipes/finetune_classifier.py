@@ -72,6 +72,9 @@ class RecipeArguments(config.ClassArguments):
                                                                      "per_device_train_batch_size"})
     half_copies: bool | None = field(default=None, metadata={"help": "compute in bf16 copies of the weights (default: "
                                                                      "on a CPU that has bf16)"})
+    ema_decay: float = field(default=0.0, metadata={"help": "score and save a running mean of the weights, which keeps "
+                                                            "this share of itself at each step (such as 0.99); 0 = "
+                                                            "the weights themselves"})
     early_stopping_patience: int | None = field(default=None, metadata={"help": "stop after so many evaluations "
                                                                                 "without a better macro F1"})
 
@@ -195,7 +198,7 @@ def train(found: ClassSplits, options: RecipeArguments, training: TrainingArgume
         model=model, args=training, train_dataset=rows, eval_dataset=rows[:1] if dev else None, dev=dev,
         processing_class=tokenizer, classes=settings, batch_tokens=options.batch_tokens,
         layer_decay=options.layer_decay, head_rate=options.head_rate, weight=weight, focal_gamma=options.focal_gamma,
-        half_copies=half_copies,
+        half_copies=half_copies, ema_decay=options.ema_decay,
         callbacks=[EarlyStoppingCallback(options.early_stopping_patience)] if options.early_stopping_patience else [])
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=config.checkpoint_of(training))

@@ -62,6 +62,9 @@ class RecipeArguments(config.DataArguments):
                                                                      "per_device_train_batch_size"})
     half_copies: bool | None = field(default=None, metadata={"help": "compute in bf16 copies of the weights (default: "
                                                                      "on a CPU that has bf16)"})
+    ema_decay: float = field(default=0.0, metadata={"help": "score and save a running mean of the weights, which keeps "
+                                                            "this share of itself at each step (such as 0.99); 0 = "
+                                                            "the weights themselves"})
     early_stopping_patience: int | None = field(default=None, metadata={"help": "stop after so many evaluations "
                                                                                 "without a better strict F1"})
 
@@ -174,6 +177,7 @@ def train(train_examples: Sequence[Example], dev: Sequence[Example], options: Re
         eval_dataset=found.rows[:1] if dev else None,  # for the trainer's own check: `dev` is predicted
         dev=dev, settings=settings, batch_tokens=options.batch_tokens, layer_decay=options.layer_decay,
         head_rate=options.head_rate, weight=weight, focal_gamma=options.focal_gamma, half_copies=half_copies,
+        ema_decay=options.ema_decay,
         callbacks=[EarlyStoppingCallback(options.early_stopping_patience)] if options.early_stopping_patience else [])
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=config.checkpoint_of(training))

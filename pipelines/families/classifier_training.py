@@ -80,7 +80,8 @@ class ClassifierTrainer(TaggerTrainer):
         model = self.accelerator.unwrap_model(self.model)
         model.eval()
         tokenizer: Any = self.processing_class
-        logits = predict_logits(Loaded(model, tokenizer, self.classes), self.dev, progress=False)
+        with self.averaged():
+            logits = predict_logits(Loaded(model, tokenizer, self.classes), self.dev, progress=False)
         found = scores(logits, np.array(targets(self.dev, self.classes)), None)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         self.log(dict(metrics))

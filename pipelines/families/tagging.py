@@ -13,11 +13,12 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
-from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.errors import UserError
 from pipelines.evaluation.span_scores import score_spans
 from pipelines.examples import Example, Span
+from pipelines.families.averaging import AveragingTrainer
 from pipelines.families.batching import LengthBatchSampler
 from pipelines.families.token_tagger import (
     Loaded,
@@ -201,7 +202,7 @@ def tag_loss(logits: Tensor, labels: Tensor, *, weight: Tensor | None = None, fo
     return ((weight[labels] * losses) if weight is not None else losses).sum()
 
 
-class TaggerTrainer(Trainer):
+class TaggerTrainer(AveragingTrainer):
     """Batches of one length, a rate for each layer, and best checkpoint by strict F1 against all gold mentions.
 
     Only the tagged positions enter the loss, and no logits are gathered: dev is predicted as `predict` does.
@@ -269,7 +270,8 @@ class TaggerTrainer(Trainer):
         """Predicts the dev examples and scores them."""
         model = self.accelerator.unwrap_model(self.model)
         tokenizer: Any = self.processing_class
-        predictions = predict(Loaded(model, tokenizer, self.settings), self.dev, progress=False)
+        with self.averaged():
+            predictions = predict(Loaded(model, tokenizer, self.settings), self.dev, progress=False)
         strict = score_spans([example.spans or () for example in self.dev],
                              [prediction.spans or () for prediction in predictions])["strict"]
         metrics = {f"{metric_key_prefix}_strict_{name}": strict[name] for name in ("precision", "recall", "f1")}

@@ -1,0 +1,83 @@
+"""A running mean of the weights: its values step by step, what is scored and saved, and going on from a checkpoint."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from transformers import TrainerCallback, TrainingArguments, set_seed
+
+from pipelines.families.averaging import AveragingTrainer
+
+
+class Line(nn.Module):
+    """y = w x."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([0.0]))
+
+    def forward(self, x, labels):
+        return {"loss": ((self.w * x - labels) ** 2).mean()}
+
+
+class Weights(TrainerCallback):
+    """The weight after each step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_step_end(self, *_, model=None, **__):
+        self.seen.append(model.w.item())
+
+
+def trained(folder, decay, *, steps=8, resume=None, **options):
+    set_seed(0)
+    rows = [{"x": torch.tensor([float(number)]), "labels": torch.tensor([3.0 * number])} for number in range(1, 5)]
+    watch = Weights()
+    trainer = AveragingTrainer(
+        model=Line(), train_dataset=rows, ema_decay=decay, callbacks=[watch],
+        args=TrainingArguments(str(folder), max_steps=steps, per_device_train_batch_size=2, learning_rate=0.5,
+                               lr_scheduler_type="constant", save_strategy="steps", save_steps=4, use_cpu=True,
+                               disable_tqdm=True, report_to="none", logging_strategy="no", **options))
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer, watch.seen
+
+
+def by_hand(weights, decay):
+    mean = weights[0]
+    for number, weight in enumerate(weights[1:], start=1):
+        share = min(decay, number / (number + 1))
+        mean = share * mean + (1 - share) * weight
+    return mean
+
+
+@pytest.mark.parametrize("decay", [0.6, 0.999])
+def test_the_mean_is_what_is_left_and_saved(tmp_path, decay):
+    trainer, weights = trained(tmp_path, decay)
+    assert len(set(weights)) > 4
+    assert trainer.model.w.item() == pytest.approx(by_hand(weights, decay), rel=1e-5)
+    half = load_file(tmp_path / "checkpoint-4" / "model.safetensors")["w"].item()
+    assert half == pytest.approx(by_hand(weights[:4], decay), rel=1e-5)
+    if decay == 0.999:  # a plain mean in the first steps
+        assert half == pytest.approx(sum(weights[:4]) / 4, rel=1e-5)
+
+
+def test_while_the_mean_is_scored_training_keeps_its_own_weights(tmp_path):
+    trainer, weights = trained(tmp_path, 0.6, steps=3)
+    trainer._swap()  # back to where training stood
+    with trainer.averaged():
+        assert trainer.model.w.item() == pytest.approx(by_hand(weights, 0.6), rel=1e-5)
+    assert trainer.model.w.item() == weights[-1]
+
+
+def test_training_goes_on_as_if_it_had_not_stopped(tmp_path):
+    whole, weights = trained(tmp_path / "whole", 0.9)
+    again, rest = trained(tmp_path / "again", 0.9, resume=str(tmp_path / "whole" / "checkpoint-4"))
+    assert rest == pytest.approx(weights[4:], rel=1e-6)
+    assert again.model.w.item() == pytest.approx(whole.model.w.item(), rel=1e-6)
+
+
+def test_without_a_decay_the_weights_are_their_own(tmp_path):
+    trainer, weights = trained(tmp_path, 0.0)
+    assert trainer.model.w.item() == weights[-1]
+    assert not (tmp_path / "checkpoint-4" / "latest.safetensors").exists()
