@@ -9,6 +9,7 @@ Everything lands in the run folder: config.yaml, provenance.json, model/, predic
 
 from __future__ import annotations
 
+import copy
 import gc
 import sys
 import time
@@ -16,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
@@ -30,6 +31,7 @@ from pipelines.entity_run import checked_examples, finish, predict_splits
 from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.examples import Example
 from pipelines.families import tagging, token_tagger
+from pipelines.networks.tagger_ensemble import ensemble_of
 from pipelines.runs import CostMeter, Run, provenance, tell
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +64,8 @@ class RecipeArguments(config.DataArguments):
                                                                      "per_device_train_batch_size"})
     half_copies: bool | None = field(default=None, metadata={"help": "compute in bf16 copies of the weights (default: "
                                                                      "on a CPU that has bf16)"})
+    members: int = field(default=1, metadata={"help": "train so many taggers, from seeds that follow each other, and "
+                                                      "tag with the mean of their probabilities"})
     ema_decay: float = field(default=0.0, metadata={"help": "score and save a running mean of the weights, which keeps "
                                                             "this share of itself at each step (such as 0.99); 0 = "
                                                             "the weights themselves"})
@@ -128,6 +132,11 @@ def check(options: RecipeArguments) -> None:
                                 ("tune", options.tune, tagging.TUNED)):
         if value not in wanted:
             raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
+    if options.members < 1:
+        raise UserError(f"got --members {options.members}; wanted 1 or more")
+    if options.decode == "crf" and options.members > 1:
+        raise UserError("--members averages the probabilities of single tags, and --decode crf scores whole sequences; "
+                        "take --decode viterbi")
     if options.decode == "crf" and (options.focal_gamma or options.class_weight_power):
         raise UserError("--focal_gamma and --class_weight_power weigh single tags, and --decode crf scores whole "
                         "sequences; take --decode viterbi, or leave them at 0")
@@ -147,31 +156,64 @@ def check_types(examples: dict[str, list[Example]], files: dict[str, str], *, sh
 
 def train(train_examples: Sequence[Example], dev: Sequence[Example], options: RecipeArguments,
           training: TrainingArguments, run: Run) -> dict[str, Any]:
-    """Trains the tagger and saves it into the run; returns figures of its cost."""
+    """Trains the tagger, or several that tag together, and saves it into the run; returns figures of its cost."""
     first = PartialState().is_main_process
-    set_seed(training.seed)
-    tokenizer = token_tagger.load_tokenizer(options.model_name_or_path)
-    tags = token_tagger.tags_for(train_examples)
-    # On a CPU plain products: the backward pass of the fused kernel takes longer on short rows.
-    attention = {"attn_implementation": "eager"} if precision.choose().device == "cpu" else {}
-    model, new = tagging.new_model(options.model_name_or_path, tags, case_feature=options.case_feature,
-                                   crf=options.decode == "crf", dropout=options.dropout, **attention)
-    tell(first and new, f"{options.model_name_or_path} has no {', '.join(new)}: they start at random")
-    tagging.choose_trained(model, options.tune, last_n=options.last_n,
-                           lora=LoraConfig(r=options.lora_r, lora_alpha=options.lora_alpha,
-                                           target_modules="all-linear"))
-    settings = settings_for(model, tokenizer, options)
-    found = tagging.training_rows(train_examples, model, tokenizer, settings)
-    report_rows(found, settings, show=first)
     if not dev or training.eval_strategy == "no":
         training.eval_strategy, training.load_best_model_at_end = "no", False
-    weight = tagging.tag_weights(found.rows, len(tags), power=options.class_weight_power) if \
-        options.class_weight_power else None
     half_copies = options.half_copies if options.half_copies is not None else (
         training.bf16 and precision.choose().device == "cpu" and PartialState().num_processes == 1
         and not training.gradient_checkpointing)
     if half_copies:
         training.bf16 = False
+    tokenizer = token_tagger.load_tokenizer(options.model_name_or_path)
+    taggers, start = [], time.perf_counter()
+    for number in range(options.members):
+        arguments = copy.deepcopy(training)
+        if options.members > 1:
+            tell(first, f"\ntagger {number + 1} of {options.members}")
+            arguments.seed, arguments.output_dir = training.seed + number, f"{training.output_dir}/tagger-{number + 1}"
+        taggers.append(train_tagger(train_examples, dev, tokenizer, options, arguments, half_copies=half_copies,
+                                    show=first and number == 0))
+    seconds = time.perf_counter() - start
+    models = [tagger.model for tagger in taggers]
+    if first:
+        token_tagger.save(run.model, model=models[0] if len(models) == 1 else ensemble_of(models), tokenizer=tokenizer,
+                          settings=taggers[0].settings)
+        run.write_json("trainer_log.json", taggers[0].log)
+    return {"parameters": sum(tagger.parameters for tagger in taggers),
+            "trained_parameters": sum(tagger.trained_parameters for tagger in taggers),
+            "unreachable_mentions": taggers[0].unreachable,
+            "training_tokens_per_second": round(sum(tagger.tokens for tagger in taggers) / seconds, 1)}
+
+
+class Tagger(NamedTuple):
+    model: Any
+    settings: token_tagger.Settings
+    log: list[dict[str, Any]]
+    parameters: int
+    trained_parameters: int
+    unreachable: int  # mentions that tags cannot say
+    tokens: float  # read in training
+
+
+def train_tagger(train_examples: Sequence[Example], dev: Sequence[Example], tokenizer: Any, options: RecipeArguments,
+                 training: TrainingArguments, *, half_copies: bool, show: bool) -> Tagger:
+    """Trains one tagger; its adapters, if it has any, are merged."""
+    set_seed(training.seed)
+    tags = token_tagger.tags_for(train_examples)
+    # On a CPU plain products: the backward pass of the fused kernel takes longer on short rows.
+    attention = {"attn_implementation": "eager"} if precision.choose().device == "cpu" else {}
+    model, new = tagging.new_model(options.model_name_or_path, tags, case_feature=options.case_feature,
+                                   crf=options.decode == "crf", dropout=options.dropout, **attention)
+    tell(show and new, f"{options.model_name_or_path} has no {', '.join(new)}: they start at random")
+    tagging.choose_trained(model, options.tune, last_n=options.last_n,
+                           lora=LoraConfig(r=options.lora_r, lora_alpha=options.lora_alpha,
+                                           target_modules="all-linear"))
+    settings = settings_for(model, tokenizer, options)
+    found = tagging.training_rows(train_examples, model, tokenizer, settings)
+    report_rows(found, settings, show=show)
+    weight = tagging.tag_weights(found.rows, len(tags), power=options.class_weight_power) if \
+        options.class_weight_power else None
     trainer = tagging.TaggerTrainer(
         model=model, args=training, train_dataset=found.rows, processing_class=tokenizer,
         eval_dataset=found.rows[:1] if dev else None,  # for the trainer's own check: `dev` is predicted
@@ -179,18 +221,13 @@ def train(train_examples: Sequence[Example], dev: Sequence[Example], options: Re
         head_rate=options.head_rate, weight=weight, focal_gamma=options.focal_gamma, half_copies=half_copies,
         ema_decay=options.ema_decay,
         callbacks=[EarlyStoppingCallback(options.early_stopping_patience)] if options.early_stopping_patience else [])
-    start = time.perf_counter()
     trainer.train(resume_from_checkpoint=config.checkpoint_of(training))
-    seconds = time.perf_counter() - start
     trained = trainer.accelerator.unwrap_model(trainer.model)
     counts = [sum(parameter.numel() for parameter in trained.parameters() if parameter.requires_grad or not only)
               for only in (False, True)]
-    if first:
-        token_tagger.save(run.model, model=tagging.merged(trained), tokenizer=tokenizer, settings=settings)
-        run.write_json("trainer_log.json", trainer.state.log_history)
     tokens = sum(len(row["input_ids"]) for row in found.rows) * (trainer.state.epoch or 0)
-    return {"parameters": counts[0], "trained_parameters": counts[1], "unreachable_mentions": len(found.lost),
-            "training_tokens_per_second": round(tokens / seconds, 1)}
+    return Tagger(tagging.merged(trained), settings, trainer.state.log_history, counts[0], counts[1], len(found.lost),
+                  tokens)
 
 
 def settings_for(model: Any, tokenizer: Any, options: RecipeArguments) -> token_tagger.Settings:

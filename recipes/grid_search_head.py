@@ -43,6 +43,8 @@ ROOT = Path(__file__).resolve().parent.parent
 class RecipeArguments(config.ClassArguments):
     model_name_or_path: str = field(default="distilbert-base-cased", metadata={"help": "the encoder: a Hub id, a "
                                                                                        "folder or local:minilm"})
+    encoder_layers: int | None = field(default=None, metadata={"help": "read the states of this layer, and keep none "
+                                                                       "above it (default: the last)"})
     max_length: int | None = field(default=None, metadata={"help": "tokens of a text (default: no text is cut, unless "
                                                                    "it is over the model's window)"})
     batch_tokens: int = field(default=8192, metadata={"help": "tokens of a batch of the encoder, padding counted"})
@@ -94,7 +96,7 @@ def run(options: RecipeArguments) -> dict[str, Any]:
     run.write_json("provenance.json", provenance([*files.values(), *cut], model=options.model_name_or_path))
 
     with meter.stage("features"):
-        encoder = sequence_classifier.load_encoder(options.model_name_or_path)
+        encoder = sequence_classifier.load_encoder(options.model_name_or_path, layers=options.encoder_layers)
         tokenizer = sequence_classifier.load_tokenizer(options.model_name_or_path)
         window = sequence_classifier.window_of(options.model_name_or_path, tokenizer)
         everything = [example for part in found.splits.values() for example in part]

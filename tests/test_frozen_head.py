@@ -229,6 +229,22 @@ def test_features_are_the_frozen_encoders_and_are_computed_once(tiny_bert, tmp_p
     assert extract(tiny_bert, tmp_path, [Example("0", TEXTS[0], pair="x")]).encoded == 1
 
 
+def test_an_encoder_without_its_upper_layers_gives_the_states_of_the_last_one_left(tiny_bert, tmp_path):
+    lower = sequence_classifier.load_encoder(str(tiny_bert), layers=1)
+    tokenizer = sequence_classifier.load_tokenizer(str(tiny_bert))
+    extract(tiny_bert, tmp_path)
+    found = features.extract(lower, tokenizer, EXAMPLES, max_length=40, cache=tmp_path, progress=False)
+    assert found.encoded == 5  # another cache than the whole encoder's
+    whole = sequence_classifier.load_encoder(str(tiny_bert)).eval()
+    batch = tokenizer(EXAMPLES[0].text, return_tensors="pt", truncation=True, max_length=40)
+    with torch.no_grad():
+        states = whole(**batch, output_hidden_states=True).hidden_states[1][0]
+    np.testing.assert_allclose(found.vectors["mean"][0], states.mean(0), atol=1e-5)
+    for layers in (0, 3):
+        with pytest.raises(UserError, match=f"got --encoder_layers {layers}; .* has 2"):
+            sequence_classifier.load_encoder(str(tiny_bert), layers=layers)
+
+
 def test_another_encoder_has_another_cache(tiny_bert, tmp_path):
     extract(tiny_bert, tmp_path)
     encoder = sequence_classifier.load_encoder(str(tiny_bert))
@@ -285,6 +301,26 @@ def test_the_checkpoint_gives_the_heads_logits(kind, pooling, hidden, tmp_path):
     loaded = sequence_classifier.load(tmp_path / "model")
     np.testing.assert_allclose(sequence_classifier.predict_logits(loaded, EXAMPLES, progress=False), wanted, rtol=1e-5,
                                atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+def test_the_checkpoint_gives_the_heads_logits_on_real_weights(pooling, tmp_path):
+    texts = [Example(str(number), text) for number, text in enumerate(
+        ["no disease", "Breast and ovarian cancer run in families with BRCA1.", "A " + "very " * 90 + "cold"])]
+    found = extract("local:minilm", tmp_path / "cache", texts, max_length=128)
+    encoder = sequence_classifier.load_encoder("local:minilm")
+    point = Point(pooling=pooling, hidden_layer=0, learning_rate=0.05, epochs=30)
+    heads = train_heads(found.vectors[pooling], [0, 1, 2], [point], n_classes=3, activation="gelu")
+    model = frozen_head.classifier_with(encoder, heads, 0, point, Settings(("a", "b", "c"), max_length=128))
+    model.save_pretrained(tmp_path / "model")
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
+    wanted, tokenizer = heads.scores(found.vectors[pooling])[0], sequence_classifier.load_tokenizer("local:minilm")
+    assert np.abs(wanted).max() > 0.5
+    for row, example in enumerate(texts):
+        with torch.no_grad():
+            logits = plain(**tokenizer(example.text, return_tensors="pt", truncation=True, max_length=128)).logits[0]
+        np.testing.assert_allclose(logits, wanted[row], rtol=1e-5, atol=1e-5)
 
 
 # The recipe

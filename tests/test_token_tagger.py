@@ -383,6 +383,19 @@ TEXTS = [example("no flu", (3, 6)), example("colon cancer of the colon", (0, 12)
          example("Flu, cancer", (0, 3), (5, 11))]
 
 
+@pytest.mark.parametrize("options", [{}, {"case_feature": True},
+                                     {"case_feature": True, "attn_implementation": "eager"}])
+def test_padding_changes_no_score(options, bare_bert):
+    model = tagging.new_model(str(bare_bert), TAGS, **options).model.eval()
+    row = {"input_ids": torch.tensor([[2, 5, 9, 3, 0, 0]]), "attention_mask": torch.tensor([[1, 1, 1, 1, 0, 0]]),
+           "cases": torch.tensor([[6, 1, 2, 6, 6, 6]])}
+    row = row if options else {name: row[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        padded = model(**row).logits[:, :4]
+        alone = model(**{name: values[:, :4] for name, values in row.items()}).logits
+    torch.testing.assert_close(padded, alone)
+
+
 def test_the_loss_is_the_librarys_over_any_batches(model, tokenizer, tmp_path):
     made = trainer(model, tokenizer, tmp_path, TEXTS)
     batch = collate(made.train_dataset, pad=0)

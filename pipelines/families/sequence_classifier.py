@@ -165,18 +165,24 @@ def load_network(name: str, settings: Settings, *, pooling: str = "cls",
         raise weights.unavailable(name, error) from error
 
 
-def load_encoder(name: str) -> PreTrainedModel:
+def load_encoder(name: str, *, layers: int | None = None) -> PreTrainedModel:
     """Loads an encoder without a head, in float32.
 
+    Args:
+        layers: the lowest so many; by default all.
+
     Raises:
-        UserError: when it cannot be had, or gives no states of tokens.
+        UserError: when it cannot be had, has not so many layers, or gives no states of tokens.
     """
     try:
         config = AutoConfig.from_pretrained(weights.resolve(name))
         if config.is_encoder_decoder:
             raise UserError(f"{name!r} is a {config.model_type}, an encoder with a decoder; wanted an encoder such as "
                             "distilbert-base-cased, roberta-base or local:minilm")
-        return AutoModel.from_pretrained(weights.resolve(name), dtype=torch.float32)
+        if layers is not None and not 0 < layers <= config.num_hidden_layers:
+            raise UserError(f"got --encoder_layers {layers}; {name} has {config.num_hidden_layers}")
+        fewer = {} if layers is None else {"num_hidden_layers": layers}
+        return AutoModel.from_pretrained(weights.resolve(name), dtype=torch.float32, **fewer)
     except (OSError, ValueError, SafetensorError) as error:
         raise weights.unavailable(name, error) from error
 

@@ -34,7 +34,7 @@ from pipelines import precision
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction, Span, replacing
 from pipelines.families.batching import length_batches
-from pipelines.networks import encoder_tagger, feedforward, recurrent, weights
+from pipelines.networks import encoder_tagger, feedforward, recurrent, tagger_ensemble, weights
 from pipelines.networks.crf import LinearChainCRF
 from pipelines.spans import (
     Offsets,
@@ -51,7 +51,7 @@ DECODERS = ("argmax", "viterbi", "crf")
 UNLIMITED = 1 << 20
 _UNIT = re.compile(r"[^\W_]+|[^\w\s]|_")
 # Importing them registers their configs with `AutoConfig` and `AutoModelForTokenClassification`.
-_OUR_NETWORKS = (encoder_tagger, feedforward, recurrent)
+_OUR_NETWORKS = (encoder_tagger, feedforward, recurrent, tagger_ensemble)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -23,6 +24,8 @@ class OnEncoderConfig(PreTrainedConfig):
     def __post_init__(self, **keywords: Any):
         if isinstance(self.encoder, dict):
             self.encoder = AutoConfig.for_model(**self.encoder)
+        # A copy: the library resets the attention of configs inside another, and a loaded encoder would lose its own.
+        self.encoder = copy.deepcopy(self.encoder)
         super().__post_init__(**keywords)
 
     @property

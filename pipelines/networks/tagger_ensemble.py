@@ -1,0 +1,85 @@
+"""Several taggers of one kind that tag together: the mean of their probabilities.
+
+Importing this module registers it, so that `from_pretrained` knows it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import TokenClassifierOutput
+
+
+@strict
+class TaggerEnsembleConfig(PreTrainedConfig):
+    """How many taggers, and the config that each of them has.
+
+    Args:
+        member: that config, or its fields, as a saved file has them.
+        members: their number.
+    """
+
+    model_type = "tagger_ensemble"
+    sub_configs = {"member": AutoConfig}  # noqa: RUF012
+
+    member: dict | PreTrainedConfig | None = None
+    members: int = 1
+    pad_token_id: int | None = None
+
+    def __post_init__(self, **keywords: Any):
+        if isinstance(self.member, dict):
+            self.member = AutoConfig.for_model(**self.member)
+        self.member = copy.deepcopy(self.member)  # as in `OnEncoderConfig`
+        super().__post_init__(**keywords)
+
+
+class TaggerEnsemble(PreTrainedModel):
+    """y = log((1/K) sum_k softmax(y_k)) (Lakshminarayanan et al. 2017, section 2.4)."""
+
+    config_class = TaggerEnsembleConfig
+    base_model_prefix = "taggers"
+    _supports_sdpa = _supports_attention_backend = True
+
+    def __init__(self, config: Any, taggers: Sequence[PreTrainedModel] = ()):
+        super().__init__(config)
+        self.taggers = nn.ModuleList(taggers or (AutoModelForTokenClassification.from_config(config.member)
+                                                 for _ in range(config.members)))
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Members initialise themselves."""
+
+    def extra_inputs(self, words: Sequence[str]) -> dict[str, list[int]]:
+        """What the members take beside token ids; see `EncoderTagger.extra_inputs`."""
+        first: Any = self.taggers[0]
+        return first.extra_inputs(words) if hasattr(first, "extra_inputs") else {}
+
+    def forward(self, **inputs: Tensor) -> TokenClassifierOutput:
+        """Tags a batch.
+
+        Args:
+            inputs: what the members take.
+
+        Returns:
+            logits (B, T, C), which are log-probabilities.
+        """
+        scores = torch.stack([tagger(**inputs).logits.float().log_softmax(-1) for tagger in self.taggers])
+        return TokenClassifierOutput(logits=scores.logsumexp(0) - torch.tensor(float(len(self.taggers))).log())
+
+
+def ensemble_of(taggers: Sequence[PreTrainedModel]) -> TaggerEnsemble:
+    """Taggers of the same kind and tags, as one network."""
+    first = taggers[0].config
+    return TaggerEnsemble(TaggerEnsembleConfig(
+        member=first, members=len(taggers), pad_token_id=first.pad_token_id, id2label=first.id2label,
+        label2id=first.label2id), taggers)
+
+
+AutoConfig.register("tagger_ensemble", TaggerEnsembleConfig)
+AutoModelForTokenClassification.register(TaggerEnsembleConfig, TaggerEnsemble)
