@@ -97,7 +97,7 @@ def main() -> None:
 
 def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]:
     """The whole job; returns the report of the last labelled split."""
-    check(options)
+    check(options, training.resume_from_checkpoint)
     meter, first = CostMeter(), PartialState().is_main_process
     files = config.given_files(options)
     examples = checked_examples(files, options, show=first)
@@ -126,7 +126,7 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
     return finish(predicted, examples, run, options, {**cost, **meter.to_json()})
 
 
-def check(options: RecipeArguments) -> None:
+def check(options: RecipeArguments, resume: str | None) -> None:
     """Refuses options that no run could follow, before anything is read."""
     for name, value, wanted in (("decode", options.decode, token_tagger.DECODERS),
                                 ("tune", options.tune, tagging.TUNED)):
@@ -134,6 +134,8 @@ def check(options: RecipeArguments) -> None:
             raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
     if options.members < 1:
         raise UserError(f"got --members {options.members}; wanted 1 or more")
+    if options.members > 1 and resume not in (None, "true", "false"):
+        raise UserError("of several --members each goes on from its own checkpoint; take --resume_from_checkpoint true")
     if options.decode == "crf" and options.members > 1:
         raise UserError("--members averages the probabilities of single tags, and --decode crf scores whole sequences; "
                         "take --decode viterbi")

@@ -1,6 +1,7 @@
 """Several taggers as one: their mean, saved and loaded, and from the recipe."""
 
 import json
+import shutil
 
 import pytest
 import tiny_encoder
@@ -71,11 +72,19 @@ def test_the_recipe_trains_and_saves_several(encoder, corpus, tmp_path):
         run("--members", 2, "--decode", "crf")
     with pytest.raises(UserError, match="wanted 1 or more"):
         run("--members", 0)
+    with pytest.raises(UserError, match="its own checkpoint"):
+        run("--members", 2, "--resume_from_checkpoint", tmp_path)
     run("--members", 2, "--ema_decay", 0.9)
     first, second = token_tagger.load(tmp_path / "run" / "model").model.taggers
     assert not torch.equal(first.classifier.weight, second.classifier.weight)
     cost = json.loads((tmp_path / "run" / "report.json").read_text())["cost"]
     assert cost["parameters"] == first.num_parameters() + second.num_parameters()
+    # Stopped after the first of them: the second one alone is trained, and the whole is the same.
+    (tmp_path / "run" / "model" / "tagger.json").unlink()
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "tagger-2")
+    before = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
+    run("--members", 2, "--ema_decay", 0.9, "--resume_from_checkpoint", "true")
+    assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == before
     out = tmp_path / "again.jsonl"
     assert cli.main(["predict", "--run", str(tmp_path / "run"), "--input", str(corpus["dev"]), "--output",
                      str(out)]) == 0
