@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +23,7 @@ from pipelines.evaluation.span_scores import score_spans
 from pipelines.examples import Example
 from pipelines.families.batching import LengthBatchSampler
 from pipelines.families.causal_lm import Loaded, Prompt, answer_ids, predict, prompt_ids
+from pipelines.families.fused_adapters import fused_adapters
 from pipelines.families.merging import merged_adapter
 
 IGNORED = -100
@@ -96,9 +97,14 @@ class AnswerTrainer(SFTTrainer):
                                   processes=self.args.world_size, rank=self.args.process_index, seed=self.args.seed)
 
     def train(self, *arguments: Any, **keywords: Any) -> Any:
-        # Under autocast adapters compute in bf16 as it is; peft would convert what they read to float32 and back.
         model: Any = self.model
-        with disable_input_dtype_casting(model) if self.args.bf16 and self.answer_logits_only else nullcontext():
+        with ExitStack() as stack:
+            if self.answer_logits_only:
+                stack.enter_context(fused_adapters(model))
+                if self.args.bf16:
+                    # Under autocast adapters compute in bf16 as it is; peft would convert what they read to float32
+                    # and back.
+                    stack.enter_context(disable_input_dtype_casting(model))
             return super().train(*arguments, **keywords)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False,
