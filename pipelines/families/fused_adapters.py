@@ -43,7 +43,7 @@ def fused_adapters(model: nn.Module) -> Iterator[None]:
     """Computes the plain LoRA layers of a model so; others (DoRA, dropout, quantised, several adapters) stay peft's."""
     layers = [module for module in model.modules() if isinstance(module, Linear) and _plain(module)]
     for layer in layers:
-        layer.forward = partial(_forward, layer)
+        layer.forward = partial(_forward, layer)  # type: ignore[method-assign]
     try:
         yield
     finally:
