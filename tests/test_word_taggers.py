@@ -234,3 +234,12 @@ def test_affixes_and_letters():
     assert short[:2] == [97, 98]
     assert set(short[2:]) == {0}
     assert len(short) == len(long)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_vectors_that_are_not_trained_stay_so_when_loaded(trained, tmp_path):
+    FeedforwardTagger(FeedforwardConfig(vocab_size=9, embedding_dim=4, hidden_sizes=[3], train_embeddings=trained)
+                      ).save_pretrained(tmp_path)
+    loaded = AutoModelForTokenClassification.from_pretrained(tmp_path)
+    assert loaded.embeddings.words.weight.requires_grad == trained
+    assert loaded.classifier.weight.requires_grad

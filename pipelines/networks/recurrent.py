@@ -44,6 +44,13 @@ class RecurrentConfig(TaggerConfig):
             raise ValueError("torch's RNN has no PReLU; take tanh or relu, or the cell written by hand")
 
 
+class StateProduct(nn.Linear):
+    """U z, or U z + x with the sum made inside the product."""
+
+    def forward(self, z: Tensor, x: Tensor | None = None) -> Tensor:
+        return super().forward(z) if x is None else torch.addmm(x, z, self.weight.T)
+
+
 class Cell(nn.Module):
     """Weights of one layer in one direction: all gates' W, U and b, one below the other.
 
@@ -55,7 +62,7 @@ class Cell(nn.Module):
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
         self.W = nn.Linear(input_size, self.gates * hidden_size)  # its bias is b
-        self.U = nn.Linear(hidden_size, self.gates * hidden_size, bias=False)
+        self.U = StateProduct(hidden_size, self.gates * hidden_size, bias=False)
         for weights in self.parameters():
             nn.init.uniform_(weights, -hidden_size ** -0.5, hidden_size ** -0.5)  # as torch's layers do
 
@@ -92,7 +99,7 @@ class RNN(Cell):
         self.f: Callable[[Tensor], Tensor] = {"tanh": nn.Tanh, "relu": nn.ReLU, "prelu": nn.PReLU}[activation]()
 
     def step(self, inputs: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        return self.f(torch.addmm(inputs, state, self.U.weight.T)), memory
+        return self.f(self.U(state, inputs)), memory
 
 
 class GRU(Cell):
@@ -125,7 +132,7 @@ class LSTM(Cell):
     gates = 4
 
     def step(self, inputs: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        i, f, g, o = (inputs + self.U(state)).chunk(4, dim=1)                               # torch's order
+        i, f, g, o = self.U(state, inputs).chunk(4, dim=1)                                  # torch's order
         memory = torch.sigmoid(f) * memory + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(memory), memory
 

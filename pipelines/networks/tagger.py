@@ -135,6 +135,13 @@ class Tagger(PreTrainedModel):
         """From packed word vectors (N, D) to (N, H)."""
         raise NotImplementedError
 
+    @classmethod
+    def from_pretrained(cls, *arguments: Any, **keywords: Any) -> Any:
+        loaded: Any = super().from_pretrained(*arguments, **keywords)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model.embeddings.words.weight.requires_grad_(model.config.train_embeddings)  # loading made it trainable
+        return loaded
+
     def _init_weights(self, module: nn.Module) -> None:
         """Modules initialise themselves; a checkpoint that lacks weights is refused where it is loaded."""
 
