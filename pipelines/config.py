@@ -105,7 +105,11 @@ def given_files(options: DataArguments | ClassArguments) -> dict[str, str]:
     files = {split: file for split, file in given.items() if file}
     if files and "train" not in files:
         raise UserError("got --dev_file or --test_file without --train_file; give all that are to be used")
-    return files or {split: str(SAMPLE_CORPUS / f"{split}.json") for split in given}
+    if not files:
+        files = {split: str(SAMPLE_CORPUS / f"{split}.json") for split in given}
+        for split, file in files.items():
+            setattr(options, f"{split}_file", file)  # so that the run's config names what it was run on
+    return files
 
 
 def checkpoint_of(training: Any) -> str | None:

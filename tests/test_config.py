@@ -155,3 +155,13 @@ def test_a_shipped_launch_file_is_one_of_accelerate(path):
     loaded = load_config_from_file(str(path))
     assert loaded.num_processes == 2
     assert loaded.distributed_type.value in {"MULTI_CPU", "MULTI_GPU", "FSDP", "DEEPSPEED"}
+
+
+def test_the_sample_corpus_is_named_where_no_file_is_given():
+    options = config.DataArguments()
+    assert config.given_files(options) == {split: str(config.SAMPLE_CORPUS / f"{split}.json")
+                                           for split in ("train", "dev", "test")}
+    assert options.dev_file == str(config.SAMPLE_CORPUS / "dev.json")
+    assert config.given_files(config.DataArguments(train_file="a.json")) == {"train": "a.json"}
+    with pytest.raises(UserError, match="without --train_file"):
+        config.given_files(config.DataArguments(test_file="a.json"))
