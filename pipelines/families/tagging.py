@@ -35,6 +35,10 @@ from pipelines.families.token_tagger import (
 from pipelines.networks import weights
 from pipelines.networks.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 
+# Of tags that are as good as certain the gradient is near 1e-40: such numbers take a CPU ten times as long. Threads get
+# the setting from the one that starts them, so it is made here, before any is at work.
+torch.set_flush_denormal(True)
+
 IGNORED = -100
 TUNED = ("full", "lora", "head", "last_n")
 
@@ -218,8 +222,6 @@ class TaggerTrainer(AveragingTrainer):
                  batch_tokens: int | None = None, layer_decay: float = 1.0, head_rate: float = 1.0,
                  weight: Tensor | None = None, focal_gamma: float = 0.0, half_copies: bool = False, **keywords: Any):
         pad = keywords["processing_class"].pad_token_id or 0
-        # Of tags that are as good as certain the gradient is near 1e-40: such numbers take a CPU ten times as long.
-        torch.set_flush_denormal(True)
         super().__init__(*arguments, **keywords | {"data_collator": partial(collate, pad=pad)})
         self.dev, self.settings, self.batch_tokens = dev, settings, batch_tokens
         self.layer_decay, self.head_rate = layer_decay, head_rate
