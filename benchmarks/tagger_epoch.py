@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--batch_tokens", type=int, default=2816, help="words of a batch of ours")
     parser.add_argument("--train_file", help="labelled examples")
     options = parser.parse_args()
+    torch.set_flush_denormal(True)  # as in the recipe, and for both
     train = corpus(options.train_file)
     words = word_tagging.fit_words(train, min_freq=2)
     tags = tags_for(train)

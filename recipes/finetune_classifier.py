@@ -107,7 +107,7 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
         if value not in wanted:
             raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
     first = PartialState().is_main_process
-    files = config.given_files(options)
+    files = config.given_files(options, ROOT)
     found = read_class_splits(files, columns=options.class_columns(), sizes=options.sizes, seed=training.seed,
                               skip_bad_rows=options.skip_bad_rows, told=lambda line: tell(first, line))
     [folder] = broadcast_object_list([options.run_dir or f"runs/classifier-{time.strftime('%Y%m%d-%H%M%S')}"])
@@ -235,9 +235,7 @@ def print_summary(report: dict[str, Any], run: Run) -> None:
         seconds = sum(report["cost"]["seconds"].values())
         print(f"\n{report['split']}: accuracy {report['accuracy']:.4f}, macro F1 {report['macro']['f1']:.4f}; "
               f"{seconds:.0f} s")
-    for name, file in (("model", run.model), ("report", run.report), ("page", run.folder / "report.html")):
-        if file.exists():
-            print(f"{name:<8} {file}")
+    run.print_files("test" if run.predictions("test").is_file() else "dev")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
     """The whole job; returns the report of the last labelled split."""
     check(options, training.resume_from_checkpoint)
     meter, first = CostMeter(), PartialState().is_main_process
-    files = config.given_files(options)
+    files = config.given_files(options, ROOT)
     examples = checked_examples(files, options, show=first)
     check_types(examples, files, show=first)
     [folder] = broadcast_object_list([options.run_dir or f"runs/token_tagger-{time.strftime('%Y%m%d-%H%M%S')}"])
@@ -134,7 +134,7 @@ def check(options: RecipeArguments, resume: str | None) -> None:
             raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
     if options.members < 1:
         raise UserError(f"got --members {options.members}; wanted 1 or more")
-    if options.members > 1 and resume not in (None, "true", "false"):
+    if options.members > 1 and (resume or "true").lower() not in ("true", "false"):
         raise UserError("of several --members each goes on from its own checkpoint; take --resume_from_checkpoint true")
     if options.decode == "crf" and options.members > 1:
         raise UserError("--members averages the probabilities of single tags, and --decode crf scores whole sequences; "

@@ -85,7 +85,7 @@ def run(options: RecipeArguments) -> dict[str, Any]:
     if options.objective not in head_search.OBJECTIVES:
         raise UserError(f"got --objective {options.objective}; wanted one of {', '.join(head_search.OBJECTIVES)}")
     points = head_search.grid(**{name: getattr(options, name) for name in frozen_head.Point.__slots__})
-    files = config.given_files(options)
+    files = config.given_files(options, ROOT)
     found = read_class_splits(files, columns=options.class_columns(), sizes=options.sizes, seed=options.seed,
                               skip_bad_rows=options.skip_bad_rows)
     run = Run(options.run_dir or f"runs/grid_search_head-{time.strftime('%Y%m%d-%H%M%S')}")

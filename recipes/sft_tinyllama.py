@@ -84,7 +84,7 @@ def main() -> None:
 def run(options: RecipeArguments, training: TrainingArguments, model_options: ModelConfig) -> dict[str, Any]:
     """The whole job; returns the report of the last labelled split."""
     meter, first = CostMeter(), PartialState().is_main_process
-    files = config.given_files(options)
+    files = config.given_files(options, ROOT)
     prompt_format(options.prompt_format)  # refuses one that is none
     examples = checked_examples(files, options, format=options.prompt_format, show=first)
     [folder] = broadcast_object_list([options.run_dir or f"runs/sft_tinyllama-{time.strftime('%Y%m%d-%H%M%S')}"])

@@ -115,7 +115,7 @@ def run(options: RecipeArguments, training: TaggerTrainingArguments) -> dict[str
     """The whole job; returns the report of the last labelled split."""
     check_options(options)
     meter = CostMeter()
-    files = config.given_files(options)
+    files = config.given_files(options, ROOT)
     examples = checked_examples(files, options, show=True)
     word_tagging.check_tags({split: rows for split, rows in examples.items() if split != "train"},
                             token_tagger.tags_for(examples["train"]))

@@ -159,9 +159,10 @@ def test_a_shipped_launch_file_is_one_of_accelerate(path):
 
 def test_the_sample_corpus_is_named_where_no_file_is_given():
     options = config.DataArguments()
-    assert config.given_files(options) == {split: str(config.SAMPLE_CORPUS / f"{split}.json")
-                                           for split in ("train", "dev", "test")}
-    assert options.dev_file == str(config.SAMPLE_CORPUS / "dev.json")
-    assert config.given_files(config.DataArguments(train_file="a.json")) == {"train": "a.json"}
+    files = config.given_files(options, ROOT)
+    assert list(files) == ["train", "dev", "test"]
+    assert all(Path(file).is_file() for file in files.values())
+    assert options.dev_file == files["dev"]
+    assert config.given_files(config.DataArguments(train_file="a.json"), ROOT) == {"train": "a.json"}
     with pytest.raises(UserError, match="without --train_file"):
-        config.given_files(config.DataArguments(test_file="a.json"))
+        config.given_files(config.DataArguments(test_file="a.json"), ROOT)

@@ -67,6 +67,9 @@ def test_what_is_saved_predicts_the_same_in_any_batch(tiny_bert, tokenizer, pool
     alone = sequence_classifier.predict_logits(loaded, examples, batch_tokens=1, progress=False)
     together = sequence_classifier.predict_logits(loaded, examples, progress=False)
     np.testing.assert_allclose(alone, together, rtol=1e-5, atol=1e-5)
+    unsaved = sequence_classifier.Loaded(model, tokenizer, SETTINGS)
+    np.testing.assert_allclose(sequence_classifier.predict_logits(unsaved, examples, progress=False), together,
+                               rtol=1e-5, atol=1e-5)
     ordinary = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     with torch.no_grad():
         wanted = ordinary(**tokenizer(examples[1].text, return_tensors="pt")).logits[0]

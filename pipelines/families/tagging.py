@@ -35,10 +35,6 @@ from pipelines.families.token_tagger import (
 from pipelines.networks import weights
 from pipelines.networks.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 
-# Of tags that are as good as certain the gradient is near 1e-40: such numbers take a CPU ten times as long. Threads get
-# the setting from the one that starts them, so it is made here, before any is at work.
-torch.set_flush_denormal(True)
-
 IGNORED = -100
 TUNED = ("full", "lora", "head", "last_n")
 
