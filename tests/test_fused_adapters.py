@@ -3,8 +3,10 @@
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.tuners.lora.layer import Linear
+from torch._dynamo.testing import CompileCounter
 
-from pipelines.families.fused_adapters import fused_adapters
+from pipelines.families.fused_adapters import FusedLinear, fused_adapters
 
 IDS = torch.tensor([[5, 9, 12, 7], [3, 8, 2, 6]])
 
@@ -33,11 +35,11 @@ def test_outputs_and_gradients_are_pefts(network, options):
     expected = outputs_and_gradients(model)
     with fused_adapters(model):
         found = outputs_and_gradients(model)
-        assert "forward" in vars(model.get_base_model().model.layers[0].mlp.down_proj)
+        assert type(model.get_base_model().model.layers[0].mlp.down_proj) is FusedLinear
     assert len(expected) > 10
     for mine, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
-    assert "forward" not in vars(model.get_base_model().model.layers[0].mlp.down_proj)
+    assert type(model.get_base_model().model.layers[0].mlp.down_proj) is Linear
 
 
 def test_a_merged_or_switched_off_adapter_is_not_added_again(network):
@@ -58,7 +60,20 @@ def test_a_merged_or_switched_off_adapter_is_not_added_again(network):
 def test_other_layers_stay_pefts(network, options):
     model = adapted(network, **options)
     with fused_adapters(model):
-        assert not any("forward" in vars(module) for module in model.modules())
+        assert not any(isinstance(module, FusedLinear) for module in model.modules())
+
+
+def test_one_compilation_serves_all_layers_but_the_first(network):
+    # Before the first layer nothing is trainable, so that its graph is another one.
+    network.config.num_hidden_layers = 5
+    model = adapted(type(network)(network.config)).train()
+    layers = model.get_base_model().model.layers
+    compiled = CompileCounter()
+    with fused_adapters(model):
+        for layer in layers:
+            layer.compile(backend=compiled, dynamic=True)
+        model(input_ids=IDS, use_cache=False).logits.sum().backward()
+    assert compiled.frame_count == 2
 
 
 def test_in_bf16_sums_are_as_near_as_pefts(network):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -34,35 +33,42 @@ class AdaptedProduct(torch.autograd.Function):
         rows, low, weight, a, b = ctx.saved_tensors
         gradient = gradients[0].reshape(-1, weight.shape[0])                                # (N, H)
         back = gradient @ b                                                                 # (N, R)
-        x = (gradient @ weight).addmm_(back, a).view(ctx.shape)
+        # Nothing trainable lies before the first layer, so nobody asks for its gradient.
+        x = (gradient @ weight).addmm_(back, a).view(ctx.shape) if ctx.needs_input_grad[0] else None
         return x, None, (back.T @ rows).float(), (low.T @ gradient).T.float() * ctx.scale, None
+
+
+class FusedLinear(Linear):
+    """peft's LoRA layer around a plain product, computed as one node.
+
+    A layer changes its class, not its `forward`: compiled code asks for the class, and so serves all layers alike.
+    """
+
+    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        base: Any = self.get_base_layer()
+        if self.merged or self.disable_adapters:
+            return base(x)
+        [name] = self.active_adapters
+        product: Any = AdaptedProduct.apply
+        return product(x, base.weight, self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name])
 
 
 @contextmanager
 def fused_adapters(model: nn.Module) -> Iterator[None]:
     """Computes the plain LoRA layers of a model so; others (DoRA, dropout, quantised, several adapters) stay peft's."""
-    layers = [module for module in model.modules() if isinstance(module, Linear) and _plain(module)]
+    layers = [module for module in model.modules() if type(module) is Linear and _plain(module)]
     for layer in layers:
-        layer.forward = partial(_forward, layer)  # type: ignore[method-assign]
+        layer.__class__ = FusedLinear
     try:
         yield
     finally:
         for layer in layers:
-            del layer.forward
+            layer.__class__ = Linear
 
 
 def _plain(layer: Linear) -> bool:
     [*names] = layer.active_adapters
     base: Any = layer.get_base_layer()
-    return (type(layer) is Linear and len(names) == 1 and names[0] in layer.lora_A and not layer.lora_variant
+    return (len(names) == 1 and names[0] in layer.lora_A and not layer.lora_variant
             and isinstance(layer.lora_dropout[names[0]], nn.Identity) and type(base) is nn.Linear and base.bias is None
             and not base.weight.requires_grad and layer.lora_B[names[0]].bias is None)
-
-
-def _forward(layer: Linear, x: Tensor) -> Tensor:
-    base: Any = layer.get_base_layer()
-    if layer.merged or layer.disable_adapters:
-        return base(x)
-    [name] = layer.active_adapters
-    product: Any = AdaptedProduct.apply
-    return product(x, base.weight, layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name])
