@@ -171,7 +171,8 @@ class Tagger(PreTrainedModel):
         """
         mask = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
         packed = pack(mask)
-        scores = self.packed_scores(input_ids, characters, packed)                          # (N, C)
+        spelling = None if characters is None else characters.flatten(0, 1)[packed.rows]
+        scores = self.packed_scores(input_ids.flatten()[packed.rows], spelling, packed)     # (N, C)
         places = packed.rows[:, None].expand_as(scores)
         logits = scores.new_zeros(mask.numel(), scores.shape[1]).scatter(0, places, scores)
         logits = logits.view(*mask.shape, scores.shape[1])                                  # (B, T, C)
@@ -186,11 +187,10 @@ class Tagger(PreTrainedModel):
             loss = total / (num_items_in_batch if num_items_in_batch is not None else (labels != IGNORED).sum())
         return TokenClassifierOutput(loss=loss, logits=logits)
 
-    def packed_scores(self, input_ids: Tensor, characters: Tensor | None, packed: Packed) -> Tensor:
-        """(N, C) scores of the tags of the packed words."""
+    def packed_scores(self, word: Tensor, spelling: Tensor | None, packed: Packed) -> Tensor:
+        """(N, C) scores of the tags of the packed words; word (N,), spelling (N, F)."""
         if not packed.batch_sizes:
             return self.classifier.weight.new_zeros(0, self.classifier.out_features)
-        spelling = None if characters is None else characters.flatten(0, 1)[packed.rows]
-        x = self.embeddings(input_ids.flatten()[packed.rows], spelling)                     # (N, D)
+        x = self.embeddings(word, spelling)                                                 # (N, D)
         h = self.hidden(self.drop(x, packed), packed)                                       # (N, H)
         return self.classifier(self.drop(h, packed))
