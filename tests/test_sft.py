@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file
+from torch._dynamo.testing import CompileCounter
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from trl import SFTConfig
 
 from pipelines.examples import Example, Prediction, Span
@@ -80,10 +81,11 @@ def rows_of(tokenizer):
 def trainer_for(model, tokenizer, folder, *, init_lora_weights=False, answer_logits_only=True, batch_tokens=200,
                 dropout=0.0, dev=(), **training):
     rows, prompt = rows_of(tokenizer)
-    arguments = SFTConfig(output_dir=str(folder), use_cpu=True, bf16=False, gradient_checkpointing=False,
-                          report_to="none", disable_tqdm=True, max_length=None, seed=5, logging_steps=1,
-                          dataset_kwargs={"skip_prepare_dataset": True}, dataloader_pin_memory=False,
-                          **({"save_strategy": "no", "learning_rate": 0.01} | training))
+    arguments = SFTConfig(output_dir=str(folder), use_cpu=True, bf16=False, report_to="none", disable_tqdm=True,
+                          max_length=None, seed=5, logging_steps=1, dataset_kwargs={"skip_prepare_dataset": True},
+                          dataloader_pin_memory=False,
+                          **({"save_strategy": "no", "learning_rate": 0.01, "gradient_checkpointing": False}
+                             | training))
     lora = LoraConfig(r=2, target_modules="all-linear", lora_dropout=dropout, task_type="CAUSAL_LM",
                       init_lora_weights=init_lora_weights)
     return AnswerTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
@@ -122,14 +124,53 @@ def test_loss_is_cross_entropy_over_the_answers_and_trls_own(count, network, tok
         torch.testing.assert_close(gradient, their_gradients[name], atol=1e-5, rtol=1e-3)
 
 
-def test_only_answers_are_projected_to_the_vocabulary(network, tokenizer, tmp_path):
+def test_only_answers_are_read_after_the_last_attention(network, tokenizer, tmp_path):
     trainer = trainer_for(network, tokenizer, tmp_path)
     inputs = next(iter(trainer.get_train_dataloader()))
+    ids, seen = inputs["input_ids"], []
+    for layer in network.model.layers:
+        layer.mlp.down_proj.register_forward_hook(lambda _, __, found: seen.append(found[..., 0].numel()))
     _, outputs = trainer.compute_loss(trainer.model, dict(inputs), return_outputs=True)
-    assert outputs.logits.shape[:-1] == ((inputs["labels"][:, 1:] != IGNORED).sum(),)
-    # And outside of the loss the head is as it was.
-    ids = inputs["input_ids"]
+    answers = int((inputs["labels"][:, 1:] != IGNORED).sum())
+    assert outputs.logits.shape[:-1] == (answers,)
+    assert seen == [*[ids.numel()] * (len(network.model.layers) - 1), answers]
+    # And outside of the loss the model is as it was.
+    seen.clear()
     assert trainer.model(input_ids=ids).logits.shape[:-1] == ids.shape
+    assert set(seen) == {ids.numel()}
+
+
+def test_layers_computed_again_on_the_way_back_train_the_same(network, tokenizer, tmp_path):
+    trained = []
+    for again in (False, True):
+        torch.manual_seed(3)
+        trainer = trainer_for(network, tokenizer, tmp_path, gradient_checkpointing=again, max_steps=2)
+        trainer.train()
+        trained.append({name: value.clone() for name, value in get_peft_model_state_dict(trainer.model).items()})
+        network = trainer.model.unload()
+    for name, weight in trained[0].items():
+        torch.testing.assert_close(weight, trained[1][name], atol=1e-5, rtol=1e-4)
+
+
+def test_a_batch_of_one_row_is_not_compiled_for_itself(network, tokenizer, tmp_path):
+    trainer = trainer_for(network, tokenizer, tmp_path, batch_tokens=1000)
+    inputs = next(iter(trainer.get_train_dataloader()))
+    compiled = CompileCounter()
+    network.model.layers[0].compile(backend=compiled, dynamic=True)
+    trainer.compute_loss(trainer.model, {name: values[:1] for name, values in inputs.items()})
+    assert compiled.frame_count == 0
+    trainer.compute_loss(trainer.model, dict(inputs))
+    assert compiled.frame_count == 1
+
+
+def test_a_network_whose_layers_are_named_otherwise_is_trained_too(tokenizer, tmp_path):
+    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_positions=128, n_embd=16, n_layer=2, n_head=2,
+                                      attn_pdrop=0, embd_pdrop=0, resid_pdrop=0))
+    trainer = trainer_for(gpt2, tokenizer, tmp_path)
+    inputs = next(iter(trainer.get_train_dataloader()))
+    ours, _ = loss_and_gradients(trainer, inputs, None)
+    trainer.answer_logits_only = False
+    assert ours == pytest.approx(loss_and_gradients(trainer, inputs, None)[0], abs=1e-5)
 
 
 def test_padding_changes_no_loss(network, tokenizer, tmp_path):

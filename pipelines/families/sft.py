@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from accelerate.utils import DistributedType
 from datasets import Dataset
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
 from trl import SFTTrainer
@@ -72,8 +73,9 @@ def assert_trainable(rows: Sequence[dict[str, list[int]]], tokenizer: PreTrained
 class AnswerTrainer(SFTTrainer):
     """TRL's trainer, with batches of one length, and best checkpoint by the strict F1 of generated answers.
 
-    On a CPU the vocabulary is projected only where the loss is: TRL's own head scores every position there, and a
-    tenth of them are answers. On a GPU TRL's head does the same by itself (`answer_logits_only=None` chooses).
+    On a CPU the last layer's feed-forward net and the vocabulary's projection see answers only, a tenth of all tokens;
+    TRL's own head projects every position there. On a GPU TRL's head does the same by itself (`answer_logits_only=None`
+    chooses).
     """
 
     def __init__(self, *arguments: Any, dev: Sequence[Example] = (), prompt: Prompt, batch_tokens: int | None = None,
@@ -83,8 +85,9 @@ class AnswerTrainer(SFTTrainer):
         self.batch_tokens, self.generation_batch_tokens = batch_tokens, generation_batch_tokens
         super().__init__(*arguments, **keywords)
         if compile_layers and any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
-            # Layer by layer, so that one compilation serves all of them; any number of rows and tokens.
-            for layer in self.accelerator.unwrap_model(self.model).get_base_model().base_model.layers:
+            # Layer by layer, so that one compilation serves them; any number of rows and tokens. The last one sees
+            # answers only, and so would need a compilation of its own.
+            for layer in self._layers()[:-1]:
                 layer.compile(dynamic=True)
         on_cpu = self.accelerator.device.type == "cpu"
         self.answer_logits_only = on_cpu if answer_logits_only is None else answer_logits_only
@@ -113,13 +116,11 @@ class AnswerTrainer(SFTTrainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         targets = inputs["labels"][:, 1:]                                                     # (B, T - 1)
         answers = targets != IGNORED
-        # The wrapped model is called, so that several processes exchange their gradients; only its head sees less.
-        head = self.accelerator.unwrap_model(model).get_output_embeddings()
-        narrowing = head.register_forward_pre_hook(lambda _, hidden: hidden[0][:, :-1][answers])  # (n_answers, H)
-        try:
+        # A batch of one row is rare, and would be compiled for itself.
+        stance = "force_eager" if len(answers) == 1 else "default"
+        with self._only_at(answers), torch.compiler.set_stance(stance):
+            # The wrapped model is called, so that several processes exchange their gradients.
             outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
-        finally:
-            narrowing.remove()
         loss = cross_entropy(outputs.logits.float(), targets[answers], reduction="sum")
         self._total_train_tokens += int(inputs["attention_mask"].sum()) * self.args.world_size
         self._metrics["train" if model.training else "eval"]["num_tokens"] = [self._total_train_tokens]
@@ -127,6 +128,31 @@ class AnswerTrainer(SFTTrainer):
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
+
+    def _layers(self) -> Any:
+        return getattr(self.accelerator.unwrap_model(self.model).get_base_model().base_model, "layers", [])
+
+    @contextmanager
+    def _only_at(self, places: Tensor) -> Iterator[None]:
+        """Computes what comes after the last attention only where (B, T - 1) `places` says: nothing else is read."""
+        head = self.accelerator.unwrap_model(self.model).get_output_embeddings()
+        hooks = [head.register_forward_pre_hook(lambda _, given: given[0][:, :-1][places])]         # (n, H)
+        mlp: Any = getattr([None, *self._layers()][-1], "mlp", None)
+        # A net as Llama's sees one token at a time. Layers computed again on the way back would miss the hooks.
+        if hasattr(mlp, "down_proj") and not self.args.gradient_checkpointing:
+
+            def spread(_: Any, given: tuple[Tensor], found: Tensor) -> Tensor:
+                whole = found.new_zeros(len(places), 1 + places.shape[1], found.shape[-1])           # (B, T, H)
+                whole[:, :-1][places] = found[0]
+                return whole
+
+            hooks += [mlp.register_forward_pre_hook(lambda _, given: given[0][:, :-1][places][None]),  # (1, n, H)
+                      mlp.register_forward_hook(spread)]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         """Generates answers to the dev examples and scores them."""
