@@ -48,25 +48,14 @@ class FeedforwardTagger(Tagger):
         self.activations = nn.ModuleList(ACTIVATIONS[config.activation]() for _ in self.layers)
         self.hidden_width = widths[-1]
 
-    def packed_scores(self, word: Tensor, spelling: Tensor | None, packed: Packed) -> Tensor:
-        """In training, a word that stands in the batch again is read once, where nothing else shapes its scores."""
-        if not self.training or self.window or self.drop.p or self.embeddings.word_dropout:
-            return super().packed_scores(word, spelling, packed)
-        if spelling is None:
-            word, which = word.unique(return_inverse=True)                                  # (U,), (N,)
-        else:  # all unknown words share a number, not a spelling
-            seen, which = torch.cat([word[:, None], spelling], dim=1).unique(dim=0, return_inverse=True)
-            word, spelling = seen[:, 0], seen[:, 1:]                                        # (U,), (U, F)
-        return super().packed_scores(word, spelling, packed).index_select(0, which)         # (N, C)
-
     def hidden(self, x: Tensor, packed: Packed) -> Tensor:
         if self.window:
-            padded = torch.cat([x, x.new_zeros(1, x.shape[1])])                             # (N + 1, D)
+            padded = torch.cat([packed.spread(x), x.new_zeros(1, x.shape[1])])              # (N + 1, D)
             around = [packed.neighbour(distance) for distance in range(-self.window, self.window + 1)]
             x = padded[torch.stack(around, dim=1)].flatten(1)                               # (N, (2w+1) D)
         for number, (layer, activation) in enumerate(zip(self.layers, self.activations, strict=True)):
-            x = activation(layer(x if not number else self.drop(x, packed)))                # (N, H)
-        return x
+            x = activation(layer(x if not number else self.drop(x, packed)))                # (U or N, H)
+        return x if self.window else packed.spread(x)                                       # (N, H)
 
 
 AutoConfig.register("feedforward_tagger", FeedforwardConfig)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 from torch.nn.utils.rnn import PackedSequence
 from transformers import AutoConfig, AutoModelForTokenClassification
 
@@ -66,20 +67,23 @@ class Cell(nn.Module):
         for weights in self.parameters():
             nn.init.uniform_(weights, -hidden_size ** -0.5, hidden_size ** -0.5)  # as torch's layers do
 
-    def forward(self, x: Tensor, state: Tensor, batch_sizes: list[int], state_mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, state: Tensor, batch_sizes: list[int], state_mask: Tensor | None = None,
+                rows: Tensor | None = None) -> Tensor:
         """Reads packed sentences.
 
         Args:
-            x: (N, D) packed words.
+            x: (N, D) packed words, or (U, D) with `rows`.
             state: (B, H) what each sentence begins with.
             batch_sizes: sentences that run at each step, the longest first.
             state_mask: (B, H) variational dropout of the state that a step reads.
+            rows: (N,) the row of x that each word reads; by default its own.
 
         Returns:
             (N, H) the state after each word.
         """
         states, memory = [], torch.zeros_like(state)
-        for inputs, size in zip(self.W(x).split(batch_sizes), batch_sizes, strict=True):    # (size, gates * H)
+        all_inputs = self.W(x) if rows is None else embedding(rows, self.W(x))              # (N, gates * H)
+        for inputs, size in zip(all_inputs.split(batch_sizes), batch_sizes, strict=True):   # (size, gates * H)
             if size < len(state):
                 state, memory = state[:size], memory[:size]
             before = state if state_mask is None else state * state_mask[:size]
@@ -146,10 +150,12 @@ class LibraryCell(nn.Module):
                          "lstm": (nn.LSTM, {})}[config.cell]
         self.layer = kind(input_size, config.hidden_size, **options)
 
-    def forward(self, x: Tensor, state: Tensor, batch_sizes: list[int], state_mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, state: Tensor, batch_sizes: list[int], state_mask: Tensor | None = None,
+                rows: Tensor | None = None) -> Tensor:
         if state_mask is not None:
             raise ValueError("torch's recurrent layers have no variational dropout of the state; take the cell "
                              "written by hand (--library_cell false)")
+        x = x if rows is None else embedding(rows, x)
         start: Any = (state[None], torch.zeros_like(state)[None]) if isinstance(self.layer, nn.LSTM) else state[None]
         return self.layer(PackedSequence(x, torch.tensor(batch_sizes)), start)[0].data      # (N, H)
 
@@ -183,12 +189,14 @@ class RecurrentTagger(Tagger):
         backwards = packed.mirrored() if self.config.bidirectional else None
         for number, directions in enumerate(cast(Iterable[nn.ModuleList], self.layers)):
             x = self.drop(x, packed) if number else x
+            vector = None if number else packed.vector
             read = []
             for direction, cell in enumerate(directions):
                 order = backwards if direction else None
+                rows = vector if order is None else (order if vector is None else vector[order])
                 state = self.initial_state(x, packed, number, direction)                    # (B, H)
                 mask = self.drop.mask(state, packed) if self.drop.variational and self.training else None
-                z = cell(x if order is None else x[order], state, packed.batch_sizes, mask)
+                z = cell(x, state, packed.batch_sizes, mask, rows)
                 read.append(z if order is None else z[order])                               # (N, H)
             x = torch.cat(read, dim=1) if len(read) > 1 else read[0]                        # (N, directions * H)
         return x

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, embedding
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
 
@@ -58,6 +58,7 @@ class Packed(NamedTuple):
         length: (N,) the length of its sentence.
         batch_sizes: sentences that run at each step; their sum is N.
         first: (T,) where each step begins in the packed words.
+        vector: (N,) which of U word vectors each word has, where words that are the same share one; else None.
     """
 
     rows: Tensor
@@ -66,6 +67,11 @@ class Packed(NamedTuple):
     length: Tensor
     batch_sizes: list[int]
     first: Tensor
+    vector: Tensor | None = None
+
+    def spread(self, x: Tensor) -> Tensor:
+        """From what is known of each word vector, (U, ...), to what is known of each word, (N, ...)."""
+        return x if self.vector is None else embedding(self.vector, x)
 
     def neighbour(self, distance: int) -> Tensor:
         """(N,) packed place of the word so far to the right (or left, if negative); N where there is none."""
@@ -132,7 +138,7 @@ class Tagger(PreTrainedModel):
         raise NotImplementedError
 
     def hidden(self, x: Tensor, packed: Packed) -> Tensor:
-        """From packed word vectors (N, D) to (N, H)."""
+        """From word vectors (U, D), those of the packed words being `packed.spread(x)`, to (N, H)."""
         raise NotImplementedError
 
     @classmethod
@@ -191,6 +197,20 @@ class Tagger(PreTrainedModel):
         """(N, C) scores of the tags of the packed words; word (N,), spelling (N, F)."""
         if not packed.batch_sizes:
             return self.classifier.weight.new_zeros(0, self.classifier.out_features)
-        x = self.embeddings(word, spelling)                                                 # (N, D)
+        if self.training and not (self.drop.p or self.embeddings.word_dropout):
+            # Where chance has no part, a word that comes again is read once.
+            word, spelling, vector = distinct(word, spelling)
+            packed = packed._replace(vector=vector)
+        x = self.embeddings(word, spelling)                                                 # (U, D)
         h = self.hidden(self.drop(x, packed), packed)                                       # (N, H)
         return self.classifier(self.drop(h, packed))
+
+
+def distinct(word: Tensor, spelling: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Words (N,) and their spelling (N, F), if it counts, without repeats: (U,), (U, F), and (N,) which each was."""
+    if spelling is None:
+        word, which = word.unique(return_inverse=True)
+        return word, None, which
+    # All unknown words share a number, not a spelling.
+    rows, which = torch.cat([word[:, None], spelling], dim=1).unique(dim=0, return_inverse=True)
+    return rows[:, 0], rows[:, 1:], which
