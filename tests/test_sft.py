@@ -1,6 +1,9 @@
 """Batches of one length, the loss on answers, the best checkpoint, the merged adapter, and going on after a stop."""
 
+import ctypes
+import os
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +22,7 @@ from pipelines.examples import Example, Prediction, Span
 from pipelines.families import sft
 from pipelines.families.causal_lm import prompt_for
 from pipelines.families.merging import merged_adapter
-from pipelines.families.sft import IGNORED, AnswerTrainer, LengthBatchSampler, training_rows
+from pipelines.families.sft import IGNORED, AnswerTrainer, LengthBatchSampler, ReturnFreedMemory, training_rows
 
 # Batches
 
@@ -150,6 +153,21 @@ def test_layers_computed_again_on_the_way_back_train_the_same(network, tokenizer
         network = trainer.model.unload()
     for name, weight in trained[0].items():
         torch.testing.assert_close(weight, trained[1][name], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="another C library than glibc")
+def test_freed_memory_goes_back_to_the_system(network, tokenizer, tmp_path):
+    def held():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    trainer = trainer_for(network, tokenizer, tmp_path)
+    assert any(isinstance(callback, ReturnFreedMemory) for callback in trainer.callback_handler.callbacks)
+    blocks = [bytearray(b"x" * 100_000) for _ in range(2000)]
+    del blocks[:-1]  # what is left keeps the heap from shrinking
+    before = held()
+    trainer.state.global_step = ReturnFreedMemory.every
+    trainer.callback_handler.on_step_end(trainer.args, trainer.state, trainer.control)
+    assert held() < before - 100_000_000
 
 
 def test_a_batch_of_one_row_is_not_compiled_for_itself(network, tokenizer, tmp_path):

@@ -74,8 +74,8 @@ def assert_trainable(rows: Sequence[dict[str, list[int]]], tokenizer: PreTrained
 class ReturnFreedMemory(TrainerCallback):
     """Gives freed memory back to the system now and then.
 
-    Batches of ever other shapes leave holes in glibc's heap, which grows by gigabytes in an hour; going through it takes
-    less than a thousandth of the steps between.
+    Batches of ever other shapes leave holes in glibc's heap, which grows by gigabytes in an hour. Going through it
+    takes less than a thousandth of the steps between.
     """
 
     every = 32  # steps
