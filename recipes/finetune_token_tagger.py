@@ -60,8 +60,8 @@ class RecipeArguments(config.DataArguments):
     window: int | None = field(default=None, metadata={"help": "sub-words of a window (default: as many as the model "
                                                                "takes)"})
     stride: int = field(default=128, metadata={"help": "sub-words that neighbouring windows of a long text share"})
-    documents: bool = field(default=False, metadata={"help": "read sentences that follow each other, and whose ids name "
-                                                             "the same document (<document>-<number>), as one text"})
+    documents: bool = field(default=False, metadata={"help": "read neighbours whose ids name the same document "
+                                                             "(<document>-<number>) as one text"})
     batch_tokens: int | None = field(default=None, metadata={"help": "batches of rows of one length with at most so "
                                                                      "many sub-words, in place of "
                                                                      "per_device_train_batch_size"})
