@@ -49,12 +49,6 @@ class Example:
     pair: str | None = None
 
 
-def document_of(id: str) -> str | None:
-    """The document that an example's id names, `<document>-<number>`; None where it has another shape."""
-    head, _, tail = id.rpartition("-")
-    return head if head and tail.isdecimal() else None
-
-
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """A model's answer to one example, in the example's own kind.

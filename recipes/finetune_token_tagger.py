@@ -29,7 +29,6 @@ from transformers import EarlyStoppingCallback, set_seed
 from pipelines import config, precision
 from pipelines.entity_run import checked_examples, finish, predict_splits
 from pipelines.errors import DataError, UserError, one_line_errors
-from pipelines.evaluation.significance import resampling_units
 from pipelines.examples import Example
 from pipelines.families import tagging, token_tagger
 from pipelines.networks.tagger_ensemble import ensemble_of
@@ -60,8 +59,6 @@ class RecipeArguments(config.DataArguments):
     window: int | None = field(default=None, metadata={"help": "sub-words of a window (default: as many as the model "
                                                                "takes)"})
     stride: int = field(default=128, metadata={"help": "sub-words that neighbouring windows of a long text share"})
-    documents: bool = field(default=False, metadata={"help": "read neighbours whose ids name the same document "
-                                                             "(<document>-<number>) as one text"})
     batch_tokens: int | None = field(default=None, metadata={"help": "batches of rows of one length with at most so "
                                                                      "many sub-words, in place of "
                                                                      "per_device_train_batch_size"})
@@ -105,8 +102,6 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
     files = config.given_files(options, ROOT)
     examples = checked_examples(files, options, show=first)
     check_types(examples, files, show=first)
-    if options.documents:
-        check_documents(examples["train"], files["train"])
     [folder] = broadcast_object_list([options.run_dir or f"runs/token_tagger-{time.strftime('%Y%m%d-%H%M%S')}"])
     run = Run(folder)
     training.output_dir = training.output_dir or str(run.checkpoints)
@@ -159,12 +154,6 @@ def check_types(examples: dict[str, list[Example]], files: dict[str, str], *, sh
                           if f"B-{span.label}" not in tags)
         tell(show and unknown, f"{files.get(split)}: types that training lacks, which count as missed: "
                                f"{', '.join(f'{label} ({count})' for label, count in unknown.items())}")
-
-
-def check_documents(train_examples: Sequence[Example], file: str) -> None:
-    if resampling_units([example.id for example in train_examples]).kind != "document":
-        raise UserError(f"--documents true joins neighbours whose ids name one document, such as 10021369-0 and "
-                        f"10021369-1; {file} has no such ids (the first is {train_examples[0].id!r}); leave it out")
 
 
 def train(train_examples: Sequence[Example], dev: Sequence[Example], options: RecipeArguments,
@@ -255,7 +244,7 @@ def settings_for(model: Any, tokenizer: Any, options: RecipeArguments) -> token_
         raise UserError(f"got --window {options.window}; wanted {least} to {largest}, as the model has it")
     if options.stride < 0:
         raise UserError(f"got --stride {options.stride}; wanted 0 or more")
-    return token_tagger.Settings(options.decode, window, min(options.stride, window // 2), options.documents)
+    return token_tagger.Settings(options.decode, window, min(options.stride, window // 2))
 
 
 def report_rows(found: tagging.Rows, settings: token_tagger.Settings, *, show: bool) -> None:

@@ -172,60 +172,6 @@ def test_a_unit_is_tagged_where_it_has_most_context(tokenizer):
         ["abcdefgh", "ijklmn", "opqrst"]
 
 
-# Documents
-
-
-def test_sentences_of_one_document_share_windows(tokenizer, model):
-    texts = [Example("7-0", "No flu.", spans=(Span(3, 6, "D"),)), Example("7-1", "", spans=()),
-             Example("7-2", "BRCA flu", spans=()), Example("8-0", "no", spans=()), Example("x", "no", spans=()),
-             Example("x", "no", spans=()), Example("7-3", "flu", spans=(Span(0, 3, "D"),))]
-    settings = Settings(window=64, documents=True)
-    found = encode(texts, tokenizer, settings)
-    assert [text.offsets for text in found] == [text.offsets for text in encode(texts, tokenizer, Settings(window=64))]
-    [first], [third] = found[0].windows, found[2].windows
-    assert first.input_ids is third.input_ids
-    assert tokenizer.convert_ids_to_tokens(first.input_ids) == \
-        ["[CLS]", "no", "flu", ".", "b", "##r", "##c", "##a", "flu", "[SEP]"]
-    assert (first.positions, first.units) == ([1, 2, 3], [0, 1, 2])
-    assert (third.positions, third.units) == ([4, 8], [0, 1])
-    rows = tagging.training_rows(texts, model, tokenizer, settings)
-    assert [row["labels"] for row in rows.rows] == [
-        [-100, 0, 1, 0, 0, -100, -100, -100, 0, -100], *[[-100, 0, -100]] * 3, [-100, 1, -100]]
-    assert rows.empty == ["7-1"]
-
-
-@given(st.lists(st.tuples(st.text(alphabet=LETTERS + "ABß-(),. \t漢", max_size=30), st.integers(0, 2)), max_size=12),
-       st.integers(8, 30), st.integers(0, 6))
-def test_in_documents_too_each_unit_is_tagged_once(texts, window, stride):
-    examples = [Example(f"{document}-{number}", text) for number, (text, document) in enumerate(texts)]
-    found = encode(examples, _TOKENIZER, Settings(window=window, stride=stride, documents=True))
-    assert [text.offsets for text in found] == \
-        [text.offsets for text in encode(examples, _TOKENIZER, Settings(window=10_000))]
-    for text in found:
-        assert sorted(unit for part in text.windows for unit in part.units) == list(range(len(text.offsets)))
-
-
-def test_tokens_of_a_corpus_are_the_units_of_documents_too(tokenizer):
-    texts = [Example("7-0", "x-ray .", tokens=((0, 5), (6, 7))), Example("7-1", "(flu) .", tokens=((0, 5), (6, 7)))]
-    found = encode(texts, tokenizer, Settings(window=64, documents=True))
-    assert [text.offsets for text in found] == [list(example.tokens) for example in texts]
-
-
-def test_a_window_of_several_examples_is_read_once_and_answers_as_the_joined_text(tokenizer, model):
-    texts = [Example("7-0", "No flu."), Example("7-1", "BRCA flu"), Example("8-0", "no colon")]
-    read = []
-    model.register_forward_hook(lambda _, __, found: read.append(len(found.logits)))
-    loaded = Loaded(model, tokenizer, Settings("argmax", window=64, documents=True))
-    found = unit_logits(loaded, encode(texts, tokenizer, loaded.settings), batch_tokens=1000, progress=False)
-    assert read == [2]
-    joined = Loaded(model, tokenizer, Settings("argmax", window=64))
-    [whole, _] = unit_logits(joined, encode([Example("0", "No flu. BRCA flu"), texts[2]], tokenizer, joined.settings),
-                             batch_tokens=1000, progress=False)
-    torch.testing.assert_close(torch.cat(found[:2]), whole)
-    [alone] = unit_logits(joined, encode(texts[1:2], tokenizer, joined.settings), batch_tokens=1000, progress=False)
-    assert not torch.allclose(found[1], alone, atol=1e-4)
-
-
 # Prediction
 
 
@@ -544,9 +490,6 @@ def test_bad_options_and_data_are_told_in_one_line(arguments, corpus, tmp_path):
     (tmp_path / "none.json").write_text(json.dumps([{"id": "1", "sentence": "no flu", "entities": []}]))
     assert "no mention" in fault(train=tmp_path / "none.json")
     assert "wanted 4 to 64" in fault("--window", "65")
-    (tmp_path / "row.json").write_text(json.dumps([
-        {"id": f"train-{number}", "sentence": "flu", "entities": ["flu"]} for number in range(30)]))
-    assert "no such ids (the first is 'train-0')" in fault("--documents", "true", train=tmp_path / "row.json")
     assert not (tmp_path / "run" / "model").exists()
 
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.examples import document_of
-
 # From sums of shape (..., n_counts) to scores.
 Statistic = Callable[[np.ndarray], np.ndarray]
 
@@ -45,7 +43,7 @@ def resampling_units(ids: Sequence[str]) -> Units:
     too narrow. Ids are trusted to name documents when 95 % of them have that shape and at least ten documents are
     there, some of them with several sentences: ``dev-0 … dev-922`` names no documents.
     """
-    documents = [document_of(id) for id in ids]
+    documents = [head if head and tail.isdecimal() else None for head, _, tail in (id.rpartition("-") for id in ids)]
     n_shaped, n_documents = sum(document is not None for document in documents), len({*documents} - {None})
     if n_shaped < 0.95 * len(ids) or not 10 <= n_documents < n_shaped:
         return Units("example", np.arange(len(ids)))

@@ -60,7 +60,6 @@ def training_rows(examples: Sequence[Example], model: Any, tokenizer: PreTrained
     """Cuts, aligns and labels examples; types that the model does not have cannot be said, and count as lost."""
     numbers = {label: number for number, label in enumerate(labels_of(model))}
     found = Rows([], [], [], [])
-    shared: dict[int, list[int]] = {}  # labels of a window that several examples stand in
     for example, encoded in zip(examples, encode(examples, tokenizer, settings), strict=True):
         tags = [tag if tag in numbers else "O" for tag in gold_tags(example, encoded.offsets)]
         found.lost.extend((example.id, span) for span in unreachable(example, tags, encoded.offsets))
@@ -69,13 +68,10 @@ def training_rows(examples: Sequence[Example], model: Any, tokenizer: PreTrained
         if len(encoded.windows) > 1:
             found.long.append(example.id)
         for window in encoded.windows:
-            labels = shared.get(id(window.input_ids))
-            if labels is None:
-                labels = shared[id(window.input_ids)] = [IGNORED] * len(window.input_ids)
-                found.rows.append({"input_ids": window.input_ids, "labels": labels,
-                                   **extra_inputs(model, window.words)})
+            labels = [IGNORED] * len(window.input_ids)
             for position, unit in zip(window.positions, window.units, strict=True):
                 labels[position] = numbers[tags[unit]]
+            found.rows.append({"input_ids": window.input_ids, "labels": labels, **extra_inputs(model, window.words)})
     return found
 
 

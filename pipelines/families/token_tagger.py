@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import json
 import re
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import accumulate, groupby, pairwise
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +32,7 @@ from transformers import (
 
 from pipelines import precision
 from pipelines.errors import UserError
-from pipelines.examples import Example, Prediction, Span, document_of, replacing
+from pipelines.examples import Example, Prediction, Span, replacing
 from pipelines.families.batching import length_batches
 from pipelines.networks import encoder_tagger, feedforward, recurrent, tagger_ensemble, weights
 from pipelines.networks.crf import LinearChainCRF
@@ -65,13 +63,11 @@ class Settings:
             of the model's own transition scores).
         window: sub-words of a window at most, special ones counted.
         stride: sub-words that neighbouring windows of a long text share.
-        documents: read neighbours whose ids name the same document, `<document>-<number>`, as one text.
     """
 
     decode: str = "viterbi"
     window: int = UNLIMITED
     stride: int = 128
-    documents: bool = False
 
 
 class Loaded(NamedTuple):
@@ -86,7 +82,7 @@ class Window(NamedTuple):
     """A part of a text as sub-words.
 
     Attributes:
-        input_ids: (T,). Examples that stand in one window share this very list.
+        input_ids: (T,).
         words: the string that each sub-word covers; empty for a special one. (T,)
         positions: places of the first sub-words of the units that are tagged here.
         units: the numbers of these units.
@@ -112,8 +108,6 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, sett
     """
     if not examples:
         return []
-    if settings.documents:
-        return _encoded_in_documents(examples, tokenizer, settings)
     room = settings.window - tokenizer.num_special_tokens_to_add()
     found = tokenizer([example.text for example in examples], truncation=True, max_length=settings.window,
                       stride=max(0, min(settings.stride, room - 1)), return_overflowing_tokens=True,
@@ -124,38 +118,6 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, sett
     return [_encoded(example, [(found["input_ids"][number], found["offset_mapping"][number],
                                 found["special_tokens_mask"][number]) for number in numbers])
             for example, numbers in zip(examples, windows, strict=True)]
-
-
-def _encoded_in_documents(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase,
-                          settings: Settings) -> list[Encoded]:
-    """Encodes documents, and gives each example its own units, in windows that it shares with its neighbours."""
-    documents = [[example for _, example in group] for _, group in
-                 groupby(enumerate(examples), key=lambda entry: document_of(entry[1].id) or entry[0])]
-    starts = [list(accumulate((len(example.text) + 1 for example in document), initial=0)) for document in documents]
-    wholes = encode([_joined(document, begins) for document, begins in zip(documents, starts, strict=True)],
-                    tokenizer, replace(settings, documents=False))
-    return [_part(whole, start, end)
-            for whole, begins in zip(wholes, starts, strict=True) for start, end in pairwise(begins)]
-
-
-def _joined(document: Sequence[Example], starts: Sequence[int]) -> Example:
-    tokens = None if document[0].tokens is None else tuple(
-        (start + first, start + past) for start, example in zip(starts, document, strict=False)
-        for first, past in example.tokens or ())
-    return Example(document[0].id, " ".join(example.text for example in document), tokens=tokens)
-
-
-def _part(whole: Encoded, start: int, end: int) -> Encoded:
-    """What lies between two characters of a text, in the windows of the whole."""
-    first, past = (bisect_left(whole.offsets, (place, 0)) for place in (start, end))
-    windows = []
-    for window in whole.windows:
-        inside = [(position, unit - first) for position, unit in zip(window.positions, window.units, strict=True)
-                  if first <= unit < past]
-        if inside:
-            windows.append(window._replace(positions=[position for position, _ in inside],
-                                           units=[unit for _, unit in inside]))
-    return Encoded([(a - start, b - start) for a, b in whole.offsets[first:past]], windows)
 
 
 def _encoded(example: Example, windows: Sequence[tuple[list[int], Offsets, list[int]]]) -> Encoded:
@@ -263,20 +225,16 @@ def unit_logits(loaded: Loaded, encoded: Sequence[Encoded], *, batch_tokens: int
     model, tokenizer, _ = loaded
     model.eval()
     texts = [torch.zeros(len(text.offsets), model.config.num_labels) for text in encoded]
-    shared: dict[int, list[tuple[int, Window]]] = {}
-    for number, text in enumerate(encoded):
-        for window in text.windows:
-            shared.setdefault(id(window.input_ids), []).append((number, window))
-    windows = list(shared.values())
-    batches = length_batches([len(parts[0][1].input_ids) for parts in windows], batch_tokens)
+    windows = [(number, window) for number, text in enumerate(encoded) for window in text.windows]
+    batches = length_batches([len(window.input_ids) for _, window in windows], batch_tokens)
     for batch in tqdm(batches, desc="tagging", unit="batch", disable=not progress):
-        rows = [{"input_ids": window.input_ids, **extra_inputs(model, window.words)}
-                for row in batch for _, window in windows[row][:1]]
+        rows = [{"input_ids": windows[row][1].input_ids, **extra_inputs(model, windows[row][1].words)}
+                for row in batch]
         inputs = collate(rows, pad=tokenizer.pad_token_id or 0)
         logits = model(**{name: value.to(model.device) for name, value in inputs.items()}).logits.float().cpu()
         for row, scores in zip(batch, logits, strict=True):
-            for number, window in windows[row]:
-                texts[number][window.units] = scores[window.positions]
+            text, window = windows[row]
+            texts[text][window.units] = scores[window.positions]
     return texts
 
 
@@ -327,7 +285,7 @@ def load(folder: str | Path, *, device: str | None = None) -> Loaded:
     folder = Path(folder)
     try:
         content = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
-        settings = Settings(content["decode"], content["window"], content["stride"], content.get("documents", False))
+        settings = Settings(content["decode"], content["window"], content["stride"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: no readable {MODEL_FILE} ({type(error).__name__}: {error}), so no finished tagger; "
                         "give the folder of a run that finished training") from error
