@@ -42,7 +42,7 @@ class FeedforwardTagger(Tagger):
     config_class = FeedforwardConfig
 
     def build(self, config: Any, input_width: int) -> None:
-        self.window = config.window
+        self.window, self.word_by_word = config.window, not config.window
         widths = [(2 * config.window + 1) * input_width, *config.hidden_sizes]
         self.layers = nn.ModuleList(nn.Linear(wide, narrow) for wide, narrow in pairwise(widths))
         self.activations = nn.ModuleList(ACTIVATIONS[config.activation]() for _ in self.layers)
@@ -55,7 +55,7 @@ class FeedforwardTagger(Tagger):
             x = padded[torch.stack(around, dim=1)].flatten(1)                               # (N, (2w+1) D)
         for number, (layer, activation) in enumerate(zip(self.layers, self.activations, strict=True)):
             x = activation(layer(x if not number else self.drop(x, packed)))                # (U or N, H)
-        return x if self.window else packed.spread(x)                                       # (N, H)
+        return x
 
 
 AutoConfig.register("feedforward_tagger", FeedforwardConfig)

@@ -132,13 +132,17 @@ class Tagger(PreTrainedModel):
         self.post_init()
 
     hidden_width: int
+    word_by_word = False  # whether `hidden` sees each word by itself
 
     def build(self, config: Any, input_width: int) -> None:
         """Makes the layers between word vectors and classifier, and sets `hidden_width`."""
         raise NotImplementedError
 
     def hidden(self, x: Tensor, packed: Packed) -> Tensor:
-        """From word vectors (U, D), those of the packed words being `packed.spread(x)`, to (N, H)."""
+        """From word vectors (U, D), those of the packed words being `packed.spread(x)`, to (N, H).
+
+        To (U, H) where `word_by_word`.
+        """
         raise NotImplementedError
 
     @classmethod
@@ -202,8 +206,9 @@ class Tagger(PreTrainedModel):
             word, spelling, vector = distinct(word, spelling)
             packed = packed._replace(vector=vector)
         x = self.embeddings(word, spelling)                                                 # (U, D)
-        h = self.hidden(self.drop(x, packed), packed)                                       # (N, H)
-        return self.classifier(self.drop(h, packed))
+        h = self.hidden(self.drop(x, packed), packed)                                       # (N, H) or (U, H)
+        scores = self.classifier(self.drop(h, packed))
+        return packed.spread(scores) if self.word_by_word else scores                       # (N, C)
 
 
 def distinct(word: Tensor, spelling: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
