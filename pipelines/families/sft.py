@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
@@ -85,7 +86,7 @@ class ReturnFreedMemory(TrainerCallback):
             self.on_evaluate()
 
     def on_evaluate(self, *_: Any, **__: Any) -> None:
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
         if trim is not None:
             trim(0)
 
@@ -111,7 +112,7 @@ class AnswerTrainer(SFTTrainer):
                 layer.compile(dynamic=True)
         on_cpu = self.accelerator.device.type == "cpu"
         self.answer_logits_only = on_cpu if answer_logits_only is None else answer_logits_only
-        if on_cpu:
+        if on_cpu and sys.platform == "linux":
             self.add_callback(ReturnFreedMemory)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
