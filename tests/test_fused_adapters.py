@@ -28,7 +28,6 @@ def outputs_and_gradients(model):
     return [logits.detach(), *(parameter.grad.clone() for parameter in model.parameters() if parameter.requires_grad)]
 
 
-
 @pytest.mark.parametrize("options", [{}, {"use_rslora": True}])
 def test_outputs_and_gradients_are_pefts(network, options):
     model = adapted(network, **options).train()

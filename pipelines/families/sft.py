@@ -112,11 +112,12 @@ class AnswerTrainer(SFTTrainer):
                 layer.compile(dynamic=True)
         on_cpu = self.accelerator.device.type == "cpu"
         self.answer_logits_only = on_cpu if answer_logits_only is None else answer_logits_only
-        if on_cpu and sys.platform == "linux":
-            self.add_callback(ReturnFreedMemory)
-        # Each product keeps code and tables for each shape it has seen, of 1,024 in all; a step has about thirty, the
-        # same ones in each layer. It is read once, before the first product.
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+        if on_cpu:
+            # Each product keeps code and tables for each shape it has seen, of 1,024 in all; a step has about thirty,
+            # the same ones in each layer. It is read once, before the first product.
+            os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+            if sys.platform == "linux":
+                self.add_callback(ReturnFreedMemory)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
         if self.batch_tokens is None:
@@ -163,7 +164,8 @@ class AnswerTrainer(SFTTrainer):
         """Computes what comes after the last attention only where (B, T - 1) `places` says: nothing else is read."""
         head = self.accelerator.unwrap_model(self.model).get_output_embeddings()
         hooks = [head.register_forward_pre_hook(lambda _, given: given[0][:, :-1][places])]         # (n, H)
-        mlp: Any = getattr([None, *self._layers()][-1], "mlp", None)
+        layers = self._layers()
+        mlp: Any = getattr(layers[-1], "mlp", None) if len(layers) else None
         # A net as Llama's sees one token at a time. Layers computed again on the way back would miss the hooks.
         if hasattr(mlp, "down_proj") and not self.args.gradient_checkpointing:
 
