@@ -10,6 +10,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipelines.abbreviations import with_abbreviations
 from pipelines.config import DataArguments
 from pipelines.corpora import read_corpus, read_examples
 from pipelines.corpora.audit import as_text, audit
@@ -43,7 +44,8 @@ def checked_examples(files: dict[str, str], options: DataArguments, *, format: s
     tell(show, as_text(found))
     if not found.ok and not options.skip_bad_rows:
         raise DataError("the data has faults (above); mend them, or leave those rows out by --skip_bad_rows true")
-    examples = {split: read_examples(file, skip_bad_rows=options.skip_bad_rows, columns=options.columns())
+    examples = {split: with_abbreviations(read_examples(file, skip_bad_rows=options.skip_bad_rows,
+                                                        columns=options.columns()))
                 for split, file in files.items()}
     for split in ("train", "dev"):
         if any(example.spans is None for example in examples.get(split, [])):

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,7 @@ class Example:
         label: gold class; a tuple for a multi-label example; a number for regression.
         tokens: half-open character offsets of each token into ``text``, for a tokenised corpus.
         pair: the second text, where a class or number belongs to two.
+        abbreviations: short forms in the text, each with what it stands for, that the text itself does not tell.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Example:
     label: str | tuple[str, ...] | float | None = None
     tokens: tuple[tuple[int, int], ...] | None = None
     pair: str | None = None
+    abbreviations: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,19 @@ def _number(value: Any, name: str) -> float:
 def _short(value: Any) -> str:
     shown = repr(value)
     return shown if len(shown) <= 60 else f"{shown[:59]}…"
+
+
+def documents_of(ids: Sequence[str]) -> list[str] | None:
+    """The document of each id, or None where ids do not name documents.
+
+    They do when 95 % of them read ``<document>-<number>`` and documents have several sentences, but not hundreds:
+    ``dev-0 … dev-922`` names no documents. An id of another shape is a document by itself.
+    """
+    documents = [head if head and tail.isdecimal() else None for head, _, tail in (id.rpartition("-") for id in ids)]
+    n_shaped, n_documents = sum(document is not None for document in documents), len({*documents} - {None})
+    if n_shaped < max(1, 0.95 * len(ids)) or not n_documents < n_shaped <= 100 * n_documents:
+        return None
+    return [id if document is None else f"{document}-" for document, id in zip(documents, ids, strict=True)]
 
 
 def joined_by_id(examples: Iterable[Example], predictions: Iterable[Prediction], *,

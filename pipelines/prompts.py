@@ -25,6 +25,7 @@ from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from pipelines.abbreviations import written
 from pipelines.alignment import Generated, Mention, align, inside_word, likeness
 from pipelines.errors import UserError
 from pipelines.examples import Example, Span
@@ -90,20 +91,26 @@ def plain_prompt(text: str, format: str, labels: Sequence[str], examples: Sequen
     return f"{shown}Text: {text}\n{cue}"
 
 
+def question(text: str, abbreviations: Sequence[tuple[str, str]]) -> str:
+    """A text, and below it what its abbreviations stand for, where it does not tell itself."""
+    return f"{text}\n{written(abbreviations)}" if abbreviations else text
+
+
 def _plural(label: str) -> str:
     return label + "s" if label[-1:].islower() and not label.endswith("s") else label
 
 
 def format_hash(format: str, labels: Sequence[str], *, examples: Sequence[Example] = (),
-                chat_template: str | None = None) -> str:
+                chat_template: str | None = None, abbreviations: bool = False) -> str:
     """A hash of all that shapes prompt and answer: what this module makes of a probe, and the model's template.
 
     Taken from the outcome and not from a version number, so that no change of the code can be forgotten.
     """
     text = "A \\ <b>; \"none\" |\nend"
     spans = [Span(4, 7, labels[0]), Span(7, 17, labels[-1]), Span(0, 1, labels[-1])]
-    shaped = [labels, messages(text, format=format, labels=labels, examples=examples),
-              plain_prompt(text, format, labels, examples), chat_template,
+    asked = question(text, [("A", "b c"), ("D", "e")]) if abbreviations else text
+    shaped = [labels, messages(asked, format=format, labels=labels, examples=examples),
+              plain_prompt(asked, format, labels, examples), chat_template,
               prompt_format(format).render(text, spans, labels), prompt_format(format).render(text, (), labels)]
     return hashlib.sha256(json.dumps(shaped).encode()).hexdigest()[:16]
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.examples import documents_of
+
 # From sums of shape (..., n_counts) to scores.
 Statistic = Callable[[np.ndarray], np.ndarray]
 
@@ -40,17 +42,13 @@ def resampling_units(ids: Sequence[str]) -> Units:
     """Documents where the ids carry them (``<document>-<number>``), else the examples themselves.
 
     Sentences of one document share their words and so their errors; resampled one by one they give intervals that are
-    too narrow. Ids are trusted to name documents when 95 % of them have that shape and at least ten documents are
-    there, some of them with several sentences: ``dev-0 … dev-922`` names no documents.
+    too narrow. Fewer than ten documents tell little of how documents differ.
     """
-    documents = [head if head and tail.isdecimal() else None for head, _, tail in (id.rpartition("-") for id in ids)]
-    n_shaped, n_documents = sum(document is not None for document in documents), len({*documents} - {None})
-    if n_shaped < 0.95 * len(ids) or not 10 <= n_documents < n_shaped:
+    documents = documents_of(ids)
+    number = {document: i for i, document in enumerate(dict.fromkeys(documents or ()))}
+    if documents is None or len(number) < 10:
         return Units("example", np.arange(len(ids)))
-    keys = [("example", id) if document is None else ("document", document)
-            for document, id in zip(documents, ids, strict=True)]
-    number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    return Units("document", np.array([number[key] for key in keys], dtype=np.int64))
+    return Units("document", np.array([number[document] for document in documents], dtype=np.int64))
 
 
 def micro_f1(sums: np.ndarray) -> np.ndarray:
