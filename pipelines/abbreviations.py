@@ -1,7 +1,7 @@
 """What the short forms in a sentence stand for, where another sentence of its document says so.
 
-An abstract introduces "atelosteogenesis type 2 (AO2)" once and writes AO2 from then on. Whoever sees a later sentence by
-itself has to guess whether AO2 is a disease, a gene or a city.
+An abstract introduces "atelosteogenesis type 2 (AO2)" once and writes AO2 from then on. Whoever sees a later sentence
+by itself has to guess whether AO2 is a disease, a gene or a city.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _long_form(short: str, before: str) -> int | None:
     return place
 
 
-def written(abbreviations: Sequence[tuple[str, str]]) -> str:
+def as_text(abbreviations: Sequence[tuple[str, str]]) -> str:
     """`AO2 = atelosteogenesis type 2; DTD = diastrophic dysplasia`; empty for none."""
     return "; ".join(f"{short} = {long}" for short, long in abbreviations)
 

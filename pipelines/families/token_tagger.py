@@ -31,7 +31,7 @@ from transformers import (
 )
 
 from pipelines import precision
-from pipelines.abbreviations import written
+from pipelines.abbreviations import as_text
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction, Span, replacing
 from pipelines.families.batching import length_batches
@@ -89,12 +89,14 @@ class Window(NamedTuple):
         words: the string that each sub-word covers; empty for a special one. (T,)
         positions: places of the first sub-words of the units that are tagged here.
         units: the numbers of these units.
+        end: where the text ends, and what stands below it may begin.
     """
 
     input_ids: list[int]
     words: list[str]
     positions: list[int]
     units: list[int]
+    end: int
 
 
 class Encoded(NamedTuple):
@@ -110,8 +112,8 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, sett
     A unit without any sub-word (a character that the tokenizer drops) is left out: no tag reaches it.
     """
     most = settings.window // 4  # what stands below a text leaves it most of the window
-    told = [written(example.abbreviations) if settings.abbreviations else "" for example in examples]
-    told = [known if len(tokenizer.tokenize(known)) <= most else "" for known in told]
+    told = [as_text(example.abbreviations) if settings.abbreviations else "" for example in examples]
+    told = [known if known and len(tokenizer.tokenize(known)) <= most else "" for known in told]
     windows: list[list[_Cut]] = [[] for _ in examples]
     for pairs in (False, True):
         rows = [row for row, known in enumerate(told) if bool(known) == pairs]
@@ -149,11 +151,12 @@ def _encoded(example: Example, told: str, windows: Sequence[_Cut]) -> Encoded:
     unit_at = [-1] * len(example.text)
     for number, (start, end) in enumerate(units):
         unit_at[start:end] = [number] * (end - start)
+    ends = [max((position + 1 for position, offset in enumerate(offsets) if offset), default=0) for offsets in touched]
     # For each unit, its best place: most sub-words to the nearer edge of the window, window, position.
     best: dict[int, tuple[int, int, int]] = {}
     for number, offsets in enumerate(touched):
         seen = set()
-        edge = max((position for position, offset in enumerate(offsets[:-1]) if offset), default=-1) + 1
+        edge = min(ends[number], len(offsets) - 1)
         for position, offset in enumerate(offsets):
             unit = max(unit_at[offset[0]:offset[1]], default=-1) if offset else -1
             # A window may begin in the middle of a unit: its first sub-word is then in another one.
@@ -169,8 +172,8 @@ def _encoded(example: Example, told: str, windows: Sequence[_Cut]) -> Encoded:
         places[best[old][1]].append((best[old][2], unit))
     return Encoded([units[old] for old in kept], [
         Window(window.input_ids, window.words(example.text, told), [position for position, _ in sorted(place)],
-               [unit for _, unit in sorted(place)])
-        for window, place in zip(windows, places, strict=True) if place])
+               [unit for _, unit in sorted(place)], end)
+        for window, place, end in zip(windows, places, ends, strict=True) if place])
 
 
 def _units(example: Example, sub_words: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
