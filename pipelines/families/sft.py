@@ -79,7 +79,7 @@ class ReturnFreedMemory(TrainerCallback):
     taking pages anew, costs about a hundredth of the steps between.
     """
 
-    every = 16  # steps
+    every = 64  # steps
 
     def on_step_end(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
         if state.global_step % self.every == 0:
