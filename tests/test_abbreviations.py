@@ -5,12 +5,15 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_token_tagger import word_pieces
+from test_token_tagger import NAMES, bert_config, word_pieces
+from transformers import BertForTokenClassification
 
 from pipelines import cli
 from pipelines.abbreviations import as_text, definitions, with_abbreviations
+from pipelines.config import DataArguments
+from pipelines.entity_run import checked_examples
 from pipelines.examples import Example, documents_of
-from pipelines.families import causal_lm
+from pipelines.families import causal_lm, token_tagger
 from pipelines.families.token_tagger import Settings, encode
 
 TOLD = (("AO2", "atelosteogenesis type 2"), ("HD", "Huntington disease"))
@@ -160,3 +163,33 @@ def test_predict_tells_them(tmp_path, monkeypatch):
     assert cli.main(["predict", "--run", str(tmp_path / "run"), "--input", str(tmp_path / "texts.json"), "--output",
                      str(tmp_path / "p.jsonl")]) == 0
     assert [example.abbreviations for example in asked] == [(), (("HD", "Huntington disease"),)]
+
+
+def test_recipes_tell_them(tmp_path):
+    mention = {"start": 0, "end": 18, "label": "Disease"}
+    (tmp_path / "train.json").write_text(json.dumps([
+        {"id": "7-0", "text": "Huntington disease (HD).", "entities": [mention]},
+        {"id": "7-1", "text": "HD.", "entities": []}]))
+    examples = checked_examples({"train": str(tmp_path / "train.json")}, DataArguments(), show=False)
+    assert [example.abbreviations for example in examples["train"]] == [(), (("HD", "Huntington disease"),)]
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_saved_model_knows_whether_it_was_told(wanted, tmp_path, network, tokenizer):
+    prompt = causal_lm.prompt_for(tokenizer, format="list", labels=["Disease"], style="plain", constrained=True,
+                                  abbreviations=wanted)
+    causal_lm.save(tmp_path / "llm", model=network, tokenizer=tokenizer, prompt=prompt, base_model="tiny")
+    assert causal_lm.load(tmp_path / "llm").prompt == prompt
+    tagger = BertForTokenClassification(bert_config(**NAMES))
+    settings = Settings(window=64, abbreviations=wanted)
+    token_tagger.save(tmp_path / "tagger", model=tagger, tokenizer=word_pieces(), settings=settings)
+    assert token_tagger.load(tmp_path / "tagger").settings == settings
+
+
+def test_a_model_of_before_was_not_told(tmp_path):
+    tagger = BertForTokenClassification(bert_config(**NAMES))
+    token_tagger.save(tmp_path, model=tagger, tokenizer=word_pieces(), settings=Settings(window=64))
+    content = json.loads((tmp_path / "tagger.json").read_text())
+    del content["abbreviations"]
+    (tmp_path / "tagger.json").write_text(json.dumps(content))
+    assert not token_tagger.load(tmp_path).settings.abbreviations

@@ -75,8 +75,8 @@ def assert_trainable(rows: Sequence[dict[str, list[int]]], tokenizer: PreTrained
 class ReturnFreedMemory(TrainerCallback):
     """Gives freed memory back to the system now and then.
 
-    Batches of ever other shapes leave holes in glibc's heap, which grows by gigabytes in an hour. Going through it, and
-    taking pages anew, costs about a hundredth of the steps between.
+    Batches of ever other shapes leave holes in glibc's heap, which grows by gigabytes in an hour. Taking the pages anew
+    costs about a hundredth of the steps between.
     """
 
     every = 64  # steps
