@@ -50,11 +50,6 @@ def _long_form(short: str, before: str) -> int | None:
     return place
 
 
-def as_text(abbreviations: Sequence[tuple[str, str]]) -> str:
-    """`AO2 = atelosteogenesis type 2; DTD = diastrophic dysplasia`; empty for none."""
-    return "; ".join(f"{short} = {long}" for short, long in abbreviations)
-
-
 def with_abbreviations(examples: Sequence[Example]) -> list[Example]:
     """Tells each example of the short forms that it uses and another example of its document defines.
 

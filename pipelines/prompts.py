@@ -25,7 +25,6 @@ from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from pipelines.abbreviations import as_text
 from pipelines.alignment import Generated, Mention, align, inside_word, likeness
 from pipelines.errors import UserError
 from pipelines.examples import Example, Span
@@ -93,7 +92,8 @@ def plain_prompt(text: str, format: str, labels: Sequence[str], examples: Sequen
 
 def question(text: str, abbreviations: Sequence[tuple[str, str]]) -> str:
     """A text, and below it what its abbreviations stand for, where it does not tell itself."""
-    return f"{text}\n{as_text(abbreviations)}" if abbreviations else text
+    known = "; ".join(f"{short} = {long}" for short, long in abbreviations)
+    return f"{text}\n{known}" if known else text
 
 
 def _plural(label: str) -> str:

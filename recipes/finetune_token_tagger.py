@@ -50,9 +50,6 @@ class RecipeArguments(config.DataArguments):
     lora_alpha: int = field(default=32, metadata={"help": "scale of --tune lora"})
     case_feature: bool = field(default=False, metadata={"help": "add a vector for the case of letters, which an "
                                                                 "uncased tokenizer drops"})
-    abbreviations: bool = field(default=True, metadata={"help": "tell the model what abbreviations stand for that "
-                                                                "another sentence of the document introduces (ids: "
-                                                                "<document>-<number>)"})
     layer_decay: float = field(default=1.0, metadata={"help": "each layer's rate is that of the next times this"})
     head_rate: float = field(default=10.0, metadata={"help": "the head's rate, in learning rates"})
     class_weight_power: float = field(default=0.0, metadata={"help": "weigh each tag by its frequency to minus this "
@@ -247,7 +244,7 @@ def settings_for(model: Any, tokenizer: Any, options: RecipeArguments) -> token_
         raise UserError(f"got --window {options.window}; wanted {least} to {largest}, as the model has it")
     if options.stride < 0:
         raise UserError(f"got --stride {options.stride}; wanted 0 or more")
-    return token_tagger.Settings(options.decode, window, min(options.stride, window // 2), options.abbreviations)
+    return token_tagger.Settings(options.decode, window, min(options.stride, window // 2))
 
 
 def report_rows(found: tagging.Rows, settings: token_tagger.Settings, *, show: bool) -> None:

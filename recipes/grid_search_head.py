@@ -25,7 +25,7 @@ import torch
 
 from pipelines import config
 from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write_cut
-from pipelines.corpora.splits import classes_of
+from pipelines.corpora.splits import classes_of, stratified_split
 from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation.reports import evaluate_classes
 from pipelines.examples import Example, Prediction, write_predictions
@@ -51,7 +51,8 @@ class RecipeArguments(config.ClassArguments):
     cache_dir: str | None = field(default=None, metadata={"help": "where features are kept (default: "
                                                                   "~/.cache/pipelines/features)"})
     pooling: list[str] = field(default_factory=lambda: ["mean", "max", "cls"],
-                               metadata={"help": "cls, mean, max: how token states become one vector"})
+                               metadata={"help": "cls, mean, max: how token states become one vector; token: each "
+                                                 "token is scored, and a class has the score of its best one"})
     hidden_layer: list[int] = field(default_factory=lambda: [0], metadata={"help": "widths of the head's hidden layer; "
                                                                                    "0 = none"})
     learning_rate: list[float] = field(default_factory=lambda: [1e-3, 3e-3, 1e-2, 3e-2, 1e-1],
@@ -67,6 +68,9 @@ class RecipeArguments(config.ClassArguments):
     tune_thresholds: bool | None = field(default=None, metadata={"help": "tune each class's threshold on dev (default: "
                                                                          "where a class is rarer than half its even "
                                                                          "share)"})
+    folds: int = field(default=0, metadata={"help": "decide by so many folds of train and dev together, in place of "
+                                                    "dev: so many times the work, and a surer choice where a class has "
+                                                    "few texts"})
     study: str | None = field(default=None, metadata={"help": "share the grid through this Optuna storage, such as "
                                                               "sqlite:///heads.db or postgresql://user@host/name"})
     seed: int = field(default=0, metadata={"help": "of the split, first weights, order and dropout"})
@@ -84,6 +88,8 @@ def run(options: RecipeArguments) -> dict[str, Any]:
     meter = CostMeter()
     if options.objective not in head_search.OBJECTIVES:
         raise UserError(f"got --objective {options.objective}; wanted one of {', '.join(head_search.OBJECTIVES)}")
+    if options.folds < 0 or options.folds == 1:
+        raise UserError(f"got --folds {options.folds}; wanted 2 or more, or 0 for dev alone")
     points = head_search.grid(**{name: getattr(options, name) for name in frozen_head.Point.__slots__})
     files = config.given_files(options, ROOT)
     found = read_class_splits(files, columns=options.class_columns(), sizes=options.sizes, seed=options.seed,
@@ -106,7 +112,8 @@ def run(options: RecipeArguments) -> dict[str, Any]:
                    for split, part in found.splits.items()}
     settings = Settings(found.labels, found.multi_label, max_length)
     data = search_data(found, vectors, settings, options, encoder.config.model_type)
-    print(f"{len(points)} points; thresholds {'tuned on dev' if data.tune else 'as they are'}", flush=True)
+    print(f"{len(points)} points; decided by {f'{options.folds} folds' if data.folds else 'dev'}; "
+          f"thresholds {'tuned there' if data.tune else 'as they are'}", flush=True)
     with meter.stage("search"):
         rows = search(data, points, options, run)
         best = head_search.best_row(rows, options.objective)
@@ -134,15 +141,17 @@ def run(options: RecipeArguments) -> dict[str, Any]:
 
 def read_features(split: str, examples: list[Example], encoder: Any, tokenizer: Any, max_length: int,
                   options: RecipeArguments) -> dict[str, np.ndarray]:
-    """Pooling -> (n_examples, H), from the cache or the encoder."""
-    extracted = features.extract(encoder, tokenizer, examples, max_length=max_length, cache=options.cache_dir,
-                                 batch_tokens=options.batch_tokens)
-    print(f"{split}: {len(examples)} texts, {extracted.encoded} encoded now, the others from the cache", flush=True)
-    if extracted.cut:
-        more = "" if len(extracted.cut) <= 10 else f" and {len(extracted.cut) - 10} more"
-        print(f"{split}: {len(extracted.cut)} texts are over {max_length} tokens and lose their end: id "
-              f"{', '.join(extracted.cut[:10])}{more}")
-    return extracted.vectors
+    """Pooling -> (n_examples, H), for `token` (n_examples, max_length, H), from the cache or the encoder."""
+    kinds = {pooling == "token" for pooling in options.pooling}
+    parts = [features.extract(encoder, tokenizer, examples, max_length=max_length, tokens=tokens,
+                              cache=options.cache_dir, batch_tokens=options.batch_tokens) for tokens in sorted(kinds)]
+    encoded, cut = max(part.encoded for part in parts), parts[0].cut
+    print(f"{split}: {len(examples)} texts, {encoded} encoded now, the others from the cache", flush=True)
+    if cut:
+        more = "" if len(cut) <= 10 else f" and {len(cut) - 10} more"
+        print(f"{split}: {len(cut)} texts are over {max_length} tokens and lose their end: id "
+              f"{', '.join(cut[:10])}{more}")
+    return {pooling: vectors for part in parts for pooling, vectors in part.vectors.items()}
 
 
 def usable_vectors(found: ClassSplits, vectors: dict[str, dict[str, np.ndarray]], split: str,
@@ -163,7 +172,18 @@ def search_data(found: ClassSplits, vectors: dict[str, dict[str, np.ndarray]], s
     return head_search.SearchData(
         by_pooling["train"], by_pooling["dev"], sequence_classifier.targets(train, settings),
         sequence_classifier.targets(dev, settings), len(found.labels), frozen_head.activation_for(model_type),
-        options.batch_size, options.seed, options.objective, tune)
+        options.batch_size, options.seed, options.objective, tune, folds_of([*train, *dev], options))
+
+
+def folds_of(examples: list[Example], options: RecipeArguments) -> list[list[int]]:
+    """Numbers of the examples in `--folds` parts, by class, copies of a text in one part."""
+    if not options.folds:
+        return []
+    numbered = [replace(example, id=str(number)) for number, example in enumerate(examples)]
+    cut = stratified_split(numbered, {f"fold {number}": 1 / options.folds for number in range(1, options.folds)},
+                           seed=options.seed)
+    folds = [[int(example.id) for example in part] for part in cut.values()]
+    return [*folds, sorted(set(range(len(examples))) - set(sum(folds, [])))]
 
 
 def search(data: head_search.SearchData, points: list[frozen_head.Point], options: RecipeArguments,

@@ -5,16 +5,13 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_token_tagger import NAMES, bert_config, word_pieces
-from transformers import BertForTokenClassification
 
 from pipelines import cli
-from pipelines.abbreviations import as_text, definitions, with_abbreviations
+from pipelines.abbreviations import definitions, with_abbreviations
 from pipelines.config import DataArguments
 from pipelines.entity_run import checked_examples
 from pipelines.examples import Example, documents_of
-from pipelines.families import causal_lm, token_tagger
-from pipelines.families.token_tagger import Settings, encode
+from pipelines.families import causal_lm
 
 TOLD = (("AO2", "atelosteogenesis type 2"), ("HD", "Huntington disease"))
 
@@ -115,43 +112,6 @@ def test_a_language_model_reads_them_below_the_text(tokenizer, style):
     assert causal_lm.prompt_hash(tokenizer, told) != causal_lm.prompt_hash(tokenizer, plain)
 
 
-def test_a_tagger_reads_them_behind_the_text():
-    tokenizer = word_pieces()
-    example = Example("0", "Flu or HD.", abbreviations=(("HD", "a flu"),))
-    [without] = encode([example], tokenizer, Settings(window=64))
-    [told] = encode([example], tokenizer, Settings(window=64, abbreviations=True))
-    assert told.offsets == without.offsets
-    [window], [alone] = told.windows, without.windows
-    assert (window.positions, window.units) == (alone.positions, alone.units)
-    assert window.input_ids[:len(alone.input_ids)] == alone.input_ids
-    rest = tokenizer.convert_ids_to_tokens(window.input_ids[len(alone.input_ids):])
-    assert rest == ["h", "##d", "[UNK]", "a", "flu", "[SEP]"]
-    assert window.words[len(alone.words):] == ["H", "D", "=", "a", "flu", ""]
-
-
-@given(st.lists(st.sampled_from(["flu", "AO2", "no", "(", "colon-cancer"]), max_size=30), st.integers(16, 40),
-       st.integers(0, 6))
-def test_windows_with_abbreviations_cover_each_unit_once(words, window, stride):
-    tokenizer = word_pieces()
-    text = " ".join(words)
-    examples = [Example("0", text), Example("1", text, abbreviations=(("HD", "flu"),)),
-                Example("2", text, abbreviations=TOLD)]
-    whole = encode(examples[:1], tokenizer, Settings(window=10_000))[0].offsets
-    for encoded in encode(examples, tokenizer, Settings(window=window, stride=stride, abbreviations=True)):
-        assert encoded.offsets == whole
-        assert sorted(unit for part in encoded.windows for unit in part.units) == list(range(len(whole)))
-        assert all(len(part.input_ids) <= window for part in encoded.windows)
-
-
-def test_abbreviations_never_take_more_than_a_quarter_of_a_window():
-    tokenizer = word_pieces()
-    told = Example("0", "flu " * 9, abbreviations=TOLD)
-    length = len(tokenizer.tokenize(as_text(TOLD)))
-    for window, is_told in ((4 * length, True), (4 * length - 1, False)):
-        [encoded] = encode([told], tokenizer, Settings(window=window, stride=2, abbreviations=True))
-        assert all((part.input_ids.count(tokenizer.sep_token_id) == 2) == is_told for part in encoded.windows)
-
-
 def test_predict_tells_them(tmp_path, monkeypatch):
     asked = []
     (tmp_path / "run" / "model").mkdir(parents=True)
@@ -180,16 +140,8 @@ def test_a_saved_model_knows_whether_it_was_told(wanted, tmp_path, network, toke
                                   abbreviations=wanted)
     causal_lm.save(tmp_path / "llm", model=network, tokenizer=tokenizer, prompt=prompt, base_model="tiny")
     assert causal_lm.load(tmp_path / "llm").prompt == prompt
-    tagger = BertForTokenClassification(bert_config(**NAMES))
-    settings = Settings(window=64, abbreviations=wanted)
-    token_tagger.save(tmp_path / "tagger", model=tagger, tokenizer=word_pieces(), settings=settings)
-    assert token_tagger.load(tmp_path / "tagger").settings == settings
-
-
-def test_a_model_of_before_was_not_told(tmp_path):
-    tagger = BertForTokenClassification(bert_config(**NAMES))
-    token_tagger.save(tmp_path, model=tagger, tokenizer=word_pieces(), settings=Settings(window=64))
-    content = json.loads((tmp_path / "tagger.json").read_text())
-    del content["abbreviations"]
-    (tmp_path / "tagger.json").write_text(json.dumps(content))
-    assert not token_tagger.load(tmp_path).settings.abbreviations
+    settings = json.loads((tmp_path / "llm" / "prompt.json").read_text())
+    assert settings.pop("abbreviations") is wanted
+    if not wanted:  # a model of before says nothing about it
+        (tmp_path / "llm" / "prompt.json").write_text(json.dumps(settings))
+        assert causal_lm.load(tmp_path / "llm").prompt == prompt

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -92,6 +93,34 @@ def test_a_linear_head_is_what_torch_trains():
         np.testing.assert_allclose(ours.scores(data.train["mean"])[0], layer(scaled).numpy(), atol=1e-4)
 
 
+def test_texts_of_one_token_train_the_head_of_their_vectors():
+    vectors = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    targets = (vectors[:, 0] > 0).astype(int).tolist()
+    points = [Point("token", hidden, learning_rate=0.05, dropout=0.2, epochs=3) for hidden in (3, 3)]
+    once = np.stack([vectors, np.full_like(vectors, np.nan)], axis=1)                          # (40, 2, 6)
+    wanted = train_heads(vectors, targets, points, n_classes=2).scores(vectors)
+    np.testing.assert_allclose(train_heads(once, targets, points, n_classes=2).scores(once), wanted, atol=1e-5)
+    plain = [replace(point, dropout=0.0) for point in points]
+    twice = np.stack([vectors, vectors], axis=1)
+    np.testing.assert_allclose(train_heads(twice, targets, plain, n_classes=2).scores(twice),
+                               train_heads(vectors, targets, plain, n_classes=2).scores(vectors), atol=1e-4)
+
+
+def test_one_word_of_many_makes_the_class():
+    """A class that one token of thirty tells: its mean hardly does."""
+    random = np.random.default_rng(0)
+    states = random.normal(size=(400, 30, 8)).astype(np.float32)
+    targets = (np.arange(400) % 2).tolist()
+    states[1::2, 4] += 6 * np.eye(8, dtype=np.float32)[3]
+    train, dev = slice(0, 200), slice(200, 400)
+    right = {}
+    for name, given in (("token", states), ("mean", states.mean(1))):
+        [logits] = train_heads(given[train], targets[train], [Point(name, learning_rate=0.03)], n_classes=2).scores(
+            given[dev])
+        right[name] = (logits.argmax(1) == targets[dev]).mean()
+    assert right["token"] > 0.9 > 0.8 > right["mean"]
+
+
 def test_several_classes_a_text_are_learnt():
     data = data_for(n=240, several=True)
     [row] = train_and_score(data, [Point(learning_rate=0.05, epochs=40, hidden_layer=8)])
@@ -99,6 +128,23 @@ def test_several_classes_a_text_are_learnt():
 
 
 # Search
+
+
+def test_folds_score_each_text_by_a_head_that_has_not_seen_it():
+    data = data_for(n=60)
+    folds = [list(range(fold, 60, 3)) for fold in range(3)]
+    point = Point(learning_rate=0.05, epochs=5)
+    found, targets = head_search.held_out_scores(replace(data, folds=folds), [point])
+    vectors = np.concatenate([data.train["mean"], data.dev["mean"]])
+    together = [*data.train_targets, *data.dev_targets]
+    assert targets.tolist() == together
+    for fold in folds:
+        others = [row for row in range(60) if row not in fold]
+        heads = train_heads(vectors[others], [together[row] for row in others], [point], n_classes=3, batch_size=8)
+        np.testing.assert_allclose(found[:, fold], heads.scores(vectors[fold]), atol=1e-5)
+    [row] = train_and_score(replace(data, folds=folds), [point])
+    assert row["macro_f1"] == pytest.approx(head_search.scores(found[0], targets, None)["macro_f1"])
+    assert replace(data, folds=folds).key() != data.key()
 
 
 def test_the_same_grid_twice_gives_the_same_table_and_a_stopped_one_goes_on(tmp_path, monkeypatch):
@@ -203,9 +249,29 @@ def test_a_storage_that_cannot_be_had_is_told(tmp_path):
 # Features
 
 
-def extract(folder, cache, examples=EXAMPLES, max_length=40):
+def extract(folder, cache, examples=EXAMPLES, max_length=40, tokens=False):
     encoder, tokenizer = sequence_classifier.load_encoder(str(folder)), sequence_classifier.load_tokenizer(str(folder))
-    return features.extract(encoder, tokenizer, examples, max_length=max_length, cache=cache, progress=False)
+    return features.extract(encoder, tokenizer, examples, max_length=max_length, tokens=tokens, cache=cache,
+                            progress=False)
+
+
+def test_states_of_tokens_are_kept_too(tiny_bert, tmp_path):
+    assert extract(tiny_bert, tmp_path).encoded == 5
+    found = extract(tiny_bert, tmp_path, tokens=True)
+    assert (found.encoded, found.cut, list(found.vectors)) == (5, ["2"], ["token"])
+    states = found.vectors["token"]
+    assert states.shape == (5, 40, 16)
+    encoder, tokenizer = sequence_classifier.load_encoder(str(tiny_bert)).eval(), \
+        sequence_classifier.load_tokenizer(str(tiny_bert))
+    for row, example in enumerate(EXAMPLES):
+        batch = tokenizer(example.text, return_tensors="pt", truncation=True, max_length=40)
+        with torch.no_grad():
+            wanted = encoder(**batch).last_hidden_state[0]
+        np.testing.assert_allclose(states[row, :len(wanted)], wanted, atol=1e-5)
+        assert np.isnan(states[row, len(wanted):]).all()
+    again = extract(tiny_bert, tmp_path, tokens=True)
+    assert again.encoded == extract(tiny_bert, tmp_path).encoded == 0
+    np.testing.assert_array_equal(again.vectors["token"], states)
 
 
 def test_features_are_the_frozen_encoders_and_are_computed_once(tiny_bert, tmp_path):
@@ -277,10 +343,11 @@ def test_a_cache_that_cannot_be_written_is_told_and_done_without(tiny_bert, tmp_
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-@pytest.mark.parametrize(("pooling", "hidden"), [("cls", 16), ("cls", 0), ("mean", 5), ("max", 0)])
+@pytest.mark.parametrize(("pooling", "hidden"), [("cls", 16), ("cls", 0), ("mean", 5), ("max", 0), ("token", 0),
+                                                 ("token", 5)])
 def test_the_checkpoint_gives_the_heads_logits(kind, pooling, hidden, tmp_path):
     folder = write(tmp_path / "base", kind)
-    found = extract(folder, tmp_path / "cache")
+    found = extract(folder, tmp_path / "cache", tokens=pooling == "token")
     encoder, tokenizer = sequence_classifier.load_encoder(str(folder)), sequence_classifier.load_tokenizer(str(folder))
     point = Point(pooling=pooling, hidden_layer=hidden, learning_rate=0.05, epochs=8)
     heads = train_heads(found.vectors[pooling], [0, 1, 2, 0, 1], [point, point], n_classes=3,
@@ -304,11 +371,11 @@ def test_the_checkpoint_gives_the_heads_logits(kind, pooling, hidden, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max", "token"])
 def test_the_checkpoint_gives_the_heads_logits_on_real_weights(pooling, tmp_path):
     texts = [Example(str(number), text) for number, text in enumerate(
         ["no disease", "Breast and ovarian cancer run in families with BRCA1.", "A " + "very " * 90 + "cold"])]
-    found = extract("local:minilm", tmp_path / "cache", texts, max_length=128)
+    found = extract("local:minilm", tmp_path / "cache", texts, max_length=128, tokens=pooling == "token")
     encoder = sequence_classifier.load_encoder("local:minilm")
     point = Point(pooling=pooling, hidden_layer=0, learning_rate=0.05, epochs=30)
     heads = train_heads(found.vectors[pooling], [0, 1, 2], [point], n_classes=3, activation="gelu")
@@ -337,12 +404,13 @@ def recipe_arguments(tiny_bert, tmp_path_factory):
             folder / "all.json", "--cache_dir", folder / "cache", "--learning_rate", "0.01", "0.1", "--epochs", "5"]
 
 
-def test_the_recipe_from_texts_to_a_checkpoint(recipe_arguments, tiny_bert, tmp_path):
-    done = run_python(*recipe_arguments, "--run_dir", tmp_path / "run")
+@pytest.mark.parametrize(("options", "points"), [((), 24), (("--pooling", "token", "mean", "--folds", "3"), 16)])
+def test_the_recipe_from_texts_to_a_checkpoint(options, points, recipe_arguments, tiny_bert, tmp_path):
+    done = run_python(*recipe_arguments, *options, "--run_dir", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["split"] == "test"
-    assert len(json.loads((tmp_path / "run" / "grid.json").read_text())["points"]) == 24
+    assert len(json.loads((tmp_path / "run" / "grid.json").read_text())["points"]) == points
     page = (tmp_path / "run" / "grid.html").read_text()
     assert "learning_rate and pooling" in page or "pooling and learning_rate" in page
     arguments = ["predict", "--run", tmp_path / "run", "--input", recipe_arguments[4], "--output", tmp_path / "p.jsonl"]
@@ -355,6 +423,18 @@ def test_the_recipe_from_texts_to_a_checkpoint(recipe_arguments, tiny_bert, tmp_
     with pytest.raises(UserError, match="holds a trained run"):
         module.run(module.RecipeArguments(model_name_or_path=str(tiny_bert), train_file=str(recipe_arguments[4]),
                                           run_dir=str(tmp_path / "run")))
+
+
+def test_folds_hold_every_text_once_and_its_copies_with_it():
+    module = load_recipe("grid_search_head")
+    examples = [Example("same", f"text {number // 2 if number < 8 else number}", label="ab"[number % 10 == 9])
+                for number in range(60)]
+    folds = module.folds_of(examples, module.RecipeArguments(folds=3))
+    assert sorted(sum(folds, [])) == list(range(60))
+    for first in range(0, 8, 2):
+        assert any({first, first + 1} <= set(fold) for fold in folds)
+    assert [sum(examples[number].label == "b" for number in fold) for fold in folds] == [2, 2, 2]
+    assert module.folds_of(examples, module.RecipeArguments()) == []
 
 
 @pytest.mark.slow

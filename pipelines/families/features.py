@@ -27,8 +27,9 @@ from pipelines.examples import Example, replacing
 from pipelines.families.sequence_classifier import batches, encode
 from pipelines.networks.pooled_classifier import pool
 
-VERSION = "1"
-POOLINGS = ("cls", "mean", "max")
+VERSION = "2"
+POOLED = ("cls", "mean", "max")
+POOLINGS = (*POOLED, "token")
 SECONDS_A_FILE = 30.0
 
 
@@ -36,7 +37,8 @@ class Features(NamedTuple):
     """What the encoder gives for some texts.
 
     Attributes:
-        vectors: pooling -> float32 of shape (n_texts, H).
+        vectors: pooling -> float32 of shape (n_texts, H); for `token` the states of all tokens, (n_texts, T, H), NaN
+            where a text has fewer.
         encoded: how many texts were encoded just now; the others were in the cache.
         cut: ids of the texts that are over the length.
     """
@@ -51,11 +53,12 @@ def default_cache() -> Path:
 
 
 def extract(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], *,
-            max_length: int, cache: str | Path | None = None, batch_tokens: int = 8192,
+            max_length: int, tokens: bool = False, cache: str | Path | None = None, batch_tokens: int = 8192,
             progress: bool = True) -> Features:
     """Runs the frozen encoder, without dropout, over each text that is not in the cache.
 
     Args:
+        tokens: give the states of all tokens and not the pooled vectors; T is `max_length`.
         cache: folder of all caches; one that can't be written is said on stderr, and the features kept in memory.
         batch_tokens: at most this many tokens, padding counted, at a time.
     """
@@ -63,13 +66,13 @@ def extract(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exampl
     encoded = encode(examples, tokenizer, max_length=max_length)
     over = set(encoded.cut)
     names = [text_hash(example, max_length=max_length if example.id in over else None) for example in examples]
-    folder = Path(cache or default_cache()) / key(encoder, tokenizer)
+    folder = Path(cache or default_cache()) / (key(encoder, tokenizer) + ("-tokens" if tokens else ""))
     known = _read(folder)
     missing = {name: row for name, row in zip(names, encoded.rows, strict=True) if name not in known}
     if missing:
         pending: dict[str, torch.Tensor] = {}
         writable, last = _writable(folder), time.monotonic()
-        for numbers, vectors in _vectors(encoder, tokenizer, list(missing.values()), batch_tokens, progress):
+        for numbers, vectors in _vectors(encoder, tokenizer, list(missing.values()), tokens, batch_tokens, progress):
             fresh = dict(zip([list(missing)[number] for number in numbers], vectors, strict=True))
             known |= fresh
             pending |= fresh
@@ -79,8 +82,13 @@ def extract(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exampl
         if writable and pending:
             _write(folder, pending)
     width = encoder.config.hidden_size
-    rows = torch.stack([known[name] for name in names]) if names else torch.zeros(0, len(POOLINGS), width)
-    return Features({pooling: rows[:, i].numpy() for i, pooling in enumerate(POOLINGS)}, len(missing), encoded.cut)
+    if tokens:
+        states = np.full((len(names), max_length, width), np.nan, dtype=np.float32)
+        for text, name in zip(states, names, strict=True):
+            text[:len(known[name])] = known[name]
+        return Features({"token": states}, len(missing), encoded.cut)
+    rows = torch.stack([known[name] for name in names]) if names else torch.zeros(0, len(POOLED), width)
+    return Features({pooling: rows[:, i].numpy() for i, pooling in enumerate(POOLED)}, len(missing), encoded.cut)
 
 
 def text_hash(example: Example, *, max_length: int | None) -> str:
@@ -105,19 +113,23 @@ def key(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
 
 @torch.inference_mode()
 def _vectors(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: list[dict[str, list[int]]],
-             batch_tokens: int, progress: bool) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """Batches as (numbers of the texts, their vectors (B, poolings, H))."""
+             tokens: bool, batch_tokens: int, progress: bool) -> Iterator[tuple[list[int], list[torch.Tensor]]]:
+    """Batches as (numbers of the texts, and of each the pooled vectors (poolings, H) or states of tokens (T, H))."""
     device = precision.choose().device
     encoder.to(device)  # type: ignore[arg-type]
     for numbers, batch in batches(rows, tokenizer, batch_tokens=batch_tokens, what="encoding", progress=progress):
         inputs = {name: part.to(device) for name, part in batch.items()}
         states = encoder(**inputs).last_hidden_state                                           # (B, T, H)
-        pooled = [pool(states, inputs["attention_mask"], pooling) for pooling in POOLINGS]
-        yield numbers, torch.stack(pooled, dim=1).float().cpu()
+        mask = inputs["attention_mask"]
+        if tokens:
+            yield numbers, [text[there].float().cpu() for text, there in zip(states, mask.bool(), strict=True)]
+        else:
+            pooled = torch.stack([pool(states, mask, pooling) for pooling in POOLED], dim=1)
+            yield numbers, list(pooled.float().cpu())
 
 
 def _read(folder: Path) -> dict[str, torch.Tensor]:
-    """All texts of a cache: hash -> (poolings, H)."""
+    """All texts of a cache: hash -> (poolings, H), or (T, H)."""
     known: dict[str, torch.Tensor] = {}
     strange, damaged = [], []
     for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
@@ -127,8 +139,9 @@ def _read(folder: Path) -> dict[str, torch.Tensor]:
                 if about.get("version") != VERSION:
                     strange.append(path.name)
                     continue
-                known |= dict(zip(json.loads(about["texts"]), f.get_tensor("vectors"), strict=True))
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
+                rows = json.loads(about["rows"])  # of each text
+                known |= dict(zip(rows, f.get_tensor("vectors").split(list(rows.values())), strict=True))
+        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
             damaged.append(f"{path.name} ({error})")
     if strange:
         _tell(f"{folder}: written by another version: {', '.join(strange)}; left alone, their texts are encoded anew")
@@ -150,10 +163,10 @@ def _writable(folder: Path) -> bool:
 
 def _write(folder: Path, vectors: dict[str, torch.Tensor]) -> None:
     name = hashlib.sha256("".join(vectors).encode()).hexdigest()[:16]
-    about = {"version": VERSION, "texts": json.dumps(list(vectors))}
+    about = {"version": VERSION, "rows": json.dumps({text: len(rows) for text, rows in vectors.items()})}
     try:
         with replacing(folder / f"{name}.safetensors", "wb") as f:
-            f.write(safetensors_bytes({"vectors": torch.stack(list(vectors.values()))}, metadata=about))
+            f.write(safetensors_bytes({"vectors": torch.cat(list(vectors.values()))}, metadata=about))
     except OSError as error:
         _tell(f"the cache {folder} cannot be written ({error.strerror}); features are kept in memory only")
 

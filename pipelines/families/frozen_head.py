@@ -68,11 +68,14 @@ class Heads(NamedTuple):
 
     @torch.inference_mode()
     def scores(self, features: np.ndarray) -> np.ndarray:
-        """From (N, H) to (P, N, C)."""
-        x = torch.from_numpy(features)
-        if self.dense is not None:
-            x = ACT2FN[self.activation](torch.matmul(x, self.dense[0]) + self.dense[1])        # (P, N, K)
-        return (torch.matmul(x, self.out[0]) + self.out[1]).numpy()
+        """From (N, H), or states of tokens (N, T, H), to (P, N, C)."""
+        found = []
+        for part in torch.from_numpy(features).split(512):
+            x, there = _tokens(part)
+            if self.dense is not None:
+                x = ACT2FN[self.activation](torch.matmul(x, self.dense[0]) + self.dense[1])    # (P, n, K)
+            found.append(_best(torch.matmul(x, self.out[0]) + self.out[1], there))
+        return torch.cat(found, dim=1).numpy()
 
 
 def activation_for(model_type: str) -> str:
@@ -85,28 +88,48 @@ def train_heads(features: np.ndarray, targets: Sequence[Any], points: Sequence[P
     """Trains a head for each point, by AdamW (Loshchilov and Hutter 2019, algorithm 2) on scaled features.
 
     Args:
-        features: float32 of shape (N, H).
+        features: float32 of shape (N, H); or (N, T, H), the states of T tokens, NaN where a text has fewer.
         targets: N class numbers, or N rows of 0.0 and 1.0 where a text may have several classes.
         points: of one pooling and one width of the hidden layer.
     """
     if len({(point.pooling, point.hidden_layer) for point in points}) != 1:
         raise ValueError("points of several shapes cannot be stacked")
     given = torch.from_numpy(features)
-    mean, scale = given.mean(0), given.std(0, correction=0)                                    # (H,)
+    rows, _ = _tokens(given)
+    mean, scale = rows.mean(0), rows.std(0, correction=0)                                      # (H,)
     scale = scale.clamp_min(max(0.01 * float(scale.mean()), 1e-6))  # what hardly varies is not blown up
-    x, y = (given - mean) / scale, torch.tensor(targets)
+    y = torch.tensor(targets)
     weights = torch.stack([class_weights(y, point.class_weight, n_classes) for point in points])   # (P, C)
-    trained = _Stack(points, x.shape[1], n_classes, activation, seed)
-    steps = -(-len(x) // batch_size)
+    trained = _Stack(points, given.shape[-1], n_classes, activation, seed)
+    steps = -(-len(given) // batch_size)
     random = torch.Generator().manual_seed(seed)
     for epoch in tqdm(range(max(point.epochs for point in points)), desc=f"training {len(points)} heads", unit="epoch",
                       disable=None if progress else True):
-        shuffled = torch.randperm(len(x), generator=random)
+        shuffled = torch.randperm(len(given), generator=random)
         for step in range(steps):
-            rows = shuffled[step::steps]
-            loss = _loss(trained.forward(x[rows], random), y[rows], weights)
+            batch = shuffled[step::steps]
+            rows, there = _tokens(given[batch])
+            scores = trained.forward((rows - mean) / scale, random)
+            loss = _loss(_best(scores, there), y[batch], weights)
             trained.update(torch.autograd.grad(loss, trained.parameters), epoch * steps + step, steps)
     return trained.heads(mean, scale)
+
+
+def _tokens(x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The tokens of texts (N, T, H) in a row, (n, H), and where they stood, (N, T); texts as vectors, (N, H), stay."""
+    if x.dim() == 2:
+        return x, None
+    there = ~x[..., 0].isnan()
+    return x[there], there
+
+
+def _best(scores: Tensor, there: Tensor | None) -> Tensor:
+    """The highest score of a class among the tokens of each text: from (P, n, C) to (P, N, C)."""
+    if there is None:
+        return scores
+    of_texts = scores.new_full((len(scores), *there.shape, scores.shape[-1]), torch.finfo(scores.dtype).min)
+    of_texts[:, there] = scores
+    return of_texts.amax(2)
 
 
 def class_weights(targets: Tensor, kind: str, n_classes: int) -> Tensor:

@@ -16,6 +16,7 @@ from pipelines.errors import UserError
 from pipelines.evaluation.classification import accuracy, class_report, matthews
 from pipelines.evaluation.span_scores import averages, precision_recall_f1
 from pipelines.examples import replacing
+from pipelines.families import features
 from pipelines.families.frozen_head import Heads, Point, train_heads
 
 OBJECTIVES = ("macro_f1", "accuracy", "micro_f1", "weighted_f1", "matthews")
@@ -29,14 +30,16 @@ class SearchData:
     """What all points of a grid see.
 
     Attributes:
-        train, dev: pooling -> float32 of shape (N, H).
+        train, dev: pooling -> float32 of shape (N, H), or (N, T, H) for `token`.
         train_targets, dev_targets: class numbers, or rows of 0.0 and 1.0 where a text may have several classes.
         n_classes: of the scores.
         activation: behind a hidden layer.
         batch_size: texts of a step.
         seed: of the first weights, the order of the texts, and dropout.
         objective: one of `OBJECTIVES`.
-        tune: whether each point's thresholds are tuned on dev.
+        tune: whether each point's thresholds are tuned on what it is scored on.
+        folds: numbers of the texts of train and dev together, in parts: a point is scored on all of them, each part by
+            a head trained on the others. Empty: on dev.
     """
 
     train: Mapping[str, np.ndarray]
@@ -49,12 +52,13 @@ class SearchData:
     seed: int = 0
     objective: str = "macro_f1"
     tune: bool = False
+    folds: Sequence[Sequence[int]] = ()
 
     def key(self) -> str:
         """A hash of all of it: results of another search are never taken for this one's."""
         digest = hashlib.sha256(json.dumps([
             VERSION, self.train_targets, self.dev_targets, self.n_classes, self.activation, self.batch_size, self.seed,
-            self.objective, self.tune]).encode())
+            self.objective, self.tune, self.folds]).encode())
         for vectors in (self.train, self.dev):
             for pooling in sorted(vectors):
                 digest.update(pooling.encode() + np.ascontiguousarray(vectors[pooling]).tobytes())
@@ -72,11 +76,11 @@ def grid(**values: Sequence[Any]) -> list[Point]:
     wrong = [f"{name} {value}" for name, low in least.items() for value in values.get(name, ()) if not low <= value]
     wrong += [f"dropout {value}" for value in values.get("dropout", ()) if value >= 1]
     wrong += [f"class_weight {value}" for value in values.get("class_weight", ()) if value not in ("none", "balanced")]
-    wrong += [f"pooling {value}" for value in values.get("pooling", ()) if value not in ("cls", "mean", "max")]
+    wrong += [f"pooling {value}" for value in values.get("pooling", ()) if value not in features.POOLINGS]
     if wrong:
         attention = any("attention" in fault for fault in wrong)
-        raise UserError(f"the grid cannot hold {', '.join(wrong)}; wanted pooling cls, mean or max, class_weight none "
-                        "or balanced, dropout below 1, epochs from 1, and no negative number" +
+        raise UserError(f"the grid cannot hold {', '.join(wrong)}; wanted pooling {', '.join(features.POOLINGS)}, "
+                        "class_weight none or balanced, dropout below 1, epochs from 1, and no negative number" +
                         ("; attention is trained on the states of all tokens, which are not cached: take "
                          "finetune_classifier.py --tune head --pooling attention" if attention else ""))
     points = [Point(**dict(zip(values, chosen, strict=True))) for chosen in itertools.product(*values.values())]
@@ -94,13 +98,10 @@ def stacks(points: Sequence[Point], size: int = STACK) -> list[list[Point]]:
 
 
 def train_and_score(data: SearchData, points: Sequence[Point], *, progress: bool = False) -> list[dict[str, Any]]:
-    """One row a point: its fields, its scores on dev, and its thresholds (`offsets`) where they are tuned."""
-    pooling = points[0].pooling
-    heads = train_heads(data.train[pooling], data.train_targets, points, n_classes=data.n_classes,
-                        activation=data.activation, batch_size=data.batch_size, seed=data.seed, progress=progress)
-    targets = np.array(data.dev_targets)
+    """One row a point: its fields, its scores, and its thresholds (`offsets`) where they are tuned."""
     rows = []
-    for point, logits in zip(points, heads.scores(data.dev[pooling]), strict=True):
+    of_points, targets = held_out_scores(data, points, progress=progress)
+    for point, logits in zip(points, of_points, strict=True):
         offsets = tune_offsets(logits, targets, data.objective) if data.tune else None
         row = asdict(point) | scores(logits, targets, offsets)
         if offsets is not None:
@@ -108,6 +109,24 @@ def train_and_score(data: SearchData, points: Sequence[Point], *, progress: bool
             row["offsets"] = offsets.tolist()
         rows.append(row)
     return rows
+
+
+def held_out_scores(data: SearchData, points: Sequence[Point], *, progress: bool = False
+                    ) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (P, N, C) of texts by heads that have not seen them, and what these texts are: dev, or all by folds."""
+    pooling = points[0].pooling
+    options: dict[str, Any] = {"n_classes": data.n_classes, "activation": data.activation, "seed": data.seed,
+                               "batch_size": data.batch_size, "progress": progress}
+    if not data.folds:
+        heads = train_heads(data.train[pooling], data.train_targets, points, **options)
+        return heads.scores(data.dev[pooling]), np.array(data.dev_targets)
+    vectors = np.concatenate([data.train[pooling], data.dev[pooling]])
+    targets = np.array([*data.train_targets, *data.dev_targets])
+    found = np.empty((len(points), len(vectors), data.n_classes), np.float32)
+    for fold in data.folds:
+        others = np.setdiff1d(np.arange(len(vectors)), fold)
+        found[:, fold] = train_heads(vectors[others], targets[others].tolist(), points, **options).scores(vectors[fold])
+    return found, targets
 
 
 def search(data: SearchData, points: Sequence[Point], folder: Path, *, progress: bool = True,

@@ -31,7 +31,6 @@ from transformers import (
 )
 
 from pipelines import precision
-from pipelines.abbreviations import as_text
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction, Span, replacing
 from pipelines.families.batching import length_batches
@@ -64,13 +63,11 @@ class Settings:
             of the model's own transition scores).
         window: sub-words of a window at most, special ones counted.
         stride: sub-words that neighbouring windows of a long text share.
-        abbreviations: whether each window ends in what the text's abbreviations stand for, as a second text.
     """
 
     decode: str = "viterbi"
     window: int = UNLIMITED
     stride: int = 128
-    abbreviations: bool = False
 
 
 class Loaded(NamedTuple):
@@ -89,14 +86,12 @@ class Window(NamedTuple):
         words: the string that each sub-word covers; empty for a special one. (T,)
         positions: places of the first sub-words of the units that are tagged here.
         units: the numbers of these units.
-        end: where the text ends, and what stands below it may begin.
     """
 
     input_ids: list[int]
     words: list[str]
     positions: list[int]
     units: list[int]
-    end: int
 
 
 class Encoded(NamedTuple):
@@ -111,59 +106,39 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, sett
 
     A unit without any sub-word (a character that the tokenizer drops) is left out: no tag reaches it.
     """
-    most = settings.window // 4  # what stands below a text leaves it most of the window
-    told = [as_text(example.abbreviations) if settings.abbreviations else "" for example in examples]
-    told = [known if known and len(tokenizer.tokenize(known)) <= most else "" for known in told]
-    windows: list[list[_Cut]] = [[] for _ in examples]
-    for pairs in (False, True):
-        rows = [row for row, known in enumerate(told) if bool(known) == pairs]
-        if not rows:
-            continue
-        room = settings.window - tokenizer.num_special_tokens_to_add(pairs) - (most if pairs else 0)
-        found = tokenizer([examples[row].text for row in rows], [told[row] for row in rows] if pairs else None,
-                          truncation="only_first", max_length=settings.window,
-                          stride=max(0, min(settings.stride, room - 1)), return_overflowing_tokens=True,
-                          return_offsets_mapping=True)
-        for number, row in enumerate(found["overflow_to_sample_mapping"]):
-            windows[rows[row]].append(_Cut(found["input_ids"][number], found["offset_mapping"][number],
-                                           found.sequence_ids(number)))
-    return [_encoded(example, known, cuts) for example, known, cuts in zip(examples, told, windows, strict=True)]
+    if not examples:
+        return []
+    room = settings.window - tokenizer.num_special_tokens_to_add()
+    found = tokenizer([example.text for example in examples], truncation=True, max_length=settings.window,
+                      stride=max(0, min(settings.stride, room - 1)), return_overflowing_tokens=True,
+                      return_offsets_mapping=True, return_special_tokens_mask=True)
+    windows: list[list[int]] = [[] for _ in examples]
+    for number, example in enumerate(found["overflow_to_sample_mapping"]):
+        windows[example].append(number)
+    return [_encoded(example, [(found["input_ids"][number], found["offset_mapping"][number],
+                                found["special_tokens_mask"][number]) for number in numbers])
+            for example, numbers in zip(examples, windows, strict=True)]
 
 
-class _Cut(NamedTuple):
-    """A window as the tokenizer gives it; `text` is 0 for a sub-word of the text, 1 for one of what stands below it,
-    None for a special one."""
-
-    input_ids: list[int]
-    offsets: Offsets
-    text: list[int | None]
-
-    def words(self, *texts: str) -> list[str]:
-        return ["" if text is None else texts[text][start:end]
-                for text, (start, end) in zip(self.text, self.offsets, strict=True)]
-
-
-def _encoded(example: Example, told: str, windows: Sequence[_Cut]) -> Encoded:
+def _encoded(example: Example, windows: Sequence[tuple[list[int], Offsets, list[int]]]) -> Encoded:
     touched: list[list[tuple[int, int] | None]] = [
-        [offset if text == 0 else None for offset, text in zip(window.offsets, window.text, strict=True)]
-        for window in windows]
+        [None if special else offset for offset, special in zip(offsets, specials, strict=True)]
+        for _, offsets, specials in windows]
     units = _units(example, [offset for offsets in touched for offset in offsets if offset])
     unit_at = [-1] * len(example.text)
     for number, (start, end) in enumerate(units):
         unit_at[start:end] = [number] * (end - start)
-    ends = [max((position + 1 for position, offset in enumerate(offsets) if offset), default=0) for offsets in touched]
     # For each unit, its best place: most sub-words to the nearer edge of the window, window, position.
     best: dict[int, tuple[int, int, int]] = {}
     for number, offsets in enumerate(touched):
         seen = set()
-        edge = min(ends[number], len(offsets) - 1)
         for position, offset in enumerate(offsets):
             unit = max(unit_at[offset[0]:offset[1]], default=-1) if offset else -1
             # A window may begin in the middle of a unit: its first sub-word is then in another one.
             if offset and unit >= 0 and unit not in seen:
                 seen.add(unit)
                 whole = not example.text[units[unit][0]:offset[0]].strip()
-                context = min(position, edge - position) if whole else -1
+                context = min(position, len(offsets) - 1 - position) if whole else -1
                 if unit not in best or context > best[unit][0]:
                     best[unit] = context, number, position
     kept = sorted(best)
@@ -171,9 +146,9 @@ def _encoded(example: Example, told: str, windows: Sequence[_Cut]) -> Encoded:
     for unit, old in enumerate(kept):
         places[best[old][1]].append((best[old][2], unit))
     return Encoded([units[old] for old in kept], [
-        Window(window.input_ids, window.words(example.text, told), [position for position, _ in sorted(place)],
-               [unit for _, unit in sorted(place)], end)
-        for window, place, end in zip(windows, places, ends, strict=True) if place])
+        Window(ids, [example.text[offset[0]:offset[1]] if offset else "" for offset in offsets],
+               [position for position, _ in sorted(place)], [unit for _, unit in sorted(place)])
+        for (ids, _, _), offsets, place in zip(windows, touched, places, strict=True) if place])
 
 
 def _units(example: Example, sub_words: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -310,8 +285,7 @@ def load(folder: str | Path, *, device: str | None = None) -> Loaded:
     folder = Path(folder)
     try:
         content = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
-        settings = Settings(content["decode"], content["window"], content["stride"],
-                            content.get("abbreviations", False))
+        settings = Settings(content["decode"], content["window"], content["stride"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: no readable {MODEL_FILE} ({type(error).__name__}: {error}), so no finished tagger; "
                         "give the folder of a run that finished training") from error

@@ -160,7 +160,7 @@ def saliency(loaded: Loaded, example: Example) -> TokenMatrix:
     if len(rows) > MOST_TARGETS:
         gold = tags_of(example.spans or (), text.offsets)
         rows = [row for row in rows if tags[row] or gold[row] != "O"][:MOST_TARGETS]
-    owner = np.searchsorted(window.positions, np.arange(window.end), side="right") - 1
+    owner = np.searchsorted(window.positions, np.arange(len(window.input_ids)), side="right") - 1
     values = np.zeros((len(rows), len(tags)))
     for place, row in enumerate(tqdm(rows, desc="saliency", unit="token", disable=len(rows) < MOST_TARGETS)):
         [gradient] = torch.autograd.grad(scores[row, tags[row]], kept[0], retain_graph=True)

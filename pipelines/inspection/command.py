@@ -12,7 +12,6 @@ from typing import Any
 
 import yaml
 
-from pipelines.abbreviations import with_abbreviations
 from pipelines.corpora import read_examples
 from pipelines.errors import UserError
 from pipelines.examples import Example
@@ -81,7 +80,7 @@ def inspect_run(family: Any, folder: Path, options: argparse.Namespace) -> Found
     layers: Sequence[Layer] = ()
     examples: list[Example] = []
     if options.compare_layers:
-        examples = with_abbreviations(read_examples(files[0], skip_bad_rows=skip_bad_rows))
+        examples = read_examples(files[0], skip_bad_rows=skip_bad_rows)
         layers = compare_layers(loaded, examples)
         print(f"\n{files[0]}: {len(examples):,} examples\n{layers_as_text(layers)}")
     return Found(inspection, rows, traced, layers, len(examples))
@@ -100,7 +99,7 @@ def example_files(options: argparse.Namespace, named: Mapping[str, Any]) -> list
 def find_example(id: str, files: Sequence[str], *, skip_bad_rows: bool) -> Example:
     shown: list[str] = []
     for file in files:
-        examples = with_abbreviations(read_examples(file, skip_bad_rows=skip_bad_rows))
+        examples = read_examples(file, skip_bad_rows=skip_bad_rows)
         for example in examples:
             if example.id == id:
                 return example

@@ -116,7 +116,7 @@ def inspect_examples(loaded: Loaded, examples: Sequence[Example]) -> list[Inspec
 def unknown_units(text: Encoded, loaded: Loaded) -> Iterator[int]:
     """Numbers of the units that hold a sub-word which is not in the vocabulary."""
     for window in text.windows:
-        ends = [*window.positions[1:], window.end]
+        ends = [*window.positions[1:], len(window.input_ids)]
         for unit, (first, past) in zip(window.units, zip(window.positions, ends, strict=True), strict=True):
             if loaded.tokenizer.unk_token_id in window.input_ids[first:past]:
                 yield unit

@@ -18,7 +18,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from pipelines.networks.encoder_config import OnEncoderConfig
 
-POOLINGS = ("cls", "mean", "max", "attention")
+POOLINGS = ("cls", "mean", "max", "attention", "token")
 
 
 @strict
@@ -27,7 +27,8 @@ class PooledClassifierConfig(OnEncoderConfig):
 
     Args:
         pooling: ``cls`` (the first token), ``mean`` and ``max`` over all tokens, or ``attention``, a mean weighted by
-            a learnt query.
+            a learnt query. With ``token`` nothing is pooled: each token is scored, and a class has the score of its
+            best one.
         hidden_layer: width of the head's hidden layer; 0 = a linear head.
         activation: after the hidden layer.
         dropout: on the text vector and on the hidden layer.
@@ -101,10 +102,11 @@ class Head(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """From token states (B, T, H) and their mask (B, T) to scores (B, C)."""
-        vectors = pool(states, mask, self.pooling, self.query)
+        vectors = states if self.pooling == "token" else pool(states, mask, self.pooling, self.query)
         if self.dense is not None:
             vectors = self.activation(self.dense(self.dropout(vectors)))
-        return self.classifier(self.dropout(vectors))
+        scores = self.classifier(self.dropout(vectors))
+        return pool(scores, mask, "max") if self.pooling == "token" else scores
 
 
 def pool(states: Tensor, mask: Tensor, pooling: str, query: nn.Module | None = None) -> Tensor:

@@ -44,7 +44,7 @@ def write_grid(rows: Sequence[Row], out: str | Path, *, objective: str, title: s
          *(f"{row[name]:.4f}" for name in scores[1:])) for row in ranked])
     best = ", ".join(f"{name} {_shown(ranked[0][name])}" for name in fields) or "the only point"
     shown = objective.replace("_", " ").replace("f1", "F1")
-    facts = f"{len(rows)} points; best {shown} on dev {high:.4f}: {best}.{same}"
+    facts = f"{len(rows)} points; best {shown} on texts held out {high:.4f}: {best}.{same}"
     sections = [Section("points", "All points, the best first", [table])]
     if maps:
         sections.insert(0, Section("maps", f"Best {shown} for two options at a time", maps))
