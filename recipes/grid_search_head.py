@@ -25,7 +25,7 @@ import torch
 
 from pipelines import config
 from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write_cut
-from pipelines.corpora.splits import classes_of, stratified_split
+from pipelines.corpora.splits import classes_of, stratified_folds
 from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation.reports import evaluate_classes
 from pipelines.examples import Example, Prediction, write_predictions
@@ -169,21 +169,11 @@ def search_data(found: ClassSplits, vectors: dict[str, dict[str, np.ndarray]], s
     tune = min(counts.values()) < even / 2 if options.tune_thresholds is None else options.tune_thresholds
     by_pooling = {split: {pooling: usable_vectors(found, vectors, split, pooling) for pooling in options.pooling}
                   for split in ("train", "dev")}
+    folds = stratified_folds([*train, *dev], options.folds, seed=options.seed) if options.folds else []
     return head_search.SearchData(
         by_pooling["train"], by_pooling["dev"], sequence_classifier.targets(train, settings),
         sequence_classifier.targets(dev, settings), len(found.labels), frozen_head.activation_for(model_type),
-        options.batch_size, options.seed, options.objective, tune, folds_of([*train, *dev], options))
-
-
-def folds_of(examples: list[Example], options: RecipeArguments) -> list[list[int]]:
-    """Numbers of the examples in `--folds` parts, by class, copies of a text in one part."""
-    if not options.folds:
-        return []
-    numbered = [replace(example, id=str(number)) for number, example in enumerate(examples)]
-    cut = stratified_split(numbered, {f"fold {number}": 1 / options.folds for number in range(1, options.folds)},
-                           seed=options.seed)
-    folds = [[int(example.id) for example in part] for part in cut.values()]
-    return [*folds, sorted(set(range(len(examples))) - set(sum(folds, [])))]
+        options.batch_size, options.seed, options.objective, tune, folds)
 
 
 def search(data: head_search.SearchData, points: list[frozen_head.Point], options: RecipeArguments,

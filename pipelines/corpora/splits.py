@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,14 @@ def stratified_split(examples: Sequence[Example], sizes: Mapping[str, float], *,
             if part in chosen:
                 chosen[part] += group
     return {name: [examples[i] for i in sorted(rows)] for name, rows in chosen.items()}
+
+
+def stratified_folds(examples: Sequence[Example], count: int, *, seed: int = 0) -> list[list[int]]:
+    """Cuts examples into `count` parts as `stratified_split` does; the parts hold their numbers."""
+    numbered = [replace(example, id=str(number)) for number, example in enumerate(examples)]
+    cut = stratified_split(numbered, {f"fold {number}": 1 / count for number in range(1, count)}, seed=seed)
+    folds = [[int(example.id) for example in part] for part in cut.values()]
+    return [*folds, sorted(set(range(len(examples))).difference(*folds))]
 
 
 def classes_of(example: Example) -> tuple[str, ...]:
