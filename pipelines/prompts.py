@@ -91,9 +91,9 @@ def plain_prompt(text: str, format: str, labels: Sequence[str], examples: Sequen
 
 
 def question(text: str, abbreviations: Sequence[tuple[str, str]]) -> str:
-    """A text, and below it what its abbreviations stand for, where it does not tell itself."""
+    """A text, and above it what its abbreviations stand for: a model that reads from left to right then knows."""
     known = "; ".join(f"{short} = {long}" for short, long in abbreviations)
-    return f"{text}\n{known}" if known else text
+    return f"{known}\n{text}" if known else text
 
 
 def _plural(label: str) -> str:

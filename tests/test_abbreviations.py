@@ -99,14 +99,14 @@ def test_documents_of_ids():
 
 
 @pytest.mark.parametrize("style", ["plain", "chat"])
-def test_a_language_model_reads_them_below_the_text(tokenizer, style):
+def test_a_language_model_reads_them_above_the_text(tokenizer, style):
     example = Example("0", "AO2 or HD.", abbreviations=TOLD)
     plain, told = (causal_lm.prompt_for(tokenizer, format="list", labels=["Disease"], style=style, constrained=True,
                                         abbreviations=wanted) for wanted in (False, True))
     asked = tokenizer.decode(causal_lm.prompt_ids(tokenizer, example, told))
-    assert "AO2 or HD.\nAO2 = atelosteogenesis type 2; HD = Huntington disease" in asked
+    assert "AO2 = atelosteogenesis type 2; HD = Huntington disease\nAO2 or HD." in asked
     without = tokenizer.decode(causal_lm.prompt_ids(tokenizer, example, plain))
-    assert without == asked.replace("\nAO2 = atelosteogenesis type 2; HD = Huntington disease", "")
+    assert without == asked.replace("AO2 = atelosteogenesis type 2; HD = Huntington disease\n", "")
     assert causal_lm.prompt_ids(tokenizer, Example("0", "HD"), told) == \
         causal_lm.prompt_ids(tokenizer, Example("0", "HD"), plain)
     assert causal_lm.prompt_hash(tokenizer, told) != causal_lm.prompt_hash(tokenizer, plain)
