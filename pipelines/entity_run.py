@@ -31,7 +31,7 @@ class Predicted(NamedTuple):
 
 def checked_examples(files: dict[str, str], options: DataArguments, *, format: str | None = None,
                      show: bool) -> dict[str, list[Example]]:
-    """Reads the splits, audits them, and tries the sample submission with made-up answers.
+    """Reads the splits with what abbreviations stand for, audits them, and tries the sample with made-up answers.
 
     Args:
         format: of the prompts, whose losses the audit then tells.

@@ -51,7 +51,9 @@ class RecipeArguments(config.ClassArguments):
     model_name_or_path: str = field(default="distilbert-base-cased", metadata={"help": "a Hub id, a folder, or "
                                                                                        "local:minilm"})
     models: str | None = field(default=None, metadata={"help": "several of them, separated by commas, to compare"})
-    pooling: str = field(default="cls", metadata={"help": "cls (the library's own class), mean, max or attention"})
+    pooling: str = field(default="cls", metadata={"help": "cls (the library's own class), mean, max, attention, or "
+                                                          "token: each token is scored, and a class has the score of "
+                                                          "its best one"})
     max_length: int | None = field(default=None, metadata={"help": "tokens of a text (default: no training text is "
                                                                    "cut, unless it is over the model's window)"})
     tune: str = field(default="full", metadata={"help": "what is trained: full, lora, head or last_n"})

@@ -67,7 +67,7 @@ def extract(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exampl
     over = set(encoded.cut)
     names = [text_hash(example, max_length=max_length if example.id in over else None) for example in examples]
     folder = Path(cache or default_cache()) / (key(encoder, tokenizer) + ("-tokens" if tokens else ""))
-    known = _read(folder)
+    known = _read(folder, set(names))
     missing = {name: row for name, row in zip(names, encoded.rows, strict=True) if name not in known}
     if missing:
         pending: dict[str, torch.Tensor] = {}
@@ -128,8 +128,8 @@ def _vectors(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows:
             yield numbers, list(pooled.float().cpu())
 
 
-def _read(folder: Path) -> dict[str, torch.Tensor]:
-    """All texts of a cache: hash -> (poolings, H), or (T, H)."""
+def _read(folder: Path, wanted: set[str]) -> dict[str, torch.Tensor]:
+    """The wanted texts that a cache has: hash -> (poolings, H), or (T, H)."""
     known: dict[str, torch.Tensor] = {}
     strange, damaged = [], []
     for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
@@ -140,7 +140,10 @@ def _read(folder: Path) -> dict[str, torch.Tensor]:
                     strange.append(path.name)
                     continue
                 rows = json.loads(about["rows"])  # of each text
-                known |= dict(zip(rows, f.get_tensor("vectors").split(list(rows.values())), strict=True))
+                if wanted.isdisjoint(rows):
+                    continue
+                parts = f.get_tensor("vectors").split(list(rows.values()))
+                known |= {text: part for text, part in zip(rows, parts, strict=True) if text in wanted}
         except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
             damaged.append(f"{path.name} ({error})")
     if strange:

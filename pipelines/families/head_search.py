@@ -81,8 +81,8 @@ def grid(**values: Sequence[Any]) -> list[Point]:
         attention = any("attention" in fault for fault in wrong)
         raise UserError(f"the grid cannot hold {', '.join(wrong)}; wanted pooling {', '.join(features.POOLINGS)}, "
                         "class_weight none or balanced, dropout below 1, epochs from 1, and no negative number" +
-                        ("; attention is trained on the states of all tokens, which are not cached: take "
-                         "finetune_classifier.py --tune head --pooling attention" if attention else ""))
+                        ("; attention is learnt with the head: take finetune_classifier.py --tune head "
+                         "--pooling attention" if attention else ""))
     points = [Point(**dict(zip(values, chosen, strict=True))) for chosen in itertools.product(*values.values())]
     return sorted(points, key=lambda point: (point.pooling, point.hidden_layer))
 

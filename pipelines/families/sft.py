@@ -76,7 +76,7 @@ class ReturnFreedMemory(TrainerCallback):
     """Gives freed memory back to the system now and then.
 
     Batches of ever other shapes leave holes in glibc's heap, which grows by gigabytes in an hour. Taking the pages anew
-    costs about a hundredth of the steps between.
+    costs time: 4 % of it when done every 16 steps.
     """
 
     every = 64  # steps
