@@ -46,6 +46,14 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a BERT of two layers with random weights, a token a letter, without a head."""
+    from tiny_encoder import write
+
+    return str(write(tmp_path_factory.mktemp("models") / "bert"))
+
+
+@pytest.fixture(scope="session")
 def tokenizer(tiny_llama: Path):
     from pipelines.families.causal_lm import load_tokenizer
 

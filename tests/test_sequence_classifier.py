@@ -20,11 +20,6 @@ SETTINGS = Settings(("a", "b", "c"), max_length=20)
 
 
 @pytest.fixture(scope="session")
-def tiny_bert(tmp_path_factory):
-    return str(write(tmp_path_factory.mktemp("models") / "bert"))
-
-
-@pytest.fixture(scope="session")
 def tokenizer(tiny_bert):
     return load_tokenizer(tiny_bert)
 

@@ -1,0 +1,102 @@
+"""Vectors of a frozen encoder: the same as its own, computed once, kept where another encoder does not find them."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.errors import UserError
+from pipelines.examples import Example
+from pipelines.families import features, sequence_classifier
+
+TEXTS = ["a good book", "bad", "so and so, and then some more of the same again and again and again", "why not?", "x"]
+EXAMPLES = [Example(str(i), text) for i, text in enumerate(TEXTS)]
+
+
+def extract(folder, cache, examples=EXAMPLES, max_length=40, tokens=False):
+    encoder, tokenizer = sequence_classifier.load_encoder(str(folder)), sequence_classifier.load_tokenizer(str(folder))
+    return features.extract(encoder, tokenizer, examples, max_length=max_length, tokens=tokens, cache=cache,
+                            progress=False)
+
+
+def test_states_of_tokens_are_kept_too(tiny_bert, tmp_path):
+    assert extract(tiny_bert, tmp_path).encoded == 5
+    found = extract(tiny_bert, tmp_path, tokens=True)
+    assert (found.encoded, found.cut, list(found.vectors)) == (5, ["2"], ["token"])
+    states = found.vectors["token"]
+    assert states.shape == (5, 40, 16)
+    encoder, tokenizer = sequence_classifier.load_encoder(str(tiny_bert)).eval(), \
+        sequence_classifier.load_tokenizer(str(tiny_bert))
+    for row, example in enumerate(EXAMPLES):
+        batch = tokenizer(example.text, return_tensors="pt", truncation=True, max_length=40)
+        with torch.no_grad():
+            wanted = encoder(**batch).last_hidden_state[0]
+        np.testing.assert_allclose(states[row, :len(wanted)], wanted, atol=1e-5)
+        assert np.isnan(states[row, len(wanted):]).all()
+    again = extract(tiny_bert, tmp_path, tokens=True)
+    assert again.encoded == extract(tiny_bert, tmp_path).encoded == 0
+    np.testing.assert_array_equal(again.vectors["token"], states)
+
+
+def test_features_are_the_frozen_encoders_and_are_computed_once(tiny_bert, tmp_path):
+    found = extract(tiny_bert, tmp_path)
+    assert found.encoded == 5
+    assert found.cut == ["2"]
+    encoder, tokenizer = sequence_classifier.load_encoder(str(tiny_bert)), \
+        sequence_classifier.load_tokenizer(str(tiny_bert))
+    encoder.eval()
+    for row, example in enumerate(EXAMPLES):
+        with torch.no_grad():
+            states = encoder(**tokenizer(example.text, return_tensors="pt", truncation=True, max_length=40)
+                             ).last_hidden_state[0]
+        for pooling, wanted in (("cls", states[0]), ("mean", states.mean(0)), ("max", states.max(0).values)):
+            np.testing.assert_allclose(found.vectors[pooling][row], wanted, atol=1e-5)
+    again = extract(tiny_bert, tmp_path)
+    assert again.encoded == 0
+    np.testing.assert_array_equal(again.vectors["max"], found.vectors["max"])
+    # Whole texts are the same at another length; the one that was cut is not, and a pair is another text.
+    assert extract(tiny_bert, tmp_path, max_length=30).encoded == 1
+    assert extract(tiny_bert, tmp_path, [Example("0", TEXTS[0], pair="x")]).encoded == 1
+
+
+def test_an_encoder_without_its_upper_layers_gives_the_states_of_the_last_one_left(tiny_bert, tmp_path):
+    lower = sequence_classifier.load_encoder(str(tiny_bert), layers=1)
+    tokenizer = sequence_classifier.load_tokenizer(str(tiny_bert))
+    extract(tiny_bert, tmp_path)
+    found = features.extract(lower, tokenizer, EXAMPLES, max_length=40, cache=tmp_path, progress=False)
+    assert found.encoded == 5  # another cache than the whole encoder's
+    whole = sequence_classifier.load_encoder(str(tiny_bert)).eval()
+    batch = tokenizer(EXAMPLES[0].text, return_tensors="pt", truncation=True, max_length=40)
+    with torch.no_grad():
+        states = whole(**batch, output_hidden_states=True).hidden_states[1][0]
+    np.testing.assert_allclose(found.vectors["mean"][0], states.mean(0), atol=1e-5)
+    for layers in (0, 3):
+        with pytest.raises(UserError, match=f"got --encoder_layers {layers}; .* has 2"):
+            sequence_classifier.load_encoder(str(tiny_bert), layers=layers)
+
+
+def test_another_encoder_has_another_cache(tiny_bert, tmp_path):
+    extract(tiny_bert, tmp_path)
+    encoder = sequence_classifier.load_encoder(str(tiny_bert))
+    with torch.no_grad():
+        encoder.embeddings.word_embeddings.weight[5, 0] += 0.1
+    tokenizer = sequence_classifier.load_tokenizer(str(tiny_bert))
+    assert features.extract(encoder, tokenizer, EXAMPLES, max_length=40, cache=tmp_path, progress=False).encoded == 5
+
+
+def test_a_cache_of_another_version_or_a_damaged_one_is_told(tiny_bert, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(features, "VERSION", "0")
+    extract(tiny_bert, tmp_path)
+    monkeypatch.undo()
+    assert extract(tiny_bert, tmp_path).encoded == 5
+    assert "written by another version" in capsys.readouterr().err
+    for file in tmp_path.rglob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:40])
+    assert extract(tiny_bert, tmp_path).encoded == 5
+    assert "unreadable" in capsys.readouterr().err
+
+
+def test_a_cache_that_cannot_be_written_is_told_and_done_without(tiny_bert, tmp_path, capsys):
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    found = extract(tiny_bert, tmp_path / "cache")
+    assert found.encoded == 5
+    assert "kept in memory only" in capsys.readouterr().err
