@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -153,3 +156,26 @@ def smoke_run(smoke_arguments: list[object], tmp_path_factory: pytest.TempPathFa
     assert done.returncode == 0, done.stderr
     (folder / "stdout.txt").write_text(done.stdout, encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a PostgreSQL server that runs for the tests alone, where its programs are installed."""
+    installed = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), *filter(None, [shutil.which("initdb")])]
+    if not installed:
+        pytest.skip("PostgreSQL is not installed")
+    folder, programs = tempfile.mkdtemp(prefix="pg-"), Path(installed[0]).parent  # the path of a socket has to be short
+    owner = {}
+    if os.geteuid() == 0:  # the server refuses to be run by root
+        owner = {"user": "nobody"}
+        shutil.chown(folder, "nobody")
+    for command in ([programs / "initdb", "-D", f"{folder}/data", "-U", "tests", "-A", "trust", "--no-sync"],
+                    [programs / "pg_ctl", "-D", f"{folder}/data", "-w", "-l", f"{folder}/log", "-o",
+                     f"-c listen_addresses='' -k {folder}", "start"]):
+        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, **owner)
+    try:
+        yield f"postgresql://tests@/postgres?host={folder}"
+    finally:
+        subprocess.run([programs / "pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "stop"], check=True, cwd=folder,
+                       stdout=subprocess.DEVNULL, **owner)
+        shutil.rmtree(folder)

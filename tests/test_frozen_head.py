@@ -211,11 +211,17 @@ def test_scores_agree_with_scikit_learn():
     assert found["matthews"] == pytest.approx(metrics.matthews_corrcoef(targets, guessed))
 
 
-def test_a_study_is_shared_and_taken_up_again(tmp_path):
-    optuna = pytest.importorskip("optuna")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request, tmp_path):
+    return f"sqlite:///{tmp_path / 'heads.db'}" if request.param == "sqlite" else request.getfixturevalue("postgresql")
+
+
+def test_a_study_is_shared_and_taken_up_again(storage, tmp_path):
+    import optuna
+
     from pipelines.families.head_study import search_study
 
-    data, storage = data_for(), f"sqlite:///{tmp_path / 'heads.db'}"
+    data = data_for()
     points = POINTS[:6]
     plain = search(data, points, tmp_path / "plain", progress=False)
     study = optuna.create_study(study_name=f"heads-{data.key()}", storage=storage, direction="maximize")
@@ -354,3 +360,31 @@ def test_a_search_that_was_killed_ends_with_the_same_table(recipe_arguments, tmp
     assert "points were there from an earlier search" in again.stdout
     assert "train: 144 texts, 0 encoded now" in again.stdout
     assert (tmp_path / "run" / "grid.json").read_bytes() == (tmp_path / "whole" / "grid.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_searches_share_a_study_and_one_that_was_killed_goes_on(storage, recipe_arguments, tmp_path):
+    grids = ["--hidden_layer", "0", "64", "--dropout", "0.1", "0.3", "--epochs", "30", "--pooling", "mean", "cls"]
+    alone = run_python(*recipe_arguments, *grids, "--run_dir", tmp_path / "alone")
+    assert alone.returncode == 0, alone.stderr
+
+    def start(name):
+        arguments = [*recipe_arguments, *grids, "--study", storage, "--run_dir", tmp_path / name]
+        return subprocess.Popen([sys.executable, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                text=True, cwd=ROOT)
+
+    killed, other = start("killed"), start("other")
+    for line in killed.stdout:
+        if "points; decided by" in line:
+            break
+    time.sleep(1)
+    killed.kill()
+    killed.communicate()
+    again = start("killed")
+    points = json.loads((tmp_path / "alone" / "grid.json").read_text())["points"]
+    for process, name in ((other, "other"), (again, "killed")):
+        printed, faults = process.communicate(timeout=300)
+        assert process.returncode == 0, printed + faults
+        found = json.loads((tmp_path / name / "grid.json").read_text())["points"]
+        for mine, theirs in zip(found, points, strict=True):
+            assert mine == pytest.approx(theirs, abs=0.03)  # a stack of other heads sums in another order

@@ -1,5 +1,7 @@
 """The number format follows from the machine."""
 
+import time
+
 import pytest
 import torch
 
@@ -12,8 +14,7 @@ def machine(monkeypatch, *, cuda=None, mps=False, bf16=False):
     # What a T4 says, though it computes none of it in hardware.
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16, raising=False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    monkeypatch.setattr(precision, "_product_seconds", {torch.float32: 2.0, torch.bfloat16: 1.0 if bf16 else 3.0}.get)
 
 
 @pytest.mark.parametrize(("has", "device", "weights", "autocast"), [
@@ -28,8 +29,13 @@ def test_number_format_of_a_machine(has, device, weights, autocast, monkeypatch)
     assert chosen.training.get("use_cpu", False) == (device == "cpu")
 
 
-def test_a_cpu_that_torch_cannot_tell_counts_as_one_without_bf16(monkeypatch):
-    machine(monkeypatch)
-    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
-    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
-    assert precision.choose().weights == torch.float32
+@pytest.mark.parametrize("fast", [torch.float32, torch.bfloat16])
+def test_a_cpu_is_asked_by_trying(fast, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.nn.functional, "linear", lambda x, _: time.sleep(0 if x.dtype == fast else 0.01))
+    precision._product_seconds.cache_clear()
+    try:
+        assert precision.choose().weights == fast
+    finally:
+        precision._product_seconds.cache_clear()
