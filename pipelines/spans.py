@@ -63,16 +63,17 @@ def looks_like_tag(string: str) -> bool:
 def detect_scheme(sequences: Iterable[Sequence[str]]) -> str:
     """Names the scheme that a corpus is tagged in.
 
-    IOB1 and BIO differ in how a mention opens that does not touch another of its type: by the majority of those.
+    IOB1 and BIO differ in how a mention opens that does not touch another of its type: by the majority of those. In
+    BIOES most mentions are closed by an E or S: a stray one among others is a wrong tag, not a scheme.
     """
-    opens_with: dict[str, int] = {"B": 0, "I": 0}
-    bare = prefixed = 0
+    opens_with: dict[str, int] = {"B": 0, "I": 0, "E": 0, "S": 0}
+    bare = prefixed = opened = closed = 0
     for tags in sequences:
         before = ("O", "")
         for tag in tags:
             prefix, label = split_tag(tag)
-            if prefix in ("E", "S"):
-                return "BIOES"
+            closed += prefix in ("E", "S")
+            opened += prefix in ("B", "S") or (prefix == "I" and before[0] == "O")
             if prefix != "O":
                 if looks_like_tag(tag):
                     prefixed += 1
@@ -83,6 +84,8 @@ def detect_scheme(sequences: Iterable[Sequence[str]]) -> str:
             before = (prefix, label)
     if bare > prefixed:
         return "IO"
+    if 2 * closed > opened:
+        return "BIOES"
     return "IOB1" if opens_with["I"] > opens_with["B"] else "BIO"
 
 

@@ -112,6 +112,8 @@ def test_illegal_tags_by_hand(scheme, tags, faults):
     (["B-X L-X U-X"], "BIOES"),
     (["O Disease Disease O Gene"], "IO"),
     (["B I O O B"], "BIO"),
+    (["B-X I-X E-X", "B-X I-X O B-X", "B-X"], "BIO"),
+    (["B-X E-X", "I-X O", "S-X"], "BIOES"),
 ])
 def test_scheme_is_told_by_the_majority(sequences, scheme):
     assert detect_scheme(tags.split() for tags in sequences) == scheme
