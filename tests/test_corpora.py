@@ -88,6 +88,7 @@ LAYOUTS = {
     "strings by type": rows("labels", {"Disease": [text for text, _, _ in A_MENTIONS]}, {}),
     "objects with texts": rows("mentions", mentions(lambda t, s, e: {"mention": t, "type": "Disease"})),
     "a string with separators": rows("disease", "; ".join(text for text, _, _ in A_MENTIONS), "none"),
+    "a list in a string": rows("entities", "['breast cancer', 'colon cancer']", "[]"),
     "parallel lists": rows("entities", {"start": [31, 51], "end": [44, 63], "type": ["Disease"] * 2},
                            {"start": [], "end": [], "type": []}),
     "token ranges with texts": token_rows("entities", [
@@ -96,6 +97,11 @@ LAYOUTS = {
         {"text": t, "start": i, "end": j - 1} for (t, _, _), (i, j) in zip(A_MENTIONS, RANGES, strict=True)]),
     "token ranges": token_rows("spans", [[*pair, "Disease"] for pair in RANGES]),
     "token ranges in a text": rows("spans", [{"start_token": i, "end_token": j} for i, j in RANGES]),
+    "token ranges beside a text": [row | {"text": text} for row, text in zip(
+        token_rows("spans", [[*pair, "Disease"] for pair in RANGES]), (A, B), strict=True)],
+    "character offsets beside tokens": [row | {"text": text} for row, text in zip(
+        token_rows("spans", mentions(lambda t, s, e: [s, e])), (A, B), strict=True)],
+    "lists of token numbers": token_rows("ner", [{"index": [i, j - 1], "type": "Disease"} for i, j in RANGES]),
     "character offsets in tokens": token_rows("entities", OBJECTS),
     "strings in tokens": token_rows("entities", [text for text, _, _ in A_MENTIONS], tokens="text"),
     "tags": token_rows("ner_tags", A_TAGS, B_TAGS),
@@ -117,10 +123,16 @@ LAYOUTS = {
     "numeric tags with id2label": {"id2label": dict(enumerate(NAMES)),
                                    "data": token_rows("tags", A_NUMBERS, B_NUMBERS)},
     "numeric tags with label2id": {"label2id": NUMBERS, "rows": token_rows("tags", A_NUMBERS, B_NUMBERS)},
+    "numeric tags as pandas writes them": {"names": NAMES, "data": token_rows(
+        "tags", [float(number) for number in A_NUMBERS], [float(number) for number in B_NUMBERS])},
+    "numeric tags in strings": {"names": NAMES, "data": token_rows(
+        "tags", [str(number) for number in A_NUMBERS], [str(number) for number in B_NUMBERS])},
     "numeric tags with features": {"features": {"ner_tags": {"names": NAMES}},
                                    "tokens": [A_TOKENS, B_TOKENS], "ner_tags": [A_NUMBERS, B_NUMBERS]},
     "CoNLL with tabs": conll("\t"),
     "CoNLL with blanks": conll(" "),
+    "CoNLL with blanks and a stray tab": conll(" ").replace("cancer ", "cancer\t", 1),
+    "CoNLL with line ends of old Macs": conll(" ").replace("\n", "\r"),
     "CoNLL-2003": "-DOCSTART- -X- -X- O\n\n" + conll(" ", middle=["NN", "I-NP"]),
     "CoNLL with comments": "# source = made up\n" + conll("\t"),
     "PubTator": f"a|t|{A}\na|a|No abstract.\n" + "".join(
@@ -166,6 +178,23 @@ def test_numeric_tags_need_names(tmp_path):
     assert examples[0].spans == (Span(31, 44, "X"), Span(51, 63, "X"))
 
 
+def test_numeric_types_have_their_names_or_stay_apart(tmp_path):
+    data = rows("spans", [{"start": s, "end": e, "label": number} for number, (_, s, e) in enumerate(A_MENTIONS)])
+    for content, columns, types in ((data, Columns(), ["0", "1"]), (data, Columns(tag_names=("X", "Y")), ["X", "Y"]),
+                                    ({"label_names": ["X", "Y"], "data": data}, Columns(), ["X", "Y"])):
+        examples = read_examples(written(tmp_path, content), columns=columns)
+        assert [span.label for span in examples[0].spans] == types
+
+
+@pytest.mark.parametrize(("content", "columns"), [(rows("index", 1), Columns(entities="gold")),
+                                                  ("\n".join(A_TOKENS), Columns(entities="1"))])
+def test_an_unlabelled_file_may_lack_the_named_mentions(content, columns, tmp_path):
+    path = written(tmp_path, content, "corpus")
+    assert read_examples(path, columns=columns, labelled=False)[0].spans is None
+    with pytest.raises(UserError, match=r"no column '(gold|1)'"):
+        read_examples(path, columns=columns)
+
+
 def test_columns_can_be_named(tmp_path):
     path = written(tmp_path, [{"nr": 7, "satz": A, "text": "not this", "funde": [[31, 44]]}])
     columns = Columns(text="satz", entities="funde", id="nr", label="Krankheit")
@@ -187,6 +216,7 @@ def test_columns_can_be_named(tmp_path):
     {"text": [A_TOKENS, B_TOKENS], "index": [[0, 1, 2], [3]]},
     "\n".join(A_TOKENS) + "\n\n" + "\n".join(B_TOKENS),
     "\n".join(f"{token}\tNN" for token in A_TOKENS),
+    "\n".join(f"{token} _ _" for token in A_TOKENS),
     f"1|t|{A}\n1|a|{B}\n",
 ])
 def test_unlabelled_files(content, tmp_path):
@@ -271,6 +301,13 @@ FAULTY = {
     "a tag without a name": ({"names": NAMES, "data": token_rows("tags", A_NUMBERS, [0, 0, 3, 0])},
                              1, "unknown_tag", None),
     "too few tags": (token_rows("tags", A_TAGS, B_TAGS[1:]), 1, "length_mismatch", None),
+    "tokens of another text": ([row | {"text": text} for row, text in zip(
+        token_rows("tags", A_TAGS, B_TAGS), (A, "None."), strict=True)], 1, "length_mismatch", "--text_column"),
+    "token ranges in another text": ([row | {"text": text} for row, text in zip(
+        token_rows("spans", [[4, 6]], [[0, 1]]), (A, "None."), strict=True)], 1, "length_mismatch", "--text_column"),
+    "a type without a name": ({"names": ["Disease"], "data": rows("spans", [{"start": 0, "end": 8, "label": 0}],
+                                                                  [{"start": 0, "end": 2, "label": 1}])},
+                              1, "unknown_tag", None),
     "no tags": (token_rows("tags", A_TAGS, None), 1, "missing_value", None),
     "no mentions given": ([{"text": A, "entities": OBJECTS}, {"text": B}], 1, "missing_value", "write []"),
     "no text": ([{"text": A, "entities": OBJECTS}, {"text": None, "entities": []}], 1, "missing_value", None),
@@ -357,6 +394,11 @@ def test_all_faults_of_all_rows_are_told_at_once(tmp_path, capsys):
         read_examples(written(tmp_path, [bad] * 60), skip_bad_rows=True)
     with pytest.raises(DataError, match="and 190 more"):
         read_examples(written(tmp_path, [bad] * 60))
+    twice = [{"id": 1, "text": B, "diseases": []}, {"id": 1, "text": B, "diseases": ["gout"]}]
+    faults = read_corpus(written(tmp_path, twice)).faults
+    assert {fault.kind for fault in faults} == {"duplicate_id", "not_in_text"}
+    with pytest.raises(DataError, match="1 fault in 1 of 1 rows"):
+        read_examples(written(tmp_path, [{"text": B, "diseases": ["gout"]}]))
 
 
 @pytest.mark.parametrize(("content", "message"), [
@@ -388,10 +430,21 @@ def test_a_format_can_be_given(tmp_path):
         read_corpus(path, format="xml")
 
 
-def test_other_formats_are_told_from_these(tmp_path):
-    path = written(tmp_path, "id,text\n1,Some words and others\n2,And more of them\n", "table.csv")
+@pytest.mark.parametrize("more", ["1,Some words and others\n2,And more of them\n", "1,gout\n2,ataxia\n"])
+def test_other_formats_are_told_from_these(more, tmp_path):
+    path = written(tmp_path, f"id,text\n{more}", "table.csv")
     with pytest.raises(UserError, match=r"neither JSON nor PubTator nor columns of tokens, it begins 'id,text'"):
         read_corpus(path)
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"PK\x03\x04\x14\x00", "a zip archive; unpack it first"), (b"\x89PNG\r\n\x1a\n\x00\x00", "a binary file"),
+    (b"\x00\x01", "a binary file"), ('[{"text": "a"}]'.encode("utf-16-le"), "a binary file.*UTF-16 without"),
+])
+def test_binary_files_are_told(content, message, tmp_path):
+    (tmp_path / "corpus").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_corpus(tmp_path / "corpus")
 
 
 def test_missing_files_folders_and_wrong_bytes(tmp_path):

@@ -23,17 +23,21 @@ from pipelines.spans import looks_like_tag
 __all__ = ["FORMATS", "Columns", "Corpus", "Fault", "file_content", "good_rows", "is_dataset", "read_corpus",
            "read_examples"]
 
+PLACEHOLDERS = {"_", "-", "-X-"}  # what stands in a column of tokens for a tag that is not given
 FORMATS = ("json", "conll", "pubtator")
 FAULTS_SHOWN = 50
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a]")  # bytes that text in any 8-bit encoding does without
 
 
-def read_corpus(source: str | Path, *, columns: Columns = Columns(), format: str | None = None) -> Corpus:  # noqa: B008
+def read_corpus(source: str | Path, *, columns: Columns = Columns(), format: str | None = None,  # noqa: B008
+                labelled: bool = True) -> Corpus:
     """Reads a file, gzipped or not, in whatever layout it has; or a data set of the Hub.
 
     Args:
         source: a file; a folder that ``datasets`` saved; ``owner/name`` of the Hub, with ``:split`` if it has several.
         columns: names of columns, for a file that does not tell by itself.
         format: one of ``FORMATS``; by default found from the content.
+        labelled: whether a named column of mentions has to be there; a test file may lack it.
 
     Returns:
         The good rows as examples, and a fault for everything wrong with the others.
@@ -45,29 +49,31 @@ def read_corpus(source: str | Path, *, columns: Columns = Columns(), format: str
     if is_dataset(path):
         from pipelines.corpora.hub import read_dataset  # its import takes a second
 
-        return examples_from(path, read_dataset(path), columns)
+        return examples_from(path, read_dataset(path), columns, labelled=labelled)
     content = file_content(Path(path))
     format = format or _format(path, content)
     if format not in FORMATS:
         raise UserError(f"got the format {format!r}; wanted one of {', '.join(FORMATS)}")
     if format == "conll":
-        return examples_from(path, read_conll(path, content, columns), Columns(label=columns.label))
-    return examples_from(path, (read_pubtator if format == "pubtator" else read_json)(path, content), columns)
+        return examples_from(path, read_conll(path, content, columns, labelled=labelled), Columns(label=columns.label))
+    return examples_from(path, (read_pubtator if format == "pubtator" else read_json)(path, content), columns,
+                         labelled=labelled)
 
 
 def read_examples(source: str | Path, *, skip_bad_rows: bool = False, columns: Columns = Columns(),  # noqa: B008
-                  format: str | None = None) -> list[Example]:
+                  format: str | None = None, labelled: bool = True) -> list[Example]:
     """Reads a file and insists on every row, or says which ones it skips.
 
     Args:
-        source: see ``read_corpus``, as for ``columns`` and ``format``.
+        source: see ``read_corpus``, as for ``columns``, ``format`` and ``labelled``.
         skip_bad_rows: leave bad rows out, and say on stderr how many and which.
 
     Raises:
         DataError: naming every fault with file and row (the first 50, and how many more).
         UserError: when the file as a whole cannot be read.
     """
-    return good_rows(read_corpus(source, columns=columns, format=format), skip_bad_rows=skip_bad_rows)
+    return good_rows(read_corpus(source, columns=columns, format=format, labelled=labelled),
+                     skip_bad_rows=skip_bad_rows)
 
 
 def good_rows(corpus: Corpus, *, skip_bad_rows: bool = False) -> list[Example]:
@@ -81,11 +87,12 @@ def good_rows(corpus: Corpus, *, skip_bad_rows: bool = False) -> list[Example]:
     if len(faults) > FAULTS_SHOWN:
         listed += f"\n… and {len(faults) - FAULTS_SHOWN} more"
     if not skip_bad_rows:
-        raise DataError(f"{source}: {len(faults)} faults in {bad_rows} of {corpus.n_rows} rows; mend them, or leave "
-                        f"these rows out with --skip_bad_rows\n{listed}")
+        raise DataError(f"{source}: {len(faults)} {'fault' if len(faults) == 1 else 'faults'} in {bad_rows} of "
+                        f"{corpus.n_rows} rows; mend them, or leave these rows out with --skip_bad_rows\n{listed}")
     if not corpus.examples:
         raise DataError(f"{source}: all {corpus.n_rows} rows have faults\n{listed}")
-    print(f"{source}: skipped {bad_rows} bad rows of {corpus.n_rows}:\n{listed}", file=sys.stderr)
+    print(f"{source}: skipped {bad_rows} bad {'row' if bad_rows == 1 else 'rows'} of {corpus.n_rows}:\n{listed}",
+          file=sys.stderr)
     return corpus.examples
 
 
@@ -103,16 +110,28 @@ def file_content(path: Path) -> str:
             raw = gzip.decompress(raw)
         except (OSError, EOFError, zlib.error) as error:
             raise UserError(f"{path}: a damaged or cut off gzip file ({error}); fetch it again") from None
+    if raw[:4] == b"PK\x03\x04":
+        raise UserError(f"{path}: a zip archive; unpack it first, and give the file that is in it")
     encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         content = raw.decode(encoding)
     except UnicodeDecodeError as error:
+        if _CONTROL.search(raw[:1000]):
+            raise UserError(_binary(path)) from None
         line = raw[:error.start].count(b"\n") + 1
         raise UserError(f"{path}: not UTF-8 at byte {error.start} (line {line}); convert it, for instance by "
                         f"`iconv -f WINDOWS-1252 -t UTF-8 {path}`") from None
+    if "\0" in content[:1000]:
+        raise UserError(_binary(path))
     if not content.strip():
         raise UserError(f"{path}: empty; wanted labelled sentences, see data/README.md for the layouts")
-    return content.replace("\r\n", "\n")
+    content = content.replace("\r\n", "\n")
+    return content if "\n" in content else content.replace("\r", "\n")  # old Macs end a line so
+
+
+def _binary(path: Path) -> str:
+    return (f"{path}: a binary file; wanted text, see data/README.md for the layouts (UTF-16 without a byte order mark "
+            f"is made such by `iconv -f UTF-16LE -t UTF-8 {path}`)")
 
 
 def is_dataset(source: str) -> bool:
@@ -137,6 +156,10 @@ def _format(path: str, content: str) -> str:
     if re.search(r"\.(json|jsonl|ndjson)(\.gz)?$", path):
         return "json"
     if all(len(row) == 1 for row in columns) or not any(" " in line for line in lines):
+        # A comma on each line makes columns, but none of tokens.
+        if not all(re.search(r"[^,],|,[^,]", line) for line in lines):
+            return "conll"
+    elif len({len(row) for row in columns}) == 1 and {row[-1] for row in columns} <= PLACEHOLDERS:
         return "conll"
     raise UserError(f"{path}: neither JSON nor PubTator nor columns of tokens, it begins {lines[0][:60].rstrip()!r}; "
                     "see data/README.md for the layouts")

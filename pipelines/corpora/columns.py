@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import re
+from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -36,19 +38,21 @@ class Found:
     id: str | None
 
 
-def find_columns(path: str, rows: Sequence[Mapping[str, Any]], columns: Columns) -> Found:
+def find_columns(path: str, rows: Sequence[Mapping[str, Any]], columns: Columns, *, labelled: bool = True) -> Found:
     """Finds the columns by their names and by what they hold.
 
     Args:
         path: named in messages.
         rows: the rows that are objects; not empty.
         columns: what the user named.
+        labelled: whether a named column of mentions has to be there.
 
     Raises:
         UserError: when a named column is not there, or no column looks like text.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
-    for wanted in (columns.text, columns.entities, columns.id):
+    unlabelled = not labelled and columns.entities is not None and columns.entities not in names
+    for wanted in (columns.text, None if unlabelled else columns.entities, columns.id):
         if wanted is not None and wanted not in names:
             near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.0)
             raise UserError(f"{path}: no column {wanted!r}; it has {', '.join(names)}"
@@ -65,7 +69,7 @@ def find_columns(path: str, rows: Sequence[Mapping[str, Any]], columns: Columns)
         raise UserError(f"{path}: no column with the text; it has {', '.join(names) or 'no columns'}; "
                         "name the right one with --text_column")
     others = [name for name in names if name not in (text, tokens, columns.id)]
-    entities = columns.entities or _entities(others, shapes)
+    entities = None if unlabelled else columns.entities or _entities(others, shapes)
     return Found(text, tokens, entities, columns.id or find_id(rows, [name for name in others if name != entities]))
 
 
@@ -74,7 +78,7 @@ def _shape(rows: Sequence[Mapping[str, Any]], name: str) -> str | None:
     values = islice((row[name] for row in rows if not is_null(row.get(name))), SAMPLE)
     shapes: dict[str, int] = {}
     for value in values:
-        shape = _shape_of(value)
+        shape = _shape_of(list_in(value))
         shapes[shape] = shapes.get(shape, 0) + 1
     if len(shapes) > 1:
         shapes.pop("empty", None)
@@ -97,6 +101,26 @@ def _shape_of(value: Any) -> str:
 
 def is_null(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def whole(value: Any) -> int | None:
+    """A whole number, also as pandas writes it beside gaps (``1.0``); ``None`` for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def list_in(value: Any) -> Any:
+    """The list that a string spells in JSON or Python, as a CSV file keeps it; any other value as it is."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        for read in (json.loads, literal_eval):
+            try:
+                found = read(value.strip())
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+            if isinstance(found, list):
+                return found
+    return value
 
 
 def name_parts(name: str) -> list[str]:

@@ -21,8 +21,8 @@ class _Sentence:
     id: str | None = None
 
 
-def read_conll(path: str, content: str, columns: Columns = Columns()) -> Table:  # noqa: B008
-    """Reads columns of tokens, apart by tabs if there are any, else by blanks.
+def read_conll(path: str, content: str, columns: Columns = Columns(), *, labelled: bool = True) -> Table:  # noqa: B008
+    """Reads columns of tokens, apart by tabs if most lines hold one, else by blanks.
 
     The token stands in the first column (the second, if the first counts the tokens), the tag in the last one that
     could be tags; ``columns.text`` and ``columns.entities`` name other columns by their numbers, from 0. Without a
@@ -33,16 +33,23 @@ def read_conll(path: str, content: str, columns: Columns = Columns()) -> Table: 
         path: named in messages.
         content: the whole file, decoded.
         columns: columns by number, where they are not as above.
+        labelled: whether a named column of tags has to be there.
 
     Raises:
         UserError: when a named column is not there.
     """
-    separator = "\t" if any("\t" in line for line in content.split("\n") if not line.startswith("#")) else None
+    tabs = ["\t" in line.strip() for line in content.split("\n") if line.strip() and not line.startswith("#")]
+    separator = "\t" if 2 * sum(tabs) > len(tabs) else None
     lines = [line.rstrip("\r\n \t").split(separator) for line in content.split("\n")]
     sentences, width = _sentences(lines)
     good = [fields for sentence in sentences for _, fields in sentence.lines if len(fields) == width]
     token = _number(path, columns.text, width) if columns.text else _token_column(sentences, width)
-    tag = _number(path, columns.entities, width) if columns.entities else _tag_column(good, width, token)
+    if columns.entities is None:
+        tag = _tag_column(good, width, token)
+    elif not labelled and columns.entities.isdigit() and int(columns.entities) >= width:
+        tag = None
+    else:
+        tag = _number(path, columns.entities, width)
     rows = [_row(sentence, width, token, tag) for sentence in sentences]
     layout = f"columns of tokens ({'tabs' if separator else 'blanks'}, token in column {token}"
     layout += f", tag in column {tag} of {width})" if tag is not None else ", no column of tags)"

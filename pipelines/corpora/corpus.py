@@ -98,6 +98,7 @@ class Table:
         rows: (row or line number, value) pairs; a value should be an object, and is ``Unreadable`` where it was not.
         layout: the container, in words.
         tag_names: names of numeric tags, where the file gives them.
+        type_names: names of numeric types of mentions, where the file gives them.
         unit: what the numbers count, ``row`` or ``line``.
     """
 
@@ -105,3 +106,4 @@ class Table:
     layout: str
     tag_names: tuple[str, ...] | None = None
     unit: str = "row"
+    type_names: tuple[str, ...] | None = None

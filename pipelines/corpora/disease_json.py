@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.corpora.columns import name_parts
 from pipelines.corpora.corpus import Table, Unreadable
 from pipelines.errors import UserError
 from pipelines.spans import looks_like_tag
@@ -86,7 +87,8 @@ def _table(path: str, value: Any) -> Table:
                         "write the one you want into a file of its own")
     if lists_of_rows:
         key = lists_of_rows[0]
-        return Table(list(enumerate(columns[key])), f"object with the list {key!r} inside", names)
+        return Table(list(enumerate(columns[key])), f"object with the list {key!r} inside", names,
+                     type_names=_type_names({name: inner for name, inner in value.items() if name != key}))
     if value and all(isinstance(inner, dict) for inner in value.values()):
         inner_lists = [inner for inner in value.values() if any(isinstance(x, list) for x in inner.values())]
         if len(value) == 1 and inner_lists:
@@ -131,24 +133,34 @@ def _from_columns(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
 def _tag_names(value: Any) -> tuple[str, ...] | None:
     """Finds the names of numeric tags beside the rows: ``["O", "B-Disease", …]`` or ``{"0": "O", …}``."""
     if _is_tag_names(value):
-        if isinstance(value, list):
-            return tuple(value)
-        pairs = [(int(k), v) if isinstance(v, str) else (int(v), k) for k, v in value.items()]
-        return tuple(name for _, name in sorted(pairs))
+        return _names(value)
     if isinstance(value, dict):
         return next(filter(None, map(_tag_names, value.values())), None)
     return None
 
 
 def _is_tag_names(value: Any) -> bool:
+    names = _names(value)
+    return names is not None and "O" in names and len(names) > 1 and all(map(looks_like_tag, names))
+
+
+def _type_names(beside: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Finds the names of numeric types beside the rows: ``"names": ["Disease", "Gene"]``, ``"id2label": {…}``."""
+    return next((names for key, inner in beside.items() if {"name", "label", "type", "class"} & set(name_parts(key))
+                 if (names := _names(inner))), None)
+
+
+def _names(value: Any) -> tuple[str, ...] | None:
+    """A list of different names, or an object from numbers (0, 1, …) to names or the other way round, as names."""
     if isinstance(value, dict) and value:
-        numbers, names = [*value], [*value.values()]
-        if all(isinstance(name, int) for name in names):
-            numbers, names = names, numbers
-        whole = all(re.fullmatch(r"\d+", str(number)) for number in numbers)
-        return whole and sorted(map(int, numbers)) == list(range(len(numbers))) and _is_tag_names(names)
-    return (isinstance(value, list) and "O" in value and len(set(map(str, value))) == len(value) > 1
-            and all(isinstance(name, str) and looks_like_tag(name) for name in value))
+        pairs = [(number, name) if isinstance(name, str) else (name, number) for number, name in value.items()]
+        if not all(re.fullmatch(r"\d{1,9}", str(number)) for number, _ in pairs):
+            return None
+        numbered = {int(number): name for number, name in pairs}
+        return _names([numbered[i] for i in range(len(pairs))]) if sorted(numbered) == [*range(len(pairs))] else None
+    if isinstance(value, list) and value and all(isinstance(name, str) for name in value):
+        return tuple(value) if len(set(value)) == len(value) else None
+    return None
 
 
 def _shown(value: Any) -> str:

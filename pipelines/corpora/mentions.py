@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.alignment import Generated, align, inside_word
 from pipelines.alignment import Mention as Placed
-from pipelines.corpora.columns import is_null, name_parts
+from pipelines.corpora.columns import is_null, name_parts, whole
 from pipelines.examples import Span
 from pipelines.spans import Offsets, find_occurrences, overlapping_pairs
 
@@ -83,6 +83,37 @@ def parse_mentions(value: Any, text: str, *, label: str | None = None) -> Iterat
         yield BadEntity("wrong_type", f"the entities are {value!r}; wanted a list", None)
 
 
+def with_token_ranges(values: Sequence[Any]) -> list[Any]:
+    """Spells lists of token numbers, ``"index": [4, 5, 6]``, out as token offsets, ``"token_index": [[4, 7]]``.
+
+    A file in which each list holds two numbers, and some of them are not neighbours, has pairs of offsets instead.
+    """
+    lists = [inner for value in values if isinstance(value, list) for item in value if isinstance(item, dict)
+             for key, inner in item.items() if _numbers_tokens(key, inner)]
+    if all(len(inner) == 2 for inner in lists) and any(len(_runs(inner)) > 1 for inner in lists):
+        return [*values]
+    return [[{f"token_{key}" if _numbers_tokens(key, inner) else key:
+              _runs(inner) if _numbers_tokens(key, inner) else inner for key, inner in item.items()}
+             if isinstance(item, dict) else item for item in value] if isinstance(value, list) else value
+            for value in values]
+
+
+def _numbers_tokens(key: str, value: Any) -> bool:
+    return (name_parts(key) in (["index"], ["indice"]) and isinstance(value, list) and bool(value)
+            and all(isinstance(number, int) and not isinstance(number, bool) for number in value))
+
+
+def _runs(numbers: Sequence[int]) -> list[list[int]]:
+    """Half-open ranges of numbers that follow one another."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] == number:
+            runs[-1][1] += 1
+        else:
+            runs.append([number, number + 1])
+    return runs
+
+
 def _from_object_of_lists(value: dict[str, Any], text: str, label: str | None) -> Iterator[Mention | BadEntity]:
     own_keys = OFFSET_KEYS["start"] | {"text", "mention"}
     keys = {key for key in value if own_keys & set(name_parts(key))}
@@ -136,6 +167,9 @@ def _from_object(item: dict[str, Any], text: str, label: str | None) -> Mention:
     words = {key: name_parts(key) for key in item}
     start, end, by_token = _written_offsets(item, words)
     own_label = _named_string(item, words, LABEL_KEYS)
+    if own_label is None:
+        numbers = {key: str(number) for key, value in item.items() if (number := whole(value)) is not None}
+        own_label = _named_string(numbers, words, LABEL_KEYS)
     rest = {key: item[key] for key in item if not set(LABEL_KEYS) & set(words[key])}
     claimed = _named_string(rest, words, TEXT_KEYS)
     entity = _named_string(rest, words, ("entity", "disease"))
@@ -215,15 +249,18 @@ def _short(value: Any) -> str:
     return repr(value) if len(repr(value)) <= 100 else f"{repr(value)[:99]}…"
 
 
-def detect_notation(rows: Iterable[tuple[str, Offsets | None, Sequence[Mention]]], *, tokenised: bool) -> Notation:
+def detect_notation(rows: Iterable[tuple[str, Offsets | None, Sequence[Mention]]], *, has_tokens: bool,
+                    has_text: bool) -> Notation:
     """Decides for a whole file what its offsets count, by the texts that the mentions claim.
 
-    Where mentions claim no text: tokens if the text is given in tokens and no end lies beyond the last; ends are taken
-    as inclusive if more mentions then lie on word boundaries (of tokens: within the row and not empty).
+    Where mentions claim no text: tokens if the rows give tokens and no end lies beyond the last (where they give a text
+    too, only if as characters some mentions would cut words); ends are taken as inclusive if more mentions then lie on
+    word boundaries (of tokens: within the row and not empty).
 
     Args:
         rows: (text, token offsets, mentions) of each row.
-        tokenised: whether the rows give their text in tokens only.
+        has_tokens: whether the rows give tokens.
+        has_text: whether the rows give a text.
     """
     claims: Counter[Notation] = Counter()
     shapes: Counter[Notation] = Counter()
@@ -244,8 +281,10 @@ def detect_notation(rows: Iterable[tuple[str, Offsets | None, Sequence[Mention]]
                     shapes[notation] += 1
     if claims:
         return max(NOTATIONS, key=lambda notation: claims[notation])
-    unit = "token" if by_token or (tokenised and fits_tokens) else "character"
-    return max((n for n in NOTATIONS if n.unit == unit), key=lambda notation: shapes[notation])
+    by_character, by_tokens = (max((n for n in NOTATIONS if n.unit == unit), key=lambda notation: shapes[notation])
+                               for unit in ("character", "token"))
+    counts_tokens = has_tokens and fits_tokens and (not has_text or shapes[by_tokens] > shapes[by_character])
+    return by_tokens if by_token or counts_tokens else by_character
 
 
 def _place(mention: Mention, text: str, tokens: Offsets | None, notation: Notation) -> tuple[int, int] | None:

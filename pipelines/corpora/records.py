@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipelines.corpora.columns import Found, find_columns, is_null
+from pipelines.corpora.columns import Found, find_columns, is_null, list_in, whole
 from pipelines.corpora.corpus import WARNINGS, Columns, Corpus, Fault, Table, Unreadable
 from pipelines.corpora.damage import find_damage
-from pipelines.corpora.mentions import BadEntity, Finding, Mention, detect_notation, parse_mentions, to_spans
+from pipelines.corpora.mentions import (
+    BadEntity,
+    Finding,
+    Mention,
+    detect_notation,
+    parse_mentions,
+    to_spans,
+    with_token_ranges,
+)
 from pipelines.errors import UserError
 from pipelines.examples import Example, Span
 from pipelines.spans import (
@@ -31,6 +39,7 @@ class _Row:
     """One row on its way to an example."""
 
     id: str | None
+    is_read: bool = False  # whether its text is there, so that its mentions can be looked at
     text: str = ""
     words: list[str] | None = None
     tokens: Offsets | None = None
@@ -40,13 +49,14 @@ class _Row:
     findings: list[Finding] = field(default_factory=list)
 
 
-def examples_from(path: str, table: Table, columns: Columns) -> Corpus:
+def examples_from(path: str, table: Table, columns: Columns, *, labelled: bool = True) -> Corpus:
     """Reads a table's rows as examples.
 
     Args:
         path: named in messages.
         table: the rows of one file.
         columns: what the user named.
+        labelled: whether a named column of mentions has to be there.
 
     Raises:
         UserError: when the rows as a whole cannot be understood: no objects, no text column, a named column that is not
@@ -58,7 +68,7 @@ def examples_from(path: str, table: Table, columns: Columns) -> Corpus:
         reason = next((value.reason for value in values if isinstance(value, Unreadable)), "no row is an object")
         raise UserError(f"{path}: not one readable row in {table.layout} ({reason}); wanted rows such as "
                         '{"id": "1", "text": "…", "entities": […]}')
-    found = find_columns(path, objects, columns)
+    found = find_columns(path, objects, columns, labelled=labelled)
     rows = [_read_row(ordinal, value, found) for ordinal, value in enumerate(values)]
     _mark_doubled_ids(rows, table)
     _set_text(rows, found)
@@ -67,17 +77,17 @@ def examples_from(path: str, table: Table, columns: Columns) -> Corpus:
     if kind == "tags":
         notation = f"{_read_tags(rows, names, columns.label)} tags in {found.entities!r}"
     elif kind == "mentions":
-        notation = f"{_read_mentions(rows, found, columns.label)} in {found.entities!r}"
+        notation = f"{_read_mentions(rows, found, names or table.type_names, columns.label)} in {found.entities!r}"
     else:
         notation = "unlabelled"
-    labelled = kind is not None
+    has_labels = kind is not None
     for row in rows:
-        row.findings += _damage(row.text, labelled=labelled)
+        row.findings += _damage(row.text, labelled=has_labels)
         if not row.text.strip() and not row.findings:
             row.findings.append(("empty_text", "the text is empty", None))
     text = found.text or found.tokens
     layout = f"{table.layout}, {'text' if found.text else 'tokens'} in {text!r}, {notation}"
-    return _corpus(path, table, layout + (f", ids in {found.id!r}" if found.id else ""), rows, labelled)
+    return _corpus(path, table, layout + (f", ids in {found.id!r}" if found.id else ""), rows, has_labels)
 
 
 def _corpus(path: str, table: Table, layout: str, rows: Sequence[_Row], labelled: bool) -> Corpus:
@@ -105,12 +115,9 @@ def _read_row(ordinal: int, value: Any, found: Found) -> _Row:
         return _Row(None, findings=[("unreadable_row", value.reason, None)])
     if not isinstance(value, Mapping):
         return _Row(None, findings=[("wrong_type", f"the row is a {_type(value)}; wanted an object", None)])
-    row = _Row(str(ordinal), given=value.get(found.entities) if found.entities else None)
-    if found.id is not None and not is_null(value.get(found.id)):
-        row.id, problem = _read_id(value[found.id], ordinal)
-        row.findings += problem
+    row = _Row(str(ordinal), given=list_in(value.get(found.entities)) if found.entities else None)
     text = value.get(found.text) if found.text else ""
-    words = value.get(found.tokens) if found.tokens else None
+    words = list_in(value.get(found.tokens)) if found.tokens else None
     for name, part in ((found.text, text), (found.tokens, words)):
         if name is not None and is_null(part):
             row.findings.append(("missing_value", f"nothing in the column {name!r}", None))
@@ -126,6 +133,10 @@ def _read_row(ordinal: int, value: Any, found: Found) -> _Row:
                 row.words = None
     elif not is_null(words):
         row.findings.append(("wrong_type", f"{found.tokens!r} holds a {_type(words)}; wanted a list of strings", None))
+    row.is_read = not row.findings
+    if found.id is not None and not is_null(value.get(found.id)):
+        row.id, problem = _read_id(value[found.id], ordinal)
+        row.findings += problem
     return row
 
 
@@ -158,15 +169,11 @@ def _mark_doubled_ids(rows: Sequence[_Row], table: Table) -> None:
 
 def _set_text(rows: Sequence[_Row], found: Found) -> None:
     """Gives every row its text and token offsets: tokens joined by blanks, or found in the text beside them."""
-    aligned = [_aligned(row.words, row.text) if row.words is not None else None for row in rows]
-    natural = found.text is not None and all(a is not None for a, row in zip(aligned, rows, strict=True) if row.words)
-    for row, offsets in zip(rows, aligned, strict=True):
-        if row.words is None:
-            continue
-        if natural:
-            row.tokens = offsets
-        elif found.text is None:
+    for row in rows:
+        if row.words is not None and found.text is None:
             row.text, row.tokens = join_tokens(row.words)
+        elif row.words is not None:
+            row.tokens = _aligned(row.words, row.text)
 
 
 def _aligned(words: Sequence[str], text: str) -> Offsets | None:
@@ -190,9 +197,10 @@ def _kind_of_entities(path: str, rows: Sequence[_Row], names: Sequence[str] | No
         return None
     if not flat or len(flat) * 2 < len([value for value in given if value]):
         return "mentions"
-    if 2 * sum(all(isinstance(x, int) and not isinstance(x, bool) for x in value) for value in flat) > len(flat):
+    numeric = [value for value in flat if all(_number(x, names) is not None for x in value)]
+    if 2 * len(numeric) > len(flat):
         if names is None:
-            numbers = sorted({x for value in flat for x in value if isinstance(x, int)})
+            numbers = sorted({_number(x, names) for value in numeric for x in value})
             raise UserError(f"{path}: numeric tags {', '.join(map(str, numbers[:12]))} without names; name them in "
                             "order, by --tag_names O,B-Disease,I-Disease")
         return "tags"
@@ -209,8 +217,6 @@ def _read_tags(rows: Sequence[_Row], names: Sequence[str] | None, label: str) ->
     """Fills in the spans of rows with tags; returns the scheme."""
     tags_of: list[list[str] | None] = []
     for row in rows:
-        if row.tokens is None:
-            row.tokens = whitespace_tokens(row.text)
         tags, findings = _tags(row, names)
         tags_of.append(tags)
         row.findings += findings
@@ -231,26 +237,44 @@ def _read_tags(rows: Sequence[_Row], names: Sequence[str] | None, label: str) ->
 def _tags(row: _Row, names: Sequence[str] | None) -> tuple[list[str] | None, list[Finding]]:
     """The tags of a row as strings; ``None`` with the reason where it has none that fit its tokens."""
     given = row.given.split() if isinstance(row.given, str) else row.given
-    if row.findings:
+    unspelled = row.words is not None and row.tokens is None
+    if row.tokens is None:
+        row.tokens = whitespace_tokens(row.text)
+    if not row.is_read:
         return None, []
     if is_null(given):
         return None, [("missing_value", "no tags, though other rows have them", None)]
     if not isinstance(given, list):
         return None, [("wrong_type", f"the tags are a {_type(given)}; wanted a list", None)]
-    if len(given) != len(row.tokens or ()):
-        return None, [("length_mismatch", f"{len(row.tokens or ())} tokens but {len(given)} tags", None)]
+    if len(given) != len(row.tokens):
+        if unspelled and len(given) == len(row.words or ()):
+            return None, [_unspelled(row)]
+        return None, [("length_mismatch", f"{len(row.tokens)} tokens but {len(given)} tags", None)]
     tags: list[str] = []
     for position, tag in enumerate(given):
-        if isinstance(tag, int) and not isinstance(tag, bool) and names is not None:
-            if not 0 <= tag < len(names):
+        number = _number(tag, names)
+        if number is not None and names is not None:
+            if not 0 <= number < len(names):
                 message = f"tag {tag} at token {position}; the names go from 0 to {len(names) - 1}"
                 return None, [("unknown_tag", message, None)]
-            tags.append(names[tag])
+            tags.append(names[number])
         elif isinstance(tag, str):
             tags.append(tag)
         else:
             return None, [("wrong_type", f"the tag at token {position} is {tag!r}; wanted a string", None)]
     return tags, []
+
+
+def _number(tag: Any, names: Sequence[str] | None) -> int | None:
+    """A numeric tag; strings of digits are some where tags have names."""
+    if isinstance(tag, str) and names is not None and tag.isdecimal() and tag not in names:
+        return int(tag)
+    return whole(tag)
+
+
+def _unspelled(row: _Row) -> Finding:
+    message = f"its {len(row.words or ())} tokens do not spell its text {row.text[:60]!r}"
+    return "length_mismatch", message, "mend them, or read the tokens alone by --text_column NAME"
 
 
 def _retagged(tags: Sequence[str], position: int, scheme: str) -> str | None:
@@ -261,29 +285,47 @@ def _retagged(tags: Sequence[str], position: int, scheme: str) -> str | None:
     return None if wanted is None else f"write {wanted}{tags[position][1:]} there"
 
 
-def _read_mentions(rows: Sequence[_Row], found: Found, label: str) -> str:
+def _read_mentions(rows: Sequence[_Row], found: Found, names: Sequence[str] | None, label: str) -> str:
     """Fills in the spans of rows with mentions; returns how they are written."""
     bare = all(isinstance(row.given, str) or is_null(row.given) for row in rows)
-    for row in rows:
-        if row.findings:
+    givens = [row.given for row in rows]
+    if found.tokens is not None:
+        givens = with_token_ranges(givens)
+    for row, given in zip(rows, givens, strict=True):
+        if not row.is_read:
             continue
-        if is_null(row.given) and not bare:
+        if is_null(given) and not bare:
             message = "no mentions given, though other rows have them"
             row.findings.append(("missing_value", message, "write [] if it has none"))
-        for mention in parse_mentions(row.given, row.text):
+        for mention in parse_mentions(given, row.text):
             if isinstance(mention, BadEntity):
                 row.findings.append(mention.args)  # type: ignore[arg-type]
             else:
-                row.mentions.append(mention)
+                row.mentions.append(_named(mention, names, row.findings))
+    unspelled = [row.words is not None and row.tokens is None for row in rows]
     tokens = [row.tokens if row.tokens is not None else whitespace_tokens(row.text) for row in rows]
-    notation = detect_notation(((row.text, offsets, row.mentions) for row, offsets in zip(rows, tokens, strict=True)),
-                               tokenised=found.text is None)
-    for row, offsets in zip(rows, tokens, strict=True):
+    notation = detect_notation([(row.text, offsets, row.mentions)
+                                for row, offsets, odd in zip(rows, tokens, unspelled, strict=True) if not odd],
+                               has_tokens=found.tokens is not None, has_text=found.text is not None)
+    for row, offsets, odd in zip(rows, tokens, unspelled, strict=True):
+        if odd and notation.unit == "token" and any(mention.start is not None for mention in row.mentions):
+            row.findings.append(_unspelled(row))
+            continue
         row.spans, findings = to_spans(row.mentions, row.text, offsets, notation, label=label)
         row.findings += findings
     if any(mention.start is not None for row in rows for mention in row.mentions):
         return f"mentions by {notation.unit} offsets ({notation.convention})"
     return "mentions as strings"
+
+
+def _named(mention: Mention, names: Sequence[str] | None, findings: list[Finding]) -> Mention:
+    """A mention whose numeric type has its name, where types have names."""
+    if names is None or mention.label is None or mention.label in names or not mention.label.isdecimal():
+        return mention
+    if int(mention.label) < len(names):
+        return replace(mention, label=names[int(mention.label)])
+    findings.append(("unknown_tag", f"type {mention.label}; the names go from 0 to {len(names) - 1}", None))
+    return mention
 
 
 def _damage(text: str, *, labelled: bool) -> list[Finding]:
