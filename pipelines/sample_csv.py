@@ -59,10 +59,18 @@ def read_sample(path: str | Path, ids: Sequence[str] = (), *, delimiter: str | N
         raise UserError(f"{path}: no such file; wanted the competition's sample submission (CSV)")
     try:
         text = Path(path).read_bytes().decode("utf-8")
-        mark, text = text[:text.startswith("\ufeff")], text.removeprefix("\ufeff")
-        delimiter, rows = _rows(text, delimiter or ",\t;|")
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a UTF-8 CSV file ({error})") from None
+    return parse_sample(text, path, ids, delimiter=delimiter)
+
+
+def parse_sample(text: str, path: str | Path, ids: Sequence[str] = (), *, delimiter: str | None = None) -> Sample:
+    """Takes the content of a CSV file apart; see ``read_sample``. The path is named in messages."""
+    mark, text = text[:text.startswith("\ufeff")], text.removeprefix("\ufeff")
+    try:
+        delimiter, rows = _rows(text, delimiter or ",\t;|")
+    except csv.Error as error:
+        raise UserError(f"{path}: not a CSV file ({error})") from None
     if not rows or len(rows[0]) < 2:
         raise UserError(f"{path}: got {rows[0] if rows else 'nothing'} as the first row; wanted a CSV file with a "
                         "column of ids and one of answers")

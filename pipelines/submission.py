@@ -12,21 +12,25 @@ import re
 import shutil
 import subprocess
 import sys
-from ast import literal_eval
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipelines.corpora.columns import list_in
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Prediction, Span, joined_by_id, replacing
-from pipelines.sample_csv import Sample, as_text, read_sample
+from pipelines.sample_csv import Sample, as_text, parse_sample, read_sample
 from pipelines.spans import detect_scheme, looks_like_tag, spans_to_tags, spans_to_token_ranges, whitespace_tokens
 
 OFFSETS_NAME = re.compile(r"span|offset|location|position|range|start", re.IGNORECASE)
 NO_MENTION = ("none", "null", "nan", "n/a", "na", "-", "no", "empty")
 SEPARATORS = "|;\t~,"
+# Layout -> pattern of one item of a list; then its form and what stands between two, where the sample shows none.
+ITEMS = {"offsets": (r"\d+ \d+ [^\W\d][\w-]*|(?:[^\W\d][\w-]* )?\d+ \d+", "{start} {end}", ";"),
+         "ranges": (r"\d+[-:]\d+", "{start}-{end}", " "),
+         "type_ranges": (r"\d+-\d+", "{start}-{end}", " ")}
 JSON_KEYS = {"start": ("start", "begin", "start_offset", "start_char"),
              "end": ("end", "stop", "end_offset", "end_char"),
              "label": ("label", "type", "entity_type", "class", "tag", "category", "entity_group"),
@@ -37,13 +41,15 @@ class Style(NamedTuple):
     """What the sample's own answers say about how to write ours.
 
     Attributes:
-        separator: what stands between two strings.
+        separator: what stands between two items of a list.
+        item: form of one item, with ``{start}``, ``{end}`` and perhaps ``{label}``.
         nothing: the answer where there is no mention.
         keys: names in a JSON object, in order -> which of ``start``, ``end``, ``label``, ``text`` they mean.
         scheme: of tags.
     """
 
     separator: str
+    item: str
     nothing: str
     keys: Mapping[str, str]
     scheme: str
@@ -72,7 +78,7 @@ class Layout(NamedTuple):
 def write_submission(predictions: Sequence[Prediction], examples: Sequence[Example] | None = None, *,
                      sample: str | Path, out: str | Path, format: str | None = None,
                      separator: str | None = None) -> str:
-    """Fills a sample submission with predictions, and validates what was written.
+    """Fills a sample submission with predictions, and validates the whole before it is written.
 
     Args:
         predictions: an answer to every row of the sample, in any order.
@@ -80,13 +86,13 @@ def write_submission(predictions: Sequence[Prediction], examples: Sequence[Examp
         sample: the competition's sample; its columns, ids, order, delimiter, quotes and line ends are kept.
         out: the file to write; it appears whole or not at all.
         format: a name of ``LAYOUTS``; by default inferred from the sample.
-        separator: what stands between two strings; by default as in the sample.
+        separator: what stands between two strings, tags, offsets or ranges; by default as in the sample.
 
     Returns:
         Name of the layout.
 
     Raises:
-        DataError: naming the ids that are missing, extra or doubled.
+        DataError: naming the ids that are missing, extra or doubled, or whose spans are not within the text.
         UserError: when the layout cannot be told, or needs examples that were not given.
     """
     if Path(out).resolve() == Path(sample).resolve():
@@ -101,14 +107,16 @@ def write_submission(predictions: Sequence[Prediction], examples: Sequence[Examp
     if layout.needs and examples is None:
         raise UserError(f"the layout {name} needs the {layout.needs} of each example, and predictions hold offsets "
                         "only; give the test file with --input")
+    _check_spans(predictions, examples or ())
     fill = {"example": _example_cells, "token": _token_cells, "type": _type_cells}[layout.rows]
     cells = fill(form, predictions, examples or (), layout, _style(form, name, separator))
     rows = form.rows[:form.headed] + [
         [*row[:form.answer_column], cell, *row[form.answer_column + 1:]]
         for row, cell in zip(form.rows[form.headed:], cells, strict=True)]
+    text = form.mark + as_text(rows, form.delimiter, form.quoting, form.line_end)
+    _compare(parse_sample(text, out, delimiter=form.delimiter), form, layout)
     with replacing(out) as f:
-        f.write(form.mark + as_text(rows, form.delimiter, form.quoting, form.line_end))
-    validate_submission(out, form, format=name)
+        f.write(text)
     return name
 
 
@@ -119,8 +127,12 @@ def validate_submission(path: str | Path, sample: str | Path | Sample, *, format
         DataError: naming every fault.
         UserError: when a file cannot be read at all.
     """
-    layout, wanted = _layout(format), sample if isinstance(sample, Sample) else read_sample(sample)
-    got, answer = read_sample(path, delimiter=wanted.delimiter), wanted.answer_column
+    wanted = sample if isinstance(sample, Sample) else read_sample(sample)
+    _compare(read_sample(path, delimiter=wanted.delimiter), wanted, _layout(format))
+
+
+def _compare(got: Sample, wanted: Sample, layout: Layout) -> None:
+    answer = wanted.answer_column
     faults = [] if len(got.rows) == len(wanted.rows) else [f"got {len(got.rows)} rows; wanted {len(wanted.rows)}"]
     for number, (row, model) in enumerate(zip(got.rows, wanted.rows, strict=False), start=1):
         header = wanted.headed and number == 1
@@ -129,7 +141,17 @@ def validate_submission(path: str | Path, sample: str | Path | Sample, *, format
         elif not header and not layout.valid(row[answer]):
             faults.append(f"row {number}: got {row[answer][:80]!r}; wanted {layout.what}")
     if faults:
-        raise DataError("\n".join(f"{path}: {fault}" for fault in faults))
+        raise DataError("\n".join(f"{got.path}: {fault}" for fault in faults))
+
+
+def _check_spans(predictions: Sequence[Prediction], examples: Sequence[Example]) -> None:
+    sizes = {example.id: len(example.text) for example in examples}
+    wrong = [f"{prediction.id} ({span.start}-{span.end})" for prediction in predictions
+             for span in prediction.spans or () if not 0 <= span.start < span.end <= sizes.get(prediction.id, span.end)]
+    if wrong:
+        more = f" and {len(wrong) - 10} more" if len(wrong) > 10 else ""
+        raise DataError(f"spans that are empty or not within their text: {', '.join(wrong[:10])}{more}; give the file "
+                        "that these are the predictions of")
 
 
 def push(path: str | Path, competition: str, message: str) -> None:
@@ -167,7 +189,10 @@ def infer_layout(form: Sample, predictions: Sequence[Prediction], examples: Sequ
         return "token_tags"
     if not known & set(ids):
         labels = {span.label for prediction in predictions for span in prediction.spans or ()}
-        if labels and labels <= set(ids) and all(map(LAYOUTS["type_ranges"].valid, cells)):
+        # Where nothing was predicted, rows are types if they show ranges and names: ids mostly have a digit.
+        types = labels & set(ids) if labels else (
+            any(re.match(r"\d+-\d+", cell) for cell in cells) and not re.search(r"\d", "".join(ids)))
+        if types and all(map(LAYOUTS["type_ranges"].valid, cells)):
             return "type_ranges"
         raise UserError(f"{form.path}: its rows ({', '.join(ids[:3])}, …) are neither ids of the predictions "
                         f"({', '.join(sorted(known)[:3])}, …), nor their types, nor tokens"
@@ -175,7 +200,10 @@ def infer_layout(form: Sample, predictions: Sequence[Prediction], examples: Sequ
                         f"layout with --format:\n{_layouts()}")
     fitting = [name for name, layout in LAYOUTS.items() if name != "strings" and layout.answer == "spans"
                and layout.rows == "example" and all(map(layout.valid, cells))]
-    if cells and not fitting:
+    if any("O" in (_json_list(cell) or ()) for cell in cells) and "json_tags" in fitting:
+        return "json_tags"
+    fitting = [name for name in fitting if name != "json_tags"]
+    if not fitting and any(re.search(r"[^\W\d_]", cell) for cell in cells if cell.casefold() not in NO_MENTION):
         return "strings"
     if cells and len(fitting) > 1 and not OFFSETS_NAME.search(form.answer_name):
         fitting = [name for name in fitting if name == "json_strings"]
@@ -187,23 +215,52 @@ def infer_layout(form: Sample, predictions: Sequence[Prediction], examples: Sequ
 
 def _style(form: Sample, name: str, separator: str | None) -> Style:
     cells = form.column(form.answer_column)
-    nothing = Counter(cell for cell in cells if cell.strip().casefold() in NO_MENTION).most_common(1)
-    if name == "strings" and not separator:
-        found = [match[0] for sign in SEPARATORS for cell in cells for match in re.finditer(rf" *[{sign}] *", cell)]
-        # The first sign that there is, with the blanks it mostly has: a comma may be part of a mention.
-        found = [match for match in found if match.strip(" ") == found[0].strip(" ")]
-        if not found:
-            raise UserError(f"{form.path}: its answers show no separator between two strings; give it with --separator")
-        separator = Counter(found).most_common(1)[0][0]
+    nothing = Counter(cell for cell in cells if cell.strip().casefold() in NO_MENTION
+                      and _layout(name).valid(cell)).most_common(1)
+    pattern, item, _ = ITEMS.get(name, ("", "", ""))
+    item = next((_form(match[0]) for cell in cells if item and (match := re.search(pattern, cell))), item)
     items = [item for cell in cells for item in _json_list(cell) or () if isinstance(item, dict)]
     keys = {key: meaning for key in (items[0] if items else ("start", "end", "label"))
             for meaning, names in JSON_KEYS.items() if key.casefold() in names}
     if items and set(items[0]) - set(keys):
         raise UserError(f"{form.path}: its JSON objects have the keys {list(items[0])}; wanted names for start, end, "
                         f"label and text, such as {', '.join(JSON_KEYS)}")
-    tags = [cell.split() for cell in cells] if name == "tags" else [list(filter(None, cells))]
-    scheme = detect_scheme(tags) if name in ("tags", "token_tags") else "BIO"
-    return Style(separator or "", nothing[0][0] if nothing else "", keys, scheme)
+    tagged = [cell for cell in cells if all(map(looks_like_tag, _tag_parts(cell)))]
+    tags = list(map(_tag_parts, tagged))
+    scheme = detect_scheme([[tag for parts in tags for tag in parts]] if name == "token_tags" else tags)
+    separator = separator or _separator(form, name, tagged if name == "tags" else cells)
+    return Style(separator, item, nothing[0][0] if nothing else "", keys, scheme)
+
+
+def _separator(form: Sample, name: str, cells: Sequence[str]) -> str:
+    """What mostly stands between two items of the sample's answers."""
+    if name == "strings":
+        found = [match[0] for sign in SEPARATORS for cell in cells for match in re.finditer(rf" *[{sign}]+ *", cell)]
+        # The first sign that there is, with the blanks it mostly has: a comma may be part of a mention.
+        found = [match for match in found if match.strip(" ") == found[0].strip(" ")]
+        if not found:
+            raise UserError(f"{form.path}: its answers show no separator between two strings; give it with --separator")
+        default = ""
+    elif name == "tags":
+        found, default = [match for cell in cells for match in re.findall(r"[\s,;|]+", cell.strip())], " "
+    elif name in ITEMS:
+        item, _, default = ITEMS[name]
+        found = [match[1] for cell in cells for match in re.finditer(rf"(?:{item})([^\w-]+)(?={item})", cell)]
+    else:
+        return ""
+    return Counter(found).most_common(1)[0][0] if found else default
+
+
+def _form(item: str) -> str:
+    """``{label} {start} {end}`` for ``Disease 0 3``."""
+    numbers = iter(("{start}", "{end}"))
+    return re.sub(r"\d+|[^\W\d][\w-]*", lambda part: next(numbers) if part[0].isdecimal() else "{label}", item)
+
+
+def _tag_parts(cell: str) -> list[str]:
+    """The tags in a cell: a JSON list, or apart by blanks, commas or the like."""
+    items = _json_list(cell)
+    return re.findall(r"[^\s,;|]+", cell) if items is None else list(map(str, items))
 
 
 # Cells
@@ -225,26 +282,28 @@ def _example_cells(form: Sample, predictions: Sequence[Prediction], examples: Se
     assert layout.cell is not None
     cells = [layout.cell(answer, by_id.get(answer.id, Example(answer.id, "")), style) or style.nothing
              for answer in answers]
-    if layout is LAYOUTS["tags"]:
+    if layout in (LAYOUTS["tags"], LAYOUTS["json_tags"]):
         _check_tag_counts(form, cells)
     if layout is LAYOUTS["strings"]:
         cut = sum(len(cell.split(style.separator)) > max(1, len(answer.spans or ()))
                   for cell, answer in zip(cells, answers, strict=True))
         if cut:
-            print(f"note: {cut} rows have a mention that contains the separator {style.separator!r}", file=sys.stderr)
+            print(f"note: {cut} {'row has' if cut == 1 else 'rows have'} a mention that contains the separator "
+                  f"{style.separator!r}", file=sys.stderr)
     return cells
 
 
 def _check_tag_counts(form: Sample, cells: Sequence[str]) -> None:
     """Compares the number of tags with the sample's, where that shows one for each token."""
     ids, shown = form.column(form.id_column), form.column(form.answer_column)
-    if any(" " in cell for cell in shown):
-        wrong = [f"{id}: {len(cell.split())} tokens, {len(model.split())} tags in the sample"
-                 for id, cell, model in zip(ids, cells, shown, strict=True) if len(cell.split()) != len(model.split())]
+    models = [_tag_parts(cell) for cell in shown]
+    if any(len(model) > 1 for model in models) and all(looks_like_tag(tag) for model in models for tag in model):
+        counts = [(len(_tag_parts(cell)), len(model)) for cell, model in zip(cells, models, strict=True)]
+        wrong = [f"{id}: {tokens} tokens, {tags} tags in the sample"
+                 for id, (tokens, tags) in zip(ids, counts, strict=True) if tokens != tags]
         if wrong:
             raise DataError(f"{len(wrong)} texts are cut into other tokens than those of {form.path}; give a file with "
                             f"tokens with --input: {'; '.join(wrong[:10])}")
-
 
 
 def _token_cells(form: Sample, predictions: Sequence[Prediction], examples: Sequence[Example], layout: Layout,
@@ -302,8 +361,8 @@ def _type_cells(form: Sample, predictions: Sequence[Prediction], examples: Seque
     if extra or doubled:
         raise DataError(f"{form.path}: types predicted that have no row: {', '.join(extra) or 'none'}; types with "
                         f"several rows: {', '.join(doubled) or 'none'}")
-    return [" ".join(f"{first}-{last}" for first, last in sorted(set(ranges[label]))) or style.nothing
-            for label in types]
+    return [style.separator.join(style.item.format(start=first, end=last)
+                                 for first, last in sorted(set(ranges[label]))) or style.nothing for label in types]
 
 
 def _tokens(example: Example) -> Sequence[tuple[int, int]]:
@@ -341,9 +400,9 @@ def _json_objects(prediction: Prediction, example: Example, style: Style) -> str
                       ensure_ascii=False)
 
 
-def _offsets(between: str, after: str) -> Callable[[Prediction, Example, Style], str]:
-    return lambda prediction, example, style: after.join(
-        f"{span.start}{between}{span.end}" for span in sorted(prediction.spans or ()))
+def _offsets(prediction: Prediction, example: Example, style: Style) -> str:
+    return style.separator.join(style.item.format(start=span.start, end=span.end, label=span.label)
+                                for span in sorted(prediction.spans or ()))
 
 
 def _json_pairs(prediction: Prediction, example: Example, style: Style) -> str:
@@ -358,16 +417,8 @@ def _class(prediction: Prediction, example: Example, style: Style) -> str:
 
 
 def _json_list(cell: str) -> list[Any] | None:
-    if not cell.lstrip().startswith("["):
-        return None
-    for read in (json.loads, literal_eval):
-        try:
-            value = read(cell)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if isinstance(value, list):
-            return value
-    return None
+    items = list_in(cell)
+    return items if isinstance(items, list) else None
 
 
 def _list_of(fits: Callable[[Any], bool]) -> Callable[[str], bool]:
@@ -378,8 +429,9 @@ def _is_pair(item: Any) -> bool:
     return isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(number, int) for number in item)
 
 
-def _matches(pattern: str) -> Callable[[str], bool]:
-    return lambda cell: cell.strip().casefold() in ("", *NO_MENTION) or re.fullmatch(pattern, cell.strip()) is not None
+def _items(name: str) -> Callable[[str], bool]:
+    pattern = re.compile("(?:{0})(?:[^\\w-]+(?:{0}))*".format(ITEMS[name][0]))
+    return lambda cell: cell.strip().casefold() in ("", *NO_MENTION) or pattern.fullmatch(cell.strip()) is not None
 
 
 def _is_number(cell: str) -> bool:
@@ -398,16 +450,19 @@ LAYOUTS: dict[str, Layout] = {
     "json_objects": Layout('a JSON list of objects with "start" and "end"', "example", "spans", "text",
                            _list_of(lambda item: isinstance(item, dict)), _json_objects),
     "json_pairs": Layout("a JSON list of [start, end]", "example", "spans", "", _list_of(_is_pair), _json_pairs),
-    "offsets": Layout("half-open offsets `start end;start end`", "example", "spans", "",
-                      _matches(r"\d+ \d+(; ?\d+ \d+)*"), _offsets(" ", ";")),
-    "ranges": Layout("half-open offsets `start-end start-end`", "example", "spans", "",
-                     _matches(r"\d+-\d+([ ,;]\d+-\d+)*"), _offsets("-", " ")),
-    "tags": Layout("a tag for each token with blanks between them", "example", "spans", "tokens",
-                   lambda cell: all(map(looks_like_tag, cell.split())),
-                   lambda prediction, example, style: " ".join(_tags(prediction, example, style))),
+    "offsets": Layout("half-open offsets `start end;start end`, perhaps with types", "example", "spans", "",
+                      _items("offsets"), _offsets),
+    "ranges": Layout("half-open offsets `start-end start-end`", "example", "spans", "", _items("ranges"), _offsets),
+    "tags": Layout("a tag for each token with blanks or commas between them", "example", "spans", "tokens",
+                   lambda cell: _json_list(cell) is None and all(map(looks_like_tag, _tag_parts(cell))),
+                   lambda prediction, example, style: style.separator.join(_tags(prediction, example, style))),
+    "json_tags": Layout("a JSON list with a tag for each token", "example", "spans", "tokens",
+                        _list_of(lambda item: isinstance(item, str) and looks_like_tag(item)),
+                        lambda prediction, example, style: json.dumps(_tags(prediction, example, style),
+                                                                         ensure_ascii=False)),
     "token_tags": Layout("one row for each token: its tag", "token", "spans", "tokens", looks_like_tag),
     "type_ranges": Layout("one row for each type: inclusive ranges `0-1 4-4` of tokens that are numbered through the "
-                          "file", "type", "spans", "tokens", _matches(r"\d+-\d+( \d+-\d+)*")),
+                          "file", "type", "spans", "tokens", _items("type_ranges")),
     "label": Layout("the class", "example", "label", "", lambda cell: True, _class),
     "value": Layout("a number", "example", "value", "", _is_number,
                     lambda prediction, example, style: repr(prediction.value)),

@@ -66,6 +66,18 @@ def submitted(folder: Path, sample: str | bytes, predictions: list[Prediction] =
     ("tags", "id,tags\na,O O O O\nb,O O\nc,O O\n", "id,tags\na,B-PER O B-PER I-PER\nb,O O\nc,B-LOC B-PER\n"),
     ("tags", "id,tags\na,S-PER O B-PER E-PER\nb,O O\nc,O O\n",
      "id,tags\na,S-PER O B-PER E-PER\nb,O O\nc,S-LOC S-PER\n"),
+    ("tags", 'id,tags\na,"O,O,O,O"\nb,"O,O"\nc,"O,O"\n',
+     'id,tags\na,"B-PER,O,B-PER,I-PER"\nb,"O,O"\nc,"B-LOC,B-PER"\n'),
+    ("json_tags", "id\ttags\na\t['O', 'O', 'O', 'O']\nb\t['O', 'O']\nc\t['O', 'O']\n",
+     'id\ttags\na\t"[""B-PER"", ""O"", ""B-PER"", ""I-PER""]"\nb\t"[""O"", ""O""]"\nc\t"[""B-LOC"", ""B-PER""]"\n'),
+    ("strings", "id,entities\na,x||y\nb,\nc,z\n", "id,entities\na,Ann||Bo Li\nb,\nc,Rome||Ann\n"),
+    ("offsets", 'id,location\na,"0 3, 5 9"\nb,\nc,1 2\n', 'id,location\na,"0 3, 8 13"\nb,\nc,"0 4, 5 8"\n'),
+    ("offsets", "id,location\na,0 3; 5 9\nb,\nc,\n", "id,location\na,0 3; 8 13\nb,\nc,0 4; 5 8\n"),
+    ("offsets", "id,location\na,Disease 0 3|Disease 5 9\nb,\nc,\n",
+     "id,location\na,PER 0 3|PER 8 13\nb,\nc,LOC 0 4|PER 5 8\n"),
+    ("ranges", 'id,location\na,"0-3,5-9"\nb,\nc,\n', 'id,location\na,"0-3,8-13"\nb,\nc,"0-4,5-8"\n'),
+    ("ranges", "id,location\na,0:3;5:9\nb,\nc,\n", "id,location\na,0:3;8:13\nb,\nc,0:4;5:8\n"),
+    ("type_ranges", 'Id,Predicted\nPER,"0-0,2-3"\nLOC,\n', 'Id,Predicted\nPER,"0-0,2-3,7-7"\nLOC,6-6\n'),
     ("tags", "id,tags\na,O\nb,O\nc,O\n", "id,tags\na,B-PER O B-PER I-PER\nb,O O\nc,B-LOC B-PER\n"),
     ("token_tags", "id,tag\n" + "".join(f"{i},O\n" for i in range(8)),
      "id,tag\n0,B-PER\n1,O\n2,B-PER\n3,I-PER\n4,O\n5,O\n6,B-LOC\n7,B-PER\n"),
@@ -108,7 +120,8 @@ def test_the_form_of_the_sample_is_kept(tmp_path: Path, sample: str, written: st
     validate_submission(tmp_path / "out.csv", tmp_path / "sample.csv", format=layout)
 
 
-@pytest.mark.parametrize("sample", ["id,answer\na,\nb,\nc,\n", "id,answer\na,none\nb,none\nc,none\n",
+@pytest.mark.parametrize("sample", ["id,answer\na,\nb,\nc,\n", "id,answer\na,1/2\nb,none\nc,\n",
+                                    "id,answer\na,none\nb,none\nc,none\n",
                                     "id,offsets\na,[]\nb,[]\nc,[]\n"])
 def test_a_layout_that_cannot_be_told_is_asked_for(tmp_path: Path, sample: str) -> None:
     with pytest.raises(UserError) as error:
@@ -125,6 +138,8 @@ def test_options(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--separator"):
         submitted(tmp_path, empty, format="strings")
     assert submitted(tmp_path, empty, format="strings", separator="|")[1] == "id,answer\na,Ann|Bo Li\nb,\nc,Rome|Ann\n"
+    assert submitted(tmp_path, empty, format="ranges", separator=",")[1] == (
+        'id,answer\na,"0-3,8-13"\nb,\nc,"0-4,5-8"\n')
     with pytest.raises(UserError, match="layout 'xml'"):
         submitted(tmp_path, empty, format="xml")
     with pytest.raises(UserError, match="this is the sample itself"):
@@ -156,12 +171,28 @@ def test_wrong_ids_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="several rows: PER"):
         submitted(tmp_path, "id,x\nPER,0-0\nPER,\nLOC,\n")
     with pytest.raises(DataError, match="no row: LOC"):
-        submitted(tmp_path, "id,x\nPER,0-0\nORG,\n", format="type_ranges")
+        submitted(tmp_path, "id,x\nPER,0-0\nORG,\n")
     with pytest.raises(DataError, match="8 tokens"):
         submitted(tmp_path, "id,x\n0,O\n1,O\n", format="token_tags")
     with pytest.raises(DataError, match="missing from the predictions: b"):
         submitted(tmp_path, "id,x\nPER,0-0\nLOC,\n", PREDICTIONS[:2])
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_rows_of_types_are_told_where_nothing_was_predicted(tmp_path: Path) -> None:
+    nothing = [Prediction(id, ()) for id in "abc"]
+    assert submitted(tmp_path, "id,x\nPER,0-0\nLOC,\n", nothing) == ("type_ranges", "id,x\nPER,\nLOC,\n")
+
+
+@pytest.mark.parametrize("span", [Span(3, 99, "X"), Span(3, 3, "X"), Span(-1, 2, "X")])
+def test_spans_outside_the_text_are_refused(tmp_path: Path, span: Span) -> None:
+    with pytest.raises(DataError, match=rf"not within their text: b \({span.start}-{span.end}\)"):
+        submitted(tmp_path, "id,x\na,[]\nb,[]\nc,[]\n", [*PREDICTIONS[:2], Prediction("b", (span,))])
+
+
+def test_placeholders_give_tags_no_scheme(tmp_path: Path) -> None:
+    assert submitted(tmp_path, "id,x\na,none\nb,none\nc,x|y\n", format="tags")[1] == (
+        "id,x\na,B-PER O B-PER I-PER\nb,O O\nc,B-LOC B-PER\n")
 
 
 def test_tags_for_other_tokens_than_the_samples_are_refused(tmp_path: Path) -> None:
@@ -183,7 +214,7 @@ def test_a_layout_of_another_kind_of_answer_is_refused(tmp_path: Path) -> None:
 
 def test_a_mention_with_the_separator_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     submitted(tmp_path, "id,x\na,x;y\n", [Prediction("a", (Span(0, 3, "X"),))], [Example("a", "a;b")])
-    assert "1 rows" in capsys.readouterr().err
+    assert "1 row has a mention" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("content", "message"), [
@@ -253,10 +284,12 @@ def test_json_objects_with_unknown_keys_are_refused(tmp_path: Path) -> None:
         submitted(tmp_path, 'id\tx\na\t[{"start": 0, "end": 1, "cui": "D1"}]\nb\t[]\nc\t[]\n')
 
 
-def test_what_was_written_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_to_be_written_is_read_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submission, "as_text", lambda *_: "id,x\na,0 3\nb,0 3\n")
+    (tmp_path / "out.csv").write_text("an older one")
     with pytest.raises(DataError, match="got 3 rows; wanted 4"):
         submitted(tmp_path, "id,x\na,0 1\nb,\nc,\n")
+    assert (tmp_path / "out.csv").read_text() == "an older one"
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
