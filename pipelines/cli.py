@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -40,8 +41,7 @@ def _add_evaluate(subcommands: argparse._SubParsersAction) -> None:
     parser.add_argument("--allow_missing", action="store_true", help="count missing answers as empty")
     parser.add_argument("--allow_new_labels", action="store_true",
                         help="count predicted labels that neither gold nor training has as wrong")
-    parser.add_argument("--skip_bad_rows", action="store_true", help="leave out gold and training rows with faults")
-    _add_class_columns(parser)
+    _add_columns(parser, classes=True)
     parser.add_argument("--json", metavar="OUT", help="write the whole report there")
     parser.add_argument("--html", metavar="OUT", help="write a page to read and browse there")
     parser.set_defaults(run=_evaluate)
@@ -100,24 +100,22 @@ def _add_check(subcommands: argparse._SubParsersAction) -> None:
                         help="the prompt format that has to carry the mentions (default: try all, one has to)")
     parser.add_argument("--model_name_or_path", metavar="MODEL", help="count tokens, of prompt and answer, as it does")
     parser.add_argument("--max_length", type=int, metavar="TOKENS", help="say how many examples are longer than this")
-    parser.add_argument("--text_column", metavar="NAME", help="column with the text or its tokens")
-    parser.add_argument("--entities_column", metavar="NAME", help="column with the mentions or tags")
-    parser.add_argument("--id_column", metavar="NAME", help="column with the ids")
-    parser.add_argument("--tag_names", type=lambda names: tuple(names.split(",")), metavar="O,B-Disease,…",
-                        help="what numeric tags mean, from 0 up")
+    _add_columns(parser, mentions=True, skip=False)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.set_defaults(run=_check)
 
 
 def _check(options: argparse.Namespace) -> int:
-    from pipelines.corpora import Columns, read_corpus
+    from pipelines.corpora import read_corpus
     from pipelines.corpora.audit import as_text, audit
 
     if options.max_length and not options.model_name_or_path:
         raise UserError("--max_length counts tokens; name the model that they are for by --model_name_or_path")
-    columns = Columns(options.text_column, options.entities_column, options.id_column, options.tag_names)
-    corpora = [read_corpus(path, columns=columns) for path in options.files]
+    columns = _columns(options)
+    # A named column has to be in the first file at least: behind training data a test file may lack it.
     against = read_corpus(options.against, columns=columns) if options.against else None
+    corpora = [read_corpus(path, columns=columns, labelled=not (against or number))
+               for number, path in enumerate(options.files)]
     lengths = None
     if options.model_name_or_path:
         lengths = _token_counter(options.model_name_or_path, options.format or "list")
@@ -142,13 +140,29 @@ def _token_counter(model: str, format: str) -> Callable[[Sequence[Example], Sequ
     return lengths
 
 
-def _add_class_columns(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--text_column", metavar="NAME", help="column with the text")
-    parser.add_argument("--pair_column", metavar="NAME", help="column with the second text of a pair")
-    parser.add_argument("--label_column", metavar="NAME[,NAME…]", help="column with the class, or several of 0 and 1")
+def _add_columns(parser: argparse.ArgumentParser, *, mentions: bool = False, classes: bool = False,
+                 skip: bool = True) -> None:
+    """Adds what every command takes that reads examples, for the files that do not tell by themselves."""
+    parser.add_argument("--text_column", metavar="NAME", help="column with the text or its tokens")
+    if mentions:
+        parser.add_argument("--entities_column", metavar="NAME", help="column with the mentions or tags")
+        parser.add_argument("--tag_names", type=lambda names: tuple(names.split(",")), metavar="O,B-Disease,…",
+                            help="what numeric tags mean, from 0 up")
+    if classes:
+        parser.add_argument("--pair_column", metavar="NAME", help="column with the second text of a pair")
+        parser.add_argument("--label_column", metavar="NAME[,NAME…]",
+                            help="column with the class, or several of 0 and 1")
+        parser.add_argument("--label_separator", metavar="MARK", help="what stands between several classes of a text")
+        parser.add_argument("--mention_type", metavar="TYPE", help="the mention that makes the class, in an NER corpus")
     parser.add_argument("--id_column", metavar="NAME", help="column with the ids")
-    parser.add_argument("--label_separator", metavar="MARK", help="what stands between several classes of a text")
-    parser.add_argument("--mention_type", metavar="TYPE", help="the mention that makes the class, in an NER corpus")
+    if skip:
+        parser.add_argument("--skip_bad_rows", action="store_true", help="leave out rows with faults")
+
+
+def _columns(options: argparse.Namespace) -> Any:
+    from pipelines.corpora import Columns
+
+    return Columns(options.text_column, options.entities_column, options.id_column, options.tag_names)
 
 
 def _class_columns(options: argparse.Namespace) -> Any:
@@ -166,8 +180,7 @@ def _add_split(subcommands: argparse._SubParsersAction) -> None:
                         help="shares, or numbers of texts (default: %(default)s)")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where train.jsonl, dev.jsonl … are written")
     parser.add_argument("--seed", type=int, default=0, help="another one draws other texts (default: %(default)s)")
-    _add_class_columns(parser)
-    parser.add_argument("--skip_bad_rows", action="store_true", help="leave out rows with faults")
+    _add_columns(parser, classes=True)
     parser.set_defaults(run=_split)
 
 
@@ -189,6 +202,7 @@ def _add_predict(subcommands: argparse._SubParsersAction) -> None:
                         help="run folder, with model/ or merged/")
     parser.add_argument("--input", required=True, metavar="FILE", help="examples, in any format of data/README.md")
     parser.add_argument("--output", required=True, metavar="P.jsonl", help="where the predictions go")
+    _add_columns(parser, mentions=True)
     parser.add_argument("--batch_tokens", type=int, help="tokens, padding counted, of a batch (default: the family's)")
     parser.set_defaults(run=_predict)
 
@@ -198,13 +212,29 @@ def _predict(options: argparse.Namespace) -> int:
     from pipelines.corpora import read_examples
     from pipelines.examples import write_predictions
 
-    examples = with_abbreviations(read_examples(options.input))
+    _check_output(options.output)
+    examples = with_abbreviations(read_examples(options.input, columns=_columns(options), labelled=False,
+                                                skip_bad_rows=options.skip_bad_rows))
     family, folder = _family_and_folder(options.run_dir)
     batch_tokens = {"batch_tokens": options.batch_tokens} if options.batch_tokens else {}
     predictions = family.predict(family.load(folder), examples, **batch_tokens)
     write_predictions(options.output, predictions)
     print(f"{options.output}: {len(predictions)} answers of {folder}")
     return 0
+
+
+def _check_output(path: str) -> None:
+    """Sees to it that a file can be written there, before anything is computed for it.
+
+    Raises:
+        UserError: for a folder.
+        OSError: for what ``one_line_errors`` tells.
+    """
+    if Path(path).is_dir():
+        raise UserError(f"{path}: a folder; wanted the name of a file, such as {Path(path) / 'predictions.jsonl'}")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=Path(path).parent, prefix=f".{Path(path).name}."):
+        pass
 
 
 def _family_and_folder(run_dir: str) -> tuple[Any, Path]:
@@ -230,8 +260,10 @@ def _add_submit(subcommands: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", required=True, metavar="submission.csv", help="the file to write; a zip with --bundle")
     parser.add_argument("--input", metavar="FILE",
                         help="the test file, where answers are strings or tokens: predictions hold offsets only")
+    _add_columns(parser, mentions=True)
     parser.add_argument("--format", help="layout of an answer, where the sample does not tell it")
-    parser.add_argument("--separator", help="what stands between two strings; default: as in the sample")
+    parser.add_argument("--separator",
+                        help="what stands between two strings, tags or offsets; default: as in the sample")
     parser.add_argument("--push", metavar="COMPETITION", help="hand the file to Kaggle's client")
     parser.add_argument("--message", help="what to tell Kaggle about it; default: the name of the predictions file")
     parser.add_argument("--bundle", choices=("milestone", "leaderboard", "final"),
@@ -254,7 +286,8 @@ def _submit(options: argparse.Namespace) -> int:
         raise UserError("submit wants --predictions and --sample for a competition's CSV, or --bundle and --runs for a "
                         "course's package")
     predictions = read_predictions(options.predictions)
-    examples = read_examples(options.input) if options.input else None
+    examples = read_examples(options.input, columns=_columns(options), labelled=False,
+                             skip_bad_rows=options.skip_bad_rows) if options.input else None
     layout = write_submission(predictions, examples, sample=options.sample, out=options.out, format=options.format,
                               separator=options.separator)
     how = "as asked" if options.format else "inferred from the sample"
@@ -305,7 +338,7 @@ def _add_vocabulary(subcommands: argparse._SubParsersAction) -> None:
     parser.add_argument("--dev", metavar="FILE", help="count the unknown words of these examples too")
     parser.add_argument("--lowercase", action="store_true", help="count words in lower case")
     parser.add_argument("--min_freq", type=int, default=1, help="at which remove_frac is tried (default: %(default)s)")
-    parser.add_argument("--skip_bad_rows", action="store_true", help="leave out rows with faults")
+    _add_columns(parser, mentions=True)
     parser.add_argument("--html", metavar="OUT", help="write a page with pictures there")
     parser.set_defaults(run=_vocabulary)
 
@@ -314,7 +347,7 @@ def _vocabulary(options: argparse.Namespace) -> int:
     from pipelines.corpora import read_examples
     from pipelines.inspection.vocabulary import study_vocabulary, vocabulary_as_text
 
-    train, dev = (read_examples(file, skip_bad_rows=options.skip_bad_rows) if file else None
+    train, dev = (read_examples(file, columns=_columns(options), skip_bad_rows=options.skip_bad_rows) if file else None
                   for file in (options.file, options.dev))
     study = study_vocabulary(train or [], dev, file=options.file, dev_file=options.dev, lowercase=options.lowercase,
                              min_freq=options.min_freq)

@@ -40,12 +40,13 @@ def checked_examples(files: dict[str, str], options: DataArguments, *, format: s
         DataError: listing every fault, unless bad rows are to be skipped; for training without mentions.
         UserError: for a sample that asks for other ids, or in a layout that is none.
     """
-    found = audit([read_corpus(file, columns=options.columns()) for file in files.values()], format=format)
+    found = audit([read_corpus(file, columns=options.columns(), labelled=split != "test")
+                   for split, file in files.items()], format=format)
     tell(show, as_text(found))
     if not found.ok and not options.skip_bad_rows:
         raise DataError("the data has faults (above); mend them, or leave those rows out by --skip_bad_rows true")
     examples = {split: with_abbreviations(read_examples(file, skip_bad_rows=options.skip_bad_rows,
-                                                        columns=options.columns()))
+                                                        columns=options.columns(), labelled=split != "test"))
                 for split, file in files.items()}
     for split in ("train", "dev"):
         if any(example.spans is None for example in examples.get(split, [])):

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 
 _FULL = "the disk is full; free some space and go on with the same command: finished files and checkpoints are kept"
 
+_NO_FILE = {errno.EISDIR: "a folder, where a file is wanted", errno.ENOTDIR: "below a file, which is no folder",
+            errno.EEXIST: "a file, where a folder is wanted", errno.ENAMETOOLONG: "the name is too long"}
+
 
 class UserError(Exception):
     """Bad input. The message says what was got, what was wanted, and what to do."""
@@ -38,6 +41,9 @@ def one_line_errors() -> Iterator[None]:
             sys.exit(_told(f"{_FULL} ({error.filename or error})"))
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             sys.exit(_told(f"no permission to write or read {error.filename}; choose another folder"))
+        if error.errno in _NO_FILE:
+            # What is put in a file's place names first the temporary file, then the place.
+            sys.exit(_told(f"{error.filename2 or error.filename}: {_NO_FILE[error.errno]}; choose another path"))
         raise
     except Exception as error:
         # safetensors and torch wrap what the system says in errors of their own.

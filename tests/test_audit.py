@@ -178,6 +178,18 @@ def test_columns_by_option(tmp_path):
     assert found["splits"][0]["types"] == {"Gicht": 1}
 
 
+def test_a_test_file_may_lack_the_named_column(tmp_path):
+    train, test = tmp_path / "train.json", tmp_path / "test.json"
+    train.write_text(json.dumps([{"text": "a cancer", "gold": ["cancer"]}]))
+    test.write_text(json.dumps([{"text": "another cancer"}]))
+    for files in ((train, test), (test, "--against", train)):
+        ended = check(*files, "--entities_column", "gold")
+        assert ended.returncode == 0, ended.stderr
+    ended = check(train, test, "--entities_column", "golds")
+    assert ended.returncode == 2
+    assert "no column 'golds'; it has text, gold (nearest: gold)" in ended.stderr
+
+
 def test_the_sample_corpus_has_no_faults():
     splits = [read_corpus(SAMPLES / f"{name}.json") for name in ("train", "dev", "test")]
     found = audit(splits)

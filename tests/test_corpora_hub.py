@@ -55,13 +55,16 @@ def test_columns_are_found_and_named_as_in_files(tmp_path):
     assert read_examples(tmp_path / "saved", columns=Columns(text="Satz"))[0].spans == (Span(2, 8, "Disease"),)
 
 
-def test_a_name_that_the_hub_cannot_give_says_so(monkeypatch):
+def test_a_name_that_the_hub_cannot_give_says_so(monkeypatch, capsys):
     def unreachable(*arguments, **keywords):
+        assert "owner/name: no such file here" in capsys.readouterr().err  # before the Hub takes its time
         raise ConnectionError("Couldn't reach 'owner/name' on the Hub (offline)")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     with pytest.raises(UserError, match=r"owner/name: no file here, and no data set .*Couldn't reach.*check the name"):
         read_corpus("owner/name")
+    with pytest.raises(UserError, match="no such file"):
+        read_corpus("folder/name.csv")
 
 
 def test_a_hub_name_gives_configuration_and_split(dataset, monkeypatch):

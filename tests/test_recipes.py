@@ -9,14 +9,19 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from conftest import ROOT, run_python
 
 from pipelines import cli
+from pipelines.config import DataArguments
 from pipelines.corpora import read_examples
-from pipelines.examples import read_predictions
+from pipelines.entity_run import checked_examples
+from pipelines.errors import UserError
+from pipelines.examples import Prediction, read_predictions
 from pipelines.submission import validate_submission
 
 SMOKE = ROOT / "recipes" / "configs" / "sft_smoke.yaml"
@@ -254,6 +259,37 @@ def test_predict_with_bad_input_is_one_line(run, input, message, smoke_run, corp
     assert done.returncode == 2
     assert re.search(message, one_error(done.stderr))
     assert not (tmp_path / "p.jsonl").exists()
+
+
+@pytest.mark.parametrize(("output", "told"), [("", "a folder"), ("in.json/p.jsonl", "a file, where a folder"),
+                                              ("x" * 300, "too long")])
+def test_predict_refuses_a_bad_output_before_it_loads_the_model(output, told, tmp_path, monkeypatch, capsys):
+    (tmp_path / "in.json").write_text('[{"text": "a"}]')
+    monkeypatch.setattr(cli, "_family_and_folder", lambda run: pytest.fail("the model is loaded"))
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "--run", "run", "--input", str(tmp_path / "in.json"), "--output", str(tmp_path / output)])
+    assert told in one_error(capsys.readouterr().err)
+
+
+def test_predict_reads_the_columns_it_is_told(tmp_path, monkeypatch):
+    (tmp_path / "in.json").write_text('[{"nr": 7, "satz": "a"}, {"nr": 8, "satz": 1}]')
+    family = SimpleNamespace(load=lambda folder: None, predict=lambda loaded, examples: [
+        Prediction(example.id, ()) for example in examples])
+    monkeypatch.setattr(cli, "_family_and_folder", lambda run: (family, run))
+    assert cli.main(["predict", "--run", "run", "--input", str(tmp_path / "in.json"), "--output",
+                     str(tmp_path / "p.jsonl"), "--text_column", "satz", "--id_column", "nr", "--entities_column",
+                     "gold", "--skip_bad_rows"]) == 0
+    assert [prediction.id for prediction in read_predictions(tmp_path / "p.jsonl")] == ["7"]
+
+
+def test_a_recipes_test_file_may_lack_the_named_mentions(tmp_path):
+    files = {split: str(tmp_path / f"{split}.json") for split in ("train", "test")}
+    Path(files["train"]).write_text('[{"text": "a cancer", "gold": ["cancer"]}]')
+    Path(files["test"]).write_text('[{"text": "another cancer"}]')
+    examples = checked_examples(files, DataArguments(entities_column="gold"), show=False)
+    assert [example.spans for example in examples["test"]] == [None]
+    with pytest.raises(UserError, match="nearest: gold"):
+        checked_examples(files, DataArguments(entities_column="golds"), show=False)
 
 
 # Stops in the middle

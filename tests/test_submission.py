@@ -353,6 +353,33 @@ def test_command_fails_in_one_line_and_keeps_the_file(files: Path) -> None:
     assert (files / "out.csv").exists()
 
 
+def test_command_takes_columns_and_skips_bad_rows(files: Path) -> None:
+    rows = [{"nr": e.id, "satz": e.text, "tags": [0] * len(e.tokens or ())} for e in EXAMPLES]
+    rows.append({"nr": "d", "satz": "Ann", "tags": [2]})
+    (files / "test.json").write_text(json.dumps(rows))
+    options = ["--input", str(files / "test.json"), "--text_column", "satz", "--id_column", "nr",
+               "--tag_names", "O,B-X"]
+    done = command(files, *options)
+    assert done.returncode == 2
+    assert "unknown_tag" in done.stderr
+    done = command(files, *options, "--skip_bad_rows", "--entities_column", "tags")
+    assert done.returncode == 0, done.stderr
+    assert '"[""Ann"", ""Bo Li""]"' in (files / "out.csv").read_text()
+
+
+@pytest.mark.parametrize(("out", "told"), [
+    ("folder", "a folder, where a file is wanted"), ("p.jsonl/out.csv", "a file, where a folder is wanted"),
+    ("p.jsonl/deeper/out.csv", "below a file, which is no folder"), ("x" * 300, "the name is too long"),
+])
+def test_command_tells_in_one_line_that_it_cannot_write_there(files: Path, out: str, told: str) -> None:
+    (files / "folder").mkdir()
+    done = command(files, "--input", str(files / "test.json"), "--out", str(files / out))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_missing_client_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))

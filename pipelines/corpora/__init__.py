@@ -139,7 +139,7 @@ def is_dataset(source: str) -> bool:
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
         return True
     return (re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}", source) is not None and not Path(source).exists()
-            and not folder.parent.exists() and not re.search(r"\.(json|jsonl|conll|txt|tsv|gz)$", source))
+            and not folder.parent.exists() and not re.search(r"\.(json|jsonl|ndjson|conll|txt|csv|tsv|gz)$", source))
 
 
 def _format(path: str, content: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ def read_dataset(source: str) -> Table:
     """
     name, *rest = source.split(":")
     config, split = rest[0] if len(rest) > 1 else None, rest[-1] if rest else None
+    if not Path(name).is_dir():
+        print(f"{name}: no such file here; asking the Hub for a data set of this name", file=sys.stderr)
     try:
         found = datasets.load_from_disk(name) if Path(name).is_dir() else datasets.load_dataset(name, config)
     except (OSError, ValueError) as error:
