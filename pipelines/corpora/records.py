@@ -200,7 +200,7 @@ def _kind_of_entities(path: str, rows: Sequence[_Row], names: Sequence[str] | No
     numeric = [value for value in flat if all(_number(x, names) is not None for x in value)]
     if 2 * len(numeric) > len(flat):
         if names is None:
-            numbers = sorted({_number(x, names) for value in numeric for x in value})
+            numbers = sorted({number for value in numeric for x in value if (number := _number(x, names)) is not None})
             raise UserError(f"{path}: numeric tags {', '.join(map(str, numbers[:12]))} without names; name them in "
                             "order, by --tag_names O,B-Disease,I-Disease")
         return "tags"
@@ -273,7 +273,7 @@ def _number(tag: Any, names: Sequence[str] | None) -> int | None:
 
 
 def _unspelled(row: _Row) -> Finding:
-    message = f"its {len(row.words or ())} tokens do not spell its text {row.text[:60]!r}"
+    message = f"its tokens do not spell its text {row.text[:60]!r}"
     return "length_mismatch", message, "mend them, or read the tokens alone by --text_column NAME"
 
 
