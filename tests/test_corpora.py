@@ -186,6 +186,12 @@ def test_numeric_types_have_their_names_or_stay_apart(tmp_path):
         assert [span.label for span in examples[0].spans] == types
 
 
+def test_a_type_is_no_mention_where_its_word_stands_in_the_text(tmp_path):
+    path = written(tmp_path, [{"text": "HD", "spans": [{"entity": "Disease", "start": 0, "end": 2}]},
+                              {"text": "Disease HD", "spans": [{"entity": "Disease", "start": 8, "end": 10}]}])
+    assert [example.spans for example in read_examples(path)] == [(Span(0, 2, "Disease"),), (Span(8, 10, "Disease"),)]
+
+
 @pytest.mark.parametrize(("content", "columns"), [(rows("index", 1), Columns(entities="gold")),
                                                   ("\n".join(A_TOKENS), Columns(entities="1"))])
 def test_an_unlabelled_file_may_lack_the_named_mentions(content, columns, tmp_path):

@@ -302,6 +302,12 @@ def _read_mentions(rows: Sequence[_Row], found: Found, names: Sequence[str] | No
                 row.findings.append(mention.args)  # type: ignore[arg-type]
             else:
                 row.mentions.append(_named(mention, names, row.findings))
+    # "entity": "Disease" is a type, also in a row in whose text that word stands.
+    types = {mention.label for row in rows for mention in row.mentions} - {None}
+    for row in rows:
+        row.mentions = [replace(mention, text=None, label=mention.text)
+                        if mention.start is not None and mention.label is None and mention.text in types else mention
+                        for mention in row.mentions]
     unspelled = [row.words is not None and row.tokens is None for row in rows]
     tokens = [row.tokens if row.tokens is not None else whitespace_tokens(row.text) for row in rows]
     notation = detect_notation([(row.text, offsets, row.mentions)
