@@ -44,7 +44,7 @@ def main() -> None:
         limit = 8
         model = causal_lm.load_network("local:smollm2").eval()
         model.to(precision.choose().device)  # type: ignore[arg-type]
-    prompts = [causal_lm.prompt_ids(tokenizer, example, prompt) for example in examples]
+    prompts = [causal_lm.prompt_ids(tokenizer, example.text, prompt) for example in examples]
 
     start = time.perf_counter()
     ours = generate(model, tokenizer, prompts, limits=[limit] * len(prompts), batch_tokens=options.batch_tokens)

@@ -64,7 +64,7 @@ def write_data(examples: list, model: str, folder: Path) -> int:
     (folder / "data").mkdir()
     with open(folder / "data" / "train.jsonl", "w", encoding="utf-8") as f:
         for example in examples:
-            question = causal_lm.prompt_ids(tokenizer, example, prompt)
+            question = causal_lm.prompt_ids(tokenizer, example.text, prompt)
             answer = causal_lm.answer_ids(tokenizer, example.text, example.spans, prompt)
             row = {"prompt": tokenizer.decode(question), "completion": tokenizer.decode(answer[:-1])}
             f.write(json.dumps(row) + "\n")

@@ -126,16 +126,15 @@ def _check(options: argparse.Namespace) -> int:
 
 def _token_counter(model: str, format: str) -> Callable[[Sequence[Example], Sequence[str]], list[int]]:
     """Gives a function that counts the tokens of examples as a model is trained on them: prompt, text and answer."""
-    from pipelines.abbreviations import with_abbreviations
     from pipelines.families.causal_lm import answer_ids, load_tokenizer, prompt_for, prompt_ids
 
     tokenizer = load_tokenizer(model)
 
     def lengths(examples: Sequence[Example], labels: Sequence[str]) -> list[int]:
-        prompt = prompt_for(tokenizer, format=format, labels=labels, style="auto", constrained=True, abbreviations=True)
-        return [len(prompt_ids(tokenizer, example, prompt))
+        prompt = prompt_for(tokenizer, format=format, labels=labels, style="auto", constrained=True)
+        return [len(prompt_ids(tokenizer, example.text, prompt))
                 + len(answer_ids(tokenizer, example.text, example.spans or (), prompt))
-                for example in with_abbreviations(examples)]
+                for example in examples]
 
     return lengths
 
@@ -208,13 +207,12 @@ def _add_predict(subcommands: argparse._SubParsersAction) -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from pipelines.abbreviations import with_abbreviations
     from pipelines.corpora import read_examples
     from pipelines.examples import write_predictions
 
     _check_output(options.output)
-    examples = with_abbreviations(read_examples(options.input, columns=_columns(options), labelled=False,
-                                                skip_bad_rows=options.skip_bad_rows))
+    examples = read_examples(options.input, columns=_columns(options), labelled=False,
+                             skip_bad_rows=options.skip_bad_rows)
     family, folder = _family_and_folder(options.run_dir)
     batch_tokens = {"batch_tokens": options.batch_tokens} if options.batch_tokens else {}
     predictions = family.predict(family.load(folder), examples, **batch_tokens)

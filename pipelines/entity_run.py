@@ -10,7 +10,6 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipelines.abbreviations import with_abbreviations
 from pipelines.config import DataArguments
 from pipelines.corpora import read_corpus, read_examples
 from pipelines.corpora.audit import as_text, audit
@@ -31,7 +30,7 @@ class Predicted(NamedTuple):
 
 def checked_examples(files: dict[str, str], options: DataArguments, *, format: str | None = None,
                      show: bool) -> dict[str, list[Example]]:
-    """Reads the splits with what abbreviations stand for, audits them, and tries the sample with made-up answers.
+    """Reads the splits, audits them, and tries the sample with made-up answers.
 
     Args:
         format: of the prompts, whose losses the audit then tells.
@@ -45,8 +44,8 @@ def checked_examples(files: dict[str, str], options: DataArguments, *, format: s
     tell(show, as_text(found))
     if not found.ok and not options.skip_bad_rows:
         raise DataError("the data has faults (above); mend them, or leave those rows out by --skip_bad_rows true")
-    examples = {split: with_abbreviations(read_examples(file, skip_bad_rows=options.skip_bad_rows,
-                                                        columns=options.columns(), labelled=split != "test"))
+    examples = {split: read_examples(file, skip_bad_rows=options.skip_bad_rows, columns=options.columns(),
+                                     labelled=split != "test")
                 for split, file in files.items()}
     for split in ("train", "dev"):
         if any(example.spans is None for example in examples.get(split, [])):

@@ -39,7 +39,6 @@ class Example:
         label: gold class; a tuple for a multi-label example; a number for regression.
         tokens: half-open character offsets of each token into ``text``, for a tokenised corpus.
         pair: the second text, where a class or number belongs to two.
-        abbreviations: short forms in the text, each with what it stands for, that the text itself does not tell.
     """
 
     id: str
@@ -48,7 +47,6 @@ class Example:
     label: str | tuple[str, ...] | float | None = None
     tokens: tuple[tuple[int, int], ...] | None = None
     pair: str | None = None
-    abbreviations: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,27 +90,20 @@ def plain_prompt(text: str, format: str, labels: Sequence[str], examples: Sequen
     return f"{shown}Text: {text}\n{cue}"
 
 
-def question(text: str, abbreviations: Sequence[tuple[str, str]]) -> str:
-    """A text, and above it what its abbreviations stand for: a model that reads from left to right then knows."""
-    known = "; ".join(f"{short} = {long}" for short, long in abbreviations)
-    return f"{known}\n{text}" if known else text
-
-
 def _plural(label: str) -> str:
     return label + "s" if label[-1:].islower() and not label.endswith("s") else label
 
 
 def format_hash(format: str, labels: Sequence[str], *, examples: Sequence[Example] = (),
-                chat_template: str | None = None, abbreviations: bool = False) -> str:
+                chat_template: str | None = None) -> str:
     """A hash of all that shapes prompt and answer: what this module makes of a probe, and the model's template.
 
     Taken from the outcome and not from a version number, so that no change of the code can be forgotten.
     """
     text = "A \\ <b>; \"none\" |\nend"
     spans = [Span(4, 7, labels[0]), Span(7, 17, labels[-1]), Span(0, 1, labels[-1])]
-    asked = question(text, [("A", "b c"), ("D", "e")]) if abbreviations else text
-    shaped = [labels, messages(asked, format=format, labels=labels, examples=examples),
-              plain_prompt(asked, format, labels, examples), chat_template,
+    shaped = [labels, messages(text, format=format, labels=labels, examples=examples),
+              plain_prompt(text, format, labels, examples), chat_template,
               prompt_format(format).render(text, spans, labels), prompt_format(format).render(text, (), labels)]
     return hashlib.sha256(json.dumps(shaped).encode()).hexdigest()[:16]
 

@@ -41,9 +41,6 @@ class RecipeArguments(config.DataArguments):
     prompt_style: str = field(default="auto", metadata={"help": "chat (the model's template), plain, or auto: chat "
                                                                 "where there is a template"})
     constrained: bool = field(default=True, metadata={"help": "let answers hold only strings of their text"})
-    abbreviations: bool = field(default=True, metadata={"help": "tell the model what abbreviations stand for that "
-                                                                "another sentence of the document introduces (ids: "
-                                                                "<document>-<number>)"})
     lora_layers: int | None = field(default=None, metadata={"help": "adapt only the last so many layers: the backward "
                                                                     "pass ends there"})
     batch_tokens: int | None = field(default=None, metadata={"help": "batches of rows of one length with at most so "
@@ -120,7 +117,7 @@ def train(train_examples: Sequence[Example], dev: Sequence[Example], options: Re
     tokenizer = causal_lm.load_tokenizer(name, trust_remote_code=training.trust_remote_code)
     labels = sorted({span.label for example in train_examples for span in example.spans or ()}) or ["Disease"]
     prompt = causal_lm.prompt_for(tokenizer, format=options.prompt_format, labels=labels, style=options.prompt_style,
-                                  constrained=options.constrained, abbreviations=options.abbreviations)
+                                  constrained=options.constrained)
     rows, too_long = sft.training_rows(train_examples, tokenizer, prompt,
                                        max_length=training.max_length or causal_lm.context_length(name))
     tell(first and too_long, f"left out of training, over --max_length {training.max_length}: {len(too_long)} "

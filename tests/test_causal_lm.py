@@ -35,7 +35,7 @@ def prompt_of(tokenizer, style, format="list", constrained=True, labels=("Diseas
 
 def test_a_plain_prompt_and_its_answer(tokenizer):
     prompt = prompt_of(tokenizer, "plain")
-    assert tokenizer.decode(prompt_ids(tokenizer, Example("0", TEXT), prompt)) == f"Text: {TEXT}\nDiseases:"
+    assert tokenizer.decode(prompt_ids(tokenizer, TEXT, prompt)) == f"Text: {TEXT}\nDiseases:"
     answer = answer_ids(tokenizer, TEXT, SPANS, prompt)
     assert tokenizer.decode(answer) == " Ataxia; colon cancer; β-thal</s>"
     assert answer[-1] == tokenizer.eos_token_id
@@ -44,7 +44,7 @@ def test_a_plain_prompt_and_its_answer(tokenizer):
 def test_a_chat_prompt_is_zephyrs(tokenizer):
     prompt = prompt_of(tokenizer, "auto")
     assert prompt.style == "chat"
-    question = tokenizer.decode(prompt_ids(tokenizer, Example("0", TEXT), prompt))
+    question = tokenizer.decode(prompt_ids(tokenizer, TEXT, prompt))
     instruction = prompts.FORMATS["list"].instruction(["Disease"])
     assert question == f"<|system|>\n{instruction}</s>\n<|user|>\n{TEXT}</s>\n<|assistant|>\n"
     assert tokenizer.decode(answer_ids(tokenizer, TEXT, SPANS, prompt)) == "Ataxia; colon cancer; β-thal</s>"
@@ -55,7 +55,7 @@ def test_a_chat_prompt_is_zephyrs(tokenizer):
 def test_a_training_row_begins_with_the_generation_prompt(tokenizer, style, format):
     prompt = prompt_of(tokenizer, style, format)
     [row], too_long = training_rows([Example("a", TEXT, SPANS)], tokenizer, prompt, max_length=1024)
-    question, answer = prompt_ids(tokenizer, Example("0", TEXT), prompt), answer_ids(tokenizer, TEXT, SPANS, prompt)
+    question, answer = prompt_ids(tokenizer, TEXT, prompt), answer_ids(tokenizer, TEXT, SPANS, prompt)
     assert row["input_ids"] == question + answer
     assert row["labels"] == [IGNORED] * len(question) + answer
     assert not too_long
@@ -67,7 +67,7 @@ def test_a_chat_row_is_what_the_template_writes(tokenizer):
     prompt = prompt_of(tokenizer, "chat")
     turns = [*prompts.messages(TEXT, format="list", labels=["Disease"]), {"role": "assistant", "content": "none"}]
     written = tokenizer.apply_chat_template(turns, tokenize=False)
-    ids = prompt_ids(tokenizer, Example("0", TEXT), prompt) + answer_ids(tokenizer, TEXT, (), prompt)
+    ids = prompt_ids(tokenizer, TEXT, prompt) + answer_ids(tokenizer, TEXT, (), prompt)
     assert tokenizer.decode(ids) == written.removesuffix("\n")
 
 
@@ -76,7 +76,7 @@ def test_a_chat_row_is_what_the_template_writes(tokenizer):
 def test_tokens_of_smollm2_are_those_of_the_whole_text(style):
     tokenizer = causal_lm.load_tokenizer("local:smollm2")
     prompt = prompt_of(tokenizer, style)
-    ids = prompt_ids(tokenizer, Example("0", TEXT), prompt) + answer_ids(tokenizer, TEXT, SPANS, prompt)
+    ids = prompt_ids(tokenizer, TEXT, prompt) + answer_ids(tokenizer, TEXT, SPANS, prompt)
     assert tokenizer(tokenizer.decode(ids), add_special_tokens=False)["input_ids"] == ids
     assert ids.count(tokenizer.eos_token_id) == (1 if style == "plain" else 3)
 
@@ -114,7 +114,7 @@ def test_padding_is_never_the_end_token(tiny_llama, tmp_path):
 def test_too_long_rows_are_counted_and_never_cut(tokenizer):
     prompt = prompt_of(tokenizer, "plain")
     examples = [Example("short", "Flu.", (Span(0, 3, "Disease"),)), Example("long", "flu " * 9, ())]
-    lengths = [len(prompt_ids(tokenizer, e, prompt)) + len(answer_ids(tokenizer, e.text, e.spans, prompt))
+    lengths = [len(prompt_ids(tokenizer, e.text, prompt)) + len(answer_ids(tokenizer, e.text, e.spans, prompt))
                for e in examples]
     whole = training_rows(examples, tokenizer, prompt, max_length=max(lengths))
     assert ([len(row["input_ids"]) for row in whole.rows], whole.too_long) == (lengths, [])
@@ -167,7 +167,7 @@ def test_a_score_is_the_probability_of_the_tokens_of_its_string(answering):
     loaded = answering._replace(prompt=prompt_of(answering.tokenizer, "plain", constrained=False))
     scores = [[span.score for span in prediction.spans] for prediction in predict(loaded, unlabelled(), progress=False)]
     for example, found in zip(answered(), scores, strict=True):
-        question = prompt_ids(answering.tokenizer, example, answering.prompt)
+        question = prompt_ids(answering.tokenizer, example.text, answering.prompt)
         answer = answer_ids(answering.tokenizer, example.text, example.spans, answering.prompt)
         with torch.no_grad():
             logits = answering.model(torch.tensor([question + answer])).logits[0].double()    # (T, V)

@@ -38,18 +38,16 @@ class Prompt:
         labels: the types that are asked for.
         style: `chat` (the tokenizer's chat template) or `plain`.
         constrained: whether answers can only hold strings of their text (where the format has a grammar).
-        abbreviations: whether the model is told what a text's abbreviations stand for, where the example knows it.
     """
 
     format: str
     labels: tuple[str, ...]
     style: str
     constrained: bool = True
-    abbreviations: bool = False
 
 
 def prompt_for(tokenizer: PreTrainedTokenizerBase, *, format: str, labels: Sequence[str], style: str,
-               constrained: bool, abbreviations: bool = False) -> Prompt:
+               constrained: bool) -> Prompt:
     """Checks the settings; `auto` is the chat template where there is one.
 
     Raises:
@@ -62,12 +60,11 @@ def prompt_for(tokenizer: PreTrainedTokenizerBase, *, format: str, labels: Seque
         raise UserError("the model has no chat template; take --prompt_style plain")
     if style == "auto":
         style = "chat" if tokenizer.chat_template else "plain"
-    return Prompt(format, tuple(labels), style, constrained, abbreviations)
+    return Prompt(format, tuple(labels), style, constrained)
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, example: Example, prompt: Prompt) -> list[int]:
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, text: str, prompt: Prompt) -> list[int]:
     """Token ids of the question, up to where the answer begins."""
-    text = prompts.question(example.text, example.abbreviations if prompt.abbreviations else ())
     if prompt.style == "plain":
         return tokenizer(prompts.plain_prompt(text, prompt.format, prompt.labels))["input_ids"]
     # The template writes its own special tokens.
@@ -100,8 +97,7 @@ def _chat(tokenizer: PreTrainedTokenizerBase, text: str, prompt: Prompt, *, answ
 
 def prompt_hash(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
     return prompts.format_hash(prompt.format, prompt.labels,
-                               chat_template=tokenizer.chat_template if prompt.style == "chat" else None,
-                               abbreviations=prompt.abbreviations)
+                               chat_template=tokenizer.chat_template if prompt.style == "chat" else None)
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -170,8 +166,7 @@ def load(folder: str | Path, *, device: str | None = None) -> Loaded:
         raise UserError(f"{folder}: no {PROMPT_FILE}, so no finished model; give a run that has model/ or merged/")
     settings = json.loads((folder / PROMPT_FILE).read_text(encoding="utf-8"))
     tokenizer = load_tokenizer(str(folder))
-    prompt = Prompt(settings["format"], tuple(settings["labels"]), settings["style"], settings["constrained"],
-                    settings.get("abbreviations", False))
+    prompt = Prompt(settings["format"], tuple(settings["labels"]), settings["style"], settings["constrained"])
     if settings["hash"] != prompt_hash(tokenizer, prompt):
         raise UserError(f"{folder}: this model was trained on prompts that this version writes otherwise; predict with "
                         "the version that trained it (provenance.json), or train again")
@@ -195,7 +190,7 @@ def predict(loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int = 
         batch_tokens: at most this many prompt tokens, padding counted, at a time.
     """
     model, tokenizer, prompt = loaded
-    answers = generate(model, tokenizer, [prompt_ids(tokenizer, example, prompt) for example in examples],
+    answers = generate(model, tokenizer, [prompt_ids(tokenizer, example.text, prompt) for example in examples],
                        # A tagged answer repeats the text, and a list names a part of it.
                        limits=[2 * len(tokenizer(example.text)["input_ids"]) + 32 for example in examples],
                        grammars=[_grammar(example.text, prompt) for example in examples],

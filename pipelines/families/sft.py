@@ -44,7 +44,7 @@ def training_rows(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBas
     """Token ids of prompt and answer, and labels that are -100 all over the prompt."""
     rows, too_long = [], []
     for example in examples:
-        question = prompt_ids(tokenizer, example, prompt)
+        question = prompt_ids(tokenizer, example.text, prompt)
         answer = answer_ids(tokenizer, example.text, example.spans or (), prompt)
         if len(question) + len(answer) > max_length:
             too_long.append(example.id)
