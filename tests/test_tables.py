@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.corpora.class_splits import complaints, read_class_splits, write_cut
-from pipelines.corpora.splits import copies, parse_sizes, stratified_split, write_split
+from pipelines.corpora.splits import copies, parse_sizes, stratified_folds, stratified_split, write_split
 from pipelines.corpora.tables import ClassColumns, read_class_corpus, read_classes
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example
@@ -158,6 +158,14 @@ def test_a_class_with_fewer_texts_than_parts_is_named_with_its_rows():
         stratified_split(examples({"a": 20, "rare": 2}), {"train": 0.8, "dev": 0.1, "test": 0.1})
 
 
+def test_folds_each_have_all_classes_or_name_what_they_lack():
+    with pytest.raises(DataError, match=r"parts \(5\)[^\n]*\nclass 'rare': 4 \(id rare0, rare1, rare2, rare3\)"):
+        stratified_folds(examples({"a": 30, "rare": 4}), 5)
+    for n in range(20, 33):
+        rows = examples({"a": n, "rare": 5})
+        assert [sum(rows[place].label == "rare" for place in fold) for fold in stratified_folds(rows, 5)] == [1] * 5
+
+
 @pytest.mark.parametrize("sizes", ["train", "train=0.8,dev=x", "train=2.5", "train=0.5,train=0.5", "=3"])
 def test_sizes_that_are_none(sizes):
     with pytest.raises(UserError, match="wanted a name and a share"):
@@ -219,3 +227,56 @@ def test_what_is_cut_is_written_and_read_back_the_same(tmp_path):
     written = write_cut(found, {"train": str(train)}, tmp_path / "splits")
     assert [path.name for path in written] == ["dev.jsonl", "test.jsonl"]
     assert [read_classes(path) for path in written] == [found.splits["dev"], found.splits["test"]]
+
+
+@pytest.mark.parametrize("named", [None, "label"])
+@pytest.mark.parametrize("others", ["source", "has_url,has_num"])
+def test_a_test_file_without_the_columns_of_train_is_unlabelled_whatever_else_it_holds(others, named, tmp_path):
+    values = [",".join("01"[(number >> place) % 2] for place, _ in enumerate(others.split(","))) for number in range(40)]
+    train = write(tmp_path / "train.csv", f"id,text,{others},label\n" + "".join(
+        f"{i},text {i},{value},{'spam' if i % 3 else 'ham'}\n" for i, value in enumerate(values)))
+    test = write(tmp_path / "test.csv", f"id,text,{others}\n" + "".join(
+        f"{i},other {i},{value}\n" for i, value in enumerate(values)))
+    found = read_class_splits({"train": str(train), "test": str(test)}, columns=ClassColumns(label=named),
+                              sizes="train=0.8,dev=0.2", seed=0, told=lambda line: None)
+    assert (found.labels, found.multi_label) == (("ham", "spam"), False)
+    assert {example.label for example in found.splits["test"]} == {None}
+    dev = read_class_splits({"train": str(train), "dev": str(train)}, columns=ClassColumns(label=named), sizes="", seed=0,
+                            told=lambda line: None)
+    assert {example.label for example in dev.splits["dev"]} == {"ham", "spam"}
+    with pytest.raises(UserError, match="test.csv: no column 'label'"):
+        read_class_splits({"train": str(train), "dev": str(test)}, columns=ClassColumns(label=named), sizes="", seed=0)
+
+
+def test_classes_of_columns_without_a_header_are_not_sought_among_the_texts(tmp_path):
+    train = write(tmp_path / "train.csv", "".join(f"some text {i},{'ab'[i % 2]}\n" for i in range(20)))
+    test = write(tmp_path / "test.csv", "".join(f"{i},other text {i}\n" for i in range(20)))
+    found = read_class_splits({"train": str(train), "test": str(test)}, columns=ClassColumns(),
+                              sizes="train=0.8,dev=0.2", seed=0, told=lambda line: None)
+    assert {(example.text[:10], example.label) for example in found.splits["test"]} == {("other text", None)}
+
+
+def test_train_says_whether_texts_may_have_several_classes(tmp_path):
+    train = write(tmp_path / "train.json", json.dumps([{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(20)]))
+    options = {"columns": ClassColumns(), "sizes": "train=0.8,dev=0.2", "seed": 0, "told": lambda line: None}
+    test = write(tmp_path / "test.json", json.dumps([{"text": "one", "label": ["a"]}, {"text": "two", "label": ["b"]}]))
+    found = read_class_splits({"train": str(train), "test": str(test)}, **options)
+    assert (found.multi_label, [e.label for e in found.splits["test"]]) == (False, ["a", "b"])
+    write(test, json.dumps([{"id": "x", "text": "one", "label": ["a", "b"]}, {"text": "two", "label": ["b"]}]))
+    with pytest.raises(DataError, match=r"test.json: 1 texts have several classes or none \(id x\)"):
+        read_class_splits({"train": str(train), "test": str(test)}, **options)
+
+
+def test_classes_without_a_usable_text_do_not_count(tmp_path):
+    options = {"columns": ClassColumns(), "sizes": "train=0.5,dev=0.5", "seed": 0, "told": lambda line: None}
+    zeros = write(tmp_path / "z.csv", "id,text,toxic,insult\n" + "".join(f"{i},text {i},0,0\n" for i in range(20)))
+    with pytest.raises(DataError, match="z.csv: no text has a class"):
+        read_class_splits({"train": str(zeros)}, **options)
+    train = write(tmp_path / "e.csv", "text,label\n" + "".join(f"text {i},a\n" for i in range(10)) + ",b\n,b\n,b\n")
+    dev = write(tmp_path / "dev.csv", "text,label\nhello,a\nworld,b\n")
+    with pytest.raises(DataError, match="e.csv: all texts are of one class \\('a'\\)"):
+        read_class_splits({"train": str(train), "dev": str(dev)}, **options)
+    whole = write(tmp_path / "w.csv", "text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(10)))
+    new = write(tmp_path / "new.csv", "text,label\nhello,c\n,b\n")
+    with pytest.raises(DataError, match="new.csv: no text of dev decides anything"):
+        read_class_splits({"train": str(whole), "dev": str(new)}, **options)

@@ -22,7 +22,7 @@ class ClassSplits:
 
     Attributes:
         splits: `train`, `dev` and, where there is one, `test`, as given: dev and test are predicted whole.
-        labels: the classes of the training texts.
+        labels: the classes of the training texts that are not empty.
         multi_label: whether a text may have several.
     """
 
@@ -40,7 +40,8 @@ def read_class_splits(files: Mapping[str, str], *, columns: ClassColumns, sizes:
                       skip_bad_rows: bool = False, told: Callable[[str], object] = print) -> ClassSplits:
     """Reads the files; where there is no dev file, cuts dev (and without a test file test) from train by class.
 
-    What the splits have against each other is told: empty texts and classes that training lacks, which are predicted
+    Train says which columns hold the classes, and train and dev whether a text may have several. A test file that lacks
+    these columns is unlabelled. What the splits have against each other is told: empty texts and classes that training lacks, which are predicted
     and scored but not trained on, and texts of dev and test that stand in train.
 
     Args:
@@ -48,29 +49,27 @@ def read_class_splits(files: Mapping[str, str], *, columns: ClassColumns, sizes:
         sizes: see `parse_sizes`; a part that has a file of its own is not cut.
 
     Raises:
-        DataError: for bad rows, a single class, texts without a class in train or dev.
+        DataError: for bad rows, a single class, texts without a class in train or dev, a dev that decides nothing,
+            several classes of a text in test alone.
         UserError: for files that cannot be read.
     """
     if "train" not in files:
         raise UserError("got a dev or test file without --train_file; give all that are to be used")
-    splits = {}
-    for split, file in files.items():
-        corpus = read_class_corpus(file, columns=columns, labelled=split != "test")
-        told(f"{split}: {file}: {len(corpus.examples)} texts; {corpus.layout}")
+    splits: dict[str, list[Example]] = {}
+    class_columns: tuple[str, ...] = ()
+    for split in sorted(files, key=lambda name: name != "train"):
+        corpus = read_class_corpus(files[split], columns=columns, labelled=split != "test", like=class_columns)
+        class_columns = class_columns or corpus.labels
+        told(f"{split}: {files[split]}: {len(corpus.examples)} texts; {corpus.layout}")
         splits[split] = good_rows(corpus, skip_bad_rows=skip_bad_rows)
-    several = any(isinstance(example.label, tuple) for part in splits.values() for example in part)
-    if several:
-        splits = {name: [example if example.label is None else replace(example, label=classes_of(example))
-                         for example in part] for name, part in splits.items()}
+    several = any(isinstance(example.label, tuple) for split in ("train", "dev") for example in splits.get(split, ()))
+    splits = {split: _of_one_kind(part, several, files[split]) for split, part in splits.items()}
     for split in ("train", "dev"):
         unlabelled = [example.id for example in splits.get(split, ()) if example.label is None]
         if unlabelled:
             raise DataError(f"{files[split]}: {len(unlabelled)} texts without a class ({_some(unlabelled)}); "
                             f"--{split}_file needs them, and --label_column names another column")
-    labels = tuple(sorted({label for example in splits["train"] for label in classes_of(example)}))
-    if len(labels) < (1 if several else 2):
-        raise DataError(f"{files['train']}: all {len(splits['train'])} texts are of one class ({labels[0]!r}); wanted "
-                        "two classes or more, or another column by --label_column")
+    labels = _labels(splits["train"], several, files["train"])
     if "dev" not in splits:
         whole = splits.pop("train")
         parts = {name: size for name, size in parse_sizes(sizes).items() if name == "train" or name not in splits}
@@ -82,10 +81,34 @@ def read_class_splits(files: Mapping[str, str], *, columns: ClassColumns, sizes:
         cut = stratified_split([replace(example, spans=None) for example in whole], parts, seed=seed)
         told(splits_as_text(whole, cut))
         splits = cut | splits
+        labels = _labels(splits["train"], several, f"{files['train']}, without what was cut from it")
     found = ClassSplits(splits, labels, several)
+    if not found.usable("dev"):
+        raise DataError(f"{files.get('dev', files['train'])}: no text of dev decides anything: all {len(splits['dev'])} "
+                        f"are empty or of classes that train lacks; wanted texts of {_some(labels)}")
     for message in complaints(found):
         told(message)
     return found
+
+
+def _of_one_kind(examples: Sequence[Example], several: bool, file: str) -> list[Example]:
+    """The examples with one class each, or where a text may have several, with as many as they have."""
+    odd = [example.id for example in examples if isinstance(example.label, tuple) and len(example.label) != 1]
+    if odd and not several:
+        raise DataError(f"{file}: {len(odd)} texts have several classes or none (id {_some(odd)}), where each text of "
+                        "train has one; leave these rows out, or leave the classes out to have the file predicted")
+    return [example if example.label is None else
+            replace(example, label=classes_of(example) if several else classes_of(example)[0]) for example in examples]
+
+
+def _labels(train: Sequence[Example], several: bool, file: str) -> tuple[str, ...]:
+    """The classes of the texts that can be learnt from, sorted."""
+    labels = tuple(sorted({label for example in train if example.text.strip() for label in classes_of(example)}))
+    if len(labels) < (1 if several else 2):
+        got = f"all texts are of one class ({labels[0]!r})" if labels else "no text has a class"
+        raise DataError(f"{file}: {got}, {len(train)} texts of which the empty ones do not count; wanted "
+                        f"{'a class' if several else 'two classes'} or more, or another column by --label_column")
+    return labels
 
 
 def write_cut(found: ClassSplits, files: Mapping[str, str], folder: Path) -> list[Path]:

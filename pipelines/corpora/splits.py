@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +51,18 @@ def stratified_split(examples: Sequence[Example], sizes: Mapping[str, float], *,
         DataError: for unlabelled texts, and for classes with fewer different texts than there are parts.
         UserError: when the sizes are more than the whole.
     """
+    return {name: [examples[i] for i in rows] for name, rows in _cut(examples, sizes, seed).items()}
+
+
+def stratified_folds(examples: Sequence[Example], count: int, *, seed: int = 0) -> list[list[int]]:
+    """Cuts examples into `count` parts as `stratified_split` does, and raises as it does; the parts hold their places.
+    """
+    # All are named parts, the last one too: what is left over may lack a class.
+    return list(_cut(examples, {f"fold {number % count}": 1 / count for number in range(1, count + 1)}, seed).values())
+
+
+def _cut(examples: Sequence[Example], sizes: Mapping[str, float], seed: int) -> dict[str, list[int]]:
+    """The places of each part's examples."""
     unlabelled = [example.id for example in examples if example.label is None]
     if unlabelled:
         raise DataError(f"{len(unlabelled)} of {len(examples)} texts have no class, such as id {unlabelled[0]}; a "
@@ -84,15 +95,7 @@ def stratified_split(examples: Sequence[Example], sizes: Mapping[str, float], *,
             without.discard(part)
             if part in chosen:
                 chosen[part] += group
-    return {name: [examples[i] for i in sorted(rows)] for name, rows in chosen.items()}
-
-
-def stratified_folds(examples: Sequence[Example], count: int, *, seed: int = 0) -> list[list[int]]:
-    """Cuts examples into `count` parts as `stratified_split` does; the parts hold their numbers."""
-    numbered = [replace(example, id=str(number)) for number, example in enumerate(examples)]
-    cut = stratified_split(numbered, {f"fold {number}": 1 / count for number in range(1, count)}, seed=seed)
-    folds = [[int(example.id) for example in part] for part in cut.values()]
-    return [*folds, sorted(set(range(len(examples))).difference(*folds))]
+    return {name: sorted(rows) for name, rows in chosen.items()}
 
 
 def classes_of(example: Example) -> tuple[str, ...]:
@@ -178,7 +181,7 @@ def splits_as_text(examples: Sequence[Example], parts: Mapping[str, Sequence[Exa
     frequency = Counter(label for example in examples for label in classes_of(example))
     counted = {name: Counter(label for example in part for label in classes_of(example))
                for name, part in parts.items()}
-    width = max(5, *map(len, frequency))
+    width = max([5, *map(len, frequency)])
     lines = [" ".join([f"{'class':<{width}}", *(f"{name:>9}" for name in parts)])]
     lines += [" ".join([f"{label:<{width}}", *(f"{counts[label]:>9}" for counts in counted.values())])
               for label in sorted(frequency)]

@@ -55,6 +55,17 @@ class ClassColumns:
     mention: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ClassCorpus(Corpus):
+    """A file of texts with classes as read.
+
+    Attributes:
+        labels: the columns that the classes are in, where the file itself names them.
+    """
+
+    labels: tuple[str, ...] = ()
+
+
 def read_classes(source: str | Path, *, columns: ClassColumns = ClassColumns(),
                  skip_bad_rows: bool = False, labelled: bool = True) -> list[Example]:
     """Reads texts with classes and insists on every row, or says which ones it skips.
@@ -70,8 +81,8 @@ def read_classes(source: str | Path, *, columns: ClassColumns = ClassColumns(),
     return good_rows(read_class_corpus(source, columns=columns, labelled=labelled), skip_bad_rows=skip_bad_rows)
 
 
-def read_class_corpus(source: str | Path, *, columns: ClassColumns = ClassColumns(),
-                      labelled: bool = True) -> Corpus:
+def read_class_corpus(source: str | Path, *, columns: ClassColumns = ClassColumns(), labelled: bool = True,
+                      like: Sequence[str] = ()) -> ClassCorpus:
     """Reads texts with classes from whatever holds them.
 
     That is CSV, TSV or JSON with a column of classes; lines of ``class pos|neg file text`` (reviews) or of
@@ -83,6 +94,7 @@ def read_class_corpus(source: str | Path, *, columns: ClassColumns = ClassColumn
         source: a file, gzipped or not; a folder; ``owner/name`` of the Hub, with ``:split`` if it has several.
         columns: names of columns, for a file that does not tell by itself.
         labelled: whether a named class column has to be there; a test file may lack it.
+        like: class columns of the training file, as if they had been named: a guess could find others.
 
     Returns:
         Examples whose label is a string, a tuple of strings where a text may have several, or None in a file without
@@ -95,20 +107,20 @@ def read_class_corpus(source: str | Path, *, columns: ClassColumns = ClassColumn
     if is_dataset(path):
         from pipelines.corpora.hub import read_dataset  # its import takes a second
 
-        return _from_table(path, read_dataset(path), columns, labelled)
+        return _from_table(path, read_dataset(path), columns, labelled, like)
     if Path(path).is_dir():
         return _from_folders(Path(path))
     content = file_content(Path(path))
     lines = [line for line in islice(content.split("\n"), 500) if line.strip()]
     if lines[0].lstrip()[0] in "[{":
-        return _from_table(path, read_json(path, content), columns, labelled)
+        return _from_table(path, read_json(path, content), columns, labelled, like)
     if 2 * sum(bool(_REVIEW.fullmatch(line)) for line in lines) > len(lines):
-        return _from_table(path, _reviews(content), columns, labelled)
+        return replace(_from_table(path, _reviews(content), columns, labelled), labels=())
     if 2 * sum(bool(_FASTTEXT.fullmatch(line)) for line in lines) > len(lines):
-        return _from_table(path, _fasttext(content), columns, labelled)
+        return replace(_from_table(path, _fasttext(content), columns, labelled), labels=())
     if PASSAGE.match(lines[0]) or _is_conll(lines):
         return _from_mentions(path, columns)
-    return _from_table(path, _delimited(path, content, columns), columns, labelled)
+    return _from_table(path, _delimited(path, content, columns), columns, labelled, like)
 
 
 def _is_conll(lines: Sequence[str]) -> bool:
@@ -194,7 +206,7 @@ def _is_header(names: Sequence[str], rows: Sequence[Sequence[str]], columns: Cla
     return len(names) > 1 and not any(name in {row[i] for row in rows if len(row) > i} for i, name in enumerate(names))
 
 
-def _from_folders(folder: Path) -> Corpus:
+def _from_folders(folder: Path) -> ClassCorpus:
     """Text files, each in the folder of its class; files that lie in the folder itself have none."""
     files = sorted(path for path in folder.rglob("*.txt")
                    if not any(part.startswith(".") for part in path.relative_to(folder).parts))
@@ -208,13 +220,13 @@ def _from_folders(folder: Path) -> Corpus:
             rows.append((number, row | {"text": path.read_bytes().decode("utf-8-sig").strip()}))
         except UnicodeDecodeError as error:
             rows.append((number, Unreadable(f"{place}: not UTF-8 at byte {error.start}; convert it to UTF-8")))
-    return _examples(str(folder), Table(rows, "a folder of text files for each class", unit="file"),
-                     _Found("text", None, ("label",), "id"), ClassColumns())
+    return replace(_examples(str(folder), Table(rows, "a folder of text files for each class", unit="file"),
+                             _Found("text", None, ("label",), "id"), ClassColumns()), labels=())
 
 
-def _from_mentions(path: str, columns: ClassColumns, corpus: Corpus | None = None) -> Corpus:
+def _from_mentions(path: str, columns: ClassColumns) -> ClassCorpus:
     """A corpus of marked mentions as two classes: the type of mention, and ``none``."""
-    corpus = corpus or read_corpus(path, columns=Columns(text=columns.text, id=columns.id))
+    corpus = read_corpus(path, columns=Columns(text=columns.text, id=columns.id))
     types = sorted({span.label for example in corpus.examples for span in example.spans or ()})
     if (columns.mention is None and len(types) > 1) or (columns.mention and types and columns.mention not in types):
         got = "" if columns.mention is None else f"--mention_type {columns.mention}, but "
@@ -225,7 +237,7 @@ def _from_mentions(path: str, columns: ClassColumns, corpus: Corpus | None = Non
                         wanted if any(span.label == wanted for span in example.spans) else NO_MENTION)
                 for example in corpus.examples]
     made = f"classes: {wanted} where it is mentioned, else {NO_MENTION}" if types else "no classes"
-    return replace(corpus, examples=examples, layout=f"{corpus.layout}; {made}")
+    return ClassCorpus(corpus.path, f"{corpus.layout}; {made}", examples, corpus.faults, corpus.n_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,17 +250,17 @@ class _Found:
     id: str | None
 
 
-def _from_table(path: str, table: Table, columns: ClassColumns, labelled: bool) -> Corpus:
+def _from_table(path: str, table: Table, columns: ClassColumns, labelled: bool,
+                like: Sequence[str] = ()) -> ClassCorpus:
     rows = [value for _, value in table.rows if isinstance(value, Mapping)]
     if not rows:
         reason = next((value.reason for _, value in table.rows if isinstance(value, Unreadable)), "no row is an object")
         raise UserError(f"{path}: not one readable row in {table.layout} ({reason}); wanted rows such as "
                         '{"id": "1", "text": "…", "label": "…"}')
     names = list(dict.fromkeys(name for row in rows for name in row))
-    given = columns.label.split(",") if columns.label else []
-    if not labelled and not set(given) & set(names):
-        given = []
-    for wanted in (columns.text, columns.pair, columns.id, *given):
+    given = tuple(columns.label.split(",")) if columns.label else tuple(like)
+    unlabelled = not labelled and not set(given) <= set(names)
+    for wanted in (columns.text, columns.pair, columns.id, *(() if unlabelled else given)):
         if wanted is not None and wanted not in names:
             near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.0)
             raise UserError(f"{path}: no column {wanted!r}; it has {', '.join(names)} (nearest: {near[0]})")
@@ -256,8 +268,10 @@ def _from_table(path: str, table: Table, columns: ClassColumns, labelled: bool) 
     if text is None:
         return _from_mentions(path, columns)  # tokens; says so where there are none either
     rest = [name for name in names if name not in (text, pair, columns.id)]
-    labels = tuple(given) or _label_columns(rows, rest)
-    if not labels and not columns.label and _has_mentions(path, rows, columns):
+    # Without a header the column of the classes in one file is that of the texts in another.
+    unlabelled = unlabelled or (not labelled and not set(given) <= set(rest))
+    labels = () if unlabelled else given or _label_columns(rows, rest)
+    if not labels and not given and _has_mentions(path, rows, columns):
         return _from_mentions(path, columns)
     id_column = columns.id or find_id(rows, [name for name in rest if name not in labels])
     return _examples(path, table, _Found(text, pair, labels, id_column), columns)
@@ -328,7 +342,7 @@ def _holds_classes(values: Sequence[Any]) -> bool:
     return all(isinstance(value, str | int | float) for value in values)
 
 
-def _examples(path: str, table: Table, found: _Found, columns: ClassColumns) -> Corpus:
+def _examples(path: str, table: Table, found: _Found, columns: ClassColumns) -> ClassCorpus:
     values = [row for _, row in table.rows]
     has_label = any(not is_null(row.get(name)) and row.get(name) != "" for row in values if isinstance(row, Mapping)
                     for name in found.labels)
@@ -356,7 +370,7 @@ def _examples(path: str, table: Table, found: _Found, columns: ClassColumns) -> 
     layout = (f"{table.layout}, text in {found.text!r}" + (f" and {found.pair!r}" if found.pair else "")
               + (f", {'classes' if several else 'class'} in {label}" if label else ", unlabelled")
               + (f", ids in {found.id!r}" if found.id else ""))
-    return Corpus(path, layout, examples, faults, len(table.rows))
+    return ClassCorpus(path, layout, examples, faults, len(table.rows), found.labels)
 
 
 def _id(row: Mapping[str, Any], name: str | None, ordinal: int) -> str:
