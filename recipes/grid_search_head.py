@@ -12,8 +12,6 @@ provenance.json, grid.json, grid.html, model/, predictions/, report.json, report
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -94,6 +92,9 @@ def run(options: RecipeArguments) -> dict[str, Any]:
     files = config.given_files(options, ROOT)
     found = read_class_splits(files, columns=options.class_columns(), sizes=options.sizes, seed=options.seed,
                               skip_bad_rows=options.skip_bad_rows)
+    # A class with too few texts for the folds is told before all texts are encoded.
+    folds = stratified_folds([*found.usable("train"), *found.usable("dev")], options.folds,
+                             seed=options.seed) if options.folds else []
     run = Run(options.run_dir or f"runs/grid_search_head-{time.strftime('%Y%m%d-%H%M%S')}")
     # A search that was stopped goes on where it was; a finished one has a report and is refused.
     run.start(resume=not run.report.exists())
@@ -111,7 +112,9 @@ def run(options: RecipeArguments) -> dict[str, Any]:
         vectors = {split: read_features(split, part, encoder, tokenizer, max_length, options)
                    for split, part in found.splits.items()}
     settings = Settings(found.labels, found.multi_label, max_length)
-    data = search_data(found, vectors, settings, options, encoder.config.model_type)
+    data = search_data(found, vectors, settings, options, folds, frozen_head.activation_for(encoder.config.model_type))
+    data = replace(data, origin=features.origin(encoder, tokenizer, [*found.usable("train"), *found.usable("dev")],
+                                                max_length=max_length))
     print(f"{len(points)} points; decided by {f'{options.folds} folds' if data.folds else 'dev'}; "
           f"thresholds {'tuned there' if data.tune else 'as they are'}", flush=True)
     with meter.stage("search"):
@@ -161,7 +164,7 @@ def usable_vectors(found: ClassSplits, vectors: dict[str, dict[str, np.ndarray]]
 
 
 def search_data(found: ClassSplits, vectors: dict[str, dict[str, np.ndarray]], settings: Settings,
-                options: RecipeArguments, model_type: str) -> head_search.SearchData:
+                options: RecipeArguments, folds: list[list[int]], activation: str) -> head_search.SearchData:
     """What the points of the grid see: the usable texts of train and dev."""
     train, dev = found.usable("train"), found.usable("dev")
     counts = Counter(label for example in train for label in classes_of(example))
@@ -169,10 +172,9 @@ def search_data(found: ClassSplits, vectors: dict[str, dict[str, np.ndarray]], s
     tune = min(counts.values()) < even / 2 if options.tune_thresholds is None else options.tune_thresholds
     by_pooling = {split: {pooling: usable_vectors(found, vectors, split, pooling) for pooling in options.pooling}
                   for split in ("train", "dev")}
-    folds = stratified_folds([*train, *dev], options.folds, seed=options.seed) if options.folds else []
     return head_search.SearchData(
         by_pooling["train"], by_pooling["dev"], sequence_classifier.targets(train, settings),
-        sequence_classifier.targets(dev, settings), len(found.labels), frozen_head.activation_for(model_type),
+        sequence_classifier.targets(dev, settings), len(found.labels), activation,
         options.batch_size, options.seed, options.objective, tune, folds)
 
 
@@ -182,8 +184,7 @@ def search(data: head_search.SearchData, points: list[frozen_head.Point], option
         return head_search.search(data, points, run.folder / "search")
     from pipelines.families.head_study import search_study
 
-    worker = f"{platform.node()}:{os.path.abspath(run.folder)}"
-    return search_study(data, points, storage=options.study, worker=worker)
+    return search_study(data, points, storage=options.study)
 
 
 def predict_and_score(found: ClassSplits, vectors: dict[str, dict[str, np.ndarray]], heads: frozen_head.Heads,

@@ -1,5 +1,8 @@
 """Vectors of a frozen encoder: the same as its own, computed once, kept where another encoder does not find them."""
 
+import itertools
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -86,9 +89,13 @@ def test_another_encoder_has_another_cache(tiny_bert, tmp_path):
 def test_a_cache_of_another_version_or_a_damaged_one_is_told(tiny_bert, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(features, "VERSION", "0")
     extract(tiny_bert, tmp_path)
+    [other] = tmp_path.rglob("*.safetensors")
+    content = other.read_bytes()
     monkeypatch.undo()
     assert extract(tiny_bert, tmp_path).encoded == 5
-    assert "written by another version" in capsys.readouterr().err
+    assert f"written by another version: {other.name}; left alone" in capsys.readouterr().err
+    assert other.read_bytes() == content
+    assert extract(tiny_bert, tmp_path).encoded == 0
     for file in tmp_path.rglob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:40])
     assert extract(tiny_bert, tmp_path).encoded == 5
@@ -100,3 +107,30 @@ def test_a_cache_that_cannot_be_written_is_told_and_done_without(tiny_bert, tmp_
     found = extract(tiny_bert, tmp_path / "cache")
     assert found.encoded == 5
     assert "kept in memory only" in capsys.readouterr().err
+
+
+def test_a_killed_process_loses_the_last_seconds_only(tiny_bert, tmp_path, monkeypatch):
+    seconds = itertools.count(0, 2)  # a batch takes two
+    monkeypatch.setattr(features, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    original = features._vectors
+
+    def killed_after_four(*arguments):
+        yield from itertools.islice(original(*arguments), 4)
+        raise MemoryError
+
+    monkeypatch.setattr(features, "_vectors", killed_after_four)
+    encoder, tokenizer = sequence_classifier.load_encoder(tiny_bert), sequence_classifier.load_tokenizer(tiny_bert)
+    with pytest.raises(MemoryError):
+        features.extract(encoder, tokenizer, EXAMPLES, max_length=40, cache=tmp_path, batch_tokens=1, progress=False)
+    monkeypatch.undo()
+    assert extract(tiny_bert, tmp_path).encoded <= 2
+
+
+def test_the_origin_is_that_of_the_vectors_and_not_their_bytes(tiny_bert):
+    encoder, tokenizer = sequence_classifier.load_encoder(tiny_bert), sequence_classifier.load_tokenizer(tiny_bert)
+    found = [features.origin(encoder, tokenizer, EXAMPLES, max_length=length) for length in (40, 40, 30)]
+    lower = sequence_classifier.load_encoder(tiny_bert, layers=1)
+    found += [features.origin(lower, tokenizer, EXAMPLES, max_length=40),
+              features.origin(encoder, tokenizer, EXAMPLES[::-1], max_length=40)]
+    assert found[0] == found[1]
+    assert len(set(found)) == 4

@@ -1,12 +1,15 @@
 """Heads on frozen features: stacks against single heads and autograd, cache, search, refit, checkpoints."""
 
+import itertools
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,11 +21,12 @@ from transformers import AutoModelForSequenceClassification
 
 from pipelines import cli
 from pipelines.corpora.splits import stratified_folds
-from pipelines.errors import UserError
+from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, read_predictions
-from pipelines.families import frozen_head, head_search, sequence_classifier
+from pipelines.families import frozen_head, head_search, head_study, sequence_classifier
 from pipelines.families.frozen_head import Point, train_heads
 from pipelines.families.head_search import SearchData, grid, search, stacks, train_and_score, tune_offsets
+from pipelines.families.head_study import search_study
 from pipelines.families.sequence_classifier import Settings
 
 
@@ -217,33 +221,99 @@ def storage(request, tmp_path):
 
 
 def test_a_study_is_shared_and_taken_up_again(storage, tmp_path):
-    import optuna
-
-    from pipelines.families.head_study import search_study
-
     data = data_for()
     points = POINTS[:6]
     plain = search(data, points, tmp_path / "plain", progress=False)
-    study = optuna.create_study(study_name=f"heads-{data.key()}", storage=storage, direction="maximize")
-    study.enqueue_trial({name: getattr(points[2], name) for name in Point.__slots__}, user_attrs={"point": True})
-    # A worker took this one and was killed.
-    held = study.ask({name: optuna.distributions.CategoricalDistribution(sorted({getattr(p, name) for p in points},
-                                                                                key=str)) for name in Point.__slots__})
-    held.set_user_attr("worker", "me")
+    killed = subprocess.Popen(["true"])
+    killed.wait()
     told: list[str] = []
-    rows = search_study(data, points, storage=storage, worker="me", progress=False, told=told.append)
+    with pytest.MonkeyPatch.context() as patch:
+        # A process of this machine took some points and was killed.
+        patch.setattr(os, "getpid", lambda: killed.pid)
+        patch.setattr(head_study, "train_and_score", raising(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            search_study(data, points, storage=storage, progress=False, told=told.append)
+    rows = search_study(data, points, storage=storage, progress=False, told=told.append)
     assert [head_search.point_of(row) for row in rows] == points
     assert [row["accuracy"] for row in rows] == [row["accuracy"] for row in plain]
-    again = search_study(data, points, storage=storage, worker="another", progress=False, told=told.append)
+    again = search_study(data, points, storage=storage, progress=False, told=told.append)
     assert again == rows
-    assert told == [f"{len(points)} of {len(points)} points were in the study already"]
+    assert told[-2].endswith("6 of 6 points are there already")
+    assert told[-1].endswith("0 of 6 points trained here, the others elsewhere or before")
+    # Another grid on the same data takes what it has in common.
+    more = search_study(data, POINTS[4:8], storage=storage, progress=False, told=told.append)
+    assert more[:2] == rows[4:]
+    assert told[-2].endswith("2 of 4 points are there already")
+    assert told[-1].split(":")[1].startswith(" 2 of 4 points trained here")
+
+
+def raising(error):
+    def raises(*arguments, **options):
+        raise error
+
+    return raises
+
+
+def test_a_stack_that_takes_too_long_is_given_up_and_counts_all_the_same(tmp_path, monkeypatch):
+    data, storage, told = data_for(), f"sqlite:///{tmp_path / 'heads.db'}", list[str]()
+    original, first = head_study.train_and_score, [True]
+    monkeypatch.setattr(head_study, "WAIT_SECONDS", 0.0)
+
+    def overtaken(*arguments, **options):
+        if first and first.pop():
+            with monkeypatch.context() as patch:
+                patch.setattr(head_study.platform, "node", lambda: "elsewhere")
+                seconds = itertools.count(time.time() + head_study.GIVEN_UP_SECONDS - 100, 20)
+                patch.setattr(head_study, "time", SimpleNamespace(time=lambda: next(seconds), sleep=time.sleep))
+                search_study(data, POINTS[:2], storage=storage, progress=False, told=told.append)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(head_study, "train_and_score", overtaken)
+    rows = search_study(data, POINTS[:2], storage=storage, progress=False, told=told.append)
+    assert [head_search.point_of(row) for row in rows] == POINTS[:2]
+    assert [line for line in told if "waiting" in line] == [
+        f"waiting for 2 points that process {os.getpid()} on {platform.node()} holds"]
+
+
+@pytest.mark.parametrize(("holder", "gone"), [
+    ({"pid": "own"}, True), ({"pid": "parent"}, False), ({"pid": "parent", "since": -1801}, True),
+    ({"pid": "own", "node": "elsewhere"}, False), ({"pid": "own", "node": "elsewhere", "since": -1801}, True)])
+def test_who_is_gone(holder, gone):
+    import optuna
+
+    pids = {"own": os.getpid(), "parent": os.getppid()}
+    attributes = {"node": holder.get("node", platform.node()), "pid": pids[holder["pid"]],
+                  "since": time.time() + holder.get("since", 0)}
+    trial = optuna.trial.create_trial(value=0.0, user_attrs={"holder": attributes})
+    assert head_study._is_gone(trial) == gone
+
+
+def test_one_of_two_who_make_a_database_at_once_tries_again(tmp_path, monkeypatch):
+    import optuna
+    from sqlalchemy.exc import IntegrityError
+
+    original, failing = optuna.create_study, [IntegrityError("INSERT", {}, ValueError("alembic_version"))] * 2
+
+    def create_study(**options):
+        if failing:
+            raise failing.pop()
+        return original(**options)
+
+    monkeypatch.setattr(optuna, "create_study", create_study)
+    monkeypatch.setattr(head_study.time, "sleep", lambda seconds: None)
+    assert len(search_study(data_for(), POINTS[:1], storage=f"sqlite:///{tmp_path / 'h.db'}", progress=False)) == 1
+
+
+def test_a_search_is_named_by_what_its_features_are_made_of(tmp_path):
+    data = data_for(origin="an encoder and some texts")
+    other_cpu = replace(data, train={"mean": data.train["mean"] + 1e-7}, dev={"mean": data.dev["mean"] + 1e-7})
+    assert other_cpu.key() == data.key() != replace(data, origin="another encoder").key()
+    assert replace(data, origin="").key() != replace(other_cpu, origin="").key()
 
 
 def test_a_storage_that_cannot_be_had_is_told(tmp_path):
-    from pipelines.families.head_study import search_study
-
     with pytest.raises(UserError, match="wanted a database such as"):
-        search_study(data_for(), POINTS[:1], storage=f"sqlite:///{tmp_path}/no/such/folder/x.db", worker="me")
+        search_study(data_for(), POINTS[:1], storage=f"sqlite:///{tmp_path}/no/such/folder/x.db")
 
 
 # Checkpoints
@@ -340,6 +410,16 @@ def test_folds_hold_every_text_once_and_its_copies_with_it():
     for first in range(0, 8, 2):
         assert any({first, first + 1} <= set(fold) for fold in folds)
     assert [sum(examples[number].label == "b" for number in fold) for fold in folds] == [2, 2, 2]
+
+
+def test_too_few_texts_for_the_folds_are_told_before_any_is_encoded(tiny_bert, tmp_path, monkeypatch):
+    rows = [{"text": f"text {i}", "label": "a" if i > 3 else "rare"} for i in range(40)]
+    (tmp_path / "all.json").write_text(json.dumps(rows), encoding="utf-8")
+    module = load_recipe("grid_search_head")
+    monkeypatch.setattr(module.features, "extract", raising(AssertionError))
+    with pytest.raises(DataError, match=r"parts \(5\)[^\n]*\nclass 'rare': 4 \(id (\d, ){3}\d\)"):
+        module.run(module.RecipeArguments(model_name_or_path=tiny_bert, train_file=str(tmp_path / "all.json"), folds=5,
+                                          run_dir=str(tmp_path / "run"), sizes="train=0.5,dev=0.5"))
 
 
 @pytest.mark.slow

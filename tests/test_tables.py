@@ -232,7 +232,7 @@ def test_what_is_cut_is_written_and_read_back_the_same(tmp_path):
 @pytest.mark.parametrize("named", [None, "label"])
 @pytest.mark.parametrize("others", ["source", "has_url,has_num"])
 def test_a_test_file_without_the_columns_of_train_is_unlabelled_whatever_else_it_holds(others, named, tmp_path):
-    values = [",".join("01"[(number >> place) % 2] for place, _ in enumerate(others.split(","))) for number in range(40)]
+    values = [",".join("01"[(i >> place) % 2] for place, _ in enumerate(others.split(","))) for i in range(40)]
     train = write(tmp_path / "train.csv", f"id,text,{others},label\n" + "".join(
         f"{i},text {i},{value},{'spam' if i % 3 else 'ham'}\n" for i, value in enumerate(values)))
     test = write(tmp_path / "test.csv", f"id,text,{others}\n" + "".join(
@@ -241,10 +241,10 @@ def test_a_test_file_without_the_columns_of_train_is_unlabelled_whatever_else_it
                               sizes="train=0.8,dev=0.2", seed=0, told=lambda line: None)
     assert (found.labels, found.multi_label) == (("ham", "spam"), False)
     assert {example.label for example in found.splits["test"]} == {None}
-    dev = read_class_splits({"train": str(train), "dev": str(train)}, columns=ClassColumns(label=named), sizes="", seed=0,
-                            told=lambda line: None)
+    dev = read_class_splits({"train": str(train), "dev": str(train)}, columns=ClassColumns(label=named), sizes="",
+                            seed=0, told=lambda line: None)
     assert {example.label for example in dev.splits["dev"]} == {"ham", "spam"}
-    with pytest.raises(UserError, match="test.csv: no column 'label'"):
+    with pytest.raises(UserError, match=r"test\.csv: no column 'label'"):
         read_class_splits({"train": str(train), "dev": str(test)}, columns=ClassColumns(label=named), sizes="", seed=0)
 
 
@@ -270,13 +270,13 @@ def test_train_says_whether_texts_may_have_several_classes(tmp_path):
 def test_classes_without_a_usable_text_do_not_count(tmp_path):
     options = {"columns": ClassColumns(), "sizes": "train=0.5,dev=0.5", "seed": 0, "told": lambda line: None}
     zeros = write(tmp_path / "z.csv", "id,text,toxic,insult\n" + "".join(f"{i},text {i},0,0\n" for i in range(20)))
-    with pytest.raises(DataError, match="z.csv: no text has a class"):
+    with pytest.raises(DataError, match=r"z\.csv: no text has a class"):
         read_class_splits({"train": str(zeros)}, **options)
     train = write(tmp_path / "e.csv", "text,label\n" + "".join(f"text {i},a\n" for i in range(10)) + ",b\n,b\n,b\n")
     dev = write(tmp_path / "dev.csv", "text,label\nhello,a\nworld,b\n")
-    with pytest.raises(DataError, match="e.csv: all texts are of one class \\('a'\\)"):
+    with pytest.raises(DataError, match=r"e\.csv: all texts are of one class \('a'\)"):
         read_class_splits({"train": str(train), "dev": str(dev)}, **options)
     whole = write(tmp_path / "w.csv", "text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(10)))
     new = write(tmp_path / "new.csv", "text,label\nhello,c\n,b\n")
-    with pytest.raises(DataError, match="new.csv: no text of dev decides anything"):
+    with pytest.raises(DataError, match=r"new\.csv: no text of dev decides anything"):
         read_class_splits({"train": str(whole), "dev": str(new)}, **options)

@@ -41,8 +41,8 @@ def read_class_splits(files: Mapping[str, str], *, columns: ClassColumns, sizes:
     """Reads the files; where there is no dev file, cuts dev (and without a test file test) from train by class.
 
     Train says which columns hold the classes, and train and dev whether a text may have several. A test file that lacks
-    these columns is unlabelled. What the splits have against each other is told: empty texts and classes that training lacks, which are predicted
-    and scored but not trained on, and texts of dev and test that stand in train.
+    these columns is unlabelled. What the splits have against each other is told: empty texts and classes that training
+    lacks, which are predicted and scored but not trained on, and texts of dev and test that stand in train.
 
     Args:
         files: `train` and perhaps `dev` and `test`.
@@ -84,8 +84,9 @@ def read_class_splits(files: Mapping[str, str], *, columns: ClassColumns, sizes:
         labels = _labels(splits["train"], several, f"{files['train']}, without what was cut from it")
     found = ClassSplits(splits, labels, several)
     if not found.usable("dev"):
-        raise DataError(f"{files.get('dev', files['train'])}: no text of dev decides anything: all {len(splits['dev'])} "
-                        f"are empty or of classes that train lacks; wanted texts of {_some(labels)}")
+        raise DataError(f"{files.get('dev', files['train'])}: no text of dev decides anything: all "
+                        f"{len(splits['dev'])} are empty or of classes that train lacks; wanted texts of "
+                        f"{_some(labels)}")
     for message in complaints(found):
         told(message)
     return found

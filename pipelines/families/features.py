@@ -2,7 +2,7 @@
 
 A cache folder belongs to one encoder (by the bytes of its weights) and tokenizer; in it each text is found by its hash
 (and the length, where that cuts it), so that a split, a fold or another corpus never encodes a text again. It grows by
-whole files: a process that is killed loses at most the last half minute.
+whole files: a process that is killed loses the last seconds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ from pipelines.networks.pooled_classifier import pool
 VERSION = "2"
 POOLED = ("cls", "mean", "max")
 POOLINGS = (*POOLED, "token")
-SECONDS_A_FILE = 30.0
+SECONDS_A_FILE = 3.0
 
 
 class Features(NamedTuple):
@@ -71,9 +71,10 @@ def extract(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exampl
     missing = {name: row for name, row in zip(names, encoded.rows, strict=True) if name not in known}
     if missing:
         pending: dict[str, torch.Tensor] = {}
+        fresh_names = list(missing)
         writable, last = _writable(folder), time.monotonic()
         for numbers, vectors in _vectors(encoder, tokenizer, list(missing.values()), tokens, batch_tokens, progress):
-            fresh = dict(zip([list(missing)[number] for number in numbers], vectors, strict=True))
+            fresh = dict(zip([fresh_names[number] for number in numbers], vectors, strict=True))
             known |= fresh
             pending |= fresh
             if writable and time.monotonic() - last > SECONDS_A_FILE:
@@ -109,6 +110,13 @@ def key(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
     parts = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
     digest.update(json.dumps(parts, sort_keys=True).encode())
     return digest.hexdigest()[:24]
+
+
+def origin(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Iterable[Example], *,
+           max_length: int) -> str:
+    """A hash of what the vectors of these texts are made of: their own bytes differ from CPU to CPU."""
+    texts = [text_hash(example, max_length=max_length) for example in examples]
+    return hashlib.sha256(json.dumps([VERSION, key(encoder, tokenizer), texts]).encode()).hexdigest()[:24]
 
 
 @torch.inference_mode()
@@ -149,7 +157,7 @@ def _read(folder: Path, wanted: set[str]) -> dict[str, torch.Tensor]:
     if strange:
         _tell(f"{folder}: written by another version: {', '.join(strange)}; left alone, their texts are encoded anew")
     if damaged:
-        _tell(f"{folder}: unreadable: {', '.join(damaged)}; left alone, their texts are encoded anew")
+        _tell(f"{folder}: unreadable: {', '.join(damaged)}; their texts are encoded anew")
     return known
 
 
@@ -168,7 +176,7 @@ def _write(folder: Path, vectors: dict[str, torch.Tensor]) -> None:
     name = hashlib.sha256("".join(vectors).encode()).hexdigest()[:16]
     about = {"version": VERSION, "rows": json.dumps({text: len(rows) for text, rows in vectors.items()})}
     try:
-        with replacing(folder / f"{name}.safetensors", "wb") as f:
+        with replacing(folder / f"v{VERSION}-{name}.safetensors", "wb") as f:
             f.write(safetensors_bytes({"vectors": torch.cat(list(vectors.values()))}, metadata=about))
     except OSError as error:
         _tell(f"the cache {folder} cannot be written ({error.strerror}); features are kept in memory only")

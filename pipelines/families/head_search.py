@@ -21,7 +21,7 @@ from pipelines.families.frozen_head import Heads, Point, train_heads
 
 OBJECTIVES = ("macro_f1", "accuracy", "micro_f1", "weighted_f1", "matthews")
 STACK = 64  # heads at a time; a quarter of it where they have a hidden layer
-VERSION = 1
+VERSION = 2
 CUTS = 200
 
 
@@ -40,6 +40,8 @@ class SearchData:
         tune: whether each point's thresholds are tuned on what it is scored on.
         folds: numbers of the texts of train and dev together, in parts: a point is scored on all of them, each part by
             a head trained on the others. Empty: on dev.
+        origin: a name of what the vectors are made of, such as `features.origin`. Without one their bytes stand for
+            it, which differ between machines.
     """
 
     train: Mapping[str, np.ndarray]
@@ -53,15 +55,17 @@ class SearchData:
     objective: str = "macro_f1"
     tune: bool = False
     folds: Sequence[Sequence[int]] = ()
+    origin: str = ""
 
     def key(self) -> str:
         """A hash of all of it: results of another search are never taken for this one's."""
         digest = hashlib.sha256(json.dumps([
             VERSION, self.train_targets, self.dev_targets, self.n_classes, self.activation, self.batch_size, self.seed,
-            self.objective, self.tune, self.folds]).encode())
-        for vectors in (self.train, self.dev):
-            for pooling in sorted(vectors):
-                digest.update(pooling.encode() + np.ascontiguousarray(vectors[pooling]).tobytes())
+            self.objective, self.tune, self.folds, sorted(self.train), self.origin]).encode())
+        if not self.origin:
+            for vectors in (self.train, self.dev):
+                for pooling in sorted(vectors):
+                    digest.update(pooling.encode() + np.ascontiguousarray(vectors[pooling]).tobytes())
         return digest.hexdigest()[:24]
 
 
