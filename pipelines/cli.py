@@ -41,7 +41,7 @@ def _add_evaluate(subcommands: argparse._SubParsersAction) -> None:
     parser.add_argument("--allow_missing", action="store_true", help="count missing answers as empty")
     parser.add_argument("--allow_new_labels", action="store_true",
                         help="count predicted labels that neither gold nor training has as wrong")
-    _add_columns(parser, classes=True)
+    _add_columns(parser, mentions=True, classes=True)
     parser.add_argument("--json", metavar="OUT", help="write the whole report there")
     parser.add_argument("--html", metavar="OUT", help="write a page to read and browse there")
     parser.set_defaults(run=_evaluate)
@@ -64,7 +64,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise UserError(f'--tune_threshold got predictions with "{kind}"; wanted "spans" that have scores')
 
     def gold(path: str) -> list[Example]:
-        return read_gold(path, kind, columns=_class_columns(options), skip_bad_rows=options.skip_bad_rows)
+        return read_gold(path, kind, columns=_class_columns(options), mention_columns=_columns(options),
+                         skip_bad_rows=options.skip_bad_rows)
 
     examples = gold(options.gold)
     keywords: dict[str, Any] = {"allow_missing": options.allow_missing}
@@ -384,7 +385,7 @@ def _add_inspect(subcommands: argparse._SubParsersAction) -> None:
     parser.add_argument("--id", metavar="ID", help="the example to look at")
     parser.add_argument("--input", metavar="FILE", help="where the examples are (default: the dev and test files that "
                                                         "the run names)")
-    parser.add_argument("--skip_bad_rows", action="store_true", help="leave out rows with faults")
+    _add_columns(parser, mentions=True)
     parser.add_argument("--activations", metavar="MODULE", help="draw the activations of a module: tokens by units")
     parser.add_argument("--compare_layers", action="store_true",
                         help="measure over all labelled examples how sharply entity tokens stand out in each layer")
@@ -398,7 +399,7 @@ def _inspect(options: argparse.Namespace) -> int:
     from pipelines.inspection.command import inspect_run
 
     family, folder = _family_and_folder(options.run_dir)
-    found = inspect_run(family, folder, options)
+    found = inspect_run(family, folder, options, columns=_columns(options))
     if options.html or found.has_pictures:
         from pipelines.reporting.inspection import write_inspection
 

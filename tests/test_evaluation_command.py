@@ -215,6 +215,15 @@ def test_classes_from_reviews_and_tables(evaluate, tmp_path, name, content):
     assert done.stdout.startswith("Sequence classification: accuracy 50.00 ")
 
 
+def test_columns_of_mentions_can_be_named(evaluate, tmp_path):
+    (tmp_path / "g.json").write_text(json.dumps([{"nr": "d2", "satz": ["flu", "again"], "funde": [1, 0]}]))
+    predictions = jsonl(tmp_path / "p.jsonl", [RIGHT[2]])
+    done = evaluate("--gold", "g.json", "--predictions", predictions, "--text_column", "satz", "--entities_column",
+                    "funde", "--id_column", "nr", "--tag_names", "O,B-Disease", "--json", "r.json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "r.json").read_text())["strict"]["f1"] == 1.0
+
+
 def test_unlabelled_and_doubled_gold(evaluate, gold, tmp_path):
     for rows, told in (
         ([{"id": "0", "text": "a"}, {"id": "1", "text": "b"}], "gold.jsonl: 2 of 2 gold examples have no label"),

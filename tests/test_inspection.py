@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -302,6 +303,18 @@ def test_the_command_prints_and_draws(run):
     page = (run / "inspect.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 4
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_columns_are_those_that_the_run_or_the_command_names(run, tmp_path, capsys):
+    from pipelines.cli import main
+
+    odd, copy = tmp_path / "odd.json", shutil.copytree(run, tmp_path / "run")
+    odd.write_text(json.dumps([{"nr": "x", "satz": "fell"}]))
+    (copy / "config.yaml").write_text(f"dev_file: {odd}\ntext_column: satz\nid_column: nr\n")
+    assert main(["inspect", "--run", str(copy), "--id", "x"]) == 0
+    assert main(["inspect", "--run", str(run), "--id", "x", "--input", str(odd), "--text_column", "satz", "--id_column",
+                 "nr"]) == 0
+    assert capsys.readouterr().out.count("example x: 1 tokens") == 2
 
 
 def test_parameters_of_a_run(run, capsys):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.corpora import read_examples
+from pipelines.corpora import Columns, read_examples
 from pipelines.corpora.tables import ClassColumns, read_classes
 from pipelines.errors import DataError
 from pipelines.evaluation.checks import SHOWN
@@ -15,13 +15,14 @@ from pipelines.examples import Example
 
 
 def read_gold(path: str | Path, answer: str, *, columns: ClassColumns | None = None,
-              skip_bad_rows: bool = False) -> list[Example]:
+              mention_columns: Columns = Columns(), skip_bad_rows: bool = False) -> list[Example]:  # noqa: B008
     """Reads examples with what the predictions are to be scored against.
 
     Args:
         answer: ``spans``: any layout of ``pipelines.corpora``. ``label``: any of ``pipelines.corpora.tables``.
             ``value``: the same with numbers for classes; texts without are scored for perplexity.
         columns: names of columns for classes and numbers, where a file does not tell by itself.
+        mention_columns: the same for mentions.
         skip_bad_rows: leave bad rows out.
 
     Raises:
@@ -29,7 +30,7 @@ def read_gold(path: str | Path, answer: str, *, columns: ClassColumns | None = N
         UserError: when the file as a whole cannot be read.
     """
     if answer == "spans":
-        examples = read_examples(path, skip_bad_rows=skip_bad_rows)
+        examples = read_examples(path, columns=mention_columns, skip_bad_rows=skip_bad_rows)
     else:
         examples = read_classes(path, columns=columns or ClassColumns(), skip_bad_rows=skip_bad_rows)
     if answer == "value":

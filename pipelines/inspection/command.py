@@ -6,13 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pipelines.corpora import read_examples
+from pipelines.corpora import Columns, read_examples
 from pipelines.errors import UserError
 from pipelines.examples import Example
 from pipelines.families import token_tagger
@@ -48,7 +48,7 @@ class Found:
         return bool(self.activations or self.saliency or self.layers)
 
 
-def inspect_run(family: Any, folder: Path, options: argparse.Namespace) -> Found:
+def inspect_run(family: Any, folder: Path, options: argparse.Namespace, *, columns: Columns) -> Found:
     """Does what the options ask for, and prints it.
 
     Raises:
@@ -64,7 +64,10 @@ def inspect_run(family: Any, folder: Path, options: argparse.Namespace) -> Found
     named = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}) if config.is_file() else {}
     files = example_files(options, named)
     skip_bad_rows = options.skip_bad_rows or bool(named.get("skip_bad_rows"))  # as the run did
-    example = find_example(options.id, files, skip_bad_rows=skip_bad_rows) if options.id is not None else None
+    columns = columns if options.input else as_the_run_did(columns, named)
+    example = None
+    if options.id is not None:
+        example = find_example(options.id, files, columns=columns, skip_bad_rows=skip_bad_rows)
     loaded = token_tagger.load(folder)
     inspection = traced = rows = None
     if example is not None:
@@ -80,7 +83,7 @@ def inspect_run(family: Any, folder: Path, options: argparse.Namespace) -> Found
     layers: Sequence[Layer] = ()
     examples: list[Example] = []
     if options.compare_layers:
-        examples = read_examples(files[0], skip_bad_rows=skip_bad_rows)
+        examples = read_examples(files[0], columns=columns, skip_bad_rows=skip_bad_rows)
         layers = compare_layers(loaded, examples)
         print(f"\n{files[0]}: {len(examples):,} examples\n{layers_as_text(layers)}")
     return Found(inspection, rows, traced, layers, len(examples))
@@ -96,10 +99,18 @@ def example_files(options: argparse.Namespace, named: Mapping[str, Any]) -> list
     return files
 
 
-def find_example(id: str, files: Sequence[str], *, skip_bad_rows: bool) -> Example:
+def as_the_run_did(columns: Columns, named: Mapping[str, Any]) -> Columns:
+    """The columns that the options name, else those that the run's config names."""
+    names = named.get("tag_names")
+    return replace(columns, text=columns.text or named.get("text_column"), id=columns.id or named.get("id_column"),
+                   entities=columns.entities or named.get("entities_column"),
+                   tag_names=columns.tag_names or (tuple(names) if names else None))
+
+
+def find_example(id: str, files: Sequence[str], *, columns: Columns, skip_bad_rows: bool) -> Example:
     shown: list[str] = []
     for file in files:
-        examples = read_examples(file, skip_bad_rows=skip_bad_rows)
+        examples = read_examples(file, columns=columns, skip_bad_rows=skip_bad_rows, labelled=False)
         for example in examples:
             if example.id == id:
                 return example
