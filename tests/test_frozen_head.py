@@ -264,7 +264,8 @@ def test_a_stack_that_takes_too_long_is_given_up_and_counts_all_the_same(tmp_pat
             with monkeypatch.context() as patch:
                 patch.setattr(head_study.platform, "node", lambda: "elsewhere")
                 seconds = itertools.count(time.time() + head_study.GIVEN_UP_SECONDS - 100, 20)
-                patch.setattr(head_study, "time", SimpleNamespace(time=lambda: next(seconds), sleep=time.sleep))
+                patch.setattr(head_study, "time", SimpleNamespace(
+                    time=lambda: next(seconds), sleep=time.sleep, monotonic=time.monotonic))
                 search_study(data, POINTS[:2], storage=storage, progress=False, told=told.append)
         return original(*arguments, **options)
 

@@ -29,7 +29,7 @@ from pipelines.families.head_search import STACK, SearchData, stacks, train_and_
 
 GIVEN_UP_SECONDS = 30 * 60.0  # a stack takes a minute or two: who holds one longer is gone
 WAIT_SECONDS = 2.0
-ATTEMPTS = 5
+ATTEMPTS, ATTEMPT_SECONDS = 5, 30.0
 QUEUED = {"point": True}  # tells a point that was queued from one that Optuna made up because the queue was empty
 
 
@@ -90,13 +90,16 @@ def search_study(data: SearchData, points: Sequence[Point], *, storage: str, pro
 
 def _create(name: str, storage: str, seed: int) -> optuna.Study:
     """The study, made where it is not there yet."""
+    start = time.monotonic()
     for attempt in range(ATTEMPTS):
         try:
             return optuna.create_study(study_name=name, storage=storage, direction="maximize",
                                        sampler=optuna.samplers.RandomSampler(seed=seed), load_if_exists=True)
         except (SQLAlchemyError, StorageInternalError, ImportError, ValueError) as error:
             # Of two who make the tables of a new database at once, one fails, and finds them there a moment later.
-            if attempt + 1 < ATTEMPTS and isinstance(error, SQLAlchemyError | StorageInternalError):
+            # A server that does not answer is no such thing, and asked once.
+            if attempt + 1 < ATTEMPTS and time.monotonic() - start < ATTEMPT_SECONDS and isinstance(
+                    error, SQLAlchemyError | StorageInternalError):
                 time.sleep(0.1 * 2 ** attempt)
                 continue
             raise UserError(f"--study {storage}: {str(error).strip().splitlines()[0]}; wanted a database such as "
