@@ -30,15 +30,16 @@ class Weights(TrainerCallback):
         self.seen.append(model.w.item())
 
 
-def trained(folder, decay, *, steps=8, resume=None, peek=None):
+def trained(folder, decay, *, steps=8, resume=None, peek=None, **options):
     set_seed(0)
     rows = [{"x": torch.tensor([float(number)]), "labels": torch.tensor([3.0 * number])} for number in range(1, 5)]
     watch = Weights()
     trainer = AveragingTrainer(
-        model=Line(), train_dataset=rows, ema_decay=decay, callbacks=[watch],
-        args=TrainingArguments(str(folder), max_steps=steps, per_device_train_batch_size=2, learning_rate=0.5,
-                               lr_scheduler_type="constant", save_strategy="steps", save_steps=4, use_cpu=True,
-                               disable_tqdm=True, report_to="none", logging_strategy="no"))
+        model=Line(), train_dataset=rows, eval_dataset=rows, ema_decay=decay, callbacks=[watch],
+        args=TrainingArguments(str(folder), **{
+            "max_steps": steps, "per_device_train_batch_size": 2, "learning_rate": 0.5, "save_strategy": "steps",
+            "lr_scheduler_type": "constant", "save_steps": 4, "use_cpu": True, "disable_tqdm": True,
+            "report_to": "none", "logging_strategy": "no"} | options))
     if peek:
         peek.trainer = trainer
         trainer.add_callback(peek)
@@ -84,6 +85,19 @@ def test_training_goes_on_as_if_it_had_not_stopped(tmp_path):
     again, rest = trained(tmp_path / "again", 0.9, resume=str(tmp_path / "whole" / "checkpoint-4"))
     assert rest == pytest.approx(weights[4:], rel=1e-6)
     assert again.model.w.item() == pytest.approx(whole.model.w.item(), rel=1e-6)
+
+
+def test_going_on_does_not_depend_on_the_folders_name(tmp_path):
+    whole, _ = trained(tmp_path / "whole", 0.9)
+    (tmp_path / "whole" / "checkpoint-4").rename(tmp_path / "kept")
+    again, _ = trained(tmp_path / "again", 0.9, resume=str(tmp_path / "kept"))
+    assert again.model.w.item() == pytest.approx(whole.model.w.item(), rel=1e-6)
+
+
+def test_the_mean_is_left_where_no_checkpoint_was_scored(tmp_path):
+    trainer, weights = trained(tmp_path, 0.9, eval_strategy="steps", eval_steps=100, save_steps=100,
+                               load_best_model_at_end=True)
+    assert trainer.model.w.item() == pytest.approx(by_hand(weights, 0.9), rel=1e-5)
 
 
 def test_without_a_decay_the_weights_are_their_own(tmp_path):

@@ -12,6 +12,8 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from transformers import Trainer, TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import TrainerState
 
 LATEST = "latest.safetensors"  # in a checkpoint, beside the mean: the weights that training goes on with
 
@@ -35,8 +37,10 @@ class AveragingTrainer(Trainer):
 
     def train(self, *arguments: Any, **keywords: Any) -> Any:
         result = super().train(*arguments, **keywords)
-        if self.mean is not None and not self.args.load_best_model_at_end:
-            self._swap()  # for good; the best checkpoint is a mean already
+        # The best checkpoint is a mean already, if dev was scored at all.
+        best = self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None
+        if self.mean is not None and not best:
+            self._swap()  # for good
         return result
 
     @contextmanager
@@ -74,11 +78,11 @@ class AveragingTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        latest = Path(resume_from_checkpoint) / LATEST
-        if self.ema_decay and latest.is_file():
+        latest, state = (Path(resume_from_checkpoint) / name for name in (LATEST, TRAINER_STATE_NAME))
+        if self.ema_decay and latest.is_file() and state.is_file():
             network: Any = self.accelerator.unwrap_model(self.model)
             self.mean = AveragedModel(network, multi_avg_fn=self._average)
-            self.mean.n_averaged += int(Path(resume_from_checkpoint).name.split("-")[-1])
+            self.mean.n_averaged += TrainerState.load_from_json(str(state)).global_step
             load_model(network, latest)
 
 
