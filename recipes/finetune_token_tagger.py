@@ -24,7 +24,7 @@ import transformers
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from peft import LoraConfig
-from transformers import EarlyStoppingCallback, set_seed
+from transformers import set_seed
 
 from pipelines import config, precision
 from pipelines.entity_run import checked_examples, finish, predict_splits
@@ -97,7 +97,7 @@ def main() -> None:
 
 def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]:
     """The whole job; returns the report of the last labelled split."""
-    check(options, training.resume_from_checkpoint)
+    check(options, training)
     meter, first = CostMeter(), PartialState().is_main_process
     files = config.given_files(options, ROOT)
     examples = checked_examples(files, options, show=first)
@@ -126,22 +126,26 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
     return finish(predicted, examples, run, options, {**cost, **meter.to_json()})
 
 
-def check(options: RecipeArguments, resume: str | None) -> None:
+def check(options: RecipeArguments, training: TrainingArguments) -> None:
     """Refuses options that no run could follow, before anything is read."""
+    metric = (training.metric_for_best_model or "none").removeprefix("eval_")
     for name, value, wanted in (("decode", options.decode, token_tagger.DECODERS),
-                                ("tune", options.tune, tagging.TUNED)):
+                                ("tune", options.tune, tagging.TUNED),
+                                ("metric_for_best_model", metric, tagging.METRICS)):
         if value not in wanted:
             raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
     if options.members < 1:
         raise UserError(f"got --members {options.members}; wanted 1 or more")
-    if options.members > 1 and (resume or "true").lower() not in ("true", "false"):
+    tagging.half_copies(options.half_copies, training)
+    if options.members > 1 and (training.resume_from_checkpoint or "true").lower() not in ("true", "false"):
         raise UserError("of several --members each goes on from its own checkpoint; take --resume_from_checkpoint true")
     if options.decode == "crf" and options.members > 1:
         raise UserError("--members averages the probabilities of single tags, and --decode crf scores whole sequences; "
                         "take --decode viterbi")
-    if options.decode == "crf" and (options.focal_gamma or options.class_weight_power):
-        raise UserError("--focal_gamma and --class_weight_power weigh single tags, and --decode crf scores whole "
-                        "sequences; take --decode viterbi, or leave them at 0")
+    if options.decode == "crf" and (options.focal_gamma or options.class_weight_power or
+                                    training.label_smoothing_factor):
+        raise UserError("--focal_gamma, --class_weight_power and --label_smoothing_factor are of single tags, and "
+                        "--decode crf scores whole sequences; take --decode viterbi, or leave them at 0")
 
 
 def check_types(examples: dict[str, list[Example]], files: dict[str, str], *, show: bool) -> None:
@@ -160,11 +164,8 @@ def train(train_examples: Sequence[Example], dev: Sequence[Example], options: Re
           training: TrainingArguments, run: Run) -> dict[str, Any]:
     """Trains the tagger, or several that tag together, and saves it into the run; returns figures of its cost."""
     first = PartialState().is_main_process
-    if not dev or training.eval_strategy == "no":
-        training.eval_strategy, training.load_best_model_at_end = "no", False
-    half_copies = options.half_copies if options.half_copies is not None else (
-        training.bf16 and precision.choose().device == "cpu" and PartialState().num_processes == 1
-        and not training.gradient_checkpointing)
+    callbacks = tagging.choose_on_dev(training, dev, options.early_stopping_patience, show=first)
+    half_copies = tagging.half_copies(options.half_copies, training)
     if half_copies:
         training.bf16 = False
     tokenizer = token_tagger.load_tokenizer(options.model_name_or_path)
@@ -174,14 +175,15 @@ def train(train_examples: Sequence[Example], dev: Sequence[Example], options: Re
         if options.members > 1:
             tell(first, f"\ntagger {number + 1} of {options.members}")
             arguments.seed, arguments.output_dir = training.seed + number, f"{training.output_dir}/tagger-{number + 1}"
-        taggers.append(train_tagger(train_examples, dev, tokenizer, options, arguments, half_copies=half_copies,
-                                    show=first and number == 0))
+        taggers.append(train_tagger(train_examples, dev, tokenizer, options, arguments, callbacks,
+                                    half_copies=half_copies, show=first and number == 0))
     seconds = time.perf_counter() - start
     models = [tagger.model for tagger in taggers]
     if first:
+        # The model last: a run that has one is not trained again.
+        run.write_json("trainer_log.json", taggers[0].log)
         token_tagger.save(run.model, model=models[0] if len(models) == 1 else ensemble_of(models), tokenizer=tokenizer,
                           settings=taggers[0].settings)
-        run.write_json("trainer_log.json", taggers[0].log)
     return {"parameters": sum(tagger.parameters for tagger in taggers),
             "trained_parameters": sum(tagger.trained_parameters for tagger in taggers),
             "unreachable_mentions": taggers[0].unreachable,
@@ -199,7 +201,7 @@ class Tagger(NamedTuple):
 
 
 def train_tagger(train_examples: Sequence[Example], dev: Sequence[Example], tokenizer: Any, options: RecipeArguments,
-                 training: TrainingArguments, *, half_copies: bool, show: bool) -> Tagger:
+                 training: TrainingArguments, callbacks: Sequence[Any], *, half_copies: bool, show: bool) -> Tagger:
     """Trains one tagger; its adapters, if it has any, are merged."""
     set_seed(training.seed)
     tags = token_tagger.tags_for(train_examples)
@@ -207,7 +209,7 @@ def train_tagger(train_examples: Sequence[Example], dev: Sequence[Example], toke
     attention = {"attn_implementation": "eager"} if precision.choose().device == "cpu" else {}
     model, new = tagging.new_model(options.model_name_or_path, tags, case_feature=options.case_feature,
                                    crf=options.decode == "crf", dropout=options.dropout, **attention)
-    tell(show and new, f"{options.model_name_or_path} has no {', '.join(new)}: they start at random")
+    tell(show and new, f"{options.model_name_or_path} has no {', '.join(new)} for these tags: they start at random")
     tagging.choose_trained(model, options.tune, last_n=options.last_n,
                            lora=LoraConfig(r=options.lora_r, lora_alpha=options.lora_alpha,
                                            target_modules="all-linear"))
@@ -221,8 +223,7 @@ def train_tagger(train_examples: Sequence[Example], dev: Sequence[Example], toke
         eval_dataset=found.rows[:1] if dev else None,  # for the trainer's own check: `dev` is predicted
         dev=dev, settings=settings, batch_tokens=options.batch_tokens, layer_decay=options.layer_decay,
         head_rate=options.head_rate, weight=weight, focal_gamma=options.focal_gamma, half_copies=half_copies,
-        ema_decay=options.ema_decay,
-        callbacks=[EarlyStoppingCallback(options.early_stopping_patience)] if options.early_stopping_patience else [])
+        ema_decay=options.ema_decay, callbacks=list(callbacks))
     trainer.train(resume_from_checkpoint=config.checkpoint_of(training))
     trained = trainer.accelerator.unwrap_model(trainer.model)
     counts = [sum(parameter.numel() for parameter in trained.parameters() if parameter.requires_grad or not only)

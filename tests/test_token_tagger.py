@@ -4,6 +4,7 @@ import json
 import shutil
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -31,8 +32,8 @@ from pipelines.families.token_tagger import (
     save,
     unit_logits,
     unreachable,
-    window_of,
 )
+from pipelines.networks.encoder_config import window_of
 from pipelines.networks.encoder_tagger import EncoderTagger, EncoderTaggerConfig, case_of
 from pipelines.spans import illegal_tags, spans_to_tags
 
@@ -305,13 +306,73 @@ def test_a_generator_has_no_tagging_head(tmp_path):
 
 
 def test_window_is_what_positions_and_tokenizer_admit(tokenizer, model):
-    assert window_of(model, tokenizer) == 64
-    from transformers import RobertaConfig, RobertaForTokenClassification
+    from transformers import DebertaV2Config, RobertaConfig
 
-    roberta = RobertaForTokenClassification(RobertaConfig(
-        vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
-        max_position_embeddings=20, pad_token_id=1))
-    assert window_of(roberta, tokenizer) == 18
+    assert window_of(model.config, tokenizer) == 64
+    assert window_of(RobertaConfig(max_position_embeddings=20, pad_token_id=1), tokenizer) == 18
+    # DeBERTa-v3 has no vectors of positions.
+    relative = DebertaV2Config(max_position_embeddings=20, position_biased_input=False, relative_attention=True)
+    assert window_of(relative, tokenizer) == 20
+    assert window_of(EncoderTaggerConfig(encoder=relative), tokenizer) == 20
+
+
+# A tagger that goes on from another
+
+
+REORDERED = ["O", "I-D", "B-D"]
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_tags_in_another_order_keep_their_scores(tokenizer, bare_bert, tmp_path, crf):
+    first = tagging.new_model(str(bare_bert), TAGS, crf=crf).model.eval()
+    if crf:
+        torch.nn.init.normal_(first.crf.transitions)
+    save(tmp_path, model=first, tokenizer=tokenizer, settings=Settings())
+    again, new = tagging.new_model(str(tmp_path), REORDERED, crf=crf)
+    assert new == []
+    ids, order = torch.tensor([[2, 5, 9, 3]]), [0, 2, 1]
+    with torch.no_grad():
+        torch.testing.assert_close(again.eval()(input_ids=ids).logits, first(input_ids=ids).logits[..., order])
+    if crf:
+        mask, emissions = torch.ones(1, 4, dtype=torch.bool), torch.randn(1, 4, 3)
+        torch.testing.assert_close(again.crf.log_partition(emissions[..., order], mask),
+                                   first.crf.log_partition(emissions, mask))
+
+
+def test_a_head_of_other_tags_starts_at_random(tokenizer, bare_bert, tmp_path):
+    first = tagging.new_model(str(bare_bert), TAGS, crf=True).model
+    torch.nn.init.normal_(first.crf.transitions)
+    save(tmp_path, model=first, tokenizer=tokenizer, settings=Settings())
+    # As many tags; and the rules are those of the new ones, in which the third tag opens a mention.
+    other, new = tagging.new_model(str(tmp_path), ["O", "B-E", "B-F"], crf=True)
+    assert new == ["classifier.bias", "classifier.weight", "crf.end", "crf.start", "crf.transitions"]
+    assert not torch.equal(other.classifier.weight, first.classifier.weight)
+    assert not other.crf.transitions.any()
+    assert other.crf.allowed_first.all()
+    more, new = tagging.new_model(str(tmp_path), [*TAGS, "B-E", "I-E"], crf=True)
+    assert {"classifier.weight", "crf.transitions"} <= set(new)
+    assert more.crf.allowed_first.tolist() == [True, True, False, True, False]
+
+
+def test_parts_that_a_tagger_lacks_are_added(tokenizer, bare_bert, tmp_path):
+    save(tmp_path, model=tagging.new_model(str(bare_bert), TAGS, case_feature=True).model, tokenizer=tokenizer,
+         settings=Settings())
+    model, new = tagging.new_model(str(tmp_path), TAGS, crf=True)
+    assert new == ["crf.end", "crf.start", "crf.transitions"]
+    assert not any(parameter.any() for parameter in model.crf.parameters())
+    assert model.crf.allowed_first.tolist() == [True, True, False]
+    assert model.case_embeddings is not None
+    save(tmp_path, model=model, tokenizer=tokenizer, settings=Settings("crf"))
+    assert tagging.new_model(str(tmp_path), TAGS).model.crf is None
+
+
+def test_a_case_feature_needs_vectors_of_one_width(tmp_path):
+    from transformers import ElectraConfig, ElectraModel
+
+    ElectraModel(ElectraConfig(vocab_size=90, embedding_size=8, hidden_size=16, num_hidden_layers=1,
+                               num_attention_heads=2, intermediate_size=8)).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="embeddings of 8 numbers and states of 16"):
+        tagging.new_model(str(tmp_path), TAGS, case_feature=True)
 
 
 # What is trained, how fast, on which loss
@@ -348,6 +409,51 @@ def test_rates_fall_by_layer_and_rise_for_the_head(model):
     assert decays == {0.0}
 
 
+def test_berts_pooler_is_of_the_head():
+    from transformers import BertForSequenceClassification
+
+    model = BertForSequenceClassification(bert_config())
+    groups = tagging.parameter_groups(model, learning_rate=1.0, weight_decay=0, layer_decay=0.5, head_rate=10)
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    assert rates[id(model.bert.pooler.dense.weight)] == 10
+    tagging.choose_trained(model, "head")
+    assert trained(model) == {f"{name}.{part}" for name in ("bert.pooler.dense", "classifier")
+                              for part in ("weight", "bias")}
+
+
+def test_half_copies_where_they_can_be(monkeypatch):
+    monkeypatch.setattr(tagging.precision, "choose", lambda: SimpleNamespace(device="cpu"))
+
+    def training(**options):
+        return SimpleNamespace(**{"bf16": True, "gradient_checkpointing": False, "world_size": 1} | options)
+
+    assert tagging.half_copies(None, training())
+    assert tagging.half_copies(True, training(bf16=False))
+    for options, told in (({"gradient_checkpointing": True}, "gradient_checkpointing"), ({"world_size": 2}, "2 proc")):
+        assert not tagging.half_copies(None, training(**options))
+        with pytest.raises(UserError, match=told):
+            tagging.half_copies(True, training(**options))
+
+
+def test_a_run_that_goes_on_keeps_counting_for_early_stopping(model, tokenizer, tmp_path):
+    def stopped_at(folder, *, steps=9, resume=None):
+        made = trainer(model, tokenizer, folder, TEXTS, max_steps=steps, learning_rate=0.0, dev=TEXTS,
+                       callbacks=[tagging.EarlyStopping(4)], eval_dataset=TEXTS[:1], eval_strategy="steps",
+                       eval_steps=1, save_strategy="steps", save_steps=1, metric_for_best_model="strict_f1",
+                       load_best_model_at_end=True)
+        made.train(resume_from_checkpoint=resume)
+        return made.state.global_step
+
+    assert stopped_at(tmp_path / "whole") == 5
+    assert stopped_at(tmp_path / "cut", steps=3) == 3
+    assert stopped_at(tmp_path / "cut", resume=str(tmp_path / "cut" / "checkpoint-3")) == 5
+
+
+def test_weights_are_where_the_labels_are():
+    logits, labels = torch.zeros(2, 2, device="meta"), torch.zeros(2, dtype=torch.long, device="meta")
+    assert tagging.tag_loss(logits, labels, weight=torch.ones(2)).device.type == "meta"
+
+
 def test_loss_by_hand():
     logits, labels = torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 1])
     p = torch.tensor([2.0, 0.0]).softmax(0)[0]
@@ -368,14 +474,15 @@ def test_tag_weights_have_mean_one_and_lift_the_rare():
 
 def trainer(model, tokenizer, folder, texts, **options):
     settings = Settings(window=64)
-    arguments = {name: options.pop(name) for name in ("max_steps", "learning_rate", "num_train_epochs") if
-                 name in options}
     from transformers import TrainingArguments
+
+    arguments = {"save_strategy": "no"} | {name: options.pop(name) for name in list(options)
+                                           if name in TrainingArguments.__dataclass_fields__}
 
     return tagging.TaggerTrainer(
         model=model, processing_class=tokenizer, settings=settings,
         train_dataset=tagging.training_rows(texts, model, tokenizer, settings).rows,
-        args=TrainingArguments(str(folder), use_cpu=True, report_to="none", save_strategy="no", disable_tqdm=True,
+        args=TrainingArguments(str(folder), use_cpu=True, report_to="none", disable_tqdm=True,
                                **arguments), **options)
 
 
@@ -406,6 +513,21 @@ def test_the_loss_is_the_librarys_over_any_batches(model, tokenizer, tmp_path):
     torch.testing.assert_close(mine, theirs)
     assert halves == pytest.approx(float(theirs), rel=0.03)
     assert halves != theirs
+
+
+def test_a_crf_computes_its_loss_in_the_networks_forward(bare_bert, tokenizer, tmp_path):
+    """Else DDP, which wraps the network, would not gather the gradient of its weights."""
+    model = tagging.new_model(str(bare_bert), TAGS, crf=True, dropout=0.0).model.eval()
+    made, seen = trainer(model, tokenizer, tmp_path, TEXTS), []
+    batch = collate(made.train_dataset, pad=0)
+    model.register_forward_hook(lambda module, given, outputs: seen.append(outputs))
+    loss = made.compute_loss(model, dict(batch), num_items_in_batch=torch.tensor(100))
+    [outputs] = seen
+    torch.testing.assert_close(loss, outputs.loss)
+    wanted = model.crf(outputs.logits, batch["labels"], batch["labels"] != -100).sum() / 100
+    torch.testing.assert_close(loss, wanted)
+    tags = int((batch["labels"] != -100).sum())
+    torch.testing.assert_close(made.compute_loss(model, dict(batch)), wanted * 100 / tags)
 
 
 @pytest.mark.parametrize("options", [{}, {"half_copies": True, "batch_tokens": 40}])
@@ -487,10 +609,25 @@ def test_bad_options_and_data_are_told_in_one_line(arguments, corpus, tmp_path):
     assert "wanted one of argmax, viterbi, crf" in fault("--decode", "beam")
     assert "wanted one of full, lora, head, last_n" in fault("--tune", "most")
     assert "--decode crf scores whole" in fault("--decode", "crf", "--focal_gamma", "2")
+    assert "--decode crf scores whole" in fault("--decode", "crf", "--label_smoothing_factor", "0.1")
+    assert "wanted one of strict_f1, strict_precision" in fault("--metric_for_best_model", "macro_f1")
     (tmp_path / "none.json").write_text(json.dumps([{"id": "1", "sentence": "no flu", "entities": []}]))
     assert "no mention" in fault(train=tmp_path / "none.json")
     assert "wanted 4 to 64" in fault("--window", "65")
     assert not (tmp_path / "run" / "model").exists()
+
+
+def test_without_dev_nothing_stops_early(bare_bert, corpus, tmp_path, capsys):
+    from conftest import load_recipe
+
+    from pipelines import config
+
+    recipe = load_recipe("finetune_token_tagger")
+    arguments = ["--model_name_or_path", bare_bert, "--train_file", corpus["train"], "--test_file", corpus["test"],
+                 "--run_dir", tmp_path / "run", "--max_steps", 1, "--early_stopping_patience", 3]
+    recipe.run(*config.parse((recipe.RecipeArguments, recipe.TrainingArguments), arguments=list(map(str, arguments))))
+    assert "--early_stopping_patience 3 has no effect: there is no dev" in capsys.readouterr().out
+    assert (tmp_path / "run" / "report.json").is_file()
 
 
 def test_types_that_training_lacks_are_told(tmp_path, capsys):

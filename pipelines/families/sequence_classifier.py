@@ -8,7 +8,7 @@ encode a text by the same function, `encode`. Training itself is in `classifier_
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ from pipelines import precision
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction, replacing
 from pipelines.families.batching import length_batches
-from pipelines.networks import weights
+from pipelines.networks import encoder_config, weights
 from pipelines.networks.pooled_classifier import POOLINGS, PooledClassifier, PooledClassifierConfig
 
 MODEL_FILE = "classifier.json"
@@ -96,13 +96,15 @@ def length_from(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase,
 
 
 def window_of(model_name: str, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens that a model takes at most."""
-    config = AutoConfig.from_pretrained(weights.resolve(model_name))
-    config = getattr(config, "encoder", config)
-    positions = getattr(config, "max_position_embeddings", 1 << 30)
-    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
-        positions -= config.pad_token_id + 1  # its positions begin behind the padding token's
-    return min(positions, tokenizer.model_max_length)
+    """Tokens that a model takes at most.
+
+    Raises:
+        UserError: when it cannot be had.
+    """
+    try:
+        return encoder_config.window_of(AutoConfig.from_pretrained(weights.resolve(model_name)), tokenizer)
+    except (OSError, ValueError) as error:
+        raise weights.unavailable(model_name, error) from error
 
 
 def targets(examples: Sequence[Example], settings: Settings) -> list[Any]:
@@ -132,14 +134,17 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_network(name: str, settings: Settings, *, pooling: str = "cls",
-                 dropout: float | None = None) -> PreTrainedModel:
+def load_network(name: str, settings: Settings, *, pooling: str = "cls", dropout: float | None = None,
+                 told: Callable[[str], object] = lambda line: None) -> PreTrainedModel:
     """Loads an encoder with a new head, in float32: `cls` is the library's own class for it, else ours.
 
     A checkpoint whose head has the same classes keeps it.
 
+    Args:
+        told: gets a line about what starts at random.
+
     Raises:
-        UserError: when it cannot be had, or is no encoder that has such a head.
+        UserError: when it cannot be had, or is no encoder that has such a head, or no dropout there.
     """
     if pooling not in POOLINGS:
         raise UserError(f"got the pooling {pooling!r}; wanted one of {', '.join(POOLINGS)}")
@@ -149,12 +154,18 @@ def load_network(name: str, settings: Settings, *, pooling: str = "cls",
                               "single_label_classification"}
     try:
         if pooling == "cls":
+            before = encoder_config.config_labels(AutoConfig.from_pretrained(weights.resolve(name)))
             config = AutoConfig.from_pretrained(weights.resolve(name), **labels)
-            for key in ("classifier_dropout", "seq_classif_dropout", "cls_dropout"):
-                if dropout is not None and hasattr(config, key):
-                    setattr(config, key, dropout)
-            return AutoModelForSequenceClassification.from_pretrained(
-                weights.resolve(name), config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
+            if dropout is not None:
+                setattr(config, _dropout_key(config, name), dropout)
+            model, found = AutoModelForSequenceClassification.from_pretrained(
+                weights.resolve(name), config=config, dtype=torch.float32, ignore_mismatched_sizes=True,
+                output_loading_info=True)
+            lacking = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+            new = encoder_config.follow_labels(model, before, new=lacking)
+            if new:
+                told(f"{name} has no {', '.join(new)} for these classes: they start at random")
+            return model
         encoder = load_encoder(name)
         given: dict[str, Any] = {"pad_token_id": encoder.config.pad_token_id, **labels}
         if dropout is not None:
@@ -163,6 +174,19 @@ def load_network(name: str, settings: Settings, *, pooling: str = "cls",
         return PooledClassifier(config, encoder)
     except (OSError, ValueError, SafetensorError) as error:
         raise weights.unavailable(name, error) from error
+
+
+def _dropout_key(config: Any, name: str) -> str:
+    """The setting of the dropout before the classes, which each architecture calls its own."""
+    # DeBERTa's configs lack the setting that its head reads.
+    keys = ["cls_dropout"] if config.model_type.startswith("deberta") else [key for key in (
+        "classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout") if hasattr(config, key)]
+    if isinstance(config, PooledClassifierConfig):
+        keys = ["dropout"]
+    if not keys:
+        raise UserError(f"got --dropout; {name} is a {config.model_type}, whose head has no dropout of its own; leave "
+                        "it out, or take --pooling mean")
+    return keys[0]
 
 
 def load_encoder(name: str, *, layers: int | None = None) -> PreTrainedModel:

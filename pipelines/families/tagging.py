@@ -13,8 +13,9 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
-from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModel, EarlyStoppingCallback, PreTrainedModel, PreTrainedTokenizerBase
 
+from pipelines import precision
 from pipelines.errors import UserError
 from pipelines.evaluation.span_scores import score_spans
 from pipelines.examples import Example, Span
@@ -33,10 +34,13 @@ from pipelines.families.token_tagger import (
     unreachable,
 )
 from pipelines.networks import weights
+from pipelines.networks.encoder_config import OnEncoderConfig, config_labels, follow_labels
 from pipelines.networks.encoder_tagger import EncoderTagger, EncoderTaggerConfig
+from pipelines.runs import tell
 
 IGNORED = -100
 TUNED = ("full", "lora", "head", "last_n")
+METRICS = ("strict_f1", "strict_precision", "strict_recall")
 
 
 class Rows(NamedTuple):
@@ -76,7 +80,7 @@ def training_rows(examples: Sequence[Example], model: Any, tokenizer: PreTrained
 
 
 class NewModel(NamedTuple):
-    """A model to train; `new` are the weights that its checkpoint lacks, which start at random."""
+    """A model to train; `new` are the weights that start at random: its checkpoint lacks them, or has other tags."""
 
     model: PreTrainedModel
     new: list[str]
@@ -91,7 +95,7 @@ def new_model(name: str, tags: Sequence[str], *, case_feature: bool = False, crf
         options: for `from_pretrained`.
 
     Raises:
-        UserError: when the checkpoint cannot be had or is no encoder.
+        UserError: when the checkpoint cannot be had, is no encoder, or has no place for a case feature.
     """
     names: dict[str, Any] = {"id2label": dict(enumerate(tags)),
                              "label2id": {tag: number for number, tag in enumerate(tags)}}
@@ -100,9 +104,13 @@ def new_model(name: str, tags: Sequence[str], *, case_feature: bool = False, crf
     try:
         config = AutoConfig.from_pretrained(weights.resolve(name))
         changed = {key: value for key, value in changed.items() if hasattr(config, key)}
-        if not (case_feature or crf) or config.model_type == EncoderTaggerConfig.model_type:
+        ours = config.model_type == EncoderTaggerConfig.model_type
+        if ours:  # the parts asked for now, whatever it was trained with; but what sees case goes on seeing it
+            changed |= {"crf": crf, "case_feature": case_feature or config.case_feature}
+        if ours or not (case_feature or crf):
             model, new = load_network(name, ignore_mismatched_sizes=True, **names, **changed, **options)
-            return NewModel(model, new)
+            _check_case(model, name)
+            return NewModel(model, follow_labels(model, config_labels(config), new=new))
         encoder = AutoModel.from_pretrained(weights.resolve(name), dtype=torch.float32, **changed, **options)
     except (OSError, ValueError) as error:
         raise weights.unavailable(name, error) from error
@@ -110,7 +118,17 @@ def new_model(name: str, tags: Sequence[str], *, case_feature: bool = False, crf
                                dropout=0.1 if dropout is None else dropout,
                                pad_token_id=encoder.config.pad_token_id, **names)
     model = EncoderTagger(head, encoder)
+    _check_case(model, name)
     return NewModel(model, [key for key, _ in model.named_parameters() if not key.startswith("encoder.")])
+
+
+def _check_case(model: Any, name: str) -> None:
+    """Refuses a case feature where one vector does not fit both places that it is added to (ELECTRA, ALBERT)."""
+    if getattr(model, "case_embeddings", None) is not None:
+        width, hidden = model.encoder.get_input_embeddings().embedding_dim, model.config.hidden_size
+        if width != hidden:
+            raise UserError(f"got --case_feature true, which is added to embeddings and states alike; {name} has "
+                            f"embeddings of {width} numbers and states of {hidden}; leave it out")
 
 
 def choose_trained(model: PreTrainedModel, tune: str, *, last_n: int = 2, lora: LoraConfig | None = None) -> None:
@@ -132,8 +150,9 @@ def choose_trained(model: PreTrainedModel, tune: str, *, last_n: int = 2, lora: 
         if tune == "last_n" and not 0 < last_n <= layers:
             raise UserError(f"got --last_n {last_n}; the encoder has {layers} layers")
         first = layers if tune == "head" else layers - last_n
-        for name, parameter in encoder.named_parameters():
-            parameter.requires_grad = tune != "head" and _layer(name) >= first
+        for name, parameter in model.named_parameters():
+            if not _above(model, name):
+                parameter.requires_grad = tune != "head" and _layer(name) >= first
 
 
 def keep_frozen_steady(model: nn.Module) -> None:
@@ -159,20 +178,28 @@ def _layer(name: str) -> int:
     return int(found[1]) if found else -1
 
 
+def _above(model: PreTrainedModel, name: str) -> bool:
+    """Whether a parameter reads what the encoder's last layer gives: the head, and BERT's pooler below it.
+
+    Our own networks read the states of tokens; the pooler of their encoder is idle.
+    """
+    pools = ".pooler." in name and not isinstance(model.config, OnEncoderConfig)
+    return pools or not name.startswith(f"{model.base_model_prefix}.")
+
+
 def parameter_groups(model: PreTrainedModel, *, learning_rate: float, weight_decay: float, layer_decay: float = 1.0,
                      head_rate: float = 1.0) -> list[dict[str, Any]]:
     """Groups for the optimizer, each with its rate.
 
     The top layer of the encoder has the learning rate, each layer below that of the next times `layer_decay`
-    (discriminative fine-tuning, Howard and Ruder 2018, section 3.2), embeddings one layer below the first; the head
-    `head_rate` times the learning rate. Biases and norms are not decayed.
+    (discriminative fine-tuning, Howard and Ruder 2018, section 3.2), embeddings one layer below the first; the head,
+    its pooler counted, `head_rate` times the learning rate. Biases and norms are not decayed.
     """
-    inside = f"{model.base_model_prefix}."
     layers = 1 + max((_layer(name) for name, _ in model.named_parameters()), default=-1)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            scale = layer_decay ** (layers - 1 - _layer(name)) if name.startswith(inside) else head_rate
+            scale = head_rate if _above(model, name) else layer_decay ** (layers - 1 - _layer(name))
             decay = 0.0 if parameter.ndim < 2 else weight_decay
             groups.setdefault((learning_rate * scale, decay), []).append(parameter)
     return [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
@@ -199,7 +226,42 @@ def tag_loss(logits: Tensor, labels: Tensor, *, weight: Tensor | None = None, fo
     if focal_gamma:
         likelihood = logits.softmax(-1).gather(1, labels[:, None])[:, 0]
         losses = losses * (1 - likelihood) ** focal_gamma
-    return ((weight[labels] * losses) if weight is not None else losses).sum()
+    return ((weight.to(labels.device)[labels] * losses) if weight is not None else losses).sum()
+
+
+def half_copies(asked: bool | None, training: Any) -> bool:
+    """Whether a step computes in bf16 copies of the weights: as asked, else on a CPU that has bf16, where it can.
+
+    Raises:
+        UserError: where it is asked for and cannot be.
+    """
+    # Gradient checkpointing computes the states anew, and DDP gathers gradients, by the weights that are not copies.
+    against = "gradient_checkpointing" if training.gradient_checkpointing else \
+        f"{training.world_size} processes" if training.world_size > 1 else None
+    if asked and against:
+        raise UserError(f"got --half_copies true with {against}, which do not go together; leave one of them out")
+    if asked is not None:
+        return asked
+    return bool(training.bf16 and precision.choose().device == "cpu" and not against)
+
+
+class EarlyStopping(EarlyStoppingCallback):
+    """Transformers', which goes on counting where the checkpoint that is resumed from stood."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **keywords: Any) -> None:
+        super().on_train_begin(args, state, control, **keywords)
+        counted = state.stateful_callbacks.get(type(self).__name__, {}).get("attributes", {})
+        self.early_stopping_patience_counter = counted.get("early_stopping_patience_counter", 0)
+
+
+def choose_on_dev(training: Any, dev: Sequence[Example], patience: int | None, *, show: bool) -> list[EarlyStopping]:
+    """Without dev, turns scoring off and tells what is asked in vain; with it, gives what stops early."""
+    if dev and training.eval_strategy != "no":
+        return [EarlyStopping(patience)] if patience else []
+    training.eval_strategy, training.load_best_model_at_end = "no", False
+    tell(show and patience, f"--early_stopping_patience {patience} has no effect: "
+                            f"{'dev is not scored (--eval_strategy no)' if dev else 'there is no dev'}")
+    return []
 
 
 class TaggerTrainer(AveragingTrainer):
@@ -246,14 +308,16 @@ class TaggerTrainer(AveragingTrainer):
         plain = self.accelerator.unwrap_model(model)
         keep_frozen_steady(plain)
         labels = inputs.pop("labels")
-        outputs = self._outputs(model, inputs)
         tagged = labels != IGNORED
+        count = num_items_in_batch if num_items_in_batch is not None else tagged.sum()
         if getattr(plain, "crf", None) is not None:
-            loss = plain.crf(outputs.logits.float(), labels, tagged).sum()
+            # In its own forward: DDP does not know of weights that are used outside.
+            outputs = self._outputs(model, {**inputs, "labels": labels, "num_items_in_batch": count})
+            loss = outputs.loss
         else:
+            outputs = self._outputs(model, inputs)
             loss = tag_loss(outputs.logits[tagged].float(), labels[tagged], weight=self.weight,
-                            focal_gamma=self.focal_gamma, label_smoothing=self.args.label_smoothing_factor)
-        loss = loss / (num_items_in_batch if num_items_in_batch is not None else tagged.sum())
+                            focal_gamma=self.focal_gamma, label_smoothing=self.args.label_smoothing_factor) / count
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
@@ -261,7 +325,8 @@ class TaggerTrainer(AveragingTrainer):
     def _outputs(self, model: Any, inputs: dict[str, Any]) -> Any:
         if not self.half_copies:
             return model(**inputs)
-        halves = {name: parameter.to(torch.bfloat16) for name, parameter in model.named_parameters()}
+        halves = {name: parameter.to(torch.bfloat16) for name, parameter in model.named_parameters()
+                  if not name.startswith("crf.")}  # its sums are of whole texts
         return functional_call(model, halves, kwargs=inputs)
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:

@@ -34,7 +34,7 @@ from pipelines import precision
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction, Span, replacing
 from pipelines.families.batching import length_batches
-from pipelines.networks import encoder_tagger, feedforward, recurrent, tagger_ensemble, weights
+from pipelines.networks import encoder_config, encoder_tagger, feedforward, recurrent, tagger_ensemble, weights
 from pipelines.networks.crf import LinearChainCRF
 from pipelines.spans import (
     Offsets,
@@ -48,7 +48,6 @@ from pipelines.spans import (
 
 MODEL_FILE = "tagger.json"
 DECODERS = ("argmax", "viterbi", "crf")
-UNLIMITED = 1 << 20
 _UNIT = re.compile(r"[^\W_]+|[^\w\s]|_")
 # Importing them registers their configs with `AutoConfig` and `AutoModelForTokenClassification`.
 _OUR_NETWORKS = (encoder_tagger, feedforward, recurrent, tagger_ensemble)
@@ -66,7 +65,7 @@ class Settings:
     """
 
     decode: str = "viterbi"
-    window: int = UNLIMITED
+    window: int = encoder_config.UNLIMITED
     stride: int = 128
 
 
@@ -316,7 +315,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def load_network(name: str, **options: Any) -> tuple[PreTrainedModel, list[str]]:
-    """Loads a tagger in float32, and names the weights that the checkpoint lacks (such as the head of a bare encoder).
+    """Loads a tagger in float32, and names the weights that the checkpoint lacks or has in another shape.
 
     Raises:
         UserError: when it cannot be had, or its architecture has no tagging head.
@@ -330,17 +329,12 @@ def load_network(name: str, **options: Any) -> tuple[PreTrainedModel, list[str]]
             raise UserError(f"{name}: a {kind} model has no head for tagging tokens; take an encoder such as "
                             "distilbert-base-cased or local:minilm") from error
         raise weights.unavailable(name, error) from error
-    return model, sorted(report["missing_keys"])
+    return model, sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
 
 
 def window_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Sub-words that a model takes at most: as many as its positions and its tokenizer admit."""
-    limits = [UNLIMITED, tokenizer.model_max_length]
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
-            # RoBERTa's positions begin behind its padding index.
-            limits.append(module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1))
-    return min(limits)
+    """Sub-words that a model takes at most."""
+    return encoder_config.window_of(model.config, tokenizer)
 
 
 def unreachable(example: Example, tags: Sequence[str], offsets: Offsets) -> list[Span]:

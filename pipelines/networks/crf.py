@@ -36,10 +36,15 @@ class LinearChainCRF(nn.Module):
         self.start = nn.Parameter(torch.zeros(num_tags))
         self.transitions = nn.Parameter(torch.zeros(num_tags, num_tags))                # from row to column
         self.end = nn.Parameter(torch.zeros(num_tags))
-        first, following = bio_rules(tags) if tags else (torch.ones(num_tags, dtype=torch.bool),
-                                                         torch.ones(num_tags, num_tags, dtype=torch.bool))
-        self.register_buffer("allowed_first", first)
-        self.register_buffer("allowed_following", following)
+        self.register_buffer("allowed_first", torch.ones(num_tags, dtype=torch.bool))
+        self.register_buffer("allowed_following", torch.ones(num_tags, num_tags, dtype=torch.bool))
+        self.allow(tags)
+
+    def allow(self, tags: Sequence[str] | None) -> None:
+        """Rules out the paths that BIO forbids between tags; without tags, none."""
+        allowed = bio_rules(tags) if tags else (torch.tensor(True), torch.tensor(True))
+        for buffer, rule in zip((self.allowed_first, self.allowed_following), allowed, strict=True):
+            buffer.copy_(rule)
 
     def forward(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
         """Negative log-likelihood of each row's tags, -log p(y | x), of shape (B,); tags where masked are ignored."""

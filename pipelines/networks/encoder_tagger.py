@@ -77,7 +77,8 @@ class EncoderTagger(PreTrainedModel):
         return {"cases": [case_of(word) for word in words]} if self.case_embeddings is not None else {}
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, cases: Tensor | None = None,
-                labels: Tensor | None = None, **_: Any) -> TokenClassifierOutput:
+                labels: Tensor | None = None, num_items_in_batch: Tensor | int | None = None,
+                **_: Any) -> TokenClassifierOutput:
         """Tags a batch.
 
         Args:
@@ -85,6 +86,7 @@ class EncoderTagger(PreTrainedModel):
             attention_mask: (B, T), 1 where there is a token; by default everywhere.
             cases: (B, T), from `case_of`, where the config has a case feature.
             labels: (B, T) tag numbers; -100 is left out of the loss.
+            num_items_in_batch: what the summed loss is divided by; by default the tags of this batch.
 
         Returns:
             loss where labels are given (the mean over tags), and logits (B, T, C)
@@ -101,11 +103,11 @@ class EncoderTagger(PreTrainedModel):
             states = self.encoder(inputs_embeds=embeddings, attention_mask=mask).last_hidden_state + case
         logits = self.classifier(self.dropout(states))                                                     # (B, T, C)
         loss = None
-        if labels is not None and self.crf is not None:
+        if labels is not None:
             tagged = labels != IGNORED
-            loss = self.crf(logits.float(), labels, tagged).sum() / tagged.sum().clamp(min=1)
-        elif labels is not None:
-            loss = cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+            total = self.crf(logits.float(), labels, tagged).sum() if self.crf is not None else cross_entropy(
+                logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+            loss = total / (tagged.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
         return TokenClassifierOutput(loss=loss, logits=logits)
 
 
