@@ -5,9 +5,9 @@
     python recipes/finetune_classifier.py --train_file train.csv \\
         --models distilbert-base-cased,bert-base-cased,roberta-base --run_dir runs/three
 
-Several --models are trained one after the other with the same options and end in `pipelines compare`. Everything lands
-in the run folder (of several models, a folder each in it): config.yaml, provenance.json, model/, predictions/,
-report.json, report.html.
+Several --models are trained one after the other with the same options and end in `pipelines compare`; the same command
+again trains those that failed or are new. Everything lands in the run folder (of several models, a folder each in it):
+config.yaml, provenance.json, model/, predictions/, report.json, report.html.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from __future__ import annotations
 import copy
 import gc
 import json
+import sys
 import time
+import traceback
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +30,9 @@ import transformers
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from peft import LoraConfig
-from transformers import EarlyStoppingCallback, set_seed
+from transformers import set_seed
 
-from pipelines import config, precision
+from pipelines import config
 from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write_cut
 from pipelines.corpora.splits import classes_of
 from pipelines.errors import UserError, one_line_errors
@@ -54,8 +57,8 @@ class RecipeArguments(config.ClassArguments):
     pooling: str = field(default="cls", metadata={"help": "cls (the library's own class), mean, max, attention, or "
                                                           "token: each token is scored, and a class has the score of "
                                                           "its best one"})
-    max_length: int | None = field(default=None, metadata={"help": "tokens of a text (default: no training text is "
-                                                                   "cut, unless it is over the model's window)"})
+    max_length: int | None = field(default=None, metadata={"help": "tokens of a text (default: no text is cut, unless "
+                                                                   "it is over the model's window)"})
     tune: str = field(default="full", metadata={"help": "what is trained: full, lora, head or last_n"})
     last_n: int = field(default=2, metadata={"help": "layers that --tune last_n trains"})
     lora_r: int = field(default=16, metadata={"help": "rank of the adapters of --tune lora"})
@@ -105,9 +108,13 @@ def main() -> None:
 
 def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]:
     """Trains and scores one model, or several and compares them; returns the report, or the comparison."""
-    for name, value, wanted in (("tune", options.tune, tagging.TUNED), ("pooling", options.pooling, POOLINGS)):
+    metric = (training.metric_for_best_model or "none").removeprefix("eval_")
+    for name, value, wanted in (("tune", options.tune, tagging.TUNED), ("pooling", options.pooling, POOLINGS),
+                                ("metric_for_best_model", metric, head_search.OBJECTIVES)):
         if value not in wanted:
             raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
+    tagging.half_copies(options.half_copies, training)
+    names = names_of(options, training)
     first = PartialState().is_main_process
     files = config.given_files(options, ROOT)
     found = read_class_splits(files, columns=options.class_columns(), sizes=options.sizes, seed=training.seed,
@@ -115,17 +122,80 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
     [folder] = broadcast_object_list([options.run_dir or f"runs/classifier-{time.strftime('%Y%m%d-%H%M%S')}"])
     if not options.models:
         return run_one(options, training, found, files, Path(folder))
+    return run_several(names, options, training, found, files, Path(folder))
+
+
+def names_of(options: RecipeArguments, training: TrainingArguments) -> list[str]:
+    """The models to train, each of which can be had.
+
+    Raises:
+        UserError: with all faults of the names, so that none shows after hours of training.
+    """
+    if not options.models:
+        return [options.model_name_or_path]
     names = [name.strip() for name in options.models.split(",") if name.strip()]
-    folders = [Path(folder) / name.replace("/", "-").replace(":", "-") for name in names]
-    for name, below in zip(names, folders, strict=True):
+    if (training.resume_from_checkpoint or "true").lower() not in ("true", "false"):
+        raise UserError("of several --models each goes on from its own checkpoint; take --resume_from_checkpoint true")
+    doubled = [name for name, count in Counter(map(folder_name, names)).items() if count > 1]
+    if doubled or not names:
+        raise UserError(f"got --models {options.models}; wanted one or more, each once"
+                        f"{f', but {doubled[0]} is there twice' if doubled else ''}")
+    faults = []
+    for name in names:
+        try:
+            tokenizer_and_window(replace(options, model_name_or_path=name))
+        except UserError as error:
+            faults.append(str(error))
+    if faults:
+        raise UserError("; ".join(faults))
+    return names
+
+
+def folder_name(model: str) -> str:
+    return model.replace("/", "-").replace(":", "-")
+
+
+def run_several(names: Sequence[str], options: RecipeArguments, training: TrainingArguments, found: ClassSplits,
+                files: dict[str, str], folder: Path) -> dict[str, Any]:
+    """Trains and scores one model after the other, but for those that are finished, and compares all that are.
+
+    Raises:
+        UserError: when one failed; the others are trained and compared by then.
+    """
+    first, failed = PartialState().is_main_process, []
+    runs = {name: Run(folder / folder_name(name)) for name in names}
+    [finished, begun] = broadcast_object_list([[name for name in names if runs[name].report.is_file()],
+                                               [name for name in names if runs[name].folder.is_dir()]])
+    for name in names:
+        if name in finished:
+            tell(first, f"\n{name}: {runs[name].folder} is finished; another --run_dir trains it again")
+            continue
         tell(first, f"\n{name}")
-        run_one(replace(options, model_name_or_path=name, models=None), copy.deepcopy(training), found, files, below)
+        arguments = copy.deepcopy(training)
+        if name in begun:
+            arguments.resume_from_checkpoint = training.resume_from_checkpoint or "true"
+        if training.output_dir:
+            arguments.output_dir = f"{training.output_dir}/{folder_name(name)}"
+        try:
+            run_one(replace(options, model_name_or_path=name, models=None), arguments, found, files, runs[name].folder)
+        except Exception as error:
+            if PartialState().num_processes > 1:  # the others would wait for this one
+                raise
+            if not isinstance(error, UserError):
+                traceback.print_exc()
+            failed.append(name)
+            print(f"{name}: {error}", file=sys.stderr)
         gc.collect()
     if not first:
         return {}
-    comparison = compare_runs(folders)
-    print(f"\n{comparison_as_text(comparison)}")
-    write_comparison(comparison, Path(folder) / "comparison.html")
+    comparison: dict[str, Any] = {}
+    if len(failed) < len(names):
+        comparison = compare_runs([runs[name].folder for name in names if name not in failed])
+        print(f"\n{comparison_as_text(comparison)}")
+        write_comparison(comparison, folder / "comparison.html")
+    if failed:
+        raise UserError(f"{len(failed)} of {len(names)} models failed, as told above: {', '.join(failed)}; give the "
+                        "same command again once that is mended: what is finished is kept")
     return comparison
 
 
@@ -174,24 +244,24 @@ def train(found: ClassSplits, options: RecipeArguments, training: TrainingArgume
     first = PartialState().is_main_process
     set_seed(training.seed)
     name, examples, dev = options.model_name_or_path, found.usable("train"), found.usable("dev")
-    tokenizer = sequence_classifier.load_tokenizer(name)
-    window = sequence_classifier.window_of(name, tokenizer)
-    if options.max_length and options.max_length > window:
-        raise UserError(f"got --max_length {options.max_length}; {name} takes {window} tokens")
-    max_length = options.max_length or sequence_classifier.length_from(examples, tokenizer, window=window)
+    tokenizer, window = tokenizer_and_window(options)
+    everything = [example for part in found.splits.values() for example in part]
+    max_length = options.max_length or sequence_classifier.length_from(everything, tokenizer, window=window)
     settings = Settings(found.labels, found.multi_label, max_length)
-    model = sequence_classifier.load_network(name, settings, pooling=options.pooling, dropout=options.dropout)
+    model = sequence_classifier.load_network(name, settings, pooling=options.pooling, dropout=options.dropout,
+                                             told=lambda line: tell(first, line))
     tagging.choose_trained(model, options.tune, last_n=options.last_n,
                            lora=LoraConfig(r=options.lora_r, lora_alpha=options.lora_alpha,
                                            target_modules="all-linear"))
     rows, cut = classifier_training.training_rows(examples, tokenizer, settings)
     tell(first, f"{len(rows)} training texts, {max_length} tokens at most")
-    tell(first and cut, f"train: {len(cut)} texts are over that and lose their end: id {', '.join(cut[:10])}"
-                        f"{f' and {len(cut) - 10} more' if len(cut) > 10 else ''}")
-    if not dev or training.eval_strategy == "no":
-        training.eval_strategy, training.load_best_model_at_end = "no", False
-    half_copies = options.half_copies if options.half_copies is not None else (
-        training.bf16 and precision.choose().device == "cpu" and PartialState().num_processes == 1)
+    cuts = {"train": cut} | {split: sequence_classifier.encode(part, tokenizer, max_length=max_length).cut
+                             for split, part in found.splits.items() if split != "train"}
+    for split, ids in cuts.items():
+        tell(first and ids, f"{split}: {len(ids)} texts are over that and lose their end: id {', '.join(ids[:10])}"
+                            f"{f' and {len(ids) - 10} more' if len(ids) > 10 else ''}")
+    callbacks = tagging.choose_on_dev(training, dev, options.early_stopping_patience, show=first)
+    half_copies = tagging.half_copies(options.half_copies, training)
     if half_copies:
         training.bf16 = False
     weight = classifier_training.class_frequency_weights(examples, settings, power=options.class_weight_power) if \
@@ -200,8 +270,7 @@ def train(found: ClassSplits, options: RecipeArguments, training: TrainingArgume
         model=model, args=training, train_dataset=rows, eval_dataset=rows[:1] if dev else None, dev=dev,
         processing_class=tokenizer, classes=settings, batch_tokens=options.batch_tokens,
         layer_decay=options.layer_decay, head_rate=options.head_rate, weight=weight, focal_gamma=options.focal_gamma,
-        half_copies=half_copies, ema_decay=options.ema_decay,
-        callbacks=[EarlyStoppingCallback(options.early_stopping_patience)] if options.early_stopping_patience else [])
+        half_copies=half_copies, ema_decay=options.ema_decay, callbacks=callbacks)
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=config.checkpoint_of(training))
     seconds = time.perf_counter() - start
@@ -216,11 +285,25 @@ def train(found: ClassSplits, options: RecipeArguments, training: TrainingArgume
             offsets = head_search.tune_offsets(
                 logits, np.array(sequence_classifier.targets(dev, settings)), "macro_f1")
             settings = replace(settings, offsets=tuple(offsets.tolist()))
-        sequence_classifier.save(run.model, model=merged, tokenizer=tokenizer, settings=settings, base_model=name)
+        # The model last: a run that has one is not trained again.
         run.write_json("trainer_log.json", trainer.state.log_history)
+        sequence_classifier.save(run.model, model=merged, tokenizer=tokenizer, settings=settings, base_model=name)
     tokens = sum(len(row["input_ids"]) for row in rows) * (trainer.state.epoch or 0)
     return {"parameters": counts[0], "trained_parameters": counts[1],
             "training_tokens_per_second": round(tokens / seconds, 1)}
+
+
+def tokenizer_and_window(options: RecipeArguments) -> tuple[Any, int]:
+    """The model's tokenizer, and the tokens that it takes at most.
+
+    Raises:
+        UserError: when it cannot be had, or takes fewer tokens than asked.
+    """
+    tokenizer = sequence_classifier.load_tokenizer(options.model_name_or_path)
+    window = sequence_classifier.window_of(options.model_name_or_path, tokenizer)
+    if options.max_length and options.max_length > window:
+        raise UserError(f"got --max_length {options.max_length}; {options.model_name_or_path} takes {window} tokens")
+    return tokenizer, window
 
 
 def tunes(options: RecipeArguments, found: ClassSplits, examples: list[Example]) -> bool:

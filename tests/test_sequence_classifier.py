@@ -113,6 +113,42 @@ def test_a_checkpoint_without_the_head_is_refused(tiny_bert, tokenizer, tmp_path
         sequence_classifier.load(tmp_path)
 
 
+def test_a_head_goes_with_the_order_of_its_classes(tiny_bert, tokenizer, tmp_path):
+    model = load_network(tiny_bert, SETTINGS).eval()
+    sequence_classifier.save(tmp_path, model=model, tokenizer=tokenizer, settings=SETTINGS)
+
+    def heads(*labels):
+        told = []
+        return load_network(str(tmp_path), Settings(labels), told=told.append).classifier.weight, told
+
+    kept, told = heads("a", "b", "c")
+    assert torch.equal(kept, model.classifier.weight)
+    assert told == []
+    moved, told = heads("c", "a", "b")
+    assert torch.equal(moved, model.classifier.weight[[2, 0, 1]])
+    assert told == []
+    for labels in (("a", "b", "d"), ("a", "b")):
+        other, told = heads(*labels)
+        assert not torch.isclose(other[:2], model.classifier.weight[:2]).any()
+        assert told == [f"{tmp_path} has no classifier.bias, classifier.weight for these classes: they start at random"]
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta", "deberta-v2"])
+def test_dropout_reaches_the_head(kind, tmp_path):
+    model = load_network(str(write(tmp_path, kind)), SETTINGS, dropout=0.37)
+    assert 0.37 in [module.p for name, module in model.named_modules() if isinstance(module, torch.nn.Dropout)
+                    and not name.startswith(f"{model.base_model_prefix}.")]
+
+
+def test_dropout_that_no_head_has_is_refused(tmp_path):
+    from transformers import FNetConfig, FNetModel
+
+    FNetModel(FNetConfig(vocab_size=90, hidden_size=8, num_hidden_layers=1, intermediate_size=8)).save_pretrained(
+        tmp_path)
+    with pytest.raises(UserError, match="a fnet, whose head has no dropout of its own"):
+        load_network(str(tmp_path), SETTINGS, dropout=0.3)
+
+
 def test_the_length_comes_from_the_data(tiny_bert, tokenizer):
     assert sequence_classifier.window_of(tiny_bert, tokenizer) == WINDOW
     assert sequence_classifier.length_from([Example("1", "abc"), Example("2", "abcdef")], tokenizer, window=WINDOW) == 8
@@ -149,6 +185,62 @@ def test_the_recipe_learns_and_ends_in_a_run_folder(tiny_bert, texts, tmp_path):
     assert len(read_predictions(tmp_path / "run" / "predictions" / "test.jsonl")) == 8
 
 
+def run(tiny_bert, texts, folder, **options):
+    """The recipe in this process, for one step."""
+    module = load_recipe("finetune_classifier")
+    training = {name: options.pop(name) for name in list(options)
+                if name in module.TrainingArguments.__dataclass_fields__}
+    return module.run(module.RecipeArguments(**{
+        "model_name_or_path": tiny_bert, "train_file": str(texts / "single.json"), "run_dir": str(folder),
+        "batch_tokens": 64, "half_copies": False} | options),
+        module.TrainingArguments(**{"max_steps": 1, "disable_tqdm": True, "eval_strategy": "no",
+                                    "save_strategy": "no", "load_best_model_at_end": False} | training))
+
+
+def test_no_text_of_any_split_is_cut_unsaid(tiny_bert, texts, tmp_path, capsys):
+    (tmp_path / "test.json").write_text(json.dumps([{"id": "middle", "text": "z" * 30, "label": "odd"},
+                                                    {"id": "long", "text": "z" * 60, "label": "odd"}]))
+    run(tiny_bert, texts, tmp_path / "run", test_file=str(tmp_path / "test.json"), early_stopping_patience=2)
+    printed = capsys.readouterr().out
+    assert f"{WINDOW} tokens at most" in printed
+    assert "test: 1 texts are over that and lose their end: id long\n" in printed
+    assert "--early_stopping_patience 2 has no effect" in printed
+
+
+def test_models_that_cannot_be_had_are_told_before_any_is_trained(tiny_bert, texts, tmp_path):
+    for models, told in ((f"{tiny_bert},{tmp_path}/no,{tmp_path}/none", r"no: no such.*none: no such"),
+                         (f"{tiny_bert}, {tiny_bert}", "is there twice")):
+        with pytest.raises(UserError, match=told):
+            run(tiny_bert, texts, tmp_path / "runs", models=models)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_model_that_fails_does_not_stop_the_others(tiny_bert, texts, tmp_path, monkeypatch, capsys):
+    module, trained = load_recipe("finetune_classifier"), []
+    others = [write(tmp_path / name) for name in ("first", "second")]
+    load = sequence_classifier.load_network
+
+    def failing(name, *arguments, **options):
+        trained.append(name)
+        if name == str(others[0]) and len(trained) < 3:
+            raise RuntimeError("out of memory")
+        return load(name, *arguments, **options)
+
+    monkeypatch.setattr(module.sequence_classifier, "load_network", failing)
+    models = ",".join(map(str, others))
+    with pytest.raises(UserError, match=f"1 of 2 models failed, as told above: {others[0]}"):
+        run(tiny_bert, texts, tmp_path / "runs", models=models)
+    assert f"{others[0]}: out of memory" in capsys.readouterr().err
+    assert (tmp_path / "runs" / "comparison.html").is_file()
+    report = next((tmp_path / "runs").glob("*second/report.json"))
+    before = report.read_text()
+    # The same again: what is finished stays as it is, with its cost.
+    comparison = run(tiny_bert, texts, tmp_path / "runs", models=models)
+    assert trained == [str(others[0]), str(others[1]), str(others[0])]
+    assert report.read_text() == before
+    assert len(comparison["runs"]) == 2
+
+
 @pytest.mark.slow
 def test_several_models_end_in_a_comparison(tiny_bert, texts, tmp_path):
     other = write(tmp_path / "distil", "distilbert")
@@ -170,11 +262,10 @@ def test_several_classes_a_text_with_adapters_and_weights(tiny_bert, texts, tmp_
     assert not [name for name, _ in loaded.model.named_parameters() if "lora" in name]
 
 
-@pytest.mark.parametrize(("options", "told"), [({"pooling": "median"}, "got --pooling median; wanted one of cls"),
-                                               ({"max_length": 4000}, f"takes {WINDOW} tokens")])
+@pytest.mark.parametrize(("options", "told"), [
+    ({"pooling": "median"}, "got --pooling median; wanted one of cls"), ({"max_length": 4000}, f"takes {WINDOW} tok"),
+    ({"metric_for_best_model": "f1"}, "got --metric_for_best_model f1; wanted one of macro_f1, accuracy"),
+    ({"half_copies": True, "gradient_checkpointing": True}, "half_copies true with gradient_checkpointing")])
 def test_options_that_cannot_be(tiny_bert, texts, tmp_path, options, told):
-    module = load_recipe("finetune_classifier")
-    arguments = module.RecipeArguments(model_name_or_path=tiny_bert, train_file=str(texts / "single.json"),
-                                       run_dir=str(tmp_path / "run"), **options)
     with pytest.raises(UserError, match=told):
-        module.run(arguments, module.TrainingArguments())
+        run(tiny_bert, texts, tmp_path / "run", **options)
