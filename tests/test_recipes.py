@@ -355,11 +355,17 @@ def test_a_checkpoint_that_was_cut_off_is_passed_over(recipe, smoke_run, smoke_a
     assert raws(tmp_path / "run" / "predictions" / "test.jsonl") == raws(smoke_run / "predictions" / "test.jsonl")
 
 
+def processes(run):
+    """How many there were: a checkpoint keeps the random state of each."""
+    return len({file.name for file in run.glob("checkpoints/*/rng_state_*.pth")})
+
+
 @pytest.mark.slow
 def test_two_processes_make_one_run_with_all_predictions(smoke_arguments, corpus, tmp_path):
     done = run_python("-m", "accelerate.commands.launch", "--config_file", CPU2, *smoke_arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     [run] = (tmp_path / "runs").iterdir()
+    assert processes(run) == 2
     for split in ("dev", "test"):
         assert [prediction.id for prediction in read_predictions(run / "predictions" / f"{split}.jsonl")] == [
             example.id for example in read_examples(corpus[split])]
@@ -369,6 +375,19 @@ def test_two_processes_make_one_run_with_all_predictions(smoke_arguments, corpus
     out = tmp_path / "again.jsonl"
     assert cli.main(["predict", "--run", str(run), "--input", str(corpus["test"]), "--output", str(out)]) == 0
     assert raws(out) == raws(run / "predictions" / "test.jsonl")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decode", ["viterbi", "crf"])
+def test_two_processes_train_one_tagger(decode, tiny_bert, corpus, tmp_path):
+    done = run_python("-m", "accelerate.commands.launch", "--config_file", CPU2,
+                      ROOT / "recipes" / "finetune_token_tagger.py", "--config",
+                      ROOT / "recipes" / "configs" / "tagger_minilm.yaml", "--model_name_or_path", tiny_bert,
+                      "--train_file", corpus["train"], "--dev_file", corpus["dev"], "--decode", decode,
+                      "--num_train_epochs", 1, "--run_dir", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert processes(tmp_path / "run") == 2
+    assert len(read_predictions(tmp_path / "run" / "predictions" / "dev.jsonl")) == 6
 
 
 @pytest.mark.slow
