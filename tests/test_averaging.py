@@ -95,7 +95,7 @@ def test_going_on_does_not_depend_on_the_folders_name(tmp_path):
 
 
 def test_the_mean_is_left_where_no_checkpoint_was_scored(tmp_path):
-    trainer, weights = trained(tmp_path, 0.9, eval_strategy="steps", eval_steps=100, save_steps=100,
+    trainer, weights = trained(tmp_path, 0.9, eval_strategy="steps", eval_steps=4, eval_delay=100,
                                load_best_model_at_end=True)
     assert trainer.model.w.item() == pytest.approx(by_hand(weights, 0.9), rel=1e-5)
 
