@@ -15,10 +15,10 @@ TEXTS = ["a good book", "bad", "so and so, and then some more of the same again 
 EXAMPLES = [Example(str(i), text) for i, text in enumerate(TEXTS)]
 
 
-def extract(folder, cache, examples=EXAMPLES, max_length=40, tokens=False):
+def extract(folder, cache, examples=EXAMPLES, max_length=40, tokens=False, batch_tokens=8192):
     encoder, tokenizer = sequence_classifier.load_encoder(str(folder)), sequence_classifier.load_tokenizer(str(folder))
     return features.extract(encoder, tokenizer, examples, max_length=max_length, tokens=tokens, cache=cache,
-                            progress=False)
+                            batch_tokens=batch_tokens, progress=False)
 
 
 def test_states_of_tokens_are_kept_too(tiny_bert, tmp_path):

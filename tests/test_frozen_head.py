@@ -325,7 +325,8 @@ def test_a_storage_that_cannot_be_had_is_told(tmp_path):
                                                  ("token", 5)])
 def test_the_checkpoint_gives_the_heads_logits(kind, pooling, hidden, tmp_path):
     folder = write(tmp_path / "base", kind)
-    found = extract(folder, tmp_path / "cache", tokens=pooling == "token")
+    # One text a batch: what rounding in another batch changes, weights that undo the scaling of five texts enlarge.
+    found = extract(folder, tmp_path / "cache", tokens=pooling == "token", batch_tokens=1)
     encoder, tokenizer = sequence_classifier.load_encoder(str(folder)), sequence_classifier.load_tokenizer(str(folder))
     point = Point(pooling=pooling, hidden_layer=hidden, learning_rate=0.05, epochs=8)
     heads = train_heads(found.vectors[pooling], [0, 1, 2, 0, 1], [point, point], n_classes=3,
@@ -344,8 +345,8 @@ def test_the_checkpoint_gives_the_heads_logits(kind, pooling, hidden, tmp_path):
         with torch.no_grad():
             np.testing.assert_allclose(plain(**batch).logits[0], wanted[row], rtol=1e-5, atol=1e-5)
     loaded = sequence_classifier.load(tmp_path / "model")
-    np.testing.assert_allclose(sequence_classifier.predict_logits(loaded, EXAMPLES, progress=False), wanted, rtol=1e-5,
-                               atol=1e-5)
+    logits = sequence_classifier.predict_logits(loaded, EXAMPLES, batch_tokens=1, progress=False)
+    np.testing.assert_allclose(logits, wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow
