@@ -7,7 +7,7 @@ import torch
 from conftest import SAMPLE_CORPUS, answered
 from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
 from pipelines import prompts
 from pipelines.errors import UserError
@@ -37,15 +37,21 @@ def by_library(model, tokenizer, prompt, limit):
     return answer[:-1] if ended else answer, ended
 
 
-@pytest.mark.parametrize("positions", ["rotary", "absolute"])
-def test_a_batch_writes_what_one_at_a_time_and_the_library_write(positions, network, tokenizer, random_prompts):
-    if positions == "absolute":
+@pytest.mark.parametrize("batch_tokens", [1, 40, 10_000])  # prompts join those that are written, or all are one batch
+@pytest.mark.parametrize("kind", ["rotary", "absolute", "sliding"])
+def test_a_batch_writes_what_one_at_a_time_and_the_library_write(kind, batch_tokens, network, tokenizer,
+                                                                 random_prompts):
+    torch.manual_seed(0)
+    if kind == "absolute":
         # Rotary positions hide a shift by the padding.
-        torch.manual_seed(0)
         network = GPT2LMHeadModel(GPT2Config(vocab_size=259, n_positions=128, n_embd=32, n_layer=2, n_head=4,
                                              initializer_range=0.5, bos_token_id=1, eos_token_id=2)).eval()
+    if kind == "sliding":
+        network = MistralForCausalLM(MistralConfig(
+            vocab_size=259, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, sliding_window=12, initializer_range=0.5, bos_token_id=1, eos_token_id=2)).eval()
     limits = [9, 20, 1, 12, 30, 2, 20]
-    together = generate(network, tokenizer, random_prompts, limits=limits, batch_tokens=10_000)
+    together = generate(network, tokenizer, random_prompts, limits=limits, batch_tokens=batch_tokens)
     for prompt, limit, answer in zip(random_prompts, limits, together, strict=True):
         [alone] = generate(network, tokenizer, [prompt], limits=[limit])
         assert (answer.ids, answer.ended) == (alone.ids, alone.ended) == by_library(network, tokenizer, prompt, limit)

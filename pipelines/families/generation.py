@@ -1,10 +1,11 @@
-"""Greedy generation of many answers at once: sorted by length, finished ones leave the batch, grammars if given."""
+"""Greedy generation of many answers at once: prompts of one length are read together, answers leave the batch when
+they are done and others join it, grammars if given."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,16 @@ import torch
 from llguidance import LLMatcher, LLTokenizer
 from llguidance.hf import from_tokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
+from torch.nn.functional import pad
 from tqdm.auto import tqdm
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicLayer
 
 from pipelines.errors import UserError
 
 Grammar = Callable[[str], str | None]
+# A step reads all weights, however few rows it is for; beyond so many, what each row costs by itself is more.
+ROWS_A_STEP = 48
 
 
 @dataclass(slots=True)
@@ -35,8 +40,8 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts
              progress: bool = False) -> list[Answer]:
     """Generates greedily until the end token or the limit.
 
-    `model.generate` would go on with every row of a batch until its longest answer is done; here, rows that are done
-    are taken out of the batch.
+    `model.generate` would go on with every row of a batch until its longest answer is done. Here a row that is done
+    leaves, and the next prompts are read once few rows are left.
 
     Args:
         prompts: token ids of each prompt.
@@ -48,16 +53,84 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts
     Returns:
         The answers, in the order of the prompts.
     """
-    answers = [Answer() for _ in prompts]
     constraint = _constraint(tokenizer) if any(grammars or ()) else None
+    rows = [_Row(Answer(), limit, grammar, _matcher(constraint, grammar("") if grammar else None))
+            for limit, grammar in zip(limits, grammars or [None] * len(prompts), strict=True)]
+    running: _Batch | None = None
     with (tqdm(total=len(prompts), unit="text", desc="generate", disable=not progress) as bar, torch.inference_mode(),
           _contiguous_last_position(model)):
-        for rows in _batches([len(prompt) for prompt in prompts], batch_tokens):
-            _generate_batch(model, tokenizer, [prompts[row] for row in rows], [answers[row] for row in rows],
-                            [limits[row] for row in rows], [grammars[row] if grammars else None for row in rows],
-                            constraint)
-            bar.update(len(rows))
-    return answers
+
+        def step(batch: _Batch) -> _Batch:
+            left = _step(model, tokenizer, batch, constraint)
+            bar.update(len(batch.rows) - len(left.rows))
+            return left
+
+        for numbers in _batches([len(prompt) for prompt in prompts], batch_tokens):
+            started = step(_started(model, [rows[number] for number in numbers],
+                                    [prompts[number] for number in numbers], padding=tokenizer.pad_token_id))
+            running = started if running is None or not running.rows else _joined(running, started)
+            # A cache that holds a window of each row (sliding attention) has no common last place to join at.
+            fewest = ROWS_A_STEP if all(type(layer) is DynamicLayer for layer in running.cache.layers) else 1
+            while len(running.rows) >= fewest:
+                running = step(running)
+        while running is not None and running.rows:
+            running = step(running)
+    return [row.answer for row in rows]
+
+
+@dataclass(slots=True)
+class _Row:
+    """An answer that is being written."""
+
+    answer: Answer
+    limit: int
+    grammar: Grammar | None
+    matcher: LLMatcher | None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Answers that are written together.
+
+    Attributes:
+        ids: (B, T'), what the network reads next: the prompts, later the last token of each.
+        mask: (B, T), 1 where there is a token, of all that is read and of `ids`; rows are padded on the left.
+        cache: keys and values of what is read.
+    """
+
+    rows: list[_Row]
+    ids: torch.Tensor
+    mask: torch.Tensor
+    cache: DynamicCache
+
+
+def _started(model: PreTrainedModel, rows: list[_Row], prompts: Sequence[Sequence[int]], *, padding: int) -> _Batch:
+    width = max(map(len, prompts))
+    ids = torch.tensor([[padding] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=model.device)
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
+    return _Batch(rows, ids, mask, DynamicCache(config=model.config))
+
+
+def _joined(batch: _Batch, other: _Batch) -> _Batch:
+    """The rows of two batches that wait for their next token, in one; columns that all rows are done with are cut."""
+    if not other.rows:
+        return batch
+    parts = [batch, other]
+    used = [part.mask.shape[1] - int(part.mask.any(0).int().argmax()) for part in parts]      # columns, from the right
+    width = max(used)
+
+    def fitted(states: torch.Tensor, part: int) -> torch.Tensor:
+        """(B, heads, T - 1, D) to the common width, of which the last column is still to be read."""
+        states = states[:, :, states.shape[2] - (used[part] - 1):]
+        return pad(states, (0, 0, width - used[part], 0))
+
+    cache = batch.cache
+    for layer, others in zip(cache.layers, other.cache.layers, strict=True):
+        layer.keys = torch.cat([fitted(layer.keys, 0), fitted(others.keys, 1)])  # type: ignore[arg-type]
+        layer.values = torch.cat([fitted(layer.values, 0), fitted(others.values, 1)])  # type: ignore[arg-type]
+    mask = torch.cat([pad(part.mask[:, part.mask.shape[1] - columns:], (width - columns, 0))
+                      for part, columns in zip(parts, used, strict=True)])
+    return _Batch([*batch.rows, *other.rows], torch.cat([batch.ids, other.ids]), mask, cache)
 
 
 @contextmanager
@@ -83,44 +156,35 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
         yield rows
 
 
-def _generate_batch(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]],
-                    answers: list[Answer], limits: list[int], grammars: list[Grammar | None],
-                    constraint: LLTokenizer | None) -> None:
-    width = max(map(len, prompts))
-    padding = tokenizer.pad_token_id
-    ids = torch.tensor([[padding] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=model.device)
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
-    cache = DynamicCache(config=model.config)
-    matchers = [_matcher(constraint, grammar("") if grammar else None) for grammar in grammars]
-    running = list(range(len(prompts)))
-    while running:
-        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1]:]                     # (B, T)
-        logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
-                       use_cache=True, logits_to_keep=1).logits[:, -1].float()                # (B, V)
-        _forbid(logits, [matchers[row] for row in running])
-        log_probabilities, tokens = logits.log_softmax(-1).max(-1)                            # (B,), (B,)
-        kept = []
-        for place, (row, token, log_probability) in enumerate(
-                zip(running, tokens.tolist(), log_probabilities.tolist(), strict=True)):
-            answer, matcher, grammar = answers[row], matchers[row], grammars[row]
-            answer.log_probabilities.append(log_probability)
-            if token == tokenizer.eos_token_id:
-                answer.ended = True
-                continue
-            answer.ids.append(token)
-            if matcher is not None and grammar is not None:
-                matcher.consume_token(token)
-                matchers[row] = _matcher(constraint, grammar(str(tokenizer.decode(answer.ids)))) or matcher
-            if len(answer.ids) < limits[row]:
-                kept.append(place)
-        if len(kept) < len(running):
-            index = torch.tensor(kept, device=model.device, dtype=torch.long)
-            running = [running[place] for place in kept]
-            tokens, mask = tokens[index], mask[index]
-            if running:
-                cache.batch_select_indices(index)
-        ids = tokens[:, None]
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+def _step(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch: _Batch,
+          constraint: LLTokenizer | None) -> _Batch:
+    """Writes one token of each answer, and gives the batch of those that go on."""
+    positions = (batch.mask.cumsum(1) - 1).clamp(min=0)[:, -batch.ids.shape[1]:]             # (B, T')
+    logits = model(input_ids=batch.ids, attention_mask=batch.mask, position_ids=positions, past_key_values=batch.cache,
+                   use_cache=True, logits_to_keep=1).logits[:, -1].float()                    # (B, V)
+    _forbid(logits, [row.matcher for row in batch.rows])
+    log_probabilities, tokens = logits.log_softmax(-1).max(-1)                                # (B,), (B,)
+    kept = []
+    for place, (row, token, log_probability) in enumerate(
+            zip(batch.rows, tokens.tolist(), log_probabilities.tolist(), strict=True)):
+        row.answer.log_probabilities.append(log_probability)
+        if token == tokenizer.eos_token_id:
+            row.answer.ended = True
+            continue
+        row.answer.ids.append(token)
+        if row.matcher is not None and row.grammar is not None:
+            row.matcher.consume_token(token)
+            rest = row.grammar(str(tokenizer.decode(row.answer.ids)))
+            row.matcher = _matcher(constraint, rest) or row.matcher
+        if len(row.answer.ids) < row.limit:
+            kept.append(place)
+    mask = batch.mask
+    if 0 < len(kept) < len(batch.rows):
+        index = torch.tensor(kept, device=model.device, dtype=torch.long)
+        tokens, mask = tokens[index], mask[index]
+        batch.cache.batch_select_indices(index)
+    return replace(batch, rows=[batch.rows[place] for place in kept], ids=tokens[:, None],
+                   mask=torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1))
 
 
 def _constraint(tokenizer: Any) -> LLTokenizer:
