@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", help="run folder with a trained model")
     parser.add_argument("--sentences", type=int, default=96)
-    parser.add_argument("--batch_tokens", type=int, default=2048)
+    parser.add_argument("--batch_tokens", type=int, default=1024)
     options = parser.parse_args()
     corpus = Path(os.environ.get("PIPELINES_DATA", ROOT.parent / "shared" / "data")) / "ncbi_disease" / "dev.json"
     corpus = corpus if corpus.exists() else ROOT / "data" / "samples" / "disease_ner" / "dev.json"

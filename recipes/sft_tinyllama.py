@@ -46,7 +46,7 @@ class RecipeArguments(config.DataArguments):
     batch_tokens: int | None = field(default=None, metadata={"help": "batches of rows of one length with at most so "
                                                                      "many tokens, in place of "
                                                                      "per_device_train_batch_size"})
-    generation_batch_tokens: int = field(default=2048, metadata={"help": "prompt tokens of a batch at generation"})
+    generation_batch_tokens: int = field(default=1024, metadata={"help": "prompt tokens of a batch at generation"})
     eval_examples: int = field(default=200, metadata={"help": "dev examples, evenly spread, on which checkpoints are "
                                                               "compared"})
     early_stopping_patience: int | None = field(default=None, metadata={"help": "stop after so many evaluations "

@@ -180,7 +180,7 @@ def load(folder: str | Path, *, device: str | None = None) -> Loaded:
     return Loaded(model, tokenizer, prompt)
 
 
-def predict(loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int = 2048,
+def predict(loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int = 1024,
             progress: bool = True) -> list[Prediction]:
     """Writes an answer for each example, greedily, and reads its spans.
 

@@ -100,7 +100,7 @@ class AnswerTrainer(SFTTrainer):
     """
 
     def __init__(self, *arguments: Any, dev: Sequence[Example] = (), prompt: Prompt, batch_tokens: int | None = None,
-                 answer_logits_only: bool | None = None, generation_batch_tokens: int = 2048,
+                 answer_logits_only: bool | None = None, generation_batch_tokens: int = 1024,
                  compile_layers: bool = False, **keywords: Any):
         self.dev, self.prompt = dev, prompt
         self.batch_tokens, self.generation_batch_tokens = batch_tokens, generation_batch_tokens
