@@ -129,9 +129,10 @@ def _joined(batch: _Batch, other: _Batch) -> _Batch:
         return pad(states, (0, 0, width - used[part], 0))
 
     cache = batch.cache
-    for layer, others in zip(cache.layers, other.cache.layers, strict=True):
-        layer.keys = torch.cat([fitted(layer.keys, 0), fitted(others.keys, 1)])  # type: ignore[arg-type]
-        layer.values = torch.cat([fitted(layer.values, 0), fitted(others.values, 1)])  # type: ignore[arg-type]
+    layers: Any = zip(cache.layers, other.cache.layers, strict=True)
+    for layer, others in layers:
+        layer.keys = torch.cat([fitted(layer.keys, 0), fitted(others.keys, 1)])
+        layer.values = torch.cat([fitted(layer.values, 0), fitted(others.values, 1)])
     mask = torch.cat([pad(part.mask[:, part.mask.shape[1] - columns:], (width - columns, 0))
                       for part, columns in zip(parts, used, strict=True)])
     return _Batch([*batch.rows, *other.rows], torch.cat([batch.ids, other.ids]), mask, cache)
