@@ -190,7 +190,7 @@ def test_rows_with_faults_may_be_without_an_answer_and_good_ones_not(run, tmp_pa
     answers = [Prediction(id, spans=tuple(Span(*span, 0.5) for span in PREDICTED[id])) for id in ("0", "1")]
     write_predictions(run / "predictions" / "test.jsonl", answers)
     write_bundle([run], tmp_path / "out.zip", kind="leaderboard")
-    assert "skipped 1 bad rows of 3" in capsys.readouterr().err
+    assert "skipped 1 bad row of 3" in capsys.readouterr().err
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         assert archive.read("rnn/predictions/test.csv").decode() == CSV
     write_predictions(run / "predictions" / "test.jsonl", answers[:1])
