@@ -13,48 +13,18 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipelines.corpora.columns import list_in
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Prediction, Span, joined_by_id, replacing
 from pipelines.sample_csv import Sample, as_text, parse_sample, read_sample
-from pipelines.spans import detect_scheme, looks_like_tag, spans_to_tags, spans_to_token_ranges, whitespace_tokens
+from pipelines.sample_style import ITEMS, NO_MENTION, Style, json_list, style_of, tag_parts
+from pipelines.spans import looks_like_tag, spans_to_tags, spans_to_token_ranges, whitespace_tokens
 
 OFFSETS_NAME = re.compile(r"span|offset|location|position|range|start", re.IGNORECASE)
-NO_MENTION = ("none", "null", "nan", "n/a", "na", "-", "no", "empty")
-SEPARATORS = "|;\t~,"
-# Layout -> pattern of one item of a list; then its form and what stands between two, where the sample shows none.
-ITEMS = {"offsets": (r"\d+ \d+ [^\W\d][\w-]*|(?:[^\W\d][\w-]* )?\d+ \d+", "{start} {end}", ";"),
-         "ranges": (r"\d+[-:]\d+", "{start}-{end}", " "),
-         "type_ranges": (r"\d+-\d+", "{start}-{end}", " ")}
-JSON_KEYS = {"start": ("start", "begin", "start_offset", "start_char"),
-             "end": ("end", "stop", "end_offset", "end_char"),
-             "label": ("label", "type", "entity_type", "class", "tag", "category", "entity_group"),
-             "text": ("text", "mention", "string", "word", "span", "name", "entity_text")}
-
-
-class Style(NamedTuple):
-    """What the sample's own answers say about how to write ours.
-
-    Attributes:
-        separator: what stands between two items of a list.
-        item: form of one item, with ``{start}``, ``{end}`` and perhaps ``{label}``.
-        nothing: the answer where there is no mention.
-        keys: names in a JSON object, in order -> which of ``start``, ``end``, ``label``, ``text`` they mean.
-        scheme: of tags.
-    """
-
-    separator: str
-    item: str
-    nothing: str
-    keys: Mapping[str, str]
-    scheme: str
-
-
 class Layout(NamedTuple):
     """One kind of answer.
 
@@ -109,7 +79,8 @@ def write_submission(predictions: Sequence[Prediction], examples: Sequence[Examp
                         "only; give the test file with --input")
     _check_spans(predictions, examples or ())
     fill = {"example": _example_cells, "token": _token_cells, "type": _type_cells}[layout.rows]
-    cells = fill(form, predictions, examples or (), layout, _style(form, name, separator))
+    cells = fill(form, predictions, examples or (), layout,
+                 style_of(form, name, separator, valid=layout.valid))
     rows = form.rows[:form.headed] + [
         [*row[:form.answer_column], cell, *row[form.answer_column + 1:]]
         for row, cell in zip(form.rows[form.headed:], cells, strict=True)]
@@ -200,7 +171,7 @@ def infer_layout(form: Sample, predictions: Sequence[Prediction], examples: Sequ
                         f"layout with --format:\n{_layouts()}")
     fitting = [name for name, layout in LAYOUTS.items() if name != "strings" and layout.answer == "spans"
                and layout.rows == "example" and all(map(layout.valid, cells))]
-    if any("O" in (_json_list(cell) or ()) for cell in cells) and "json_tags" in fitting:
+    if any("O" in (json_list(cell) or ()) for cell in cells) and "json_tags" in fitting:
         return "json_tags"
     fitting = [name for name in fitting if name != "json_tags"]
     if not fitting and any(re.search(r"[^\W\d_]", cell) for cell in cells if cell.casefold() not in NO_MENTION):
@@ -211,56 +182,6 @@ def infer_layout(form: Sample, predictions: Sequence[Prediction], examples: Sequ
         return fitting[0]
     raise UserError(f"{form.path}: its answers ({', '.join(map(repr, sorted(set(cells))[:3])) or 'all empty'}, column "
                     f"{form.answer_name!r}) do not tell the layout; choose it with --format:\n{_layouts()}")
-
-
-def _style(form: Sample, name: str, separator: str | None) -> Style:
-    cells = form.column(form.answer_column)
-    nothing = Counter(cell for cell in cells if cell.strip().casefold() in NO_MENTION
-                      and _layout(name).valid(cell)).most_common(1)
-    pattern, item, _ = ITEMS.get(name, ("", "", ""))
-    item = next((_form(match[0]) for cell in cells if item and (match := re.search(pattern, cell))), item)
-    items = [item for cell in cells for item in _json_list(cell) or () if isinstance(item, dict)]
-    keys = {key: meaning for key in (items[0] if items else ("start", "end", "label"))
-            for meaning, names in JSON_KEYS.items() if key.casefold() in names}
-    if items and set(items[0]) - set(keys):
-        raise UserError(f"{form.path}: its JSON objects have the keys {list(items[0])}; wanted names for start, end, "
-                        f"label and text, such as {', '.join(JSON_KEYS)}")
-    tagged = [cell for cell in cells if all(map(looks_like_tag, _tag_parts(cell)))]
-    tags = list(map(_tag_parts, tagged))
-    scheme = detect_scheme([[tag for parts in tags for tag in parts]] if name == "token_tags" else tags)
-    separator = separator or _separator(form, name, tagged if name == "tags" else cells)
-    return Style(separator, item, nothing[0][0] if nothing else "", keys, scheme)
-
-
-def _separator(form: Sample, name: str, cells: Sequence[str]) -> str:
-    """What mostly stands between two items of the sample's answers."""
-    if name == "strings":
-        found = [match[0] for sign in SEPARATORS for cell in cells for match in re.finditer(rf" *[{sign}]+ *", cell)]
-        # The first sign that there is, with the blanks it mostly has: a comma may be part of a mention.
-        found = [match for match in found if match.strip(" ") == found[0].strip(" ")]
-        if not found:
-            raise UserError(f"{form.path}: its answers show no separator between two strings; give it with --separator")
-        default = ""
-    elif name == "tags":
-        found, default = [match for cell in cells for match in re.findall(r"[\s,;|]+", cell.strip())], " "
-    elif name in ITEMS:
-        item, _, default = ITEMS[name]
-        found = [match[1] for cell in cells for match in re.finditer(rf"(?:{item})([^\w-]+)(?={item})", cell)]
-    else:
-        return ""
-    return Counter(found).most_common(1)[0][0] if found else default
-
-
-def _form(item: str) -> str:
-    """``{label} {start} {end}`` for ``Disease 0 3``."""
-    numbers = iter(("{start}", "{end}"))
-    return re.sub(r"\d+|[^\W\d][\w-]*", lambda part: next(numbers) if part[0].isdecimal() else "{label}", item)
-
-
-def _tag_parts(cell: str) -> list[str]:
-    """The tags in a cell: a JSON list, or apart by blanks, commas or the like."""
-    items = _json_list(cell)
-    return re.findall(r"[^\s,;|]+", cell) if items is None else list(map(str, items))
 
 
 # Cells
@@ -296,9 +217,9 @@ def _example_cells(form: Sample, predictions: Sequence[Prediction], examples: Se
 def _check_tag_counts(form: Sample, cells: Sequence[str]) -> None:
     """Compares the number of tags with the sample's, where that shows one for each token."""
     ids, shown = form.column(form.id_column), form.column(form.answer_column)
-    models = [_tag_parts(cell) for cell in shown]
+    models = [tag_parts(cell) for cell in shown]
     if any(len(model) > 1 for model in models) and all(looks_like_tag(tag) for model in models for tag in model):
-        counts = [(len(_tag_parts(cell)), len(model)) for cell, model in zip(cells, models, strict=True)]
+        counts = [(len(tag_parts(cell)), len(model)) for cell, model in zip(cells, models, strict=True)]
         wrong = [f"{id}: {tokens} tokens, {tags} tags in the sample"
                  for id, (tokens, tags) in zip(ids, counts, strict=True) if tokens != tags]
         if wrong:
@@ -416,13 +337,8 @@ def _class(prediction: Prediction, example: Example, style: Style) -> str:
 # The kinds of cells
 
 
-def _json_list(cell: str) -> list[Any] | None:
-    items = list_in(cell)
-    return items if isinstance(items, list) else None
-
-
 def _list_of(fits: Callable[[Any], bool]) -> Callable[[str], bool]:
-    return lambda cell: (items := _json_list(cell)) is not None and all(map(fits, items))
+    return lambda cell: (items := json_list(cell)) is not None and all(map(fits, items))
 
 
 def _is_pair(item: Any) -> bool:
@@ -454,7 +370,7 @@ LAYOUTS: dict[str, Layout] = {
                       _items("offsets"), _offsets),
     "ranges": Layout("half-open offsets `start-end start-end`", "example", "spans", "", _items("ranges"), _offsets),
     "tags": Layout("a tag for each token with blanks or commas between them", "example", "spans", "tokens",
-                   lambda cell: _json_list(cell) is None and all(map(looks_like_tag, _tag_parts(cell))),
+                   lambda cell: json_list(cell) is None and all(map(looks_like_tag, tag_parts(cell))),
                    lambda prediction, example, style: style.separator.join(_tags(prediction, example, style))),
     "json_tags": Layout("a JSON list with a tag for each token", "example", "spans", "tokens",
                         _list_of(lambda item: isinstance(item, str) and looks_like_tag(item)),
