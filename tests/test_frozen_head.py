@@ -247,6 +247,20 @@ def test_a_study_is_shared_and_taken_up_again(storage, tmp_path):
     assert told[-1].split(":")[1].startswith(" 2 of 4 points trained here")
 
 
+def test_a_point_taken_by_a_process_killed_before_it_signed_is_given_out_again(tmp_path, monkeypatch):
+    data, storage = data_for(), f"sqlite:///{tmp_path / 'heads.db'}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(head_study.optuna.Trial, "set_user_attr", raising(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            search_study(data, POINTS[:3], storage=storage, progress=False, told=lambda line: None)
+    monkeypatch.setattr(head_study, "UNSIGNED_SECONDS", 0.2)
+    monkeypatch.setattr(head_study, "WAIT_SECONDS", 0.1)
+    told: list[str] = []
+    rows = search_study(data, POINTS[:3], storage=storage, progress=False, told=told.append)
+    assert [head_search.point_of(row) for row in rows] == POINTS[:3]
+    assert "waiting for 1 points that another process holds" in told
+
+
 def raising(error):
     def raises(*arguments, **options):
         raise error

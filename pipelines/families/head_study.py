@@ -28,6 +28,7 @@ from pipelines.families.frozen_head import Point
 from pipelines.families.head_search import STACK, SearchData, stacks, train_and_score
 
 GIVEN_UP_SECONDS = 30 * 60.0  # a stack takes a minute or two: who holds one longer is gone
+UNSIGNED_SECONDS = 20.0  # who takes a point signs it at once: who has not by now was killed in between
 WAIT_SECONDS = 2.0
 ATTEMPTS, ATTEMPT_SECONDS = 5, 30.0
 QUEUED = {"point": True}  # tells a point that was queued from one that Optuna made up because the queue was empty
@@ -62,11 +63,12 @@ def search_study(data: SearchData, points: Sequence[Point], *, storage: str, pro
     for other in optuna.get_all_study_names(storage):
         if other.startswith(same_data) and other != study.study_name:
             _take_over(study, optuna.load_study(study_name=other, storage=storage), distributions, wanted)
-    _give_up_held(study)
+    _give_up_held(study, {})
     for point in points:
         study.enqueue_trial(asdict(point), user_attrs=QUEUED, skip_if_exists=True)
     told(f"study {study.study_name}: {len(_rows(study, wanted))} of {len(points)} points are there already")
     mine, waited = 0, False
+    first_seen: dict[int, float] = {}
     while len(_rows(study, wanted)) < len(points):
         taken = _take(study, distributions, wanted)
         for stack in stacks(sorted((point for _, point in taken), key=lambda p: (p.pooling, p.hidden_layer))):
@@ -82,7 +84,7 @@ def search_study(data: SearchData, points: Sequence[Point], *, storage: str, pro
             told(f"waiting for {held.total()} points that {', '.join(held)} holds")
         waited = True
         time.sleep(WAIT_SECONDS)
-        _give_up_held(study)
+        _give_up_held(study, first_seen)
     told(f"study {study.study_name}: {mine} of {len(points)} points trained here, the others elsewhere or before")
     rows_by_name = _rows(study, wanted)
     return [rows_by_name[_name(asdict(point))] for point in points]
@@ -154,20 +156,23 @@ def _tell(study: optuna.Study, trial: optuna.Trial, distributions: dict[str, Bas
         _add(study, distributions, row, row[objective])
 
 
-def _give_up_held(study: optuna.Study) -> None:
-    """Ends what killed processes of this machine held, and what others have held too long; not while one holds some."""
+def _give_up_held(study: optuna.Study, first_seen: dict[int, float]) -> None:
+    """Ends what killed processes of this machine held, and what others have held too long; not while one holds some.
+
+    Args:
+        first_seen: when each running trial was first seen by this process, in monotonic seconds; new ones are added.
+    """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if _is_gone(trial):
+        seen_for = time.monotonic() - first_seen.setdefault(trial.number, time.monotonic())
+        if _is_gone(trial, seen_for):
             with contextlib.suppress(ValueError, RuntimeError):  # another one was first
                 study.tell(trial.number, state=TrialState.FAIL)
 
 
-def _is_gone(trial: FrozenTrial) -> bool:
-    # Optuna's own start is in local time, which differs between machines.
+def _is_gone(trial: FrozenTrial, seen_for: float) -> bool:
     holder = trial.user_attrs.get("holder")
-    if holder is None:
-        since = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-        return time.time() - since > GIVEN_UP_SECONDS
+    if holder is None:  # seen_for, as Optuna's own start is in local time, which differs between machines
+        return seen_for > UNSIGNED_SECONDS
     if holder["node"] == platform.node():
         if holder["pid"] == os.getpid():
             return True  # of an earlier process with this number
