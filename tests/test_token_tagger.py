@@ -12,7 +12,8 @@ from conftest import ROOT, run_python
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertForTokenClassification, BertModel, PreTrainedTokenizerFast
+from torch import nn
+from transformers import BertConfig, BertForTokenClassification, BertModel, PreTrainedTokenizerFast, TrainerCallback
 
 from pipelines import cli
 from pipelines.corpora import read_examples
@@ -35,6 +36,7 @@ from pipelines.families.token_tagger import (
 )
 from pipelines.networks.encoder_config import window_of
 from pipelines.networks.encoder_tagger import EncoderTagger, EncoderTaggerConfig, case_of
+from pipelines.networks.trained_rows import TrainedRows
 from pipelines.spans import illegal_tags, spans_to_tags
 
 TAGS = ["O", "B-D", "I-D"]
@@ -538,6 +540,24 @@ def test_training_learns_by_heart(bare_bert, tokenizer, tmp_path, options):
     made.train()
     assert made.evaluate()["eval_strict_f1"] == 1
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+class Embeddings(TrainerCallback):
+    """The word embeddings in training."""
+
+    def on_step_end(self, *_, model=None, **__):
+        self.seen = type(model.get_input_embeddings())
+
+
+@pytest.mark.parametrize(("weight_decay", "kind"), [(0.0, TrainedRows), (0.01, nn.Embedding)])
+def test_rows_that_no_text_has_are_left_out_where_they_would_not_change(model, tokenizer, tmp_path, weight_decay, kind):
+    watch, before = Embeddings(), model.get_input_embeddings().weight.detach().clone()
+    trainer(model, tokenizer, tmp_path, TEXTS, max_steps=2, weight_decay=weight_decay, callbacks=[watch]).train()
+    assert watch.seen is kind
+    read = {i for text in TEXTS for i in tokenizer(text.text)["input_ids"]}
+    rows = (model.get_input_embeddings().weight != before).any(1).nonzero()[:, 0].tolist()
+    assert (set(rows) == read) == (kind is TrainedRows)
+    assert read <= set(rows)
 
 
 def test_a_frozen_encoder_is_steady_and_has_no_dropout(model, tokenizer, tmp_path):

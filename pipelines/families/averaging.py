@@ -41,6 +41,7 @@ class AveragingTrainer(Trainer):
         best = self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None
         if self.mean is not None and not best:
             self._swap()  # for good
+        self.mean = None  # the model is the mean now
         return result
 
     @contextmanager

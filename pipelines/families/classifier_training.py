@@ -18,7 +18,7 @@ from transformers import DataCollatorWithPadding
 from pipelines.examples import Example
 from pipelines.families.head_search import scores
 from pipelines.families.sequence_classifier import Encoded, Loaded, Settings, encode, predict_logits, targets
-from pipelines.families.tagging import TaggerTrainer, keep_frozen_steady
+from pipelines.families.tagging import TaggerTrainer
 
 
 def training_rows(examples: Sequence[Example], tokenizer: Any, settings: Settings) -> Encoded:
@@ -60,7 +60,7 @@ class ClassifierTrainer(TaggerTrainer):
                      num_items_in_batch: Any = None) -> Any:
         if not self.classes.multi_label:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        keep_frozen_steady(self.accelerator.unwrap_model(model))
+        self.keep_frozen_steady(self.accelerator.unwrap_model(model))
         labels = inputs.pop("labels").float()                                                  # (B, C)
         outputs = self._outputs(model, inputs)
         weight = None if self.weight is None else self.weight.to(labels.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -34,8 +35,11 @@ from pipelines.families.token_tagger import (
     unreachable,
 )
 from pipelines.networks import weights
+from pipelines.networks.cpu_attention import attend_plainly
+from pipelines.networks.dropout import cheap_dropout
 from pipelines.networks.encoder_config import OnEncoderConfig, config_labels, follow_labels
 from pipelines.networks.encoder_tagger import EncoderTagger, EncoderTaggerConfig
+from pipelines.networks.trained_rows import only_rows
 from pipelines.runs import tell
 
 IGNORED = -100
@@ -155,13 +159,10 @@ def choose_trained(model: PreTrainedModel, tune: str, *, last_n: int = 2, lora: 
                 parameter.requires_grad = tune != "head" and _layer(name) >= first
 
 
-def keep_frozen_steady(model: nn.Module) -> None:
-    """Puts what is not trained in eval mode, for dropout there would only be noise; the trainer puts it out of it."""
-    if any(not parameter.requires_grad for parameter in model.parameters()):
-        for module in model.modules():
-            parameters = list(module.parameters())
-            if parameters and not any(parameter.requires_grad for parameter in parameters):
-                module.eval()
+def frozen_modules(model: nn.Module) -> list[nn.Module]:
+    """Modules with weights of which none is trained: in eval mode, for dropout there would only be noise."""
+    return [module for module in model.modules()
+            if (parameters := list(module.parameters())) and not any(weight.requires_grad for weight in parameters)]
 
 
 def merged(model: PreTrainedModel) -> PreTrainedModel:
@@ -267,7 +268,8 @@ def choose_on_dev(training: Any, dev: Sequence[Example], patience: int | None, *
 class TaggerTrainer(AveragingTrainer):
     """Batches of one length, a rate for each layer, and best checkpoint by strict F1 against all gold mentions.
 
-    Only the tagged positions enter the loss, and no logits are gathered: dev is predicted as `predict` does.
+    Only the tagged positions enter the loss, and no logits are gathered: dev is predicted as `predict` does. On a CPU
+    attention, dropout and word embeddings are those of `pipelines.networks` that are fast there.
 
     Args:
         dev: examples that checkpoints are compared on.
@@ -284,6 +286,7 @@ class TaggerTrainer(AveragingTrainer):
         self.dev, self.settings, self.batch_tokens = dev, settings, batch_tokens
         self.layer_decay, self.head_rate = layer_decay, head_rate
         self.weight, self.focal_gamma, self.half_copies = weight, focal_gamma, half_copies
+        self._frozen: list[nn.Module] | None = None
         self.model_accepts_loss_kwargs = True  # so that `num_items_in_batch` counts the tags of a whole step
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -292,6 +295,22 @@ class TaggerTrainer(AveragingTrainer):
         rows: Any = train_dataset if train_dataset is not None else self.train_dataset
         return LengthBatchSampler([len(row["input_ids"]) for row in rows], batch_tokens=self.batch_tokens,
                                   processes=self.args.world_size, rank=self.args.process_index, seed=self.args.seed)
+
+    def train(self, *arguments: Any, **keywords: Any) -> Any:
+        network: Any = self.accelerator.unwrap_model(self.model)
+        with ExitStack() as stack:
+            if self.accelerator.device.type == "cpu":
+                attend_plainly(network)
+                stack.enter_context(cheap_dropout(network))
+                if self.args.weight_decay == 0 and "adamw" in self.args.optim:
+                    stack.enter_context(only_rows(network, self._ids_read()))
+            return super().train(*arguments, **keywords)
+
+    def _ids_read(self) -> Tensor:
+        rows: Any = self.train_dataset
+        tokenizer: Any = self.processing_class
+        padding = tokenizer.pad_token_id or 0
+        return torch.cat([torch.tensor([padding]), *(torch.as_tensor(row["input_ids"]) for row in rows)]).unique()
 
     def create_optimizer(self, *arguments: Any, **keywords: Any) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -306,7 +325,7 @@ class TaggerTrainer(AveragingTrainer):
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False,
                      num_items_in_batch: Any = None) -> Any:
         plain = self.accelerator.unwrap_model(model)
-        keep_frozen_steady(plain)
+        self.keep_frozen_steady(plain)
         labels = inputs.pop("labels")
         tagged = labels != IGNORED
         count = num_items_in_batch if num_items_in_batch is not None else tagged.sum()
@@ -321,6 +340,13 @@ class TaggerTrainer(AveragingTrainer):
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
+
+    def keep_frozen_steady(self, model: nn.Module) -> None:
+        """The trainer puts everything in training mode before each step."""
+        if self._frozen is None:
+            self._frozen = frozen_modules(model)
+        for module in self._frozen:
+            module.training = False
 
     def _outputs(self, model: Any, inputs: dict[str, Any]) -> Any:
         if not self.half_copies:

@@ -1,0 +1,160 @@
+"""What makes training fast on a CPU: attention, dropout and word embeddings are the library's, only cheaper."""
+
+import copy
+
+import pytest
+import tiny_encoder
+import torch
+from torch import nn
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
+
+from pipelines.networks.cpu_attention import NAME, attend_plainly
+from pipelines.networks.dropout import CheapDropout, cheap_dropout, dropout
+from pipelines.networks.trained_rows import TrainedRows, only_rows
+
+IDS = torch.tensor([[5, 9, 12, 7, 0, 0], [3, 8, 2, 6, 11, 4]])
+MASK = torch.tensor([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]])
+NETWORKS = {
+    "bert": lambda: BertModel(BertConfig(vocab_size=20, **tiny_encoder.SIZES)),
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(vocab_size=20, hidden_size=32, intermediate_size=24,
+                                                  num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)),
+}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_attention_is_the_librarys(kind):
+    torch.manual_seed(0)
+    network = NETWORKS[kind]().eval()
+    network.set_attn_implementation("eager")
+    expected = network(input_ids=IDS, attention_mask=MASK, output_attentions=True)
+    attend_plainly(network)
+    assert network.config._attn_implementation == NAME
+    found = network(input_ids=IDS, attention_mask=MASK, output_attentions=True)
+    torch.testing.assert_close(found[0][MASK.bool()], expected[0][MASK.bool()])
+    for mine, theirs in zip(found.attentions, expected.attentions, strict=True):
+        real = MASK[:, None, :, None].expand_as(mine).bool()
+        torch.testing.assert_close(mine[real], theirs[real])
+
+
+def test_attention_reads_a_cache_as_the_whole_text():
+    torch.manual_seed(0)
+    network = NETWORKS["llama"]().eval()
+    attend_plainly(network)
+    whole = network(input_ids=IDS[1:]).logits
+    begun = network(input_ids=IDS[1:, :4], use_cache=True)
+    rest = network(input_ids=IDS[1:, 4:], past_key_values=begun.past_key_values)
+    torch.testing.assert_close(rest.logits, whole[:, 4:])
+
+
+def test_attention_drops_weights_in_training_alone():
+    torch.manual_seed(0)
+    network = BertModel(BertConfig(vocab_size=20, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5,
+                                   **tiny_encoder.SIZES))
+    attend_plainly(network)
+    weights = network.train()(input_ids=IDS, output_attentions=True).attentions[0]
+    assert 0.3 < (weights == 0).float().mean() < 0.7
+    assert not (network.eval()(input_ids=IDS, output_attentions=True).attentions[0] == 0).any()
+
+
+def test_networks_of_another_attention_are_left_alone(tmp_path):
+    network = tiny_encoder.ENCODERS["deberta-v2"](50)
+    before = network.config._attn_implementation
+    attend_plainly(network)
+    assert network.config._attn_implementation == before != NAME
+
+
+@pytest.mark.parametrize(("p", "dtype"), [(0.1, torch.float32), (0.5, torch.bfloat16), (0.9, torch.float32)])
+def test_dropout_drops_its_share_and_keeps_the_mean(p, dtype):
+    torch.manual_seed(0)
+    x = torch.ones(301, 333, dtype=dtype, requires_grad=True)
+    y = dropout(x, p)
+    y.sum().backward()
+    assert y.dtype == dtype
+    assert (y == 0).float().mean().item() == pytest.approx(p, abs=0.005)
+    assert y[y != 0].float().mean().item() == pytest.approx(1 / (1 - p), rel=0.01)
+    assert torch.equal(x.grad, y.detach())  # the same are dropped, and scaled alike, on the way back
+
+
+def test_dropout_follows_torchs_seed():
+    x = torch.ones(100, 7)
+    torch.manual_seed(3)
+    first, second = dropout(x, 0.5), dropout(x, 0.5)
+    torch.manual_seed(3)
+    assert torch.equal(dropout(x, 0.5), first)
+    assert not torch.equal(first, second)
+
+
+def test_layers_drop_cheaply_for_a_while_and_only_in_training():
+    model = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.0), nn.Dropout(1.0))
+    x = torch.ones(50, 50)
+    with cheap_dropout(model):
+        assert type(model[0]) is CheapDropout
+        assert 0.3 < (model[0](x) == 0).float().mean() < 0.7
+        assert torch.equal(model[1](x), x)
+        assert not model[2](x).any()
+        assert torch.equal(model.eval()(x), x)
+    assert type(model[0]) is nn.Dropout
+
+
+def trained(model, ids, steps=4):
+    optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=0.1,
+                                  weight_decay=0.0)
+    for _ in range(steps):
+        loss = model(input_ids=ids, attention_mask=MASK).last_hidden_state.square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model
+
+
+def encoder():
+    torch.manual_seed(0)
+    return BertModel(BertConfig(vocab_size=40, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+                                **tiny_encoder.SIZES), add_pooling_layer=False)
+
+
+def test_training_the_rows_that_are_read_trains_the_same_model():
+    expected, model = trained(encoder(), IDS), encoder()
+    before = model.get_input_embeddings().weight.detach().clone()
+    with only_rows(model, IDS.unique()):
+        assert isinstance(model.get_input_embeddings(), TrainedRows)
+        assert model.get_input_embeddings().weight.shape == (len(IDS.unique()), 16)
+        trained(model, IDS)
+    assert type(model.get_input_embeddings()) is nn.Embedding
+    for (name, mine), theirs in zip(model.named_parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, msg=name)
+    changed = (model.get_input_embeddings().weight != before).any(1)
+    assert changed.nonzero()[:, 0].tolist() == [i for i in IDS.unique().tolist() if i]  # padding is never trained
+
+
+def test_rows_that_training_does_not_read_are_there_in_prediction():
+    model, ids = trained(encoder(), IDS), torch.tensor([[5, 33, 39, 2]])
+    expected = model.eval()(input_ids=ids).last_hidden_state
+    with only_rows(model, IDS.unique()):
+        torch.testing.assert_close(model(input_ids=ids).last_hidden_state, expected)
+
+
+def test_a_model_of_which_few_rows_are_trained_is_saved_and_loaded_whole(tmp_path):
+    model = encoder()
+    with only_rows(model, IDS.unique()):
+        trained(model, IDS)
+        kept = {name: weight.clone() for name, weight in model.state_dict().items()}
+        model.save_pretrained(tmp_path)
+        trained(model, IDS)
+        model.load_state_dict(kept)
+        found = copy.deepcopy(model.state_dict())
+    read = BertModel.from_pretrained(tmp_path, add_pooling_layer=False)
+    assert read.get_input_embeddings().weight.shape == (40, 16)
+    for name, weight in read.state_dict().items():
+        assert torch.equal(weight, kept[name])
+        assert torch.equal(weight, found[name])
+    assert torch.equal(model.get_input_embeddings().weight, kept["embeddings.word_embeddings.weight"])
+
+
+@pytest.mark.parametrize("spoilt", ["frozen", "most"])
+def test_embeddings_are_left_alone_where_nothing_is_won(spoilt):
+    model = encoder()
+    used = torch.arange(30 if spoilt == "most" else 5)
+    model.get_input_embeddings().weight.requires_grad = spoilt != "frozen"
+    with only_rows(model, used):
+        assert type(model.get_input_embeddings()) is nn.Embedding
