@@ -50,6 +50,7 @@ def main() -> None:
     ours = generate(model, tokenizer, prompts, limits=[limit] * len(prompts), batch_tokens=options.batch_tokens)
     our_seconds = time.perf_counter() - start
     single = model.float()
+    single.set_attn_implementation("sdpa")  # the library's choice
     for parameter in single.parameters():
         parameter.data = parameter.data.contiguous()  # as `from_pretrained` lays them out
     start = time.perf_counter()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import time
 from functools import cache
 from typing import Any, NamedTuple
 
 import torch
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 class Precision(NamedTuple):
@@ -63,3 +67,16 @@ def lay_out_for_few_rows(model: torch.nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Linear):
             module.weight.data = module.weight.data.t().contiguous().t()
+
+
+def keep_freed_memory() -> None:
+    """Keeps what a CPU's tensors free for the next ones, on Linux, from now on.
+
+    By default glibc gives large tensors back to the system and takes them anew, page by page: a sixth of the time that
+    SmolLM2 takes to read 1,000 tokens. It is told so twice: up to 32 MiB (its limit) come from the heap, and the
+    heap's end is not given back.
+    """
+    tell = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if tell is not None:
+        tell(M_MMAP_THRESHOLD, 32 << 20)
+        tell(M_TRIM_THRESHOLD, (1 << 31) - 1)
