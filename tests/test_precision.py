@@ -1,9 +1,11 @@
 """The number format follows from the machine."""
 
+import platform
 import time
 
 import pytest
 import torch
+from conftest import run_python
 
 from pipelines import precision
 
@@ -39,3 +41,25 @@ def test_a_cpu_is_asked_by_trying(fast, monkeypatch):
         assert precision.choose().weights == fast
     finally:
         precision._product_seconds.cache_clear()
+
+
+PLACES = """
+import torch
+from pipelines import precision
+
+def in_heap():
+    start = torch.empty(6_000_000).data_ptr()
+    heap = next(line for line in open("/proc/self/maps") if line.rstrip().endswith("[heap]")).split()[0]
+    first, past = (int(end, 16) for end in heap.split("-"))
+    return first <= start < past
+
+print(in_heap())
+precision.keep_freed_memory()
+print(in_heap())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has the setting")
+def test_large_tensors_come_from_the_heap_once_freed_memory_is_kept():
+    done = run_python("-c", PLACES)
+    assert done.stdout.split() == ["False", "True"], done.stderr

@@ -75,7 +75,8 @@ def keep_rows(cache: DynamicCache, kept: list[int], device: torch.device) -> lis
     for hole, other in zip(holes, others, strict=True):
         order[hole] = other
     where = [torch.tensor(places, dtype=torch.long, device=device) for places in (holes, others, order)]
-    for layer in cache.layers:
+    layers: Any = cache.layers
+    for layer in layers:
         if isinstance(layer, RoomyLayer):
             layer.keep(count, where[0], where[1])
         else:
