@@ -300,7 +300,14 @@ def test_who_is_gone(holder, gone):
     attributes = {"node": holder.get("node", platform.node()), "pid": pids[holder["pid"]],
                   "since": time.time() + holder.get("since", 0)}
     trial = optuna.trial.create_trial(value=0.0, user_attrs={"holder": attributes})
-    assert head_study._is_gone(trial) == gone
+    assert head_study._is_gone(trial, 0.0) == gone
+
+
+@pytest.mark.parametrize(("seconds", "gone"), [(0.0, False), (19.0, False), (21.0, True)])
+def test_who_has_not_signed_is_gone_after_a_while(seconds, gone):
+    import optuna
+
+    assert head_study._is_gone(optuna.trial.create_trial(value=0.0), seconds) == gone
 
 
 def test_one_of_two_who_make_a_database_at_once_tries_again(tmp_path, monkeypatch):
