@@ -25,6 +25,8 @@ from pipelines.sample_style import ITEMS, NO_MENTION, Style, json_list, style_of
 from pipelines.spans import looks_like_tag, spans_to_tags, spans_to_token_ranges, whitespace_tokens
 
 OFFSETS_NAME = re.compile(r"span|offset|location|position|range|start", re.IGNORECASE)
+
+
 class Layout(NamedTuple):
     """One kind of answer.
 

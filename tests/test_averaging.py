@@ -59,6 +59,8 @@ def by_hand(weights, decay):
 def test_the_mean_is_what_is_left_and_saved(tmp_path, decay):
     trainer, weights = trained(tmp_path, decay)
     assert len(set(weights)) > 4
+    with trainer.averaged():  # from now on there is nothing else
+        assert trainer.model.w.item() == pytest.approx(by_hand(weights, decay), rel=1e-5)
     assert trainer.model.w.item() == pytest.approx(by_hand(weights, decay), rel=1e-5)
     half = load_file(tmp_path / "checkpoint-4" / "model.safetensors")["w"].item()
     assert half == pytest.approx(by_hand(weights[:4], decay), rel=1e-5)

@@ -6,7 +6,16 @@ import pytest
 import tiny_encoder
 import torch
 from torch import nn
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    BertConfig,
+    BertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from pipelines.networks.cpu_attention import NAME, attend_plainly
 from pipelines.networks.dropout import CheapDropout, cheap_dropout, dropout
@@ -16,6 +25,14 @@ IDS = torch.tensor([[5, 9, 12, 7, 0, 0], [3, 8, 2, 6, 11, 4]])
 MASK = torch.tensor([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]])
 NETWORKS = {
     "bert": lambda: BertModel(BertConfig(vocab_size=20, **tiny_encoder.SIZES)),
+    "distilbert": lambda: tiny_encoder.ENCODERS["distilbert"](20),
+    "roberta": lambda: tiny_encoder.ENCODERS["roberta"](20),
+    "mistral": lambda: MistralForCausalLM(MistralConfig(
+        vocab_size=20, hidden_size=32, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, sliding_window=3)),
+    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(
+        vocab_size=20, hidden_size=32, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8)),
     "llama": lambda: LlamaForCausalLM(LlamaConfig(vocab_size=20, hidden_size=32, intermediate_size=24,
                                                   num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)),
 }
@@ -139,6 +156,8 @@ def test_a_model_of_which_few_rows_are_trained_is_saved_and_loaded_whole(tmp_pat
     with only_rows(model, IDS.unique()):
         trained(model, IDS)
         kept = {name: weight.clone() for name, weight in model.state_dict().items()}
+        rows = model.get_input_embeddings()
+        assert torch.equal(kept["embeddings.word_embeddings.weight"][rows.used], rows.weight)
         model.save_pretrained(tmp_path)
         trained(model, IDS)
         model.load_state_dict(kept)

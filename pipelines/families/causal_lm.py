@@ -126,7 +126,7 @@ def load_network(name: str, *, dtype: torch.dtype | None = None, **options: Any)
     """
     chosen = precision.choose()
     if chosen.device == "cpu":
-        # Plain products, ours or the library's, for the same reason that ours are there.
+        # Plain products: ours where they fit, see `cpu_attention`, else the library's.
         options = {"attn_implementation": "eager", **options}
     try:
         model = AutoModelForCausalLM.from_pretrained(weights.resolve(name), dtype=dtype or chosen.weights, **options)
@@ -179,8 +179,10 @@ def load(folder: str | Path, *, device: str | None = None) -> Loaded:
     else:
         model = load_network(str(folder))
     model = model.to(device or precision.choose().device).eval()
-    if model.device.type == "cpu" and model.dtype == torch.float32:
-        precision.lay_out_for_few_rows(model)
+    if model.device.type == "cpu":
+        precision.keep_freed_memory()
+        if model.dtype == torch.float32:
+            precision.lay_out_for_few_rows(model)
     return Loaded(model, tokenizer, prompt)
 
 

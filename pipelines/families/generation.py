@@ -17,7 +17,6 @@ from torch.nn.functional import pad
 from tqdm.auto import tqdm
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines import precision
 from pipelines.errors import UserError
 from pipelines.networks.key_value_cache import RoomyLayer, keep_rows, roomy_cache
 
@@ -56,8 +55,6 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts
     Returns:
         The answers, in the order of the prompts.
     """
-    if model.device.type == "cpu":
-        precision.keep_freed_memory()
     constraint = _constraint(tokenizer) if any(grammars or ()) else None
     answers = [Answer() for _ in prompts]
     running: _Batch | None = None

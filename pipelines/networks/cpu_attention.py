@@ -48,7 +48,7 @@ def grouped_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tens
     if attention_mask is not None:
         scores = scores.view(batch, heads, length, keys) + attention_mask[..., :keys]
     weights = scores.softmax(-1)
-    if dropout and module.training:
+    if dropout:  # 0 but in training
         # Compiled code makes its own random bits.
         weights = nn.functional.dropout(weights, dropout) if torch.compiler.is_compiling() else \
             cheap_dropout(weights, dropout)
