@@ -10,16 +10,21 @@ last says how many answers are equal; the last ends with the ratio.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
 from pipelines import precision
 from pipelines.corpora import read_examples
 from pipelines.families import causal_lm
 from pipelines.families.generation import generate
+from pipelines.networks import weights
 from pipelines.runs import CostMeter
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,24 +40,25 @@ def main() -> None:
     corpus = corpus if corpus.exists() else ROOT / "data" / "samples" / "disease_ner" / "dev.json"
     examples = read_examples(corpus)
     examples = examples[::max(1, len(examples) // options.sentences)][:options.sentences]
-    if options.run:
-        model, tokenizer, prompt = causal_lm.load(Path(options.run) / "model")
-        limit = 128
+    adapter = Path(options.run) / "model" if options.run else None
+    if adapter:
+        model, tokenizer, prompt = causal_lm.load(adapter)
+        limit, name = 128, json.loads((adapter / causal_lm.PROMPT_FILE).read_text(encoding="utf-8"))["base_model"]
     else:
-        tokenizer = causal_lm.load_tokenizer("local:smollm2")
+        limit, name = 8, "local:smollm2"
+        tokenizer = causal_lm.load_tokenizer(name)
         prompt = causal_lm.prompt_for(tokenizer, format="list", labels=("Disease",), style="plain", constrained=False)
-        limit = 8
-        model = causal_lm.load_network("local:smollm2").eval()
+        model = causal_lm.load_network(name).eval()
         model.to(precision.choose().device)  # type: ignore[arg-type]
     prompts = [causal_lm.prompt_ids(tokenizer, example.text, prompt) for example in examples]
 
     start = time.perf_counter()
     ours = generate(model, tokenizer, prompts, limits=[limit] * len(prompts), batch_tokens=options.batch_tokens)
     our_seconds = time.perf_counter() - start
-    single = model.float()
-    single.set_attn_implementation("sdpa")  # the library's choice
-    for parameter in single.parameters():
-        parameter.data = parameter.data.contiguous()  # as `from_pretrained` lays them out
+    single: Any = AutoModelForCausalLM.from_pretrained(weights.resolve(name), dtype=torch.float32)
+    if adapter:
+        single = PeftModel.from_pretrained(single, adapter).merge_and_unload()
+    single.eval()
     start = time.perf_counter()
     theirs = []
     with torch.inference_mode():

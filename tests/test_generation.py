@@ -1,5 +1,6 @@
 """Greedy generation in batches: the answers of one at a time, of the library, and of the grammar."""
 
+import copy
 import json
 
 import pytest
@@ -14,6 +15,8 @@ from pipelines.errors import UserError
 from pipelines.examples import Example
 from pipelines.families.causal_lm import Loaded, predict, prompt_for, prompt_ids
 from pipelines.families.generation import generate
+from pipelines.networks.cpu_attention import attend_plainly
+from pipelines.networks.llama_layers import predict_lean
 from pipelines.spans import find_occurrences
 
 LENGTHS = [1, 40, 3, 17, 17, 64, 5]
@@ -38,7 +41,7 @@ def by_library(model, tokenizer, prompt, limit):
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 40, 10_000])  # prompts join those that are written, or all are one batch
-@pytest.mark.parametrize("kind", ["rotary", "absolute", "sliding"])
+@pytest.mark.parametrize("kind", ["rotary", "absolute", "sliding", "sliding_grouped", "together", "lean"])
 def test_a_batch_writes_what_one_at_a_time_and_the_library_write(kind, batch_tokens, network, tokenizer,
                                                                  random_prompts):
     torch.manual_seed(0)
@@ -46,14 +49,19 @@ def test_a_batch_writes_what_one_at_a_time_and_the_library_write(kind, batch_tok
         # Rotary positions hide a shift by the padding.
         network = GPT2LMHeadModel(GPT2Config(vocab_size=259, n_positions=128, n_embd=32, n_layer=2, n_head=4,
                                              initializer_range=0.5, bos_token_id=1, eos_token_id=2)).eval()
-    if kind == "sliding":
+    if kind.startswith("sliding"):
         network = MistralForCausalLM(MistralConfig(
             vocab_size=259, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4,
             num_key_value_heads=2, sliding_window=12, initializer_range=0.5, bos_token_id=1, eos_token_id=2)).eval()
     limits = [9, 20, 1, 12, 30, 2, 20]
-    together = generate(network, tokenizer, random_prompts, limits=limits, batch_tokens=batch_tokens)
+    model = copy.deepcopy(network)
+    if kind in ("together", "lean", "sliding_grouped"):  # one pass reads prompts and answers, but for windows
+        attend_plainly(model)
+    if kind == "lean":
+        predict_lean(model)
+    together = generate(model, tokenizer, random_prompts, limits=limits, batch_tokens=batch_tokens)
     for prompt, limit, answer in zip(random_prompts, limits, together, strict=True):
-        [alone] = generate(network, tokenizer, [prompt], limits=[limit])
+        [alone] = generate(model, tokenizer, [prompt], limits=[limit])
         assert (answer.ids, answer.ended) == (alone.ids, alone.ended) == by_library(network, tokenizer, prompt, limit)
         assert answer.log_probabilities == pytest.approx(alone.log_probabilities, abs=1e-4)
         assert answer.ended or len(answer.ids) == limit

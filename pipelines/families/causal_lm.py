@@ -25,6 +25,7 @@ from pipelines.examples import Example, Prediction, Span, replacing
 from pipelines.families.generation import Answer, Grammar, generate
 from pipelines.networks import weights
 from pipelines.networks.cpu_attention import attend_plainly
+from pipelines.networks.llama_layers import predict_lean
 
 PROMPT_FILE = "prompt.json"
 STYLES = ("auto", "chat", "plain")
@@ -159,7 +160,8 @@ def save(folder: str | Path, *, model: PreTrainedModel | PeftModel, tokenizer: P
 
 
 def load(folder: str | Path, *, device: str | None = None) -> Loaded:
-    """Loads what `save` wrote: an adapter (merged into its base where that is not quantised) or a whole model.
+    """Loads what `save` wrote, for prediction: an adapter (merged into its base where that is not quantised) or a whole
+    model.
 
     Raises:
         UserError: when the folder holds no such model, its base cannot be had, or this version of the code writes
@@ -183,6 +185,7 @@ def load(folder: str | Path, *, device: str | None = None) -> Loaded:
         precision.keep_freed_memory()
         if model.dtype == torch.float32:
             precision.lay_out_for_few_rows(model)
+        predict_lean(model)
     return Loaded(model, tokenizer, prompt)
 
 

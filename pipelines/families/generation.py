@@ -1,12 +1,16 @@
 """Greedy generation of many answers at once: prompts of one length are read together, answers leave the batch when
-they are done and others join it, grammars if given."""
+they are done and others join it, grammars if given.
+
+On a CPU one pass reads the next prompts and the last token of all answers that are being written: the products of
+1,000 tokens hardly notice thirty more, which by themselves cost a reading of all weights.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -19,15 +23,16 @@ from tqdm.auto import tqdm
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.errors import UserError
-from pipelines.networks.cpu_attention import NAME, Attending
+from pipelines.networks.cpu_attention import NAME, Part
 from pipelines.networks.key_value_cache import RoomyLayer, keep_rows, roomy_cache
 
 Grammar = Callable[[str], str | None]
-# Below so many rows, reading all weights for a step costs more than what each row costs by itself; above, copying keys
-# and values when others join does: 0.0523 s a sentence at 16, 0.0517 s at 32, 0.0540 s at 64 (SmolLM2 in float32, on
-# two cores).
+# Where prompts are read by themselves: below so many rows, reading all weights for a step costs more than what each row
+# costs by itself; above, copying keys and values when others join does (SmolLM2 in float32, on two cores).
 ROWS_A_STEP = 32
-BATCHES_A_STEP = 3
+# Where they are read together with answers: batches that are kept apart, for joining them copies their keys and values.
+# With 1, 2, 3 and 5 a sentence takes 0.043, 0.040, 0.040 and 0.043 s.
+BATCHES_A_STEP = 2
 
 
 @dataclass(slots=True)
@@ -66,9 +71,9 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts
           _contiguous_last_position(model)):
 
         def step(batches: list[_Batch]) -> list[_Batch]:
-            left = [_written(tokenizer, batch, logits, constraint) for batch, logits in
-                    zip(batches, _logits_together(model, batches) if together else map(partial(_logits, model), batches),
-                        strict=True)]
+            logits = _logits_together(model, batches) if together else [_logits(model, batch) for batch in batches]
+            left = [_written(tokenizer, batch, scores, constraint)
+                    for batch, scores in zip(batches, logits, strict=True)]
             bar.update(sum(len(batch.rows) for batch in batches) - sum(len(batch.rows) for batch in left))
             return [batch for batch in left if batch.rows]
 
@@ -79,11 +84,12 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts
                     for number, grammar in zip(numbers, given, strict=True)]
             started = _started(model, rows, [prompts[number] for number in numbers], padding=tokenizer.pad_token_id)
             if together:
-                running = _fewer(step([*running, started]))
+                running = _fewer(step([*running, started]), BATCHES_A_STEP)
                 continue
             running = _fewer([*running, *step([started])], 1)
             # A cache that holds a window of each row (sliding attention) has no common last place to join at.
-            while running and len(running[0].rows) >= (ROWS_A_STEP if _joinable(running[0]) else 1):
+            fewest = ROWS_A_STEP if _all_roomy(started.cache) else 1
+            while running and len(running[0].rows) >= fewest:
                 running = step(running)
         while running:
             running = step(running)
@@ -100,7 +106,7 @@ class _Row:
     matcher: LLMatcher | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Batch:
     """Answers that are written together.
 
@@ -125,8 +131,6 @@ def _started(model: PreTrainedModel, rows: list[_Row], prompts: Sequence[Sequenc
 
 def _joined(batch: _Batch, other: _Batch) -> _Batch:
     """The rows of two batches that wait for their next token, in one; columns that all rows are done with are cut."""
-    if not other.rows:
-        return batch
     parts = [batch, other]
     used = [part.mask.shape[1] - int(part.mask.any(0).int().argmax()) for part in parts]      # columns, from the right
     width = max(used)
@@ -164,21 +168,21 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
         yield rows
 
 
-def _joinable(batch: _Batch) -> bool:
-    return all(isinstance(layer, RoomyLayer) for layer in batch.cache.layers)
+def _all_roomy(cache: DynamicCache) -> bool:
+    return all(isinstance(layer, RoomyLayer) for layer in cache.layers)
 
 
 def _reads_together(model: PreTrainedModel) -> bool:
-    return model.config._attn_implementation == NAME and all(
-        isinstance(layer, RoomyLayer) for layer in roomy_cache(model.config).layers)
+    """Whether one pass can read several batches: attention keeps them apart, and all else sees one token at a time."""
+    return model.config._attn_implementation == NAME and _all_roomy(roomy_cache(model.config))
 
 
-def _fewer(batches: list[_Batch], most: int = BATCHES_A_STEP) -> list[_Batch]:
-    """Joins the batches of fewest rows until there are no more than so many."""
-    batches = sorted(batches, key=lambda batch: -len(batch.rows))
+def _fewer(batches: list[_Batch], most: int) -> list[_Batch]:
+    """Joins batches, those first that together take the least memory, until there are no more than so many."""
     while len(batches) > most:
-        last = batches.pop()
-        batches[-1] = _joined(batches[-1], last)
+        pair = min(combinations(batches, 2), key=lambda pair: sum(len(batch.rows) for batch in pair)
+                   * max(batch.mask.shape[1] for batch in pair))
+        batches = [*(batch for batch in batches if batch not in pair), _joined(*pair)]
     return batches
 
 
@@ -193,14 +197,15 @@ def _logits(model: PreTrainedModel, batch: _Batch) -> torch.Tensor:
 
 
 def _logits_together(model: PreTrainedModel, batches: Sequence[_Batch]) -> Sequence[torch.Tensor]:
-    """What comes next in each row of some batches, (B, V) for each: one pass reads the tokens of all, batches attend
-    by themselves."""
-    sizes = torch.tensor([batch.ids.shape[1] for batch in batches for _ in batch.rows])
+    """What comes next in each row of each batch, (B, V), by one pass over the tokens of all."""
+    lengths = [batch.ids.shape[1] for batch in batches for _ in batch.rows]
+    last = torch.tensor(lengths, device=model.device).cumsum(0) - 1
     logits = model(input_ids=torch.cat([batch.ids.flatten() for batch in batches])[None],
                    position_ids=torch.cat([_positions(batch).flatten() for batch in batches])[None],
-                   attention_mask=torch.zeros(1, 1, 1, 1), use_cache=False, logits_to_keep=sizes.cumsum(0) - 1,
-                   batches=[Attending(batch.mask, batch.ids.shape[1], batch.cache) for batch in batches]).logits[0]
-    return logits.float().split([len(batch.rows) for batch in batches])
+                   attention_mask=torch.empty(1, 1, 1, 1),  # of this shape none is made; each part has its own
+                   use_cache=False, logits_to_keep=last, wanted=last,
+                   parts=[Part(batch.mask, batch.ids.shape[1], batch.cache, dtype=model.dtype) for batch in batches])
+    return logits.logits[0].float().split([len(batch.rows) for batch in batches])
 
 
 def _written(tokenizer: PreTrainedTokenizerBase, batch: _Batch, logits: torch.Tensor,

@@ -29,9 +29,26 @@ def attend_plainly(model: nn.Module) -> None:
             network.set_attn_implementation(NAME)
 
 
+class Part:
+    """Rows of one length among the tokens of a pass that reads several batches: (B, T) tokens, one after the other.
+
+    Attributes:
+        rows, length: B and T.
+        mask: (B, 1, T, S), added to the scores; None where every token sees all before it.
+        cache: keys and values of what the rows have read; a pass puts its own in.
+    """
+
+    def __init__(self, mask: Tensor, length: int, cache: Any, *, dtype: torch.dtype) -> None:
+        """Takes (B, S) `mask`, 1 where there is a token, of all that is read and of the pass's own T columns."""
+        self.rows, self.length, self.cache = len(mask), length, cache
+        seen = mask.bool()[:, None, None].expand(-1, -1, length, -1).tril(mask.shape[1] - length)  # (B, 1, T, S)
+        blocked = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
+        self.mask = blocked if blocked.any() else None
+
+
 def grouped_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-                      scaling: float | None = None, dropout: float = 0.0, batches: Sequence[Attending] = (),
-                      **_: Any) -> tuple[Tensor, Tensor]:
+                      scaling: float | None = None, dropout: float = 0.0, *, parts: Sequence[Part] = (),
+                      **_: Any) -> tuple[Tensor, Tensor | None]:
     """softmax(s Q Kᵀ + mask) V (Vaswani et al. 2017, equation 1), heads sharing keys (Ainslie et al. 2023).
 
     Args:
@@ -39,49 +56,50 @@ def grouped_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tens
         key, value: (B, G, S, D), H a multiple of G.
         attention_mask: (B, 1, T, S), added to the scores; of S the first columns count.
         scaling: s; D^-1/2 by default.
+        parts: batches that are read together, B = 1 and T the tokens of all: each attends to itself and to its cache,
+            by its own mask.
 
     Returns:
-        (B, T, H, D) and the weights (B, H, T, S).
+        (B, T, H, D) and the weights (B, H, T, S), or None of `parts`.
     """
-    if batches:
-        return _apart(module, query, key, value, batches, scaling), None
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if parts:
+        layer: Any = module
+        return _attend_apart(layer.layer_idx, query[0], key[0], value[0], parts, scaling)[None], None
+    found, weights = _attend(query, key, value, attention_mask, scaling, dropout)
+    return found.transpose(1, 2).contiguous(), weights
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float,
+            dropout: float = 0.0) -> tuple[Tensor, Tensor]:
+    """(B, H, T, D), and the weights."""
     batch, heads, length, width = query.shape
     groups, keys = key.shape[1:3]
-    rows = (query * (width ** -0.5 if scaling is None else scaling)).reshape(batch, groups, -1, width)
+    rows = (query if scaling == 1 else query * scaling).reshape(batch, groups, -1, width)
     scores = rows @ key.transpose(2, 3)                                                     # (B, G, H / G · T, S)
-    if attention_mask is not None:
-        scores = scores.view(batch, heads, length, keys) + attention_mask[..., :keys]
+    if mask is not None:
+        scores = scores.view(batch, heads, length, keys) + mask[..., :keys]
     weights = scores.softmax(-1)
     if dropout:  # 0 but in training
         # Compiled code makes its own random bits.
         weights = nn.functional.dropout(weights, dropout) if torch.compiler.is_compiling() else \
             cheap_dropout(weights, dropout)
     found = (weights.view(batch, groups, -1, keys) @ value).view(query.shape)
-    return found.transpose(1, 2).contiguous(), weights.view(batch, heads, length, keys)
+    return found, weights.view(batch, heads, length, keys)
 
 
-class Attending:
-    """What rows of one batch attend to: (B, 1, T, S) added to scores, and the cache."""
-
-    def __init__(self, mask: Tensor, length: int, cache: Any) -> None:
-        self.rows, self.length, self.cache = len(mask), length, cache
-        read = mask.shape[1]
-        seen = mask.bool()[:, None, None]                                    # (B, 1, 1, S)
-        if length > 1:
-            seen = seen & torch.ones(length, read, dtype=torch.bool).tril(read - length)
-        self.mask = None if bool(seen.all()) else torch.where(seen, 0.0, torch.finfo(torch.float32).min)
-
-
-def _apart(module: Any, query: Tensor, key: Tensor, value: Tensor, batches: Sequence[Attending],
-           scaling: float | None) -> Tensor:
-    """(1, H, N, D) → (1, N, H, D)."""
-    tokens = [batch.rows * batch.length for batch in batches]
-    found = []
-    for batch, *parts in zip(batches, *(states[0].split(tokens, dim=1) for states in (query, key, value)), strict=True):
-        q, k, v = (part.unflatten(1, (batch.rows, batch.length)).transpose(0, 1) for part in parts)  # (B, ., T, D)
-        k, v = batch.cache.layers[module.layer_idx].update(k, v)
-        found.append(grouped_attention(module, q, k, v, batch.mask, scaling)[0].flatten(0, 1))    # (B · T, H, D)
-    return torch.cat(found)[None]
+def _attend_apart(layer: int, query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Part],
+                  scaling: float) -> Tensor:
+    """(H, N, D) and (G, N, D), N the tokens of all parts, to (N, H, D)."""
+    tokens = [part.rows * part.length for part in parts]
+    found = query.new_empty(query.shape[1], query.shape[0], query.shape[2])
+    for part, place, *states in zip(parts, found.split(tokens), *(every.split(tokens, dim=1) for every in
+                                                                  (query, key, value)), strict=True):
+        q, k, v = (every.unflatten(1, (part.rows, part.length)).transpose(0, 1) for every in states)  # (B, ., T, D)
+        k, v = part.cache.layers[layer].update(k, v)
+        place.view(part.rows, part.length, *place.shape[1:]).copy_(
+            _attend(q, k, v, part.mask, scaling)[0].transpose(1, 2))
+    return found
 
 
 AttentionInterface.register(NAME, grouped_attention)

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-ROOM = 32  # columns that are made at a time
+ROOM = 8  # columns that are made at a time; most answers are shorter
 
 
 class RoomyLayer(DynamicLayer):
@@ -39,10 +39,11 @@ class RoomyLayer(DynamicLayer):
         rows = sum(map(len, parts[0])) or len(like[0])
         rooms = []
         for states, example in zip(parts, like, strict=True):
-            made = example.new_zeros(rows, example.shape[1], columns + room, example.shape[3])
+            made = example.new_empty(rows, example.shape[1], columns + room, example.shape[3])
             start = 0
             for part in states:
                 kept = min(columns, part.shape[2])
+                made[start:start + len(part), :, :columns - kept] = 0  # masked, but not to be infinite
                 made[start:start + len(part), :, columns - kept:columns] = part[:, :, part.shape[2] - kept:]
                 start += len(part)
             rooms.append(made)
