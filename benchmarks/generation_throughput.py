@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM
 
 from pipelines import precision
 from pipelines.corpora import read_examples
+from pipelines.errors import UserError
 from pipelines.families import causal_lm
 from pipelines.families.generation import generate
 from pipelines.networks import weights
@@ -42,7 +43,10 @@ def main() -> None:
     examples = examples[::max(1, len(examples) // options.sentences)][:options.sentences]
     adapter = Path(options.run) / "model" if options.run else None
     if adapter:
-        model, tokenizer, prompt = causal_lm.load(adapter)
+        try:
+            model, tokenizer, prompt = causal_lm.load(adapter)
+        except UserError as error:
+            parser.error(str(error))
         limit, name = 128, json.loads((adapter / causal_lm.PROMPT_FILE).read_text(encoding="utf-8"))["base_model"]
     else:
         limit, name = 8, "local:smollm2"

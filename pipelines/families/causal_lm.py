@@ -183,9 +183,9 @@ def load(folder: str | Path, *, device: str | None = None) -> Loaded:
     model = model.to(device or precision.choose().device).eval()
     if model.device.type == "cpu":
         precision.keep_freed_memory()
+        predict_lean(model)
         if model.dtype == torch.float32:
             precision.lay_out_for_few_rows(model)
-        predict_lean(model)
     return Loaded(model, tokenizer, prompt)
 
 
