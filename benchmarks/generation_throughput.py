@@ -59,10 +59,11 @@ def main() -> None:
     start = time.perf_counter()
     ours = generate(model, tokenizer, prompts, limits=[limit] * len(prompts), batch_tokens=options.batch_tokens)
     our_seconds = time.perf_counter() - start
+    peak = CostMeter().to_json()["peak_memory"] / 2**30
     single: Any = AutoModelForCausalLM.from_pretrained(weights.resolve(name), dtype=torch.float32)
     if adapter:
         single = PeftModel.from_pretrained(single, adapter).merge_and_unload()
-    single.eval()
+    single.eval().to(model.device)
     start = time.perf_counter()
     theirs = []
     with torch.inference_mode():
@@ -74,8 +75,7 @@ def main() -> None:
                            if token != tokenizer.eos_token_id])
     their_seconds = time.perf_counter() - start
     equal = sum(answer.ids == other for answer, other in zip(ours, theirs, strict=True))
-    peak = CostMeter().to_json()["peak_memory"] / 2**30
-    print(f"{equal} of {len(prompts)} answers equal; peak memory {peak:.2f} GiB")
+    print(f"{equal} of {len(prompts)} answers equal; our peak memory {peak:.2f} GiB")
     print(f"generation: one at a time {their_seconds / len(prompts):.3f} s a sentence, ours "
           f"{our_seconds / len(prompts):.3f} s, {their_seconds / our_seconds:.1f}x")
 

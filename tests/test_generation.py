@@ -8,7 +8,7 @@ import torch
 from conftest import SAMPLE_CORPUS, answered
 from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
-from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from pipelines import prompts
 from pipelines.errors import UserError
@@ -16,7 +16,7 @@ from pipelines.examples import Example
 from pipelines.families.causal_lm import Loaded, predict, prompt_for, prompt_ids
 from pipelines.families.generation import generate
 from pipelines.networks.cpu_attention import attend_plainly
-from pipelines.networks.llama_layers import predict_lean
+from pipelines.networks.llama_layers import use_lean_layers
 from pipelines.spans import find_occurrences
 
 LENGTHS = [1, 40, 3, 17, 17, 64, 5]
@@ -41,7 +41,8 @@ def by_library(model, tokenizer, prompt, limit):
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 40, 10_000])  # prompts join those that are written, or all are one batch
-@pytest.mark.parametrize("kind", ["rotary", "absolute", "sliding", "sliding_grouped", "together", "lean"])
+@pytest.mark.parametrize("kind", ["rotary", "absolute", "sliding", "sliding_grouped", "together", "qwen_together",
+                                  "lean"])
 def test_a_batch_writes_what_one_at_a_time_and_the_library_write(kind, batch_tokens, network, tokenizer,
                                                                  random_prompts):
     torch.manual_seed(0)
@@ -53,12 +54,17 @@ def test_a_batch_writes_what_one_at_a_time_and_the_library_write(kind, batch_tok
         network = MistralForCausalLM(MistralConfig(
             vocab_size=259, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4,
             num_key_value_heads=2, sliding_window=12, initializer_range=0.5, bos_token_id=1, eos_token_id=2)).eval()
+    if kind == "qwen_together":
+        network = Qwen3ForCausalLM(Qwen3Config(
+            vocab_size=259, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, head_dim=8, initializer_range=0.5, bos_token_id=1, eos_token_id=2)).eval()
     limits = [9, 20, 1, 12, 30, 2, 20]
     model = copy.deepcopy(network)
-    if kind in ("together", "lean", "sliding_grouped"):  # one pass reads prompts and answers, but for windows
+    if kind in ("together", "qwen_together", "lean", "sliding_grouped"):
+        # One pass reads prompts and answers, but where there are windows.
         attend_plainly(model)
     if kind == "lean":
-        predict_lean(model)
+        use_lean_layers(model)
     together = generate(model, tokenizer, random_prompts, limits=limits, batch_tokens=batch_tokens)
     for prompt, limit, answer in zip(random_prompts, limits, together, strict=True):
         [alone] = generate(model, tokenizer, [prompt], limits=[limit])

@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from pipelines.networks.cpu_attention import Part, attend_plainly
 from pipelines.networks.key_value_cache import roomy_cache
-from pipelines.networks.llama_layers import LeanLayer, predict_lean
+from pipelines.networks.llama_layers import LeanLayer, use_lean_layers
 
 IDS = torch.tensor([[0, 0, 5, 9, 12, 7], [3, 8, 2, 6, 11, 4]])
 MASK = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
@@ -29,7 +29,7 @@ def llama(**settings):
 def lean(network):
     network = copy.deepcopy(network)
     attend_plainly(network)
-    predict_lean(network)
+    use_lean_layers(network)
     assert all(isinstance(layer, LeanLayer) for layer in network.model.layers)
     return network
 
@@ -78,5 +78,5 @@ def test_one_pass_reads_a_new_batch_and_the_next_token_of_another(make):
 @pytest.mark.parametrize("settings", [{"attention_bias": True}, {"mlp_bias": True}, {"hidden_act": "gelu"}], ids=str)
 def test_layers_with_more_in_them_are_left_alone(settings):
     network = llama(**settings)
-    predict_lean(network)
+    use_lean_layers(network)
     assert not any(isinstance(layer, LeanLayer) for layer in network.model.layers)

@@ -25,7 +25,7 @@ from pipelines.examples import Example, Prediction, Span, replacing
 from pipelines.families.generation import Answer, Grammar, generate
 from pipelines.networks import weights
 from pipelines.networks.cpu_attention import attend_plainly
-from pipelines.networks.llama_layers import predict_lean
+from pipelines.networks.llama_layers import use_lean_layers
 
 PROMPT_FILE = "prompt.json"
 STYLES = ("auto", "chat", "plain")
@@ -183,7 +183,7 @@ def load(folder: str | Path, *, device: str | None = None) -> Loaded:
     model = model.to(device or precision.choose().device).eval()
     if model.device.type == "cpu":
         precision.keep_freed_memory()
-        predict_lean(model)
+        use_lean_layers(model)
         if model.dtype == torch.float32:
             precision.lay_out_for_few_rows(model)
     return Loaded(model, tokenizer, prompt)

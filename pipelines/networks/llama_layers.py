@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from pipelines.networks.cpu_attention import Part, grouped_attention
 
 
-def predict_lean(model: PreTrainedModel) -> None:
+def use_lean_layers(model: PreTrainedModel) -> None:
     """Replaces the layers of a Llama by lean ones, which cannot be trained or saved; other models stay as they are."""
     config: Any = model.config
     if config.model_type != "llama" or config.attention_bias or config.mlp_bias or config.hidden_act != "silu":
@@ -38,14 +38,14 @@ class LeanLayer(nn.Module):
         attention, net = layer.self_attn, layer.mlp
         self.layer_idx, self.width = attention.layer_idx, attention.head_dim
         self.heads = attention.q_proj.out_features // self.width
-        self.turned = self.heads + attention.k_proj.out_features // self.width  # queries and keys
+        self.rotated = self.heads + attention.k_proj.out_features // self.width  # queries and keys
         self.eps = layer.input_layernorm.variance_epsilon
         with torch.no_grad():
-            self.read = _columns(layer.input_layernorm, attention.q_proj.weight * attention.scaling,
-                                 attention.k_proj.weight, attention.v_proj.weight)
-            self.attended = attention.o_proj.weight.t().contiguous()
-            self.widen = _columns(layer.post_attention_layernorm, net.gate_proj.weight, net.up_proj.weight)
-            self.narrow = net.down_proj.weight.t().contiguous()
+            self.qkv = _columns(layer.input_layernorm, attention.q_proj.weight * attention.scaling,
+                                attention.k_proj.weight, attention.v_proj.weight)
+            self.out = attention.o_proj.weight.t().contiguous()
+            self.gate_up = _columns(layer.post_attention_layernorm, net.gate_proj.weight, net.up_proj.weight)
+            self.down = net.down_proj.weight.t().contiguous()
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, *, past_key_values: Any = None,
                 position_embeddings: tuple[Tensor, Tensor], parts: Sequence[Part] = (), wanted: Tensor | None = None,
@@ -57,14 +57,14 @@ class LeanLayer(nn.Module):
             wanted: places among the B · T tokens; of the last layer's states the others are not made to the end.
         """
         batch, length, size = hidden_states.shape
-        heads = (_scaled(hidden_states, self.eps) @ self.read).view(batch, length, -1, self.width)
-        turned = _turned(heads[:, :, :self.turned], position_embeddings).transpose(1, 2)       # (B, heads, T, D)
-        queries, keys = turned[:, :self.heads], turned[:, self.heads:]
-        values = heads[:, :, self.turned:].transpose(1, 2)
+        heads = (_scaled(hidden_states, self.eps) @ self.qkv).view(batch, length, -1, self.width)
+        rotated = _rotated(heads[:, :, :self.rotated], position_embeddings).transpose(1, 2)       # (B, heads, T, D)
+        queries, keys = rotated[:, :self.heads], rotated[:, self.heads:]
+        values = heads[:, :, self.rotated:].transpose(1, 2)
         if past_key_values is not None:
             keys, values = past_key_values.update(keys, values, self.layer_idx)
         found = grouped_attention(self, queries, keys, values, attention_mask, 1.0, parts=parts)[0]
-        states = torch.addmm(hidden_states.view(-1, size), found.view(batch * length, -1), self.attended)
+        states = torch.addmm(hidden_states.view(-1, size), found.view(batch * length, -1), self.out)
         if self.last and wanted is not None:
             states[wanted] = self._net(states[wanted])
         else:
@@ -73,8 +73,8 @@ class LeanLayer(nn.Module):
 
     def _net(self, states: Tensor) -> Tensor:
         """(N, H) states plus what the feed-forward net makes of them, in place."""
-        gates, ups = (_scaled(states, self.eps) @ self.widen).chunk(2, dim=-1)
-        return states.addmm_(nn.functional.silu(gates, inplace=True).mul_(ups), self.narrow)
+        gates, ups = (_scaled(states, self.eps) @ self.gate_up).chunk(2, dim=-1)
+        return states.addmm_(nn.functional.silu(gates, inplace=True).mul_(ups), self.down)
 
 
 def _columns(norm: Any, *weights: Tensor) -> Tensor:
@@ -88,11 +88,11 @@ def _scaled(states: Tensor, eps: float) -> Tensor:
     return states * (length.square_().div_(states.shape[-1]).add_(eps).rsqrt_()).to(states.dtype)
 
 
-def _turned(heads: Tensor, position_embeddings: tuple[Tensor, Tensor]) -> Tensor:
+def _rotated(heads: Tensor, position_embeddings: tuple[Tensor, Tensor]) -> Tensor:
     """Rotary positions (Su et al. 2021) of heads, (B, T, N, D), by cosines and sines, (B, T, D) each."""
     cosines, sines = (factors.unsqueeze(2) for factors in position_embeddings)
     half = heads.shape[-1] // 2
-    turned = heads * cosines
-    turned[..., :half].addcmul_(heads[..., half:], sines[..., :half], value=-1)
-    turned[..., half:].addcmul_(heads[..., :half], sines[..., half:])
-    return turned
+    rotated = heads * cosines
+    rotated[..., :half].addcmul_(heads[..., half:], sines[..., :half], value=-1)
+    rotated[..., half:].addcmul_(heads[..., :half], sines[..., half:])
+    return rotated
