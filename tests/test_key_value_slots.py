@@ -2,14 +2,18 @@
 
 import copy
 import random
+from collections import Counter
 
 import pytest
 import torch
 from test_llama_layers import lean, llama
 
 from pipelines.families import generation
+from pipelines.networks import key_value_slots
 from pipelines.networks.cpu_attention import attend_plainly
 from pipelines.networks.key_value_slots import ROOM, LastTokens, Prompts, Slots
+
+NOBODY = torch.zeros(0, dtype=torch.long)
 
 
 def plain(network):
@@ -19,70 +23,98 @@ def plain(network):
 
 
 @pytest.mark.parametrize("make", [lean, plain], ids=["lean", "library's"])
-def test_passes_over_rows_that_come_grow_and_leave_give_the_logits_of_each_row_alone(make):
+def test_passes_over_rows_that_come_grow_and_leave_give_the_logits_of_each_row_alone(make, monkeypatch):
+    monkeypatch.setattr(key_value_slots, "ROOM", 4)
     network, chance = llama(), random.Random(1)
     model, slots = make(network), Slots(network.config, dtype=torch.float32)
-    rows, places, moved, reused = [], torch.zeros(0, dtype=torch.long), 0, 0
+    rows, places, seen = [], NOBODY, Counter()
     with torch.inference_mode():
-        for step in range(40):
+        for step in range(96):
+            count = chance.randint(2, 6) if step % 16 < 4 else not rows  # in waves
             new = [[chance.randrange(20) for _ in range(length)] for length in
-                   sorted((chance.randint(1, 9) for _ in range(chance.randint(not rows, 4) if step < 25 else not rows)),
-                          reverse=True)]
+                   sorted((chance.randint(1, 9) for _ in range(count)), reverse=True)]
             for row in rows:
                 row.append(chance.randrange(20))
-            before, free = places, len(slots.lengths)
+            before, blocks = places, list(slots.blocks)
             places, taken, logits = generation.read(model, slots, new, [row[-1] for row in rows], places)
-            moved += not torch.equal(before, places)
-            reused += len(slots.lengths) == free and len(new)
+            seen["a row moves"] += not torch.equal(before, places)
+            seen["all rows move"] += len(before) > 1 and not bool((before == places).any())
+            seen["a free slot is taken"] += any(int(block.among(taken).sum()) for block in blocks)
+            seen["a block is dropped"] += any(block not in slots.blocks for block in blocks)
+            seen["several blocks"] += len(slots.blocks) > 1
             rows, places = [*new, *rows], torch.cat([taken, places])
             assert len(set(places.tolist())) == len(places)
-            assert slots.lengths[places].tolist() == list(map(len, rows))
-            assert int((slots.lengths > 0).sum()) == len(rows)
+            assert slots.lengths(places).tolist() == list(map(len, rows))
+            assert sum(int((block.lengths > 0).sum()) for block in slots.blocks) == len(rows)
             expected = torch.stack([network(input_ids=torch.tensor([row])).logits[0, -1] for row in rows])
-            torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
             stay = torch.tensor([chance.random() < 0.8 for _ in rows])
             slots.leave(places[~stay])
             rows, places = [row for row, stays in zip(rows, stay, strict=True) if stays], places[stay]
-    assert moved > 3      # laid out anew
-    assert reused > 5     # without that
+    assert min(seen.values()) > 2, seen
 
 
-def test_slots_are_laid_out_anew_for_more_rows_for_longer_ones_and_for_half_as_many():
+def test_a_block_is_made_for_rows_that_fit_nowhere_and_dropped_when_it_is_empty():
     slots = Slots(llama().config, dtype=torch.float32)
 
-    def size():
-        return slots.layers[0][0].shape[0], slots.layers[0][0].shape[2]
+    def sizes():
+        return [(block.rows, block.columns) for block in slots.blocks]
 
-    nobody, running = torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long)
-    _, running = slots.take(torch.tensor([5, 3, 2, 2]), running)
-    assert size() == (5, 5 + ROOM)
+    _, first = slots.take(torch.tensor([5, 3, 2, 2]), NOBODY)
+    assert sizes() == [(4, 5 + ROOM)]
+    slots.leave(first[2:])
+    first, more = slots.take(torch.tensor([30, 4, 3, 1]), first[:2])
+    assert sizes() == [(4, 5 + ROOM), (2, 30 + ROOM)]  # the long one, and one that finds no slot
+    slots.leave(more[1:])
+    running, _ = slots.take(NOBODY, torch.cat([first, more[:1]]))
+    assert sizes() == [(4, 5 + ROOM), (2, 30 + ROOM)]
+    slots.leave(running[:2])
+    assert sizes() == [(2, 30 + ROOM)]
+    running, _ = slots.take(NOBODY, running[2:])
+    assert slots.lengths(running).tolist() == [32]
+
+
+def test_few_rows_in_many_slots_move_into_one_block():
+    slots = Slots(llama().config, dtype=torch.float32)
+    _, first = slots.take(torch.tensor([5, 4, 3]), NOBODY)
+    first, second = slots.take(torch.tensor([9, 8, 7]), first)
+    places = torch.cat([first[:1], second[1:]])
+    slots.leave(torch.cat([first[1:], second[:1]]))
+    assert len(slots.blocks) == 2  # three rows in six slots
+    slots.leave(places[2:])
+    running, _ = slots.take(NOBODY, places[:2])
+    assert [(block.rows, block.columns) for block in slots.blocks] == [(2, 9 + ROOM)]
+    assert slots.lengths(running).tolist() == [7, 9]
+
+
+def test_a_row_that_outgrows_its_block_moves_and_the_others_stay():
+    slots = Slots(llama().config, dtype=torch.float32)
+    _, running = slots.take(torch.tensor([5, 2]), NOBODY)
     for _ in range(ROOM):
-        running, _ = slots.take(nobody, running)
-    assert size() == (5, 5 + ROOM)
-    running, _ = slots.take(nobody, running)
-    assert size() == (5, 6 + 2 * ROOM)
-    running, new = slots.take(torch.tensor([30, 1]), running)
-    assert size() == (7, 30 + ROOM)
-    slots.leave(torch.cat([running[1:], new[:1]]))
-    running, _ = slots.take(nobody, torch.cat([running[:1], new[1:]]))
-    assert size() == (2, 24 + ROOM)
-    assert slots.lengths[running].tolist() == [24, 2]
+        running, _ = slots.take(NOBODY, running)
+    written = torch.randn(2, 2, 5 + ROOM, 8)
+    slots.blocks[0].layers[2][:, 0] = written
+    moved, _ = slots.take(NOBODY, running)
+    assert moved[1] == running[1]
+    assert moved[0] != running[0]
+    assert [(block.rows, block.columns) for block in slots.blocks] == [(2, 5 + ROOM), (1, 6 + 2 * ROOM)]
+    assert torch.equal(slots.blocks[1].layers[2][:, 0, :, :5 + ROOM], written)
+    assert slots.lengths(moved).tolist() == [6 + ROOM, 3 + ROOM]
 
 
 def test_what_a_row_left_behind_is_not_read_by_the_next():
     slots = Slots(llama().config, dtype=torch.float32)
     states = [torch.randn(heads, 6, 8) for heads in (4, 2, 2)]
-    _, taken = slots.take(torch.tensor([6]), torch.zeros(0, dtype=torch.long))
-    Prompts(slots, taken, 6).attend(0, *states, 1.0)
-    slots.leave(taken)
-    _, taken = slots.take(torch.tensor([2]), torch.zeros(0, dtype=torch.long))
-    short = [part[:, :2] for part in states]
-    Prompts(slots, taken, 2).attend(0, *short, 1.0)
-    running, _ = slots.take(torch.zeros(0, dtype=torch.long), taken)
-    last = LastTokens(slots, running)
-    found = last.attend(0, *(part[:, 2:3] for part in states), 1.0)
-    # The third token of a row of three.
-    expected = Prompts(slots, running, 3).attend(0, *(part[:, :3] for part in states), 1.0)[2:]
+    _, taken = slots.take(torch.tensor([6, 6]), NOBODY)
+    Prompts(slots, taken, 6).attend(0, *(part.repeat(1, 2, 1) for part in states), 1.0)
+    slots.leave(taken[:1])
+    _, new = slots.take(torch.tensor([2]), taken[1:])
+    assert new == taken[0]
+    Prompts(slots, new, 2).attend(0, *(part[:, :2] for part in states), 1.0)
+    running, _ = slots.take(NOBODY, new)
+    found = LastTokens(slots, running).attend(0, *(part[:, 2:3] for part in states), 1.0)
+    _, alone = slots.take(torch.tensor([3]), NOBODY)
+    expected = Prompts(slots, alone, 3).attend(0, *(part[:, :3] for part in states), 1.0)[2:]
     torch.testing.assert_close(found, expected)
 
 

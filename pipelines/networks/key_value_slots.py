@@ -1,11 +1,12 @@
 """Keys and values of answers that are being written, each in a slot of its own, and attention over them.
 
-A row that ends leaves a free slot behind, which the next prompt takes: no step copies what was read before, and no row
-is padded to the length of another.
+A row that ends leaves a free slot behind, which another prompt takes: what was read is not copied when rows come and
+leave, and few rows are padded to the length of a longer one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,64 +14,109 @@ from torch import Tensor
 
 from pipelines.networks.cpu_attention import attend
 
-ROOM = 16  # columns beyond what is needed when slots are laid out; most answers are shorter
+ROOM = 16  # columns of a block beyond its longest prompt; most answers are shorter
+SPARSE = 3  # times as many slots as rows: then they move together
 
 
-class Slots:
-    """R slots of C columns for the keys and values of each layer.
+class Block:
+    """R slots of C columns each, numbered from `first`.
 
     Attributes:
         lengths: (R,), tokens that each slot holds; 0 where it is free.
         layers: keys and values, (R, G, C, D) each.
     """
 
-    def __init__(self, config: Any, *, dtype: torch.dtype):
-        groups = config.num_key_value_heads
+    def __init__(self, first: int, rows: int, columns: int, config: Any, dtype: torch.dtype):
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self.lengths = torch.zeros(0, dtype=torch.long)
-        self.layers = [(torch.zeros(0, groups, 0, width, dtype=dtype), torch.zeros(0, groups, 0, width, dtype=dtype))
+        self.first, self.rows, self.columns = first, rows, columns
+        self.lengths = torch.zeros(rows, dtype=torch.long)
+        # What is masked has to be a number.
+        self.layers = [torch.zeros(2, rows, config.num_key_value_heads, columns, width, dtype=dtype)
                        for _ in range(config.num_hidden_layers)]
 
+    def among(self, places: Tensor) -> Tensor:
+        """(N,), which of the places are here."""
+        return (places >= self.first) & (places < self.first + self.rows)
+
+
+class Slots:
+    """Places for the keys and values of rows: blocks are made as they are needed, and dropped once nobody is there."""
+
+    def __init__(self, config: Any, *, dtype: torch.dtype):
+        self.config, self.dtype = config, dtype
+        self.blocks: list[Block] = []
+        self.made = 0
+
     def take(self, lengths: Tensor, running: Tensor) -> tuple[Tensor, Tensor]:
-        """Takes slots for prompts of (B,) tokens and for one token more of each running row.
+        """Takes places for prompts of (B,) tokens and room for one token more of each running row.
 
         Args:
-            running: (N,), slots of the rows that go on.
+            running: (N,), places of the rows that go on.
 
         Returns:
             (N,) and (B,), where these rows and the new ones are from now on.
         """
-        self.lengths[running] += 1
-        count = len(running) + len(lengths)
-        longest = int(torch.cat([lengths, self.lengths[running]]).max())
-        if count > len(self.lengths) or count < len(self.lengths) // 2 or longest > self.layers[0][0].shape[2]:
-            running = self._lay_out(running, rows=count + count // 4, columns=longest + ROOM)
-        new = (self.lengths == 0).nonzero()[:len(lengths), 0]
-        self.lengths[new] = lengths
-        return running, new
+        sparse = sum(block.rows for block in self.blocks) >= SPARSE * (len(running) + len(lengths))
+        moving = torch.full(running.shape, sparse and len(self.blocks) > 1)
+        for block, here, slots in self.here(running):
+            block.lengths[slots] += 1
+            moving[here] |= block.lengths[slots] > block.columns
+        longer = self.lengths(running[moving])
+        found = self._free(torch.cat([longer, lengths]), anew=sparse)
+        old, new = running[moving], found[:len(longer)]
+        self._move(old, new)
+        self.leave(old)
+        return running.masked_scatter(moving, new), found[len(longer):]
 
-    def leave(self, slots: Tensor) -> None:
-        self.lengths[slots] = 0
+    def leave(self, places: Tensor) -> None:
+        for block, _, slots in self.here(places):
+            block.lengths[slots] = 0
+        self.blocks = [block for block in self.blocks if block.lengths.any()]
 
-    def _lay_out(self, running: Tensor, *, rows: int, columns: int) -> Tensor:
-        """Makes so many slots, the first of which are those of the running rows."""
-        held = self.lengths[running]
-        read = int(held.max()) - 1 if len(held) else 0
-        for number, pair in enumerate(self.layers):
-            # What is masked has to be a number.
-            made = [states.new_zeros(rows, states.shape[1], columns, states.shape[3]) for states in pair]
-            for states, old in zip(made, pair, strict=True):
-                states[:len(running), :, :read] = old[running, :, :read]
-            self.layers[number] = made[0], made[1]
-        self.lengths = torch.cat([held, held.new_zeros(rows - len(held))])
-        return torch.arange(len(held))
+    def lengths(self, places: Tensor) -> Tensor:
+        """(N,), tokens that each place holds."""
+        lengths = torch.zeros_like(places)
+        for block, here, slots in self.here(places):
+            lengths[here] = block.lengths[slots]
+        return lengths
+
+    def here(self, places: Tensor) -> Iterator[tuple[Block, Tensor, Tensor]]:
+        """The blocks that hold (N,) places: which of these each holds, and their slots in it."""
+        for block in self.blocks:
+            here = block.among(places).nonzero()[:, 0]
+            if len(here):
+                yield block, here, places[here] - block.first
+
+    def _free(self, lengths: Tensor, *, anew: bool) -> Tensor:
+        """(B,) places for rows of so many tokens: free ones, the narrowest first, else those of a new block."""
+        places = torch.full(lengths.shape, -1)
+        for block in [] if anew else sorted(self.blocks, key=lambda block: block.columns):
+            fitting = ((places < 0) & (lengths + ROOM // 2 <= block.columns)).nonzero()[:, 0]
+            slots = (block.lengths == 0).nonzero()[:len(fitting), 0]
+            places[fitting[:len(slots)]] = block.first + slots
+            block.lengths[slots] = lengths[fitting[:len(slots)]]
+        left = places < 0
+        if left.any():
+            block = Block(self.made, int(left.sum()), int(lengths[left].max()) + ROOM, self.config, self.dtype)
+            self.made += block.rows
+            block.lengths[:] = lengths[left]
+            places[left] = block.first + torch.arange(block.rows)
+            self.blocks.append(block)
+        return places
+
+    def _move(self, old: Tensor, new: Tensor) -> None:
+        for source, moved, out in self.here(old):
+            for target, here, into in self.here(new[moved]):
+                columns = min(source.columns, target.columns)
+                for states, made in zip(source.layers, target.layers, strict=True):
+                    made[:, into, :, :columns] = states[:, out[here], :, :columns]
 
 
 class Prompts:
     """Prompts of one length T among the tokens of a pass: (B, T) tokens, one after the other.
 
     Attributes:
-        places: (B,), their slots.
+        places: (B,), of their keys and values.
         tokens: B · T.
         positions: (B · T,), of each token in its prompt.
     """
@@ -78,15 +124,17 @@ class Prompts:
     def __init__(self, slots: Slots, places: Tensor, length: int):
         self.slots, self.places, self.length = slots, places, length
         self.tokens, self.positions = len(places) * length, torch.arange(length).repeat(len(places))
-        dtype = slots.layers[0][0].dtype
-        self.later = torch.full((length, length), torch.finfo(dtype).min, dtype=dtype).triu(1)[None, None]
+        self.held = list(slots.here(places))
+        lowest = torch.finfo(slots.dtype).min
+        self.later = torch.full((length, length), lowest, dtype=slots.dtype).triu(1)[None, None]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """(H, B · T, D), and keys and values (G, B · T, D), to (B · T, H, D)."""
         query, key, value = (states.unflatten(1, (len(self.places), self.length)).transpose(0, 1)
                              for states in (query, key, value))                                   # (B, ., T, D)
-        for held, states in zip(self.slots.layers[layer], (key, value), strict=True):
-            held[self.places, :, :self.length] = states
+        for block, here, slots in self.held:
+            for held, states in zip(block.layers[layer], (key, value), strict=True):
+                held[slots, :, :self.length] = states[here]
         return attend(query, key, value, self.later, scaling)[0].transpose(1, 2).flatten(0, 1)
 
 
@@ -94,26 +142,29 @@ class LastTokens:
     """The last token of each running row among the tokens of a pass, (N,) of them.
 
     Attributes:
-        places: (N,), their slots.
+        places: (N,), of their keys and values.
         tokens: N.
         positions: (N,), of each token in its row.
     """
 
     def __init__(self, slots: Slots, places: Tensor):
-        self.slots, self.places, self.tokens = slots, places, len(places)
-        self.rows = int(places.max()) + 1
-        lengths = slots.lengths[:self.rows]
-        self.positions = slots.lengths[places] - 1
-        self.columns = int(lengths[places].max())
-        dtype = slots.layers[0][0].dtype
-        free = torch.arange(self.columns) >= lengths[:, None]                                      # (R, S)
-        self.free = torch.zeros(free.shape, dtype=dtype).masked_fill_(free, torch.finfo(dtype).min)[:, None, None]
+        self.places, self.tokens = places, len(places)
+        self.positions = slots.lengths(places) - 1
+        self.held = []
+        for block, here, own in slots.here(places):
+            free = torch.arange(int(block.lengths.max())) >= block.lengths[:, None]                   # (R, S)
+            blocked = torch.zeros(free.shape, dtype=slots.dtype).masked_fill_(free, torch.finfo(slots.dtype).min)
+            self.held.append((block, here, own, blocked[:, None, None]))
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """(H, N, D), and keys and values (G, N, D), to (N, H, D)."""
-        for held, states in zip(self.slots.layers[layer], (key, value), strict=True):
-            held[self.places, :, self.positions] = states.transpose(0, 1)
-        keys, values = (held[:self.rows, :, :self.columns] for held in self.slots.layers[layer])
-        asked = query.new_zeros(self.rows, query.shape[0], 1, query.shape[2])
-        asked[self.places, :, 0] = query.transpose(0, 1)
-        return attend(asked, keys, values, self.free, scaling)[0][self.places, :, 0]
+        query, key, value = (states.transpose(0, 1) for states in (query, key, value))            # (N, ., D)
+        found = torch.empty_like(query)
+        for block, here, slots, blocked in self.held:
+            for held, states in zip(block.layers[layer], (key, value), strict=True):
+                held[slots, :, self.positions[here]] = states[here]
+            keys, values = block.layers[layer][:, :, :, :blocked.shape[-1]]                          # (R, G, S, D)
+            asked = query.new_zeros(block.rows, query.shape[1], 1, query.shape[2])                  # free slots too
+            asked[slots, :, 0] = query[here]
+            found[here] = attend(asked, keys, values, blocked, scaling)[0][slots, :, 0]
+        return found
