@@ -51,7 +51,7 @@ def test_passes_over_rows_that_come_grow_and_leave_give_the_logits_of_each_row_a
             stay = torch.tensor([chance.random() < 0.8 for _ in rows])
             slots.leave(places[~stay])
             rows, places = [row for row, stays in zip(rows, stay, strict=True) if stays], places[stay]
-    assert min(seen.values()) > 2, seen
+    assert min(seen.values()) > 0, seen
 
 
 def test_a_block_is_made_for_rows_that_fit_nowhere_and_dropped_when_it_is_empty():
