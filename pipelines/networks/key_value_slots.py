@@ -15,7 +15,7 @@ from torch import Tensor
 from pipelines.networks.cpu_attention import attend
 
 ROOM = 16  # columns of a block beyond its longest prompt; most answers are shorter
-SPARSE = 3  # times as many slots as rows: then they move together
+SPARSE = 3  # times as many slots as rows: then the rows move together
 
 
 class Block:
@@ -23,7 +23,7 @@ class Block:
 
     Attributes:
         lengths: (R,), tokens that each slot holds; 0 where it is free.
-        layers: keys and values, (R, G, C, D) each.
+        layers: for each layer (2, R, G, C, D), keys and values.
     """
 
     def __init__(self, first: int, rows: int, columns: int, config: Any, dtype: torch.dtype):
@@ -33,10 +33,6 @@ class Block:
         # What is masked has to be a number.
         self.layers = [torch.zeros(2, rows, config.num_key_value_heads, columns, width, dtype=dtype)
                        for _ in range(config.num_hidden_layers)]
-
-    def among(self, places: Tensor) -> Tensor:
-        """(N,), which of the places are here."""
-        return (places >= self.first) & (places < self.first + self.rows)
 
 
 class Slots:
@@ -57,8 +53,8 @@ class Slots:
             (N,) and (B,), where these rows and the new ones are from now on.
         """
         sparse = sum(block.rows for block in self.blocks) >= SPARSE * (len(running) + len(lengths))
-        moving = torch.full(running.shape, sparse and len(self.blocks) > 1)
-        for block, here, slots in self.here(running):
+        moving = torch.full(running.shape, sparse)
+        for block, here, slots in self.holding(running):
             block.lengths[slots] += 1
             moving[here] |= block.lengths[slots] > block.columns
         longer = self.lengths(running[moving])
@@ -69,21 +65,21 @@ class Slots:
         return running.masked_scatter(moving, new), found[len(longer):]
 
     def leave(self, places: Tensor) -> None:
-        for block, _, slots in self.here(places):
+        for block, _, slots in self.holding(places):
             block.lengths[slots] = 0
         self.blocks = [block for block in self.blocks if block.lengths.any()]
 
     def lengths(self, places: Tensor) -> Tensor:
         """(N,), tokens that each place holds."""
         lengths = torch.zeros_like(places)
-        for block, here, slots in self.here(places):
+        for block, here, slots in self.holding(places):
             lengths[here] = block.lengths[slots]
         return lengths
 
-    def here(self, places: Tensor) -> Iterator[tuple[Block, Tensor, Tensor]]:
+    def holding(self, places: Tensor) -> Iterator[tuple[Block, Tensor, Tensor]]:
         """The blocks that hold (N,) places: which of these each holds, and their slots in it."""
         for block in self.blocks:
-            here = block.among(places).nonzero()[:, 0]
+            here = ((places >= block.first) & (places < block.first + block.rows)).nonzero()[:, 0]
             if len(here):
                 yield block, here, places[here] - block.first
 
@@ -105,8 +101,8 @@ class Slots:
         return places
 
     def _move(self, old: Tensor, new: Tensor) -> None:
-        for source, moved, out in self.here(old):
-            for target, here, into in self.here(new[moved]):
+        for source, moved, out in self.holding(old):
+            for target, here, into in self.holding(new[moved]):
                 columns = min(source.columns, target.columns)
                 for states, made in zip(source.layers, target.layers, strict=True):
                     made[:, into, :, :columns] = states[:, out[here], :, :columns]
@@ -124,7 +120,7 @@ class Prompts:
     def __init__(self, slots: Slots, places: Tensor, length: int):
         self.slots, self.places, self.length = slots, places, length
         self.tokens, self.positions = len(places) * length, torch.arange(length).repeat(len(places))
-        self.held = list(slots.here(places))
+        self.held = list(slots.holding(places))
         lowest = torch.finfo(slots.dtype).min
         self.later = torch.full((length, length), lowest, dtype=slots.dtype).triu(1)[None, None]
 
@@ -151,7 +147,7 @@ class LastTokens:
         self.places, self.tokens = places, len(places)
         self.positions = slots.lengths(places) - 1
         self.held = []
-        for block, here, own in slots.here(places):
+        for block, here, own in slots.holding(places):
             free = torch.arange(int(block.lengths.max())) >= block.lengths[:, None]                   # (R, S)
             blocked = torch.zeros(free.shape, dtype=slots.dtype).masked_fill_(free, torch.finfo(slots.dtype).min)
             self.held.append((block, here, own, blocked[:, None, None]))
