@@ -3,6 +3,7 @@
 import copy
 import random
 from collections import Counter
+from itertools import chain, pairwise
 
 import pytest
 import torch
@@ -118,19 +119,27 @@ def test_what_a_row_left_behind_is_not_read_by_the_next():
     torch.testing.assert_close(found, expected)
 
 
-def test_no_more_rows_than_allowed_are_written_at_once(monkeypatch, tokenizer):
+def test_prompts_are_read_as_many_as_fit_and_no_more_rows_are_written_at_once_than_allowed(monkeypatch, tokenizer):
     monkeypatch.setattr(generation, "ROWS_AT_ONCE", 6)
     network = llama(vocab_size=259)
     chance = random.Random(2)
     prompts = [[chance.randrange(3, 259) for _ in range(chance.randint(1, 12))] for _ in range(30)]
     limits = [chance.randint(1, 12) for _ in prompts]
-    seen, model = [], lean(network)
-    leave = Slots.take
-    monkeypatch.setattr(Slots, "take", lambda self, lengths, running: (
-        seen.append((len(lengths), len(running))), leave(self, lengths, running))[1])
+    seen, model, take = [], lean(network), Slots.take
+
+    def taken(self, lengths, running):
+        found = take(self, lengths, running)
+        seen.append((lengths.tolist(), len(running)))
+        # Who is done has left.
+        assert sum(int((block.lengths > 0).sum()) for block in self.blocks) == len(lengths) + len(running)
+        return found
+
+    monkeypatch.setattr(Slots, "take", taken)
     answers = generation.generate(model, tokenizer, prompts, limits=limits, batch_tokens=20)
-    assert all(not new or running < 6 for new, running in seen)
-    assert any(not new and running >= 6 for new, running in seen)
+    read = [lengths for lengths, running in seen if running < 6 and lengths]
+    assert [*chain.from_iterable(read)] == sorted(map(len, prompts), reverse=True)
+    assert all(sum(lengths) <= 20 < sum(lengths) + following[0] for lengths, following in pairwise(read))
+    assert {bool(lengths) for lengths, running in seen if running >= 6} == {False}
     for prompt, limit, answer in zip(prompts, limits, answers, strict=True):
         [alone] = generation.generate(model, tokenizer, [prompt], limits=[limit])
         assert answer.ids == alone.ids

@@ -58,7 +58,7 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts
         limits: tokens that each answer may have.
         grammars: for each answer None, or a function from what is written so far to the llguidance grammar of the
             rest (None: go on with the one before). It is asked first about an empty answer.
-        batch_tokens: prompt tokens, padding counted, of a batch.
+        batch_tokens: prompt tokens that are read at once, padding, where there is any, counted.
 
     Returns:
         The answers, in the order of the prompts.
