@@ -45,7 +45,7 @@ def test_passes_over_rows_that_come_grow_and_leave_give_the_logits_of_each_row_a
             seen["several blocks"] += len(slots.blocks) > 1
             rows, places = [*new, *rows], torch.cat([taken, places])
             assert len(set(places.tolist())) == len(places)
-            assert slots.lengths(places).tolist() == list(map(len, rows))
+            assert slots.lengths_at(places).tolist() == list(map(len, rows))
             assert sum(int((block.lengths > 0).sum()) for block in slots.blocks) == len(rows)
             expected = torch.stack([network(input_ids=torch.tensor([row])).logits[0, -1] for row in rows])
             torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
@@ -72,7 +72,7 @@ def test_a_block_is_made_for_rows_that_fit_nowhere_and_dropped_when_it_is_empty(
     slots.leave(running[:2])
     assert sizes() == [(2, 30 + ROOM)]
     running, _ = slots.take(NOBODY, running[2:])
-    assert slots.lengths(running).tolist() == [32]
+    assert slots.lengths_at(running).tolist() == [32]
 
 
 def test_few_rows_in_many_slots_move_into_one_block():
@@ -85,7 +85,7 @@ def test_few_rows_in_many_slots_move_into_one_block():
     slots.leave(places[2:])
     running, _ = slots.take(NOBODY, places[:2])
     assert [(block.rows, block.columns) for block in slots.blocks] == [(2, 9 + ROOM)]
-    assert slots.lengths(running).tolist() == [7, 9]
+    assert slots.lengths_at(running).tolist() == [7, 9]
 
 
 def test_a_row_that_outgrows_its_block_moves_and_the_others_stay():
@@ -100,7 +100,7 @@ def test_a_row_that_outgrows_its_block_moves_and_the_others_stay():
     assert moved[0] != running[0]
     assert [(block.rows, block.columns) for block in slots.blocks] == [(2, 5 + ROOM), (1, 6 + 2 * ROOM)]
     assert torch.equal(slots.blocks[1].layers[2][:, 0, :, :5 + ROOM], written)
-    assert slots.lengths(moved).tolist() == [6 + ROOM, 3 + ROOM]
+    assert slots.lengths_at(moved).tolist() == [6 + ROOM, 3 + ROOM]
 
 
 def test_what_a_row_left_behind_is_not_read_by_the_next():

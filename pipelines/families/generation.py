@@ -31,7 +31,8 @@ Grammar = Callable[[str], str | None]
 # Where prompts are read by themselves: below so many rows, reading all weights for a step costs more than what each row
 # costs by itself; above, copying keys and values when others join does (SmolLM2 in float32, on two cores).
 ROWS_A_STEP = 32
-# Where they are read together with answers: so many answers are written at most, for their keys and values take memory.
+# Where they are read together with answers: prompts wait while so many answers, or more, are being written, for their
+# keys and values take memory.
 ROWS_AT_ONCE = 256
 
 
@@ -71,10 +72,10 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts
     with (tqdm(total=len(rows), unit="text", desc="generate", disable=not progress) as bar, torch.inference_mode(),
           _contiguous_last_position(model)):
 
-        def write(rows: Sequence[_Row], logits: torch.Tensor) -> tuple[list[int], torch.Tensor]:
-            kept, tokens = _written(tokenizer, rows, logits, constraint)
+        def write(rows: Sequence[_Row], logits: torch.Tensor) -> list[int]:
+            kept = _written(tokenizer, rows, logits, constraint)
             bar.update(len(rows) - len(kept))
-            return kept, tokens
+            return kept
 
         if model.config._attn_implementation == NAME and _all_roomy(roomy_cache(model.config)):
             _in_one_pass(model, waiting, write, batch_tokens)
@@ -94,8 +95,8 @@ class _Row:
     matcher: LLMatcher | None = None
 
 
-# Writes the next token of each row, given (B, V) logits: places of those that go on, and the tokens of all, (B,).
-Write = Callable[[Sequence[_Row], torch.Tensor], tuple[list[int], torch.Tensor]]
+# Writes the next token of each row, given (B, V) logits: which of the rows go on.
+Write = Callable[[Sequence[_Row], torch.Tensor], list[int]]
 
 
 def _in_one_pass(model: PreTrainedModel, waiting: Sequence[_Row], write: Write, batch_tokens: int) -> None:
@@ -112,7 +113,7 @@ def _in_one_pass(model: PreTrainedModel, waiting: Sequence[_Row], write: Write, 
         places, taken, logits = read(model, slots, [row.prompt for row in new], [row.answer.ids[-1] for row in rows],
                                      places)
         rows, places = [*new, *rows], torch.cat([taken, places])
-        kept = write(rows, logits)[0]
+        kept = write(rows, logits)
         stay = torch.zeros(len(rows), dtype=torch.bool)
         stay[kept] = True
         slots.leave(places[~stay])
@@ -207,14 +208,15 @@ def _step(model: PreTrainedModel, batch: _Batch, write: Write) -> _Batch | None:
     positions = (batch.mask.cumsum(1) - 1).clamp(min=0)[:, -batch.ids.shape[1]:]                  # (B, T')
     logits = model(input_ids=batch.ids, attention_mask=batch.mask, position_ids=positions,
                    past_key_values=batch.cache, use_cache=True, logits_to_keep=1).logits[:, -1].float()
-    kept, tokens = write(batch.rows, logits)
+    kept = write(batch.rows, logits)
     if not kept:
         return None
     mask = batch.mask
     if len(kept) < len(batch.rows):
         kept = keep_rows(batch.cache, kept, mask.device)
-        tokens, mask = tokens[kept], mask[kept]
-    return _Batch([batch.rows[place] for place in kept], tokens[:, None],
+        mask = mask[kept]
+    rows = [batch.rows[place] for place in kept]
+    return _Batch(rows, torch.tensor([[row.answer.ids[-1]] for row in rows], device=mask.device),
                   torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1), batch.cache)
 
 
@@ -244,8 +246,8 @@ def _all_roomy(cache: DynamicCache) -> bool:
 
 
 def _written(tokenizer: PreTrainedTokenizerBase, rows: Sequence[_Row], logits: torch.Tensor,
-             constraint: LLTokenizer | None) -> tuple[list[int], torch.Tensor]:
-    """Writes the next token of each row, given (B, V) logits: places of those that go on, and the tokens of all."""
+             constraint: LLTokenizer | None) -> list[int]:
+    """Writes the next token of each row, given (B, V) logits: which of the rows go on."""
     for row in rows:
         if not row.answer.log_probabilities and row.grammar is not None:
             row.matcher = _matcher(constraint, row.grammar(""))
@@ -265,7 +267,7 @@ def _written(tokenizer: PreTrainedTokenizerBase, rows: Sequence[_Row], logits: t
             row.matcher = _matcher(constraint, rest) or row.matcher
         if len(row.answer.ids) < row.limit:
             kept.append(place)
-    return kept, tokens
+    return kept
 
 
 def _constraint(tokenizer: Any) -> LLTokenizer:

@@ -54,7 +54,8 @@ def grouped_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tens
         key, value: (B, G, S, D), H a multiple of G.
         attention_mask: (B, 1, T, S), added to the scores; of S the first columns count.
         scaling: s; D^-1/2 by default.
-        parts: where B = 1 and the T tokens are of several, one after the other, that attend apart.
+        parts: for B = 1, how the T tokens fall into parts, in this order, each with an attention of its own; the mask
+            is not looked at.
 
     Returns:
         (B, T, H, D) and the weights (B, H, T, S), or None of `parts`.

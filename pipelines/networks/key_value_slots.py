@@ -1,7 +1,7 @@
 """Keys and values of answers that are being written, each in a slot of its own, and attention over them.
 
-A row that ends leaves a free slot behind, which another prompt takes: what was read is not copied when rows come and
-leave, and few rows are padded to the length of a longer one.
+A row that ends leaves a free slot behind, which another prompt takes. So what was read is copied only where a row
+outgrows its slot or few rows are left in much room, and little is padded to the length of a longer row.
 """
 
 from __future__ import annotations
@@ -36,7 +36,12 @@ class Block:
 
 
 class Slots:
-    """Places for the keys and values of rows: blocks are made as they are needed, and dropped once nobody is there."""
+    """Slots for the keys and values of rows: blocks are made as they are needed, and dropped once nobody is there.
+
+    Attributes:
+        blocks: those that hold a row.
+        made: how many slots there ever were. A slot's number among these is called its place.
+    """
 
     def __init__(self, config: Any, *, dtype: torch.dtype):
         self.config, self.dtype = config, dtype
@@ -57,7 +62,7 @@ class Slots:
         for block, here, slots in self.holding(running):
             block.lengths[slots] += 1
             moving[here] |= block.lengths[slots] > block.columns
-        longer = self.lengths(running[moving])
+        longer = self.lengths_at(running[moving])
         found = self._free(torch.cat([longer, lengths]), anew=sparse)
         old, new = running[moving], found[:len(longer)]
         self._move(old, new)
@@ -69,7 +74,7 @@ class Slots:
             block.lengths[slots] = 0
         self.blocks = [block for block in self.blocks if block.lengths.any()]
 
-    def lengths(self, places: Tensor) -> Tensor:
+    def lengths_at(self, places: Tensor) -> Tensor:
         """(N,), tokens that each place holds."""
         lengths = torch.zeros_like(places)
         for block, here, slots in self.holding(places):
@@ -118,7 +123,7 @@ class Prompts:
     """
 
     def __init__(self, slots: Slots, places: Tensor, length: int):
-        self.slots, self.places, self.length = slots, places, length
+        self.places, self.length = places, length
         self.tokens, self.positions = len(places) * length, torch.arange(length).repeat(len(places))
         self.held = list(slots.holding(places))
         lowest = torch.finfo(slots.dtype).min
@@ -145,7 +150,7 @@ class LastTokens:
 
     def __init__(self, slots: Slots, places: Tensor):
         self.places, self.tokens = places, len(places)
-        self.positions = slots.lengths(places) - 1
+        self.positions = slots.lengths_at(places) - 1
         self.held = []
         for block, here, own in slots.holding(places):
             free = torch.arange(int(block.lengths.max())) >= block.lengths[:, None]                   # (R, S)
