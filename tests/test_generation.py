@@ -87,6 +87,14 @@ def test_answers_that_end_early_leave_the_batch_and_spoil_nothing(answering, bat
     assert [len(answer.log_probabilities) - len(answer.ids) for answer in answers] == [limit == 60 for limit in limits]
 
 
+def test_prompts_are_read_with_their_padding_as_many_as_fit(network, tokenizer, random_prompts):
+    seen = []
+    network.register_forward_pre_hook(lambda _, __, given: seen.append(tuple(given["input_ids"].shape)),
+                                      with_kwargs=True)
+    generate(network, tokenizer, random_prompts, limits=[1] * len(LENGTHS), batch_tokens=40)
+    assert seen == [(1, 64), (1, 40), (2, 17), (3, 5)]
+
+
 def test_log_probabilities_are_those_of_a_plain_forward_pass(network, tokenizer, random_prompts):
     answers = generate(network, tokenizer, random_prompts, limits=[8] * len(random_prompts))
     for prompt, answer in zip(random_prompts, answers, strict=True):

@@ -24,15 +24,17 @@ def plain(network):
 
 
 @pytest.mark.parametrize("make", [lean, plain], ids=["lean", "library's"])
-def test_passes_over_rows_that_come_grow_and_leave_give_the_logits_of_each_row_alone(make, monkeypatch):
+@pytest.mark.parametrize("shared", [0, 3])
+def test_passes_over_rows_that_come_grow_and_leave_give_the_logits_of_each_row_alone(make, shared, monkeypatch):
     monkeypatch.setattr(key_value_slots, "ROOM", 4)
     network, chance = llama(), random.Random(1)
-    model, slots = make(network), Slots(network.config, dtype=torch.float32)
+    model, slots = make(network), Slots(network.config, dtype=torch.float32, shared=shared)
+    beginning = [7, 5, 7][:shared]
     rows, places, seen = [], NOBODY, Counter()
     with torch.inference_mode():
         for step in range(96):
             count = chance.randint(2, 6) if step % 16 < 4 else not rows  # in waves
-            new = [[chance.randrange(20) for _ in range(length)] for length in
+            new = [beginning + [chance.randrange(20) for _ in range(length)] for length in
                    sorted((chance.randint(1, 9) for _ in range(count)), reverse=True)]
             for row in rows:
                 row.append(chance.randrange(20))
@@ -142,4 +144,23 @@ def test_prompts_are_read_as_many_as_fit_and_no_more_rows_are_written_at_once_th
     assert {bool(lengths) for lengths, running in seen if running >= 6} == {False}
     for prompt, limit, answer in zip(prompts, limits, answers, strict=True):
         [alone] = generation.generate(model, tokenizer, [prompt], limits=[limit])
+        assert answer.ids == alone.ids
+
+
+@pytest.mark.parametrize(("prompts", "read"), [
+    ([[5, 6, 7, 8, 9], [5, 6, 7, 3], [5, 6, 7, 8]], [3 + 2 + 1 + 1]),
+    ([[5, 6, 7, 8, 9], [5, 6, 7, 3], [5, 6]], [1 + 4 + 3 + 1]),  # of each prompt one token more is read
+    ([[5, 6, 7, 8, 9], [3, 6, 7, 8]], [5 + 4]),
+    ([[5, 6, 7]] * 4, [2 + 4]),
+    ([[5, 6, 7]], [3]),
+    ([[5, 6] + [7 + i] * 8 for i in range(3)], [2 + 8 + 8, 8]),  # 16 tokens at once, what is shared not counted
+    ([], []),
+])
+def test_what_all_prompts_begin_with_is_read_once(prompts, read, tokenizer):
+    model, seen = lean(llama(vocab_size=259)), []
+    model.register_forward_pre_hook(lambda _, __, inputs: seen.append(inputs["input_ids"].shape[1]), with_kwargs=True)
+    answers = generation.generate(model, tokenizer, prompts, limits=[1] * len(prompts), batch_tokens=16)
+    assert seen == read
+    for prompt, answer in zip(prompts, answers, strict=True):
+        [alone] = generation.generate(model, tokenizer, [prompt], limits=[1])
         assert answer.ids == alone.ids

@@ -2,15 +2,16 @@
 they are done and others join it, grammars if given.
 
 On a CPU one pass reads the next prompts and the last token of all answers that are being written: the products of
-1,000 tokens hardly notice thirty more, which by themselves cost a reading of all weights.
+1,000 tokens hardly notice thirty more, which by themselves cost a reading of all weights. What all prompts begin with,
+as the instruction to a chat model, is read once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, groupby
+from itertools import accumulate, chain, groupby, repeat, takewhile
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from pipelines.errors import UserError
 from pipelines.networks.cpu_attention import NAME, Part
 from pipelines.networks.key_value_cache import RoomyLayer, keep_rows, roomy_cache
-from pipelines.networks.key_value_slots import LastTokens, Prompts, Slots
+from pipelines.networks.key_value_slots import Beginning, LastTokens, Prompts, Slots
 
 Grammar = Callable[[str], str | None]
 # Where prompts are read by themselves: below so many rows, reading all weights for a step costs more than what each row
@@ -104,11 +105,12 @@ def _in_one_pass(model: PreTrainedModel, waiting: Sequence[_Row], write: Write, 
 
     Attention keeps them apart, and all else in such a model sees one token at a time.
     """
-    slots = Slots(model.config, dtype=model.dtype)
+    slots = Slots(model.config, dtype=model.dtype, shared=_shared([row.prompt for row in waiting]))
     rows: list[_Row] = []
     places = torch.zeros(0, dtype=torch.long)  # slots of the rows
     while waiting or rows:
-        count = _fitting(waiting, batch_tokens, padded=False) if len(rows) < ROWS_AT_ONCE else 0
+        lengths = (len(row.prompt) - slots.shared for row in waiting)
+        count = _fitting(lengths, batch_tokens) if len(rows) < ROWS_AT_ONCE else 0
         new, waiting = waiting[:count], waiting[count:]
         places, taken, logits = read(model, slots, [row.prompt for row in new], [row.answer.ids[-1] for row in rows],
                                      places)
@@ -125,7 +127,7 @@ def read(model: PreTrainedModel, slots: Slots, prompts: Sequence[Sequence[int]],
     """One pass over B prompts and the last tokens of N rows.
 
     Args:
-        prompts: token ids, the longest first.
+        prompts: token ids, the longest first. All begin with `slots.shared` tokens, which the first pass reads.
         last: (N,) token ids.
         places: (N,), the slots of the rows.
 
@@ -137,10 +139,15 @@ def read(model: PreTrainedModel, slots: Slots, prompts: Sequence[Sequence[int]],
     places, taken = slots.take(torch.tensor(lengths, dtype=torch.long), places)
     parts: list[Part] = [Prompts(slots, torch.stack([place for _, place in group]), length)
                          for length, group in groupby(zip(lengths, taken, strict=True), key=lambda pair: pair[0])]
+    pieces = [prompt[slots.shared:] for prompt in prompts]
+    beginning: Sequence[int] = []
+    if slots.shared and not slots.beginning:
+        beginning = prompts[0][:slots.shared]
+        parts.insert(0, Beginning(slots))
     if last:
         parts.append(LastTokens(slots, places))
-    ends = torch.tensor([*lengths, *[1] * len(last)]).cumsum(0) - 1
-    logits = model(input_ids=torch.tensor([[*chain.from_iterable(prompts), *last]]),
+    ends = torch.tensor([*map(len, pieces), *[1] * len(last)]).cumsum(0) + len(beginning) - 1
+    logits = model(input_ids=torch.tensor([[*beginning, *chain.from_iterable(pieces), *last]]),
                    position_ids=torch.cat([part.positions for part in parts])[None],
                    attention_mask=torch.empty(1, 1, 1, 1),  # of this shape none is made; each part has its own
                    use_cache=False, logits_to_keep=ends, wanted=ends, parts=parts).logits[0]
@@ -154,7 +161,7 @@ def _in_turn(model: PreTrainedModel, waiting: Sequence[_Row], write: Write, batc
     while waiting or batch:
         # A cache that holds a window of each row (sliding attention) has no common last place to join at.
         if waiting and (batch is None or (len(batch.rows) < ROWS_A_STEP and _all_roomy(batch.cache))):
-            count = _fitting(waiting, batch_tokens, padded=True)
+            count = _fitting(repeat(len(waiting[0].prompt), len(waiting)), batch_tokens)
             started = _step(model, _started(model, waiting[:count], padding=padding), write)
             waiting = waiting[count:]
             batch = _joined(batch, started) if batch and started else batch or started
@@ -220,14 +227,18 @@ def _step(model: PreTrainedModel, batch: _Batch, write: Write) -> _Batch | None:
                   torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1), batch.cache)
 
 
-def _fitting(rows: Sequence[_Row], batch_tokens: int, *, padded: bool) -> int:
+def _shared(prompts: Sequence[list[int]]) -> int:
+    """How many tokens all prompts begin with, none of them to its end; 0 of a single one."""
+    if len(prompts) < 2:
+        return 0
+    # All others sort between these two, and begin as they do.
+    pairs = zip(min(prompts), max(prompts), strict=False)
+    return min(sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)), min(map(len, prompts)) - 1)
+
+
+def _fitting(lengths: Iterable[int], room: int) -> int:
     """How many of the first rows are read together: at least one, else as many as have so many tokens."""
-    total = 0
-    for count, row in enumerate(rows):
-        total = (count + 1) * len(rows[0].prompt) if padded else total + len(row.prompt)
-        if count and total > batch_tokens:
-            return count
-    return len(rows)
+    return max(1, sum(1 for _ in takewhile(lambda total: total <= room, accumulate(lengths))))
 
 
 @contextmanager

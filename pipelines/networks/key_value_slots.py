@@ -38,15 +38,20 @@ class Block:
 class Slots:
     """Slots for the keys and values of rows: blocks are made as they are needed, and dropped once nobody is there.
 
+    Args:
+        shared: P, tokens that all prompts begin with; they are read once.
+
     Attributes:
         blocks: those that hold a row.
         made: how many slots there ever were. A slot's number among these is called its place.
+        beginning: for each layer (2, G, P, D), keys and values of what all prompts begin with, once it is read.
     """
 
-    def __init__(self, config: Any, *, dtype: torch.dtype):
-        self.config, self.dtype = config, dtype
+    def __init__(self, config: Any, *, dtype: torch.dtype, shared: int = 0):
+        self.config, self.dtype, self.shared = config, dtype, shared
         self.blocks: list[Block] = []
         self.made = 0
+        self.beginning: list[Tensor] = []
 
     def take(self, lengths: Tensor, running: Tensor) -> tuple[Tensor, Tensor]:
         """Takes places for prompts of (B,) tokens and room for one token more of each running row.
@@ -113,8 +118,21 @@ class Slots:
                     made[:, into, :, :columns] = states[:, out[here], :, :columns]
 
 
+class Beginning:
+    """The P tokens that all prompts begin with, among the tokens of the first pass."""
+
+    def __init__(self, slots: Slots):
+        self.slots, self.tokens, self.positions = slots, slots.shared, torch.arange(slots.shared)
+        self.later = _later(slots.shared, slots)
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """(H, P, D), and keys and values (G, P, D), to (P, H, D)."""
+        self.slots.beginning.append(torch.stack([key, value]))
+        return attend(query[None], key[None], value[None], self.later, scaling)[0][0].transpose(0, 1)
+
+
 class Prompts:
-    """Prompts of one length T among the tokens of a pass: (B, T) tokens, one after the other.
+    """Prompts of P + T tokens among the tokens of a pass: (B, T) tokens, one prompt after the other.
 
     Attributes:
         places: (B,), of their keys and values.
@@ -123,20 +141,28 @@ class Prompts:
     """
 
     def __init__(self, slots: Slots, places: Tensor, length: int):
-        self.places, self.length = places, length
-        self.tokens, self.positions = len(places) * length, torch.arange(length).repeat(len(places))
+        self.slots, self.places, self.length = slots, places, length
+        self.positions = torch.arange(slots.shared, length).repeat(len(places))
+        self.tokens = len(self.positions)
         self.held = list(slots.holding(places))
-        lowest = torch.finfo(slots.dtype).min
-        self.later = torch.full((length, length), lowest, dtype=slots.dtype).triu(1)[None, None]
+        self.later = _later(length, slots)[:, :, slots.shared:]                                   # (1, 1, T, P + T)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """(H, B · T, D), and keys and values (G, B · T, D), to (B · T, H, D)."""
-        query, key, value = (states.unflatten(1, (len(self.places), self.length)).transpose(0, 1)
+        query, key, value = (states.unflatten(1, (len(self.places), -1)).transpose(0, 1)
                              for states in (query, key, value))                                   # (B, ., T, D)
+        if self.slots.shared:
+            key, value = (torch.cat([shared.expand(len(states), -1, -1, -1), states], dim=2)
+                          for shared, states in zip(self.slots.beginning[layer], (key, value), strict=True))
         for block, here, slots in self.held:
             for held, states in zip(block.layers[layer], (key, value), strict=True):
                 held[slots, :, :self.length] = states[here]
         return attend(query, key, value, self.later, scaling)[0].transpose(1, 2).flatten(0, 1)
+
+
+def _later(length: int, slots: Slots) -> Tensor:
+    """(1, 1, length, length), a mask of what comes later."""
+    return torch.full((length, length), torch.finfo(slots.dtype).min, dtype=slots.dtype).triu(1)[None, None]
 
 
 class LastTokens:
