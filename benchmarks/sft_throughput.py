@@ -2,7 +2,7 @@
 
     python benchmarks/sft_throughput.py [--rounds 2]
 
-Both run in turn, each in a process of its own, on the first rows of the NCBI disease corpus (or the sample corpus where
+Both run in turn, each in a process of its own, on the rows of the NCBI disease corpus (or of the sample corpus where
 that is absent), once for a few steps and once for more: the difference is what is timed, so that neither loading nor
 compiling counts. A token is one of a prompt or an answer; padding does not count. The last line ends with the ratio.
 """
@@ -32,7 +32,6 @@ LORA = ["--lora_r", "16", "--lora_alpha", "32", "--lora_dropout", "0"]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="local:smollm2")
-    parser.add_argument("--rows", type=int, default=640)
     parser.add_argument("--warm_up", type=int, default=2, help="steps that are not timed")
     parser.add_argument("--steps", type=int, default=40, help="timed, of ours")
     parser.add_argument("--trl_steps", type=int, default=4, help=f"timed, of `trl sft`, each of {BATCH} rows")
@@ -41,7 +40,7 @@ def main() -> None:
     corpus = Path(os.environ.get("PIPELINES_DATA", ROOT.parent / "shared" / "data")) / "ncbi_disease" / "train.json"
     corpus = corpus if corpus.exists() else ROOT / "data" / "samples" / "disease_ner" / "train.json"
     with tempfile.TemporaryDirectory() as folder:
-        examples = read_examples(corpus)[:options.rows]
+        examples = read_examples(corpus)
         tokens = write_data(examples, options.model, Path(folder))
         print(f"{len(examples)} rows of {corpus.name}, {tokens} tokens, {options.model}, "
               f"{precision.choose().weights}")
