@@ -1,5 +1,6 @@
 """Batches of one length, the loss on answers, the best checkpoint, the merged adapter, and going on after a stop."""
 
+import copy
 import ctypes
 import os
 import sys
@@ -16,7 +17,7 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file
 from torch._dynamo.testing import CompileCounter
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 from trl import SFTConfig
 
 from pipelines.examples import Example, Prediction, Span
@@ -24,6 +25,7 @@ from pipelines.families import sft
 from pipelines.families.causal_lm import prompt_for
 from pipelines.families.merging import merged_adapter
 from pipelines.families.sft import IGNORED, AnswerTrainer, LengthBatchSampler, ReturnFreedMemory, training_rows
+from pipelines.networks.cpu_attention import attend_plainly
 
 # Batches
 
@@ -76,15 +78,16 @@ def test_the_order_follows_from_seed_and_epoch():
 # The trainer
 
 
-def rows_of(tokenizer):
-    prompt = prompt_for(tokenizer, format="list", labels=["Disease"], style="plain", constrained=True)
+def rows_of(tokenizer, style="plain"):
+    prompt = prompt_for(tokenizer, format="list", labels=["Disease"], style=style, constrained=True)
     return training_rows([*answered(), Example("4", "No cancer.", (Span(3, 9, "Disease"),)),
                           Example("5", "Nothing but a word.", ())], tokenizer, prompt, max_length=512).rows, prompt
 
 
 def trainer_for(model, tokenizer, folder, *, init_lora_weights=False, answer_logits_only=True, batch_tokens=200,
-                dropout=0.0, dev=(), **training):
-    rows, prompt = rows_of(tokenizer)
+                dropout=0.0, dev=(), style="plain", count=None, **training):
+    rows, prompt = rows_of(tokenizer, style)
+    rows = rows[:count]
     arguments = SFTConfig(output_dir=str(folder), use_cpu=True, bf16=False, report_to="none", disable_tqdm=True,
                           max_length=None, seed=5, logging_steps=1, dataset_kwargs={"skip_prepare_dataset": True},
                           dataloader_pin_memory=False,
@@ -142,6 +145,78 @@ def test_only_answers_are_read_after_the_last_attention(network, tokenizer, tmp_
     seen.clear()
     assert trainer.model(input_ids=ids).logits.shape[:-1] == ids.shape
     assert set(seen) == {ids.numel()}
+
+
+@pytest.mark.parametrize("longer", [0, 300], ids=["short texts", "long texts"])
+def test_what_all_prompts_begin_with_is_read_once_and_trains_the_same(longer, network, tokenizer, tmp_path):
+    attend_plainly(network)
+    trainer = trainer_for(network, tokenizer, tmp_path, style="chat", batch_tokens=10_000)
+    trainer.model.train()
+    for row in (rows := trainer.train_dataset.to_list()):  # bytes of the text, in the middle
+        middle = row["labels"].count(IGNORED) - 14
+        row["input_ids"][middle:middle] = [50] * longer
+        row["labels"][middle:middle] = [IGNORED] * longer
+    inputs = trainer.data_collator(rows)
+    shared, seen = trainer.shared, []
+    begin = [row["input_ids"][:shared + 1] for row in rows]
+    assert all(ids[:-1] == begin[0][:-1] for ids in begin)
+    assert len({ids[-1] for ids in begin}) > 1
+    network.model.layers[0].mlp.down_proj.register_forward_hook(lambda _, __, found: seen.append(found.shape[:-1]))
+    once, gradients = loss_and_gradients(trainer, inputs, None)
+    trainer.shared = 0
+    each, wanted = loss_and_gradients(trainer, inputs, None)
+    length = inputs["input_ids"].shape[1]
+    assert seen == [(1 + 6, max(length - shared, shared + 1)), (6, length)]
+    assert (length - shared > shared) == (longer > 0)
+    assert once == pytest.approx(each, abs=1e-5)
+    for name, gradient in wanted.items():
+        assert gradient.abs().max() > 0, name
+        torch.testing.assert_close(gradients[name], gradient, atol=1e-5, rtol=1e-3)
+
+
+def test_noise_on_embeddings_is_as_large_where_a_beginning_is_shared(network, tokenizer, tmp_path):
+    attend_plainly(network)
+    trainer = trainer_for(network, tokenizer, tmp_path, style="chat", neftune_noise_alpha=5.0)
+    inputs, seen = next(iter(trainer.get_train_dataloader())), []
+    network.get_input_embeddings().register_forward_hook(lambda _, __, found: seen.append(found.shape))
+    trainer.compute_loss(trainer.model, dict(inputs))
+    assert [shape[:2] for shape in seen] == [inputs["input_ids"].shape]
+
+
+def test_a_beginning_is_shared_where_it_is_long_and_attention_sees_all_of_it(network, tokenizer, tmp_path):
+    def shared(model, *, plainly=True, **options):
+        model = copy.deepcopy(model)
+        if plainly:
+            attend_plainly(model)
+        return trainer_for(model, tokenizer, tmp_path, **options).shared
+
+    assert shared(network, style="chat") > 50
+    assert shared(network, style="plain") == 0  # `Text: ` only
+    assert shared(network, style="chat", count=1) == 0
+    assert shared(network, style="chat", plainly=False) == 0
+    assert shared(network, style="chat", answer_logits_only=False) == 0
+    windows = MistralConfig(vocab_size=259, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                            num_attention_heads=2, num_key_value_heads=1, sliding_window=12)
+    assert shared(MistralForCausalLM(windows), style="chat") == 0
+
+
+def test_what_is_shared_ends_before_the_last_token_of_the_shortest_prompt(network, tokenizer, tmp_path, monkeypatch):
+    attend_plainly(network)
+    [row, *_], prompt = rows_of(tokenizer)
+    monkeypatch.setattr(sys.modules[__name__], "rows_of", lambda *_: ([row] * 3, prompt))
+    trainer = trainer_for(network, tokenizer, tmp_path)
+    assert trainer.shared == row["labels"].count(IGNORED) - 1
+
+
+def test_layers_that_share_a_beginning_are_compiled_once_for_all_batches(network, tokenizer, tmp_path):
+    attend_plainly(network)
+    trainer = trainer_for(network, tokenizer, tmp_path, style="chat", batch_tokens=10_000)
+    rows, compiled = trainer.train_dataset.to_list(), CompileCounter()
+    for layer in network.model.layers[:-1]:
+        layer.compile(backend=compiled, dynamic=True)
+    for count in (5, 6, 4, 3, 2, 1):
+        trainer.compute_loss(trainer.model, trainer.data_collator(rows[:count]))
+    assert compiled.frame_count == 1
 
 
 def test_layers_computed_again_on_the_way_back_train_the_same(network, tokenizer, tmp_path):

@@ -78,7 +78,7 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts
             bar.update(len(rows) - len(kept))
             return kept
 
-        if model.config._attn_implementation == NAME and _all_roomy(roomy_cache(model.config)):
+        if attends_to_all_before(model):
             _in_one_pass(model, waiting, write, batch_tokens)
         else:
             _in_turn(model, waiting, write, batch_tokens, padding=tokenizer.pad_token_id)
@@ -105,7 +105,7 @@ def _in_one_pass(model: PreTrainedModel, waiting: Sequence[_Row], write: Write, 
 
     Attention keeps them apart, and all else in such a model sees one token at a time.
     """
-    slots = Slots(model.config, dtype=model.dtype, shared=_shared([row.prompt for row in waiting]))
+    slots = Slots(model.config, dtype=model.dtype, shared=shared_tokens([row.prompt for row in waiting]))
     rows: list[_Row] = []
     places = torch.zeros(0, dtype=torch.long)  # slots of the rows
     while waiting or rows:
@@ -227,7 +227,7 @@ def _step(model: PreTrainedModel, batch: _Batch, write: Write) -> _Batch | None:
                   torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1), batch.cache)
 
 
-def _shared(prompts: Sequence[list[int]]) -> int:
+def shared_tokens(prompts: Sequence[list[int]]) -> int:
     """How many tokens all prompts begin with, none of them to its end; 0 of a single one."""
     if len(prompts) < 2:
         return 0
@@ -250,6 +250,11 @@ def _contiguous_last_position(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         head.remove()
+
+
+def attends_to_all_before(model: PreTrainedModel) -> bool:
+    """Whether each layer's attention is `grouped_attention`, and none sees a window only."""
+    return model.config._attn_implementation == NAME and _all_roomy(roomy_cache(model.config))
 
 
 def _all_roomy(cache: DynamicCache) -> bool:

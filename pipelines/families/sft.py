@@ -17,7 +17,7 @@ from datasets import Dataset
 from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerState
 from trl import SFTTrainer
 
@@ -27,9 +27,11 @@ from pipelines.examples import Example
 from pipelines.families.batching import LengthBatchSampler
 from pipelines.families.causal_lm import Loaded, Prompt, answer_ids, predict, prompt_ids
 from pipelines.families.fused_adapters import fused_adapters
+from pipelines.families.generation import attends_to_all_before, shared_tokens
 from pipelines.families.merging import merged_adapter
 
 IGNORED = -100
+WORTH_SHARING = 8  # tokens; for fewer, the rows that hold them cost as much
 
 
 class Rows(NamedTuple):
@@ -94,6 +96,9 @@ class ReturnFreedMemory(TrainerCallback):
 class AnswerTrainer(SFTTrainer):
     """TRL's trainer, with batches of one length, and best checkpoint by the strict F1 of generated answers.
 
+    Attributes:
+        shared: tokens that all prompts begin with, where a batch reads them once: on a CPU, where there are enough.
+
     On a CPU the last layer's feed-forward net and the vocabulary's projection see answers only, a tenth of all tokens;
     TRL's own head projects every position there. On a GPU TRL's head does the same by itself (`answer_logits_only=None`
     chooses).
@@ -112,6 +117,12 @@ class AnswerTrainer(SFTTrainer):
                 layer.compile(dynamic=True)
         on_cpu = self.accelerator.device.type == "cpu"
         self.answer_logits_only = on_cpu if answer_logits_only is None else answer_logits_only
+        self.shared = 0
+        if self.answer_logits_only and attends_to_all_before(self._network()):
+            rows: Any = self.train_dataset
+            shared = shared_tokens([ids[:labels.count(IGNORED)]
+                                    for ids, labels in zip(rows["input_ids"], rows["labels"], strict=True)])
+            self.shared = shared if shared >= WORTH_SHARING else 0
         if on_cpu:
             # Each product keeps code and tables for each shape it has seen, of 1,024 in all; a step has about thirty,
             # the same ones in each layer. It is read once, before the first product.
@@ -141,13 +152,16 @@ class AnswerTrainer(SFTTrainer):
                      num_items_in_batch: Any = None) -> Any:
         if not self.answer_logits_only:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        targets = inputs["labels"][:, 1:]                                                     # (B, T - 1)
+        given = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]}
+        targets = pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)                         # (B, T)
+        if self.shared:
+            given, targets = self._behind_shared(given["input_ids"], targets)
         answers = targets != IGNORED
         # A batch of one row is rare, and would be compiled for itself.
-        stance = "force_eager" if len(answers) == 1 else "default"
+        stance = "force_eager" if len(inputs["labels"]) == 1 else "default"
         with self._only_at(answers), torch.compiler.set_stance(stance):
             # The wrapped model is called, so that several processes exchange their gradients.
-            outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+            outputs = model(**given, use_cache=False)
         loss = cross_entropy(outputs.logits.float(), targets[answers], reduction="sum")
         self._total_train_tokens += int(inputs["attention_mask"].sum()) * self.args.world_size
         self._metrics["train" if model.training else "eval"]["num_tokens"] = [self._total_train_tokens]
@@ -156,25 +170,49 @@ class AnswerTrainer(SFTTrainer):
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
+    def _behind_shared(self, ids: Tensor, targets: Tensor) -> tuple[dict[str, Any], Tensor]:
+        """(B, P + T) ids and targets, as `attend_behind` wants them: what the network is given, and (1 + B, T) targets.
+
+        Gradients are the same, for what is shared is the sum over all rows on the way back.
+        """
+        # A row has to hold what is shared; were it as long, the compiler would think that it always is.
+        missing = max(0, 2 * self.shared + 1 - ids.shape[1])
+        width = ids.shape[1] + missing
+
+        def behind(whole: Tensor) -> Tensor:
+            """(B, P + T, …) to (1 + B, T, …); what comes after the shared tokens in the first row is not read."""
+            return torch.cat([whole[:1, :width - self.shared], whole[:, self.shared:]])
+
+        # Noise on embeddings is drawn for texts as long as they are.
+        states = pad(self._network().get_input_embeddings()(ids), (0, 0, 0, missing))           # (B, P + T, H)
+        places = torch.arange(width, device=ids.device).expand(len(ids), width)
+        later = torch.full((width, width), torch.finfo(states.dtype).min, dtype=states.dtype, device=ids.device)
+        return ({"inputs_embeds": behind(states), "position_ids": behind(places), "shared": self.shared,
+                 "attention_mask": later.triu(1)[None, None]},
+                pad(targets[:, self.shared:], (0, missing, 1, 0), value=IGNORED))
+
+    def _network(self) -> Any:
+        return self.accelerator.unwrap_model(self.model).get_base_model()
+
     def _layers(self) -> Any:
-        return getattr(self.accelerator.unwrap_model(self.model).get_base_model().base_model, "layers", [])
+        return getattr(self._network().base_model, "layers", [])
 
     @contextmanager
     def _only_at(self, places: Tensor) -> Iterator[None]:
-        """Computes what comes after the last attention only where (B, T - 1) `places` says: nothing else is read."""
-        head = self.accelerator.unwrap_model(self.model).get_output_embeddings()
-        hooks = [head.register_forward_pre_hook(lambda _, given: given[0][:, :-1][places])]         # (n, H)
+        """Computes what comes after the last attention only where (B, T) `places` says: nothing else is read."""
+        head = self._network().get_output_embeddings()
+        hooks = [head.register_forward_pre_hook(lambda _, given: given[0][places])]                 # (n, H)
         layers = self._layers()
         mlp: Any = getattr(layers[-1], "mlp", None) if len(layers) else None
         # A net as Llama's sees one token at a time. Layers computed again on the way back would miss the hooks.
         if hasattr(mlp, "down_proj") and not self.args.gradient_checkpointing:
 
             def spread(_: Any, given: tuple[Tensor], found: Tensor) -> Tensor:
-                whole = found.new_zeros(len(places), 1 + places.shape[1], found.shape[-1])           # (B, T, H)
-                whole[:, :-1][places] = found[0]
+                whole = found.new_zeros(*places.shape, found.shape[-1])                             # (B, T, H)
+                whole[places] = found[0]
                 return whole
 
-            hooks += [mlp.register_forward_pre_hook(lambda _, given: given[0][:, :-1][places][None]),  # (1, n, H)
+            hooks += [mlp.register_forward_pre_hook(lambda _, given: given[0][places][None]),       # (1, n, H)
                       mlp.register_forward_hook(spread)]
         try:
             yield

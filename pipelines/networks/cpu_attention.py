@@ -46,7 +46,7 @@ class Part(Protocol):
 
 def grouped_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
                       scaling: float | None = None, dropout: float = 0.0, *, parts: Sequence[Part] = (),
-                      **_: Any) -> tuple[Tensor, Tensor | None]:
+                      shared: int = 0, **_: Any) -> tuple[Tensor, Tensor | None]:
     """softmax(s Q Kᵀ + mask) V (Vaswani et al. 2017, equation 1), heads sharing keys (Ainslie et al. 2023).
 
     Args:
@@ -56,9 +56,10 @@ def grouped_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tens
         scaling: s; D^-1/2 by default.
         parts: for B = 1, how the T tokens fall into parts, in this order, each with an attention of its own; the mask
             is not looked at.
+        shared: P of `attend_behind`; the mask is that of P + T tokens.
 
     Returns:
-        (B, T, H, D) and the weights (B, H, T, S), or None of `parts`.
+        (B, T, H, D) and the weights (B, H, T, S), or None where there are `parts` or `shared`.
     """
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if parts:
@@ -66,6 +67,10 @@ def grouped_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tens
         split = (states[0].split([part.tokens for part in parts], dim=1) for states in (query, key, value))
         return torch.cat([part.attend(layer.layer_idx, *states, scaling)
                           for part, *states in zip(parts, *split, strict=True)])[None], None
+    if shared:
+        assert attention_mask is not None
+        found = attend_behind(query, key, value, attention_mask, scaling, dropout, shared)
+        return found.transpose(1, 2).contiguous(), None
     found, weights = attend(query, key, value, attention_mask, scaling, dropout)
     return found.transpose(1, 2).contiguous(), weights
 
@@ -86,6 +91,26 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scali
             cheap_dropout(weights, dropout)
     found = (weights.view(batch, groups, -1, keys) @ value).view(query.shape)
     return found, weights.view(batch, heads, length, keys)
+
+
+def attend_behind(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float, dropout: float,
+                  shared: int) -> Tensor:
+    """Attention in texts of P + T tokens that all begin with the same P = `shared`, P ≤ T, which are there once.
+
+    The first row holds these, and after them what nobody reads; each other row holds the last T tokens of a text.
+
+    Args:
+        query: (1 + B, H, T, D).
+        key, value: (1 + B, G, T, D).
+        mask: (1, 1, P + T, P + T), added to the scores.
+
+    Returns:
+        (1 + B, H, T, D).
+    """
+    first = attend(query[:1], key[:1], value[:1], mask[:, :, :-shared, :-shared], scaling, dropout)[0]
+    keys, values = (torch.cat([states[:1, :, :shared].expand(states.shape[0] - 1, -1, -1, -1), states[1:]], dim=2)
+                    for states in (key, value))                                                   # (B, G, P + T, D)
+    return torch.cat([first, attend(query[1:], keys, values, mask[:, :, shared:], scaling, dropout)[0]])
 
 
 AttentionInterface.register(NAME, grouped_attention)
