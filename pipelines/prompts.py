@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from pipelines.alignment import Generated, Mention, align, inside_word, likeness
 from pipelines.errors import UserError
-from pipelines.examples import Example, Span
+from pipelines.examples import Span
 from pipelines.spans import find_occurrences
 
 
@@ -64,46 +64,33 @@ class PromptFormat(NamedTuple):
 # Prompts
 
 
-def messages(text: str, *, format: str, labels: Sequence[str],
-             examples: Sequence[Example] = ()) -> list[dict[str, str]]:
+def messages(text: str, *, format: str, labels: Sequence[str]) -> list[dict[str, str]]:
     """The conversation that asks a chat model for the mentions of a text.
 
     The instruction is the system message, which also keeps templates from putting in a longer one of their own.
-
-    Args:
-        examples: labelled examples to show first, each as a turn.
     """
-    chosen = prompt_format(format)
-    turns = [{"role": "system", "content": chosen.instruction(labels)}]
-    for example in examples:
-        turns.append({"role": "user", "content": example.text})
-        turns.append({"role": "assistant", "content": chosen.render(example.text, example.spans or (), labels)})
-    return [*turns, {"role": "user", "content": text}]
+    return [{"role": "system", "content": prompt_format(format).instruction(labels)},
+            {"role": "user", "content": text}]
 
 
-def plain_prompt(text: str, format: str, labels: Sequence[str], examples: Sequence[Example] = ()) -> str:
+def plain_prompt(text: str, format: str, labels: Sequence[str]) -> str:
     """The prompt of a base model, ``Text: …\\nDiseases:``; the answer follows after one blank."""
-    chosen = prompt_format(format)
-    cue = chosen.cue.format(_plural(labels[0]) if len(labels) == 1 else ", ".join(labels))
-    shown = "".join(f"Text: {example.text}\n{cue} {chosen.render(example.text, example.spans or (), labels)}\n\n"
-                    for example in examples)
-    return f"{shown}Text: {text}\n{cue}"
+    cue = prompt_format(format).cue.format(_plural(labels[0]) if len(labels) == 1 else ", ".join(labels))
+    return f"Text: {text}\n{cue}"
 
 
 def _plural(label: str) -> str:
     return label + "s" if label[-1:].islower() and not label.endswith("s") else label
 
 
-def format_hash(format: str, labels: Sequence[str], *, examples: Sequence[Example] = (),
-                chat_template: str | None = None) -> str:
+def format_hash(format: str, labels: Sequence[str], *, chat_template: str | None = None) -> str:
     """A hash of all that shapes prompt and answer: what this module makes of a probe, and the model's template.
 
     Taken from the outcome and not from a version number, so that no change of the code can be forgotten.
     """
     text = "A \\ <b>; \"none\" |\nend"
     spans = [Span(4, 7, labels[0]), Span(7, 17, labels[-1]), Span(0, 1, labels[-1])]
-    shaped = [labels, messages(text, format=format, labels=labels, examples=examples),
-              plain_prompt(text, format, labels, examples), chat_template,
+    shaped = [labels, messages(text, format=format, labels=labels), plain_prompt(text, format, labels), chat_template,
               prompt_format(format).render(text, spans, labels), prompt_format(format).render(text, (), labels)]
     return hashlib.sha256(json.dumps(shaped).encode()).hexdigest()[:16]
 

@@ -285,12 +285,9 @@ def test_a_model_that_repeats_itself_is_read_fast_enough_to_finish() -> None:
 def test_prompts_name_the_types_and_end_where_the_answer_begins() -> None:
     assert plain_prompt("Flu.", "list", ONE) == "Text: Flu.\nDiseases:"
     assert plain_prompt("Flu.", "list", TWO) == "Text: Flu.\nPER, LOC:"
-    shown = plain_prompt("Flu.", "list", ONE, [Example("0", "No.", ())])
-    assert shown == "Text: No.\nDiseases: none\n\nText: Flu.\nDiseases:"
-    turns = messages("Flu.", format="json", labels=ONE, examples=[Example("0", "A flu.", (Span(2, 5, "Disease"),))])
-    assert [turn["role"] for turn in turns] == ["system", "user", "assistant", "user"]
-    assert turns[2]["content"] == '["flu"]'
-    assert turns[3]["content"] == "Flu."
+    turns = messages("Flu.", format="json", labels=ONE)
+    assert [turn["role"] for turn in turns] == ["system", "user"]
+    assert turns[1]["content"] == "Flu."
     for name in FORMATS:
         for labels in (ONE, TWO):
             instruction = messages("", format=name, labels=labels)[0]["content"]
@@ -304,10 +301,9 @@ def test_an_unknown_format_names_the_known_ones() -> None:
 
 
 def test_format_hash_tells_apart_what_shapes_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    hashes = {format_hash(name, labels, chat_template=template, examples=examples)
-              for name in FORMATS for labels in (ONE, TWO, TWO[::-1]) for template in (None, "x")
-              for examples in ((), (Example("0", "a", ()),))}
-    assert len(hashes) == 3 * 3 * 2 * 2
+    hashes = {format_hash(name, labels, chat_template=template)
+              for name in FORMATS for labels in (ONE, TWO, TWO[::-1]) for template in (None, "x")}
+    assert len(hashes) == 3 * 3 * 2
     before = format_hash("list", ONE)
     assert before == subprocess.run(
         [sys.executable, "-c", "from pipelines.prompts import *; print(format_hash('list', ['Disease']))"],

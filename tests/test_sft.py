@@ -200,6 +200,21 @@ def test_a_beginning_is_shared_where_it_is_long_and_attention_sees_all_of_it(net
     assert shared(MistralForCausalLM(windows), style="chat") == 0
 
 
+def test_what_is_shared_is_read_for_each_text_where_that_is_less(network, tokenizer, tmp_path):
+    attend_plainly(network)
+    trainer = trainer_for(network, tokenizer, tmp_path, style="chat")
+    row, seen = trainer.train_dataset[0], []
+    network.get_input_embeddings().register_forward_hook(lambda _, __, found: seen.append(found.shape[:-1]))
+    network.model.layers[0].register_forward_hook(lambda _, __, found: seen.append(found.shape[:-1]))
+    own, shared = len(row["input_ids"]) - trainer.shared, trainer.shared
+    for longer in (2 * shared - own - 1, 2 * shared - own, 2 * shared - own + 1):  # T is 2 P - 1, 2 P, 2 P + 1
+        rows = [{"input_ids": row["input_ids"][:shared] + [50] * longer + row["input_ids"][shared:],
+                 "labels": row["labels"][:shared] + [IGNORED] * longer + row["labels"][shared:]}] * 2
+        trainer.compute_loss(trainer.model, trainer.data_collator(rows))
+    # Two texts, (P + T) each, or three rows of T.
+    assert seen[1::2] == [(3, 2 * shared - 1), (2, 3 * shared), (2, 3 * shared + 1)]
+
+
 def test_what_is_shared_ends_before_the_last_token_of_the_shortest_prompt(network, tokenizer, tmp_path, monkeypatch):
     attend_plainly(network)
     [row, *_], prompt = rows_of(tokenizer)
@@ -214,7 +229,7 @@ def test_layers_that_share_a_beginning_are_compiled_once_for_all_batches(network
     rows, compiled = trainer.train_dataset.to_list(), CompileCounter()
     for layer in network.model.layers[:-1]:
         layer.compile(backend=compiled, dynamic=True)
-    for count in (5, 6, 4, 3, 2, 1):
+    for count in (5, 6, 4, 3, 1):
         trainer.compute_loss(trainer.model, trainer.data_collator(rows[:count]))
     assert compiled.frame_count == 1
 

@@ -31,7 +31,7 @@ from pipelines.families.generation import attends_to_all_before, shared_tokens
 from pipelines.families.merging import merged_adapter
 
 IGNORED = -100
-WORTH_SHARING = 8  # tokens; for fewer, the rows that hold them cost as much
+WORTH_SHARING = 8  # tokens; for fewer, the row that holds them costs as much
 
 
 class Rows(NamedTuple):
@@ -96,12 +96,12 @@ class ReturnFreedMemory(TrainerCallback):
 class AnswerTrainer(SFTTrainer):
     """TRL's trainer, with batches of one length, and best checkpoint by the strict F1 of generated answers.
 
-    Attributes:
-        shared: tokens that all prompts begin with, where a batch reads them once: on a CPU, where there are enough.
-
     On a CPU the last layer's feed-forward net and the vocabulary's projection see answers only, a tenth of all tokens;
     TRL's own head projects every position there. On a GPU TRL's head does the same by itself (`answer_logits_only=None`
     chooses).
+
+    Attributes:
+        shared: tokens that all prompts begin with, such as an instruction, where a batch may read them once; else 0.
     """
 
     def __init__(self, *arguments: Any, dev: Sequence[Example] = (), prompt: Prompt, batch_tokens: int | None = None,
@@ -154,8 +154,12 @@ class AnswerTrainer(SFTTrainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         given = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]}
         targets = pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)                         # (B, T)
-        if self.shared:
-            given, targets = self._behind_shared(given["input_ids"], targets)
+        rows, width = targets.shape
+        # What is shared takes a row, and rows are longer than it: were they as long, the compiler would think that they
+        # always are.
+        length = max(width - self.shared, self.shared + 1)
+        if self.shared and (1 + rows) * length < rows * width:
+            given, targets = self._behind_shared(inputs["input_ids"], targets, length)
         answers = targets != IGNORED
         # A batch of one row is rare, and would be compiled for itself.
         stance = "force_eager" if len(inputs["labels"]) == 1 else "default"
@@ -170,18 +174,20 @@ class AnswerTrainer(SFTTrainer):
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
-    def _behind_shared(self, ids: Tensor, targets: Tensor) -> tuple[dict[str, Any], Tensor]:
-        """(B, P + T) ids and targets, as `attend_behind` wants them: what the network is given, and (1 + B, T) targets.
+    def _behind_shared(self, ids: Tensor, targets: Tensor, length: int) -> tuple[dict[str, Any], Tensor]:
+        """Ids and targets of B texts, as `attend_behind` wants them, T = `length`.
 
         Gradients are the same, for what is shared is the sum over all rows on the way back.
+
+        Returns:
+            What the network is given, and (1 + B, T) targets.
         """
-        # A row has to hold what is shared; were it as long, the compiler would think that it always is.
-        missing = max(0, 2 * self.shared + 1 - ids.shape[1])
-        width = ids.shape[1] + missing
+        width = self.shared + length
+        missing = width - ids.shape[1]
 
         def behind(whole: Tensor) -> Tensor:
             """(B, P + T, …) to (1 + B, T, …); what comes after the shared tokens in the first row is not read."""
-            return torch.cat([whole[:1, :width - self.shared], whole[:, self.shared:]])
+            return torch.cat([whole[:1, :length], whole[:, self.shared:]])
 
         # Noise on embeddings is drawn for texts as long as they are.
         states = pad(self._network().get_input_embeddings()(ids), (0, 0, 0, missing))           # (B, P + T, H)
