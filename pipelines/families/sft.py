@@ -126,7 +126,7 @@ class AnswerTrainer(SFTTrainer):
         if on_cpu:
             # Each product keeps code and tables for each shape it has seen, of 1,024 in all; a step has about thirty,
             # the same ones in each layer. It is read once, before the first product.
-            os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+            os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "48")
             if sys.platform == "linux":
                 self.add_callback(ReturnFreedMemory)
 
