@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import time
 from functools import cache
@@ -40,6 +41,9 @@ def choose() -> Precision:
         return Precision("cuda", torch.float16, {"bf16": False, "fp16": True})
     if torch.backends.mps.is_available():
         return Precision("mps", torch.float32, {"bf16": False, "fp16": False})
+    # oneDNN keeps code and tables of each product for each shape that it has seen, of 1,024 in all: gigabytes with AMX.
+    # A step of training has about thirty, the same ones in each layer. It is read once, before the first product.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "48")
     weights = min((torch.float32, torch.bfloat16), key=_product_seconds)
     # Autocast is for the adapters, which are trained in float32; weights held in bf16 are not converted anew by it.
     return Precision("cpu", weights, {"bf16": weights == torch.bfloat16, "fp16": False, "use_cpu": True,

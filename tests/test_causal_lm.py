@@ -224,6 +224,23 @@ def test_a_saved_model_gives_the_same_answers(merged, network, tiny_llama, token
             for p in predict(loaded, examples, progress=False)] == comparable(before)
 
 
+def test_weights_in_bf16_are_rounded_once(network, tiny_llama, tokenizer, tmp_path, monkeypatch):
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if "norm" in name:
+                weight.uniform_(0.5, 1.5)
+    network.save_pretrained(tmp_path / "base")
+    save(tmp_path, model=adapted(network), tokenizer=tokenizer, prompt=prompt_of(tokenizer, "chat"),
+         base_model=str(tmp_path / "base"))
+    exact = load(tmp_path).model
+    monkeypatch.setattr(precision, "choose", lambda: precision.Precision("cpu", torch.bfloat16, {}))
+    rounded = load(tmp_path).model
+    assert rounded.dtype == torch.bfloat16
+    for one, other in zip(exact.model.layers, rounded.model.layers, strict=True):
+        for name in ("qkv", "out", "gate_up", "down"):
+            assert torch.equal(getattr(one, name).bfloat16(), getattr(other, name)), name
+
+
 @pytest.fixture
 def saved(network, tokenizer, tiny_llama, tmp_path):
     save(tmp_path, model=network, tokenizer=tokenizer, prompt=prompt_of(tokenizer, "chat"), base_model=str(tiny_llama))

@@ -19,6 +19,7 @@ RECIPES = {"sft_": ("sft_tinyllama", ("RecipeArguments", "TrainingArguments", "M
            "tagger_minilm": ("finetune_token_tagger", ("RecipeArguments", "TrainingArguments")),
            "tagger_": ("train_tagger", ("RecipeArguments", "TaggerTrainingArguments")),
            "classifier_": ("finetune_classifier", ("RecipeArguments", "TrainingArguments")),
+           "pretrain_": ("pretrain_encoder", ("RecipeArguments", "TrainingArguments")),
            "head_": ("grid_search_head", ("RecipeArguments",))}
 
 

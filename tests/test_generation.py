@@ -64,7 +64,7 @@ def test_a_batch_writes_what_one_at_a_time_and_the_library_write(kind, batch_tok
         # One pass reads prompts and answers, but where there are windows.
         attend_plainly(model)
     if kind == "lean":
-        use_lean_layers(model)
+        use_lean_layers(model, model.dtype)
     together = generate(model, tokenizer, random_prompts, limits=limits, batch_tokens=batch_tokens)
     for prompt, limit, answer in zip(random_prompts, limits, together, strict=True):
         [alone] = generate(model, tokenizer, [prompt], limits=[limit])

@@ -28,7 +28,7 @@ def llama(**settings):
 def lean(network):
     network = copy.deepcopy(network)
     attend_plainly(network)
-    use_lean_layers(network)
+    use_lean_layers(network, network.dtype)
     assert all(isinstance(layer, LeanLayer) for layer in network.model.layers)
     return network
 
@@ -55,5 +55,5 @@ def test_lean_layers_are_as_near_to_float32_in_bf16_as_the_librarys():
 @pytest.mark.parametrize("settings", [{"attention_bias": True}, {"mlp_bias": True}, {"hidden_act": "gelu"}], ids=str)
 def test_layers_with_more_in_them_are_left_alone(settings):
     network = llama(**settings)
-    use_lean_layers(network)
+    use_lean_layers(network, network.dtype)
     assert not any(isinstance(layer, LeanLayer) for layer in network.model.layers)

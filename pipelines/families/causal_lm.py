@@ -176,16 +176,19 @@ def load(folder: str | Path, *, device: str | None = None) -> Loaded:
     if settings["hash"] != prompt_hash(tokenizer, prompt):
         raise UserError(f"{folder}: this model was trained on prompts that this version writes otherwise; predict with "
                         "the version that trained it (provenance.json), or train again")
+    # What is added to weights and multiplied into them, is so in float32, and rounded once.
+    chosen = precision.choose()
     if (folder / "adapter_config.json").is_file():
-        model = PeftModel.from_pretrained(load_network(settings["base_model"]), folder).merge_and_unload()
+        base = load_network(settings["base_model"], dtype=torch.float32)
+        model = PeftModel.from_pretrained(base, folder).merge_and_unload()
     else:
-        model = load_network(str(folder))
-    model = model.to(device or precision.choose().device).eval()
-    if model.device.type == "cpu":
+        model = load_network(str(folder), dtype=torch.float32)
+    if (device or chosen.device) == "cpu":
         precision.keep_freed_memory()
-        use_lean_layers(model)
-        if model.dtype == torch.float32:
-            precision.lay_out_for_few_rows(model)
+        use_lean_layers(model, chosen.weights)
+    model = model.to(device=device or chosen.device, dtype=chosen.weights).eval()
+    if model.device.type == "cpu" and model.dtype == torch.float32:
+        precision.lay_out_for_few_rows(model)
     return Loaded(model, tokenizer, prompt)
 
 

@@ -123,12 +123,8 @@ class AnswerTrainer(SFTTrainer):
             shared = shared_tokens([ids[:labels.count(IGNORED)]
                                     for ids, labels in zip(rows["input_ids"], rows["labels"], strict=True)])
             self.shared = shared if shared >= WORTH_SHARING else 0
-        if on_cpu:
-            # Each product keeps code and tables for each shape it has seen, of 1,024 in all; a step has about thirty,
-            # the same ones in each layer. It is read once, before the first product.
-            os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "48")
-            if sys.platform == "linux":
-                self.add_callback(ReturnFreedMemory)
+        if on_cpu and sys.platform == "linux":
+            self.add_callback(ReturnFreedMemory)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
         if self.batch_tokens is None:

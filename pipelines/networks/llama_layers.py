@@ -12,14 +12,18 @@ from transformers import PreTrainedModel
 from pipelines.networks.cpu_attention import Part, grouped_attention
 
 
-def use_lean_layers(model: PreTrainedModel) -> None:
-    """Replaces the layers of a Llama by lean ones, which cannot be trained or saved; other models stay as they are."""
+def use_lean_layers(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Replaces the layers of a Llama by lean ones, which cannot be trained or saved; other models stay as they are.
+
+    Args:
+        dtype: number format of the lean layers; where that of the model is wider, weights are rounded once.
+    """
     config: Any = model.config
     if config.model_type != "llama" or config.attention_bias or config.mlp_bias or config.hidden_act != "silu":
         return
     layers = model.get_decoder().layers
     for place, layer in enumerate(layers):
-        layers[place] = LeanLayer(layer, last=place == len(layers) - 1)
+        layers[place] = LeanLayer(layer, last=place == len(layers) - 1, dtype=dtype)
 
 
 class LeanLayer(nn.Module):
@@ -30,9 +34,10 @@ class LeanLayer(nn.Module):
     Args:
         layer: the library's.
         last: whether no other layer reads its states.
+        dtype: number format of its weights.
     """
 
-    def __init__(self, layer: Any, *, last: bool) -> None:
+    def __init__(self, layer: Any, *, last: bool, dtype: torch.dtype) -> None:
         super().__init__()
         self.last = last
         attention, net = layer.self_attn, layer.mlp
@@ -42,10 +47,10 @@ class LeanLayer(nn.Module):
         self.eps = layer.input_layernorm.variance_epsilon
         with torch.no_grad():
             self.qkv = _columns(layer.input_layernorm, attention.q_proj.weight * attention.scaling,
-                                attention.k_proj.weight, attention.v_proj.weight)
-            self.out = attention.o_proj.weight.t().contiguous()
-            self.gate_up = _columns(layer.post_attention_layernorm, net.gate_proj.weight, net.up_proj.weight)
-            self.down = net.down_proj.weight.t().contiguous()
+                                attention.k_proj.weight, attention.v_proj.weight).to(dtype)
+            self.out = attention.o_proj.weight.t().contiguous().to(dtype)
+            self.gate_up = _columns(layer.post_attention_layernorm, net.gate_proj.weight, net.up_proj.weight).to(dtype)
+            self.down = net.down_proj.weight.t().contiguous().to(dtype)
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, *, past_key_values: Any = None,
                 position_embeddings: tuple[Tensor, Tensor], parts: Sequence[Part] = (), wanted: Tensor | None = None,
