@@ -1,5 +1,6 @@
 """The number format follows from the machine."""
 
+import os
 import platform
 import time
 
@@ -64,3 +65,17 @@ print(in_heap())
 def test_large_tensors_come_from_the_heap_where_freed_memory_is_kept(kept):
     done = run_python("-c", PLACES % kept)
     assert done.stdout.split() == [str(kept)], done.stderr
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="torch has oneDNN there")
+@pytest.mark.parametrize(("given", "again"), [(None, "cache_miss"), ("1024", "cache_hit")])
+def test_few_products_are_kept_unless_the_user_says_how_many(given, again):
+    code = ("import torch; from pipelines import precision; precision.choose()\n"
+            "for length in [*range(64, 124), 64]:\n"
+            "    torch.nn.functional.conv1d(torch.ones(2, 64, length), torch.ones(64, 64, 3))")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ONEDNN")}
+    environment |= {"ONEDNN_VERBOSE": "all"} | ({"ONEDNN_PRIMITIVE_CACHE_CAPACITY": given} if given else {})
+    done = run_python("-c", code, env=environment)
+    made = [line for line in done.stdout.splitlines() if "create:cache" in line and "convolution" in line]
+    assert len(made) == 61, done.stderr
+    assert again in made[-1]
