@@ -1,6 +1,6 @@
 """Training tokens a second: the `trl sft` command against ours, on the same model, data, LoRA and number format.
 
-    python benchmarks/sft_throughput.py [--rounds 2]
+    python benchmarks/sft_throughput.py [--rounds 2] [--batch_tokens 1024]
 
 Both run in turn, each in a process of its own, on the rows of the NCBI disease corpus (or of the sample corpus where
 that is absent), once for a few steps and once for more: the difference is what is timed, so that neither loading nor
@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40, help="timed, of ours")
     parser.add_argument("--trl_steps", type=int, default=4, help=f"timed, of `trl sft`, each of {BATCH} rows")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--batch_tokens", type=int, help="of ours (default: as in the shipped configuration)")
     options = parser.parse_args()
     corpus = Path(os.environ.get("PIPELINES_DATA", ROOT.parent / "shared" / "data")) / "ncbi_disease" / "train.json"
     corpus = corpus if corpus.exists() else ROOT / "data" / "samples" / "disease_ner" / "train.json"
@@ -84,7 +85,8 @@ def trl_command(options: argparse.Namespace, folder: Path, steps: int) -> list[s
 def our_command(options: argparse.Namespace, folder: Path, corpus: Path, steps: int) -> list[str]:
     return [sys.executable, str(ROOT / "recipes" / "sft_tinyllama.py"), "--config",
             str(ROOT / "recipes" / "configs" / "sft_smollm2.yaml"), "--model_name_or_path", options.model,
-            *LORA, "--train_file", str(corpus), "--run_dir", tempfile.mkdtemp(dir=folder),
+            *LORA, *(["--batch_tokens", str(options.batch_tokens)] if options.batch_tokens else []),
+            "--train_file", str(corpus), "--run_dir", tempfile.mkdtemp(dir=folder),
             "--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false",
             "--max_steps", str(steps), "--logging_steps", str(steps)]
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling, PreTrainedModel
+from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling
 
 from pipelines.errors import UserError
-from pipelines.families.tagging import IGNORED, TaggerTrainer
+from pipelines.families.tagging import IGNORED, NewModel, TaggerTrainer
 from pipelines.networks import weights
 
 
@@ -28,13 +28,6 @@ def text_rows(texts: Iterable[str], tokenizer: Any, *, window: int) -> list[dict
         return []
     ids = tokenizer(given, truncation=True, max_length=window, return_overflowing_tokens=True)["input_ids"]
     return [{"input_ids": row} for row in ids]
-
-
-class NewModel(NamedTuple):
-    """A model to train; `new` are the weights that its checkpoint lacks."""
-
-    model: PreTrainedModel
-    new: list[str]
 
 
 def new_model(name: str, rows: Sequence[dict[str, list[int]]], **options: Any) -> NewModel:

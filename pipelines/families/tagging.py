@@ -84,7 +84,7 @@ def training_rows(examples: Sequence[Example], model: Any, tokenizer: PreTrained
 
 
 class NewModel(NamedTuple):
-    """A model to train; `new` are the weights that start at random: its checkpoint lacks them, or has other tags."""
+    """A model to train; `new` are the weights that its checkpoint lacks, or has for other tags."""
 
     model: PreTrainedModel
     new: list[str]
