@@ -236,6 +236,7 @@ def test_weights_in_bf16_are_rounded_once(network, tiny_llama, tokenizer, tmp_pa
     monkeypatch.setattr(precision, "choose", lambda: precision.Precision("cpu", torch.bfloat16, {}))
     rounded = load(tmp_path).model
     assert rounded.dtype == torch.bfloat16
+    assert torch.equal(exact.model.rotary_emb.inv_freq, rounded.model.rotary_emb.inv_freq)
     for one, other in zip(exact.model.layers, rounded.model.layers, strict=True):
         for name in ("qkv", "out", "gate_up", "down"):
             assert torch.equal(getattr(one, name).bfloat16(), getattr(other, name)), name

@@ -186,7 +186,9 @@ def load(folder: str | Path, *, device: str | None = None) -> Loaded:
     if (device or chosen.device) == "cpu":
         precision.keep_freed_memory()
         use_lean_layers(model, chosen.weights)
-    model = model.to(device=device or chosen.device, dtype=chosen.weights).eval()
+    for weight in model.parameters():  # not the buffers: places turn by frequencies in float32
+        weight.data = weight.data.to(chosen.weights)
+    model = model.to(device or chosen.device).eval()
     if model.device.type == "cpu" and model.dtype == torch.float32:
         precision.lay_out_for_few_rows(model)
     return Loaded(model, tokenizer, prompt)
