@@ -219,7 +219,7 @@ def test_binary_files_are_told(content, message, tmp_path):
 
 def test_missing_files_folders_and_wrong_bytes(tmp_path):
     written(tmp_path, [], "train.json")
-    with pytest.raises(UserError, match=r"no such file; near it is train\.json"):
+    with pytest.raises(UserError, match=r"no such file; beside it: train\.json"):
         read_corpus(tmp_path / "trian.json")
     with pytest.raises(UserError, match="no such file"):
         read_corpus("no/where.json")

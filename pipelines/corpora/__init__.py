@@ -103,7 +103,7 @@ def file_content(path: Path) -> str:
     if not path.exists():
         names = [neighbour.name for neighbour in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, names)
-        raise UserError(f"{path}: no such file" + (f"; near it is {' and '.join(near)}" if near else ""))
+        raise UserError(f"{path}: no such file" + (f"; beside it: {', '.join(near)}" if near else ""))
     raw = path.read_bytes()
     if raw[:2] == b"\x1f\x8b":
         try:
@@ -124,7 +124,7 @@ def file_content(path: Path) -> str:
     if "\0" in content[:1000]:
         raise UserError(_binary(path))
     if not content.strip():
-        raise UserError(f"{path}: empty; wanted labelled sentences, see data/README.md for the layouts")
+        raise UserError(f"{path}: empty; wanted texts, see data/README.md for the layouts")
     content = content.replace("\r\n", "\n")
     return content if "\n" in content else content.replace("\r", "\n")  # old Macs end a line so
 

@@ -162,7 +162,8 @@ class AnswerTrainer(SFTTrainer):
         with self._only_at(answers), torch.compiler.set_stance(stance):
             # The wrapped model is called, so that several processes exchange their gradients.
             outputs = model(**given, use_cache=False)
-        loss = cross_entropy(outputs.logits.float(), targets[answers], reduction="sum")
+        loss = cross_entropy(outputs.logits.float(), targets[answers], reduction="sum",
+                             label_smoothing=self.args.label_smoothing_factor)
         self._total_train_tokens += int(inputs["attention_mask"].sum()) * self.args.world_size
         self._metrics["train" if model.training else "eval"]["num_tokens"] = [self._total_train_tokens]
         loss = loss / (num_items_in_batch if num_items_in_batch is not None else answers.sum())
