@@ -131,15 +131,16 @@ def test_loss_is_cross_entropy_over_the_answers_and_trls_own(count, network, tok
         torch.testing.assert_close(gradient, their_gradients[name], atol=1e-5, rtol=1e-3)
 
 
-def test_labels_are_smoothed_as_asked(network, tokenizer, tmp_path):
-    trainer = trainer_for(network, tokenizer, tmp_path, batch_tokens=1000)
-    trainer.args.label_smoothing_factor = 0.1
+def test_labels_are_smoothed_as_asked_and_by_trl(network, tokenizer, tmp_path):
+    trainer = trainer_for(network, tokenizer, tmp_path, batch_tokens=1000, label_smoothing_factor=0.1)
     inputs = next(iter(trainer.get_train_dataloader()))
     loss, outputs = trainer.compute_loss(trainer.model, dict(inputs), return_outputs=True)
     targets = inputs["labels"][:, 1:]
-    scores = outputs.logits.float().log_softmax(-1)                                                     # (N, V)
+    scores = outputs.logits.log_softmax(-1)                                                             # (N, V)
     right = scores.gather(1, targets[targets != IGNORED][:, None])[:, 0]
     assert loss.item() == pytest.approx(-(0.9 * right + 0.1 * scores.mean(-1)).mean().item(), abs=1e-5)
+    trainer.answer_logits_only = False
+    assert loss.item() == pytest.approx(trainer.compute_loss(trainer.model, dict(inputs)).item(), abs=1e-5)
 
 
 def test_only_answers_are_read_after_the_last_attention(network, tokenizer, tmp_path):
