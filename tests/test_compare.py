@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,7 @@ def make_run(folder, gold, *, found, seconds=10.0, seed=0, cost=True):
     report = {"split": "dev", **evaluate_spans(examples, predictions)}
     if cost:
         report["cost"] = {"parameters": 2_000_000, "trained_parameters": 1000, "training_tokens_per_second": 500.0,
-                          "seconds": {"training": 90.0, "predict_dev": seconds}, "peak_memory": 3 * 2 ** 20}
+                          "seconds": {"training": 90.0, "predict_dev": seconds}, "peak_memory": 3 * 2 ** 30}
         (folder / "model").mkdir()
         (folder / "model" / "weights").write_bytes(b"0" * 4096)
         (folder / "provenance.json").write_text(json.dumps({"hardware": {"cpu": "A CPU", "threads": 2, "gpus": []}}))
@@ -90,6 +91,7 @@ def test_table_verdicts_json_and_page(runs, gold, tmp_path):
     assert "Pareto front, ms per example at prediction: better, worse" in lines
     page = (tmp_path / "out/c.html").read_text()
     assert page.count("<svg") == 4
+    assert re.search(r">3(\.0+)?\s*</text>.*GiB of peak memory\s*</text>", page, re.S)
     assert "better &gt; worse" in page
     assert "http" not in page.replace("http://www.w3.org", "")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -26,12 +26,19 @@ from pipelines.reporting.page import Cell, Picture, Section, Table, write_page
 from pipelines.reporting.text import sections_as_text
 from pipelines.tasks import TASKS, Task, interval_path, metric, metric_name
 
-# What quality is drawn against, and what it is called.
+
+class Cost(NamedTuple):
+    """What quality is drawn against, and in which unit."""
+
+    name: str
+    unit: int = 1
+
+
 COSTS = {
-    "ms_per_example": "ms per example at prediction",
-    "training_seconds": "seconds of training",
-    "parameters": "parameters",
-    "peak_memory": "bytes of peak memory",
+    "ms_per_example": Cost("ms per example at prediction"),
+    "training_seconds": Cost("seconds of training"),
+    "parameters": Cost("parameters"),
+    "peak_memory": Cost("GiB of peak memory", 2**30),
 }
 
 
@@ -267,7 +274,7 @@ def comparison_as_text(comparison: Mapping[str, Any]) -> str:
     table = Section("runs", "Runs", [comparison_table(comparison)])
     lines = [_facts(comparison), *sections_as_text([table]), "",
              *(verdict(comparison, pair) for pair in comparison["verdicts"])]
-    fronts = [f"Pareto front, {COSTS[cost]}: {', '.join(names)}"
+    fronts = [f"Pareto front, {COSTS[cost].name}: {', '.join(names)}"
               for cost, names in comparison["pareto"].items() if names]
     return "\n".join(lines + (["", *fronts] if fronts else []))
 
@@ -289,12 +296,12 @@ def write_comparison(comparison: Mapping[str, Any], out: str | Path) -> None:
     name = metric_name(comparison["metric"])
     pictures = []
     for cost, front in comparison["pareto"].items():
-        points = [(row["name"], row[cost], task.scale * row["value"]) for row in comparison["runs"]
+        points = [(row["name"], row[cost] / COSTS[cost].unit, task.scale * row["value"]) for row in comparison["runs"]
                   if row[cost] is not None]
         if len(points) > 1:
             pictures.append(Picture(partial(
-                plots.quality_against_cost, cost.replace("_", "-"), points, front, cost=COSTS[cost], quality=name,
-                greater_is_better=task.greater_is_better), f"{name} against {COSTS[cost]}",
+                plots.quality_against_cost, cost.replace("_", "-"), points, front, cost=COSTS[cost].name,
+                quality=name, greater_is_better=task.greater_is_better), f"{name} against {COSTS[cost].name}",
                 f"On the Pareto front: {', '.join(front)}. A cross marks a run that another beats or equals in both."))
     verdicts = Table(("verdict", "Δ", "95 % interval", "p"), [
         (Cell(verdict(comparison, pair).split(", Δ")[0]), score(pair["delta"], task.scale),
