@@ -1,4 +1,4 @@
-"""`pipelines check | predict | evaluate | compare | submit`: everything but training, which is in recipes/."""
+"""`pipelines check | predict | vote | evaluate | compare | submit`: everything but training, which is in recipes/."""
 
 from __future__ import annotations
 
@@ -250,6 +250,31 @@ def _family_and_folder(run_dir: str) -> tuple[Any, Path]:
     return import_module(f"pipelines.families.{name}"), folder
 
 
+def _add_vote(subcommands: argparse._SubParsersAction) -> None:
+    parser = subcommands.add_parser("vote", help="join what several models answered to the same examples: spans and "
+                                                 "classes by votes, numbers by their mean")
+    parser.add_argument("predictions", nargs="+", metavar="P.jsonl", help="answers, a file for each model")
+    parser.add_argument("--out", required=True, metavar="OUT.jsonl", help="where the joint answers go")
+    parser.set_defaults(run=_vote)
+
+
+def _vote(options: argparse.Namespace) -> int:
+    from pipelines.examples import read_predictions, write_predictions
+    from pipelines.voting import vote
+
+    if len(options.predictions) < 2:
+        raise UserError("got one file of predictions; wanted those of two models or more, three for a majority")
+    _check_output(options.out)
+    answers = [read_predictions(path) for path in options.predictions]
+    joint = vote(answers, names=options.predictions)
+    write_predictions(options.out, joint)
+    kept, given = sum(len(answer.spans or ()) for answer in joint), [
+        sum(len(answer.spans or ()) for answer in model) for model in answers]
+    spans = f"; {kept} spans, of the models {', '.join(map(str, given))}" if any(given) else ""
+    print(f"{options.out}: {len(joint)} answers of {len(answers)} models{spans}")
+    return 0
+
+
 def _add_submit(subcommands: argparse._SubParsersAction) -> None:
     parser = subcommands.add_parser("submit", help="write predictions as a competition's CSV, and push it; or a "
                                                  "course's package of runs")
@@ -416,8 +441,8 @@ FAMILIES = {"prompt.json": "causal_lm", "lexical.json": "lexical", "tagger.json"
 
 # One function a subcommand: adds its parser with `set_defaults(run=...)`, where run(options) returns the exit code.
 # Modules are imported inside run, so that `pipelines --help` stays instant.
-COMMANDS: list = [_add_check, _add_split, _add_predict, _add_evaluate, _add_compare, _add_submit, _add_vocabulary,
-                  _add_parameters, _add_inspect]
+COMMANDS: list = [_add_check, _add_split, _add_predict, _add_vote, _add_evaluate, _add_compare, _add_submit,
+                  _add_vocabulary, _add_parameters, _add_inspect]
 
 
 if __name__ == "__main__":

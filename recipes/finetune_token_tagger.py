@@ -65,7 +65,7 @@ class RecipeArguments(config.DataArguments):
     half_copies: bool | None = field(default=None, metadata={"help": "compute in bf16 copies of the weights (default: "
                                                                      "on a CPU that has bf16)"})
     members: int = field(default=1, metadata={"help": "train so many taggers, from seeds that follow each other, and "
-                                                      "tag with the mean of their probabilities"})
+                                                      "let them vote on spans"})
     ema_decay: float = field(default=0.0, metadata={"help": "score and save a running mean of the weights, which keeps "
                                                             "this share of itself at each step (such as 0.99); 0 = "
                                                             "the weights themselves"})
@@ -140,8 +140,8 @@ def check(options: RecipeArguments, training: TrainingArguments) -> None:
     if options.members > 1 and (training.resume_from_checkpoint or "true").lower() not in ("true", "false"):
         raise UserError("of several --members each goes on from its own checkpoint; take --resume_from_checkpoint true")
     if options.decode == "crf" and options.members > 1:
-        raise UserError("--members averages the probabilities of single tags, and --decode crf scores whole sequences; "
-                        "take --decode viterbi")
+        raise UserError("--members are saved as one network that scores single tags, and --decode crf scores whole "
+                        "sequences; take --decode viterbi")
     if options.decode == "crf" and (options.focal_gamma or options.class_weight_power or
                                     training.label_smoothing_factor):
         raise UserError("--focal_gamma, --class_weight_power and --label_smoothing_factor are of single tags, and "

@@ -14,7 +14,10 @@ from pipelines.corpora import read_examples
 from pipelines.errors import UserError
 from pipelines.examples import read_predictions
 from pipelines.families import tagging, token_tagger
+from pipelines.inspection.tags import inspect_examples
 from pipelines.networks.tagger_ensemble import TaggerEnsemble, ensemble_of
+from pipelines.spans import tags_to_spans
+from pipelines.voting import vote
 
 TAGS = ["O", "B-D", "I-D"]
 
@@ -33,6 +36,14 @@ def taggers(request, encoder):
     return made
 
 
+def agree(taggers):
+    """Gives them one head, which is sure of itself: random ones find hardly a span in common."""
+    with torch.no_grad():
+        head = 30 * taggers[0].classifier.weight
+        for tagger in taggers:
+            tagger.classifier.weight.copy_(head)
+
+
 def test_its_probabilities_are_the_mean_of_theirs(taggers):
     inputs = {"input_ids": torch.tensor([[2, 5, 6, 3], [2, 7, 3, 0]]),
               "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])}
@@ -48,6 +59,7 @@ def test_its_probabilities_are_the_mean_of_theirs(taggers):
 def test_it_is_saved_as_one_checkpoint(taggers, encoder, corpus, tmp_path):
     tokenizer = token_tagger.load_tokenizer(str(encoder))
     settings = token_tagger.Settings(window=32, stride=8)
+    agree(taggers)
     whole = token_tagger.Loaded(ensemble_of(taggers).eval(), tokenizer, settings)
     token_tagger.save(tmp_path, model=whole.model, tokenizer=tokenizer, settings=settings)
     examples = read_examples(corpus["test"])
@@ -57,6 +69,23 @@ def test_it_is_saved_as_one_checkpoint(taggers, encoder, corpus, tmp_path):
     assert isinstance(loaded.model, TaggerEnsemble)
     assert token_tagger.predict(loaded, examples, progress=False) == expected
     assert AutoModelForTokenClassification.from_pretrained(tmp_path).config.id2label == dict(enumerate(TAGS))
+
+
+def test_its_members_vote_and_inspection_shows_what_they_find(taggers, encoder, corpus):
+    tokenizer, settings = token_tagger.load_tokenizer(str(encoder)), token_tagger.Settings(window=32, stride=8)
+    agree(taggers)
+    taggers[2].classifier.bias.data[0] += 100
+    examples = read_examples(corpus["test"])
+    first, second, third, together = (token_tagger.predict(token_tagger.Loaded(model, tokenizer, settings), examples,
+                                                           progress=False)
+                                      for model in (*taggers, ensemble_of(taggers).eval()))
+    assert together == vote([first, second, third], names="123")
+    assert not any(prediction.spans for prediction in third)
+    assert sum(len(prediction.spans) for prediction in together) > 5
+    seen = inspect_examples(token_tagger.Loaded(ensemble_of(taggers).eval(), tokenizer, settings), examples)
+    assert [tags_to_spans([token.predicted for token in inspection.tokens], text.offsets)
+            for inspection, text in zip(seen, token_tagger.encode(examples, tokenizer, settings), strict=True)] == [
+        list(prediction.spans) for prediction in together]
 
 
 def test_the_recipe_trains_and_saves_several(encoder, corpus, tmp_path):

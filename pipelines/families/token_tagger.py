@@ -45,6 +45,7 @@ from pipelines.spans import (
     token_ranges_to_spans,
     token_ranges_to_tags,
 )
+from pipelines.voting import vote
 
 MODEL_FILE = "tagger.json"
 DECODERS = ("argmax", "viterbi", "crf")
@@ -197,12 +198,17 @@ def predict(loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int = 
     """Finds the spans of each example.
 
     A span's score is the least probability among the tags of its units: by themselves, or given the whole text where
-    a CRF reads them.
+    a CRF reads them. Several taggers in one find theirs each, and vote (`vote`): the mean of their tags' probabilities
+    finds more spans, and more wrong ones than it gains.
 
     Args:
         batch_tokens: at most this many sub-words, padding counted, at a time.
     """
     model, tokenizer, settings = loaded
+    if isinstance(model, tagger_ensemble.TaggerEnsemble):
+        answers = [predict(Loaded(tagger, tokenizer, settings), examples, batch_tokens=batch_tokens, progress=progress)
+                   for tagger in model.taggers]
+        return vote(answers, names=[f"tagger {number}" for number in range(1, len(answers) + 1)])
     encoded = encode(examples, tokenizer, settings)
     logits = unit_logits(loaded, encoded, batch_tokens=batch_tokens, progress=progress)
     tagged = read_tags(model, logits, decode=settings.decode)

@@ -8,7 +8,8 @@ from html import escape
 
 from pipelines.evaluation.token_scores import tags_of
 from pipelines.examples import Example
-from pipelines.families.token_tagger import Encoded, Loaded, encode, labels_of, read_tags, unit_logits
+from pipelines.families.token_tagger import Encoded, Loaded, encode, labels_of, predict, read_tags, unit_logits
+from pipelines.networks.tagger_ensemble import TaggerEnsemble
 from pipelines.spans import split_tag
 
 # How a token was tagged: a mark that needs no colour, its ANSI colour, its colours in HTML, and what it says.
@@ -97,11 +98,17 @@ def inspect_example(loaded: Loaded, example: Example) -> Inspection:
 
 
 def inspect_examples(loaded: Loaded, examples: Sequence[Example]) -> list[Inspection]:
-    """Tags examples with the model's own decoder; in the order of the examples."""
+    """Tags examples with the model's own decoder, or its members' votes; in the order of the examples."""
     encoded = encode(examples, loaded.tokenizer, loaded.settings)
     logits = unit_logits(loaded, encoded, batch_tokens=4096, progress=False)
-    tagged = read_tags(loaded.model, logits, decode=loaded.settings.decode)
     names = labels_of(loaded.model)
+    if isinstance(loaded.model, TaggerEnsemble):
+        voted = [[names.index(tag) for tag in tags_of(prediction.spans or (), text.offsets)] for prediction, text in
+                 zip(predict(loaded, examples, progress=False), encoded, strict=True)]
+        tagged = [(tags, [unit.softmax(-1)[tag].item() for unit, tag in zip(scores, tags, strict=True)])
+                  for scores, tags in zip(logits, voted, strict=True)]
+    else:
+        tagged = read_tags(loaded.model, logits, decode=loaded.settings.decode)
     inspections = []
     for example, text, (tags, probabilities) in zip(examples, encoded, tagged, strict=True):
         true = [None] * len(tags) if example.spans is None else tags_of(example.spans, text.offsets)

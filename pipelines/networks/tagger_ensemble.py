@@ -1,4 +1,6 @@
-"""Several taggers of one kind that tag together: the mean of their probabilities.
+"""Several taggers of one kind in one network, which gives the mean of their probabilities.
+
+`token_tagger.predict` asks each for its spans and lets them vote.
 
 Importing this module registers it, so that `from_pretrained` knows it.
 """
