@@ -121,12 +121,13 @@ def test_the_command(tmp_path):
     (["a.jsonl", "missing.jsonl"], "no such predictions file"),
     (["a.jsonl", "other.jsonl"], "ids of a.jsonl that are missing"),
     (["a.jsonl", "cut.jsonl"], "cut off in the middle?"),
+    (["a.jsonl", "a.jsonl", "--out", "."], ".: a folder; wanted the name of a file"),
 ])
 def test_bad_input_is_told_and_nothing_is_written(arguments, told, tmp_path):
     write_predictions(tmp_path / "a.jsonl", [spans()])
     write_predictions(tmp_path / "other.jsonl", [Prediction("1", spans=())])
     (tmp_path / "cut.jsonl").write_text('{"id": "0", "spans": [')
-    done = run_python("-m", "pipelines.cli", "vote", *arguments, "--out", "out.jsonl", cwd=tmp_path)
+    done = run_python("-m", "pipelines.cli", "vote", "--out", "out.jsonl", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert told in done.stderr
