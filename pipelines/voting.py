@@ -70,14 +70,14 @@ def _joined(given: Sequence[Prediction]) -> Prediction:
         return Prediction(first.id, spans=_spans([prediction.spans or () for prediction in given]))
     if first.value is not None:
         return Prediction(first.id, value=fmean(prediction.value or 0.0 for prediction in given))
-    scores = _mean([prediction.scores for prediction in given if prediction.scores])
-    told = scores if all(prediction.scores for prediction in given) else None
+    told = [prediction.scores for prediction in given if prediction.scores]
+    scores = _mean(told) if len(told) == len(given) else None
     if isinstance(first.label, tuple):
         votes = Counter(label for prediction in given for label in prediction.label or ())
         kept = tuple(label for label, count in votes.items() if 2 * count > len(given))
-        return Prediction(first.id, label=kept, scores=told)
-    best = told or Counter(str(prediction.label) for prediction in given)
-    return Prediction(first.id, label=max(best, key=best.__getitem__), scores=told)
+        return Prediction(first.id, label=kept, scores=scores)
+    best = scores or Counter(str(prediction.label) for prediction in given)
+    return Prediction(first.id, label=max(best, key=best.__getitem__), scores=scores)
 
 
 def _spans(given: Sequence[Sequence[Span]]) -> tuple[Span, ...]:

@@ -198,8 +198,8 @@ def predict(loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int = 
     """Finds the spans of each example.
 
     A span's score is the least probability among the tags of its units: by themselves, or given the whole text where
-    a CRF reads them. Several taggers in one find theirs each, and vote (`vote`): the mean of their tags' probabilities
-    finds more spans, and more wrong ones than it gains.
+    a CRF reads them. Several taggers in one find theirs each, and vote (`vote`); the mean of their tags' probabilities
+    would find more spans, most of them wrong.
 
     Args:
         batch_tokens: at most this many sub-words, padding counted, at a time.
