@@ -27,8 +27,8 @@ def vote(answers: Sequence[Sequence[Prediction]], *, names: Sequence[str]) -> li
         names: what to call each model in messages, such as its file.
 
     Raises:
-        DataError: naming ids that are doubled or that not all have, answers of different kinds, and scores that are
-            not between 0 and 1.
+        DataError: naming ids that are doubled or that not all have, rows without an answer, answers of different
+            kinds, and scores that are not between 0 and 1.
     """
     rows = _by_id(answers, names)
     return [_joined([row[prediction.id] for row in rows]) for prediction in answers[0]]
@@ -43,6 +43,8 @@ def _by_id(answers: Sequence[Sequence[Prediction]], names: Sequence[str]) -> lis
                    for what, ids in (("ids that are there twice", [id for id, count in counts.items() if count > 1]),
                                      (f"ids of {names[0]} that are missing", [id for id in rows[0] if id not in row]),
                                      (f"ids that {names[0]} lacks", [id for id in row if id not in rows[0]])) if ids]
+        faults += [f"{name}: id {prediction.id}: its \"spans\", \"label\" or \"value\" is null"
+                   for prediction in given if _kind(prediction) == "no answer"][:SHOWN]
         faults += [f"{name}: id {prediction.id}: the score {score!r}, wanted a number between 0 and 1"
                    for prediction in given for score in _scores(prediction)
                    if not isinstance(score, int | float) or not 0 <= score <= 1][:SHOWN]
@@ -55,6 +57,7 @@ def _by_id(answers: Sequence[Sequence[Prediction]], names: Sequence[str]) -> lis
 
 def _kind(prediction: Prediction) -> str:
     return ("spans" if prediction.spans is not None else "a number" if prediction.value is not None else
+            "no answer" if prediction.label is None else
             "several classes" if isinstance(prediction.label, tuple) else "a class")
 
 

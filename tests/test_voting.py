@@ -104,6 +104,11 @@ def test_scores_have_to_be_shares(wrong, told):
         joined(Prediction("0", spans=()) if wrong.spans else Prediction("0", label="x"), wrong)
 
 
+def test_a_row_without_an_answer_is_refused():
+    with pytest.raises(DataError, match='a: id 0: its "spans", "label" or "value" is null'):
+        joined(Prediction("0"), Prediction("0"))
+
+
 def test_the_command(tmp_path):
     files = [tmp_path / name for name in ("a.jsonl", "b.jsonl", "c.jsonl")]
     for file, answer in zip(files, (spans((0, 4, "D")), spans((0, 4, "D"), (5, 8, "D")), spans((5, 7, "D"))),
