@@ -268,9 +268,8 @@ def _vote(options: argparse.Namespace) -> int:
     answers = [read_predictions(path) for path in options.predictions]
     joint = vote(answers, names=options.predictions)
     write_predictions(options.out, joint)
-    kept, given = sum(len(answer.spans or ()) for answer in joint), [
-        sum(len(answer.spans or ()) for answer in model) for model in answers]
-    spans = f"; {kept} spans, of the models {', '.join(map(str, given))}" if any(given) else ""
+    kept, *given = (sum(len(answer.spans or ()) for answer in model) for model in (joint, *answers))
+    spans = f"; {kept} spans, of the models' {', '.join(map(str, given))}" if any(given) else ""
     print(f"{options.out}: {len(joint)} answers of {len(answers)} models{spans}")
     return 0
 

@@ -116,7 +116,7 @@ def test_the_command(tmp_path):
         write_predictions(file, [answer, Prediction("1", spans=())])
     out = tmp_path / "new" / "joint.jsonl"
     done = run_python("-m", "pipelines.cli", "vote", *map(str, files), "--out", str(out))
-    assert (done.returncode, done.stdout) == (0, f"{out}: 2 answers of 3 models; 1 spans, of the models 1, 2, 1\n")
+    assert (done.returncode, done.stdout) == (0, f"{out}: 2 answers of 3 models; 1 spans, of the models' 1, 2, 1\n")
     assert read_predictions(out) == [spans((0, 4, "D")), Prediction("1", spans=())]
     assert json.loads(out.read_text().splitlines()[0])["spans"][0]["score"] == 0.666667
 
