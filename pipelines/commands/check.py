@@ -1,0 +1,59 @@
+"""Says what is wrong with corpora and what training would lose."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+
+from pipelines.commands.columns import add_columns, columns_of
+from pipelines.errors import UserError
+from pipelines.examples import Example
+
+HELP = ("say what is wrong with corpora and what training would lose; exit code 0, or 1 with faults, or "
+        "2 where a file cannot be read")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="corpora in any format of data/README.md")
+    parser.add_argument("--against", metavar="TRAIN", help="a further corpus to look for duplicates in")
+    parser.add_argument("--format", choices=("list", "json", "tagged"),
+                        help="the prompt format that has to carry the mentions (default: try all, one has to)")
+    parser.add_argument("--model_name_or_path", metavar="MODEL", help="count tokens, of prompt and answer, as it does")
+    parser.add_argument("--max_length", type=int, metavar="TOKENS", help="say how many examples are longer than this")
+    add_columns(parser, mentions=True, skip=False)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+
+
+def run(options: argparse.Namespace) -> int:
+    from pipelines.corpora import read_corpus
+    from pipelines.corpora.audit import as_text, audit
+
+    if options.max_length and not options.model_name_or_path:
+        raise UserError("--max_length counts tokens; name the model that they are for by --model_name_or_path")
+    columns = columns_of(options)
+    # A named column has to be in the first file at least: behind training data a test file may lack it.
+    against = read_corpus(options.against, columns=columns) if options.against else None
+    corpora = [read_corpus(path, columns=columns, labelled=not (against or number))
+               for number, path in enumerate(options.files)]
+    lengths = None
+    if options.model_name_or_path:
+        lengths = _token_counter(options.model_name_or_path, options.format or "list")
+    found = audit(corpora, against=against, format=options.format, lengths=lengths, max_length=options.max_length)
+    print(json.dumps(found.to_json(), ensure_ascii=False) if options.json else as_text(found))
+    return 0 if found.ok else 1
+
+
+def _token_counter(model: str, format: str) -> Callable[[Sequence[Example], Sequence[str]], list[int]]:
+    """Gives a function that counts the tokens of examples as a model is trained on them: prompt, text and answer."""
+    from pipelines.families.causal_lm import answer_ids, load_tokenizer, prompt_for, prompt_ids
+
+    tokenizer = load_tokenizer(model)
+
+    def lengths(examples: Sequence[Example], labels: Sequence[str]) -> list[int]:
+        prompt = prompt_for(tokenizer, format=format, labels=labels, style="auto", constrained=True)
+        return [len(prompt_ids(tokenizer, example.text, prompt))
+                + len(answer_ids(tokenizer, example.text, example.spans or (), prompt))
+                for example in examples]
+
+    return lengths

@@ -1,0 +1,75 @@
+"""Scores predictions against gold examples."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from pipelines.commands.columns import add_columns, class_columns_of, columns_of
+from pipelines.errors import UserError
+from pipelines.examples import Example
+
+HELP = "score predictions against gold examples"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--gold", required=True, metavar="FILE",
+                        help="labelled examples, in any format of data/README.md")
+    parser.add_argument("--predictions", required=True, nargs="+", metavar="P.jsonl",
+                        help="answers to them; several files, such as one a seed, give mean and spread")
+    parser.add_argument("--train", metavar="FILE",
+                        help="training examples: adds baselines, and slices by what training has")
+    parser.add_argument("--tune_threshold", nargs=2, metavar=("DEV_GOLD", "DEV_PREDICTIONS"),
+                        help="pick the score from which spans are kept on these, and say what it gains here")
+    parser.add_argument("--allow_missing", action="store_true", help="count missing answers as empty")
+    parser.add_argument("--allow_new_labels", action="store_true",
+                        help="count predicted labels that neither gold nor training has as wrong")
+    add_columns(parser, mentions=True, classes=True)
+    parser.add_argument("--json", metavar="OUT", help="write the whole report there")
+    parser.add_argument("--html", metavar="OUT", help="write a page to read and browse there")
+
+
+def run(options: argparse.Namespace) -> int:
+    from pipelines.evaluation.checks import check_predictions, known_labels
+    from pipelines.evaluation.gold import read_gold
+    from pipelines.evaluation.runs import evaluate_runs
+    from pipelines.examples import read_predictions, replacing
+    from pipelines.reporting.text import report_as_text
+    from pipelines.tasks import answer_kind, task_of
+
+    runs = [read_predictions(path) for path in options.predictions]
+    kind = answer_kind([prediction for run in runs for prediction in run])
+    if options.allow_missing and kind == "value":
+        raise UserError('--allow_missing got predictions with "value"; a number that is missing has no empty stand-in, '
+                        "predict it")
+    if options.tune_threshold and kind != "spans":
+        raise UserError(f'--tune_threshold got predictions with "{kind}"; wanted "spans" that have scores')
+
+    def gold(path: str) -> list[Example]:
+        return read_gold(path, kind, columns=class_columns_of(options), mention_columns=columns_of(options),
+                         skip_bad_rows=options.skip_bad_rows)
+
+    examples = gold(options.gold)
+    keywords: dict[str, Any] = {"allow_missing": options.allow_missing}
+    if options.train:
+        keywords["train"] = gold(options.train)
+    labels = None if options.allow_new_labels else known_labels([*examples, *keywords.get("train", [])])
+    for path, run in zip(options.predictions, runs, strict=True):
+        check_predictions(run, examples, path=path, labels=labels, allow_missing=options.allow_missing)
+    if options.tune_threshold:
+        dev_gold, dev_predictions = options.tune_threshold
+        keywords["tuning"] = gold(dev_gold), read_predictions(dev_predictions)
+        check_predictions(keywords["tuning"][1], keywords["tuning"][0], path=dev_predictions)
+    task = task_of(examples, runs[0])
+    report = (task.evaluate(examples, runs[0], **keywords) if len(runs) == 1 else
+              evaluate_runs(task, examples, runs, **keywords))
+    if options.json:
+        with replacing(options.json) as f:
+            json.dump(report, f, indent=1, ensure_ascii=False, allow_nan=False)
+    if options.html:
+        from pipelines.reporting.html import write_report
+
+        write_report(report, examples, runs[0], options.html)
+    print(report_as_text(report))
+    return 0
