@@ -10,8 +10,8 @@ from importlib import import_module
 from pipelines.errors import one_line_errors
 
 # Modules of pipelines.commands. They import what they need inside `run`, so that `pipelines --help` stays instant.
-COMMANDS = ("check", "split", "predict", "vote", "evaluate", "compare", "submit", "vocabulary", "parameters",
-            "inspect")
+COMMANDS = ("check", "convert", "split", "predict", "vote", "evaluate", "compare", "submit",
+            "vocabulary", "parameters", "inspect")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,64 +16,37 @@ from trl import TrlParser
 
 from pipelines import precision
 from pipelines.corpora import Columns
-from pipelines.corpora.tables import ClassColumns
 from pipelines.errors import UserError
 
 SAMPLE_CORPUS = Path("data", "samples", "disease_ner")  # below the project's folder
 
 
 @dataclass
-class DataArguments:
-    """What every recipe takes."""
+class DataArguments(Columns):
+    """What every recipe takes, beside the options that say where a file holds what."""
 
-    train_file: str | None = field(default=None, metadata={"help": "training examples, in any format of data/README.md "
+    train_file: str | None = field(default=None, metadata={"help": "training examples, in any layout of data/README.md "
                                                                    "(default: the project's sample corpus)"})
     dev_file: str | None = field(default=None, metadata={"help": "examples for choosing the checkpoint"})
     test_file: str | None = field(default=None, metadata={"help": "examples to predict; scored if they are labelled"})
     sample_submission: str | None = field(default=None, metadata={"help": "the competition's sample_submission.csv, "
                                                                           "for the layout of submission.csv"})
     run_dir: str | None = field(default=None, metadata={"help": "folder of the run (default: runs/, recipe and time)"})
-    text_column: str | None = field(default=None, metadata={"help": "column with the text or its tokens, where it is "
-                                                                    "not found by itself"})
-    entities_column: str | None = field(default=None, metadata={"help": "column with the mentions or tags"})
-    id_column: str | None = field(default=None, metadata={"help": "column with the ids"})
-    tag_names: list[str] | None = field(default=None, metadata={"help": "what numeric tags mean, from 0 up"})
-    skip_bad_rows: bool = field(default=False, metadata={"help": "leave out rows with faults, and list them"})
 
     def columns(self) -> Columns:
-        return Columns(self.text_column, self.entities_column, self.id_column,
-                       tuple(self.tag_names) if self.tag_names else None)
+        """The options of this job that say where a file holds what."""
+        return Columns(**{column.name: getattr(self, column.name) for column in fields(Columns)})
 
 
 @dataclass
-class ClassArguments:
+class ClassArguments(DataArguments):
     """What every recipe for texts with classes takes."""
 
-    train_file: str | None = field(default=None, metadata={"help": "texts with classes, in any format of "
-                                                                   "docs/classification.md, or a folder (default: does "
-                                                                   "a sentence of the sample corpus name a disease?)"})
     dev_file: str | None = field(default=None, metadata={"help": "texts to choose on (default: cut from train by "
                                                                  "class)"})
-    test_file: str | None = field(default=None, metadata={"help": "texts to predict; scored if they have classes"})
     sizes: str = field(default="train=0.8,dev=0.1,test=0.1", metadata={"help": "shares, or numbers of texts, where dev "
                                                                                "is cut from train; copies of a text "
-                                                                               "stay together"})
-    run_dir: str | None = field(default=None, metadata={"help": "folder of the run (default: runs/, recipe and time)"})
-    text_column: str | None = field(default=None, metadata={"help": "column with the text, where it is not found by "
-                                                                    "itself"})
-    pair_column: str | None = field(default=None, metadata={"help": "column with the second text of a pair"})
-    label_column: str | None = field(default=None, metadata={"help": "column with the class, or several, separated by "
-                                                                     "commas, of 0 and 1"})
-    id_column: str | None = field(default=None, metadata={"help": "column with the ids"})
-    label_separator: str | None = field(default=None, metadata={"help": "what stands between several classes of a "
-                                                                        "text"})
-    mention_type: str | None = field(default=None, metadata={"help": "in an NER corpus, the mention that makes a "
-                                                                     "text's class"})
-    skip_bad_rows: bool = field(default=False, metadata={"help": "leave out rows with faults, and list them"})
-
-    def class_columns(self) -> ClassColumns:
-        return ClassColumns(self.text_column, self.pair_column, self.label_column, self.id_column,
-                            self.label_separator, self.mention_type)
+                                                                               "and texts of a document stay together"})
 
 
 @dataclass
@@ -99,7 +72,7 @@ class RunTrainingArguments:
         return precision.choose().training
 
 
-def given_files(options: DataArguments | ClassArguments, project: Path) -> dict[str, str]:
+def given_files(options: DataArguments, project: Path) -> dict[str, str]:
     """Split -> file, of the sample corpus where none is given.
 
     Args:
@@ -116,6 +89,8 @@ def given_files(options: DataArguments | ClassArguments, project: Path) -> dict[
         files = {split: str(project / SAMPLE_CORPUS / f"{split}.json") for split in given}
         for split, file in files.items():
             setattr(options, f"{split}_file", file)  # so that the run's config names what it was run on
+        if isinstance(options, ClassArguments):
+            options.mention_type = options.mention_type or "Disease"
     return files
 
 

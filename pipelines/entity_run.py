@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
-import tempfile
 from collections.abc import Callable, Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipelines import submission
+from pipelines.checks.audit import as_text, audit
 from pipelines.config import DataArguments
-from pipelines.corpora import read_corpus, read_examples
-from pipelines.corpora.audit import as_text, audit
+from pipelines.corpora import good_rows, read_corpora, refuse_unlabelled
+from pipelines.corpora.stream import batches
 from pipelines.errors import DataError, UserError
 from pipelines.evaluation.reports import evaluate_spans
-from pipelines.examples import Example, Prediction, Span, replacing, write_predictions
+from pipelines.examples import Example, Prediction, replacing, write_predictions
 from pipelines.reporting.html import write_report
 from pipelines.reporting.text import report_as_text
-from pipelines.runs import CostMeter, Run, tell
+from pipelines.runs import CostMeter, Run, reading_of, tell
 from pipelines.submission import write_submission
 
 
@@ -29,8 +29,11 @@ class Predicted(NamedTuple):
 
 
 def checked_examples(files: dict[str, str], options: DataArguments, *, format: str | None = None,
-                     show: bool) -> dict[str, list[Example]]:
+                     show: bool) -> tuple[dict[str, list[Example]], dict[str, Any]]:
     """Reads the splits, audits them, and tries the sample with made-up answers.
+
+    Returns:
+        Split -> examples, and what the run has to keep of how they were read.
 
     Args:
         format: of the prompts, whose losses the audit then tells.
@@ -39,32 +42,27 @@ def checked_examples(files: dict[str, str], options: DataArguments, *, format: s
         DataError: listing every fault, unless bad rows are to be skipped; for training without mentions.
         UserError: for a sample that asks for other ids, or in a layout that is none.
     """
-    found = audit([read_corpus(file, columns=options.columns(), labelled=split != "test")
-                   for split, file in files.items()], format=format)
+    corpora = read_corpora(files, columns=options.columns(), answer="spans")
+    found = audit(list(corpora.values()), format=format)
     tell(show, as_text(found))
     if not found.ok and not options.skip_bad_rows:
-        raise DataError("the data has faults (above); mend them, or leave those rows out by --skip_bad_rows true")
-    examples = {split: read_examples(file, skip_bad_rows=options.skip_bad_rows, columns=options.columns(),
-                                     labelled=split != "test")
-                for split, file in files.items()}
+        raise DataError("the data has faults (above); fix them, or leave those rows out by --skip_bad_rows true")
+    examples = {split: good_rows(corpus, skip_bad_rows=options.skip_bad_rows) for split, corpus in corpora.items()}
     for split in ("train", "dev"):
-        if any(example.spans is None for example in examples.get(split, [])):
-            raise DataError(f"{files[split]} has examples without mentions marked; --{split}_file needs them")
+        refuse_unlabelled(files.get(split, split), examples.get(split, []), "spans")
     if options.sample_submission:
         rehearse_submission(examples, options.sample_submission)
-    return examples
+    return examples, reading_of(corpora)
 
 
 def rehearse_submission(examples: dict[str, list[Example]], sample: str) -> None:
-    """Submits made-up answers to nowhere, so that a sample that does not fit stops the run before its training."""
+    """Tries the sample with made-up answers, so that one that does not fit stops the run before its training."""
     asked = examples.get("test", examples.get("dev"))
     if asked is None:
         raise UserError("got --sample_submission without --test_file; give the file with the texts that are asked for")
     labels = sorted({span.label for example in examples["train"] for span in example.spans or ()}) or ["Disease"]
-    answers = [Prediction(example.id, spans=(Span(0, len(example.text), label),) if example.text else ())
-               for example, label in zip(asked, cycle(labels), strict=False)]
-    with tempfile.TemporaryDirectory() as folder:
-        write_submission(answers, asked, sample=sample, out=Path(folder) / "submission.csv")
+    counts = sorted({len(example.spans or ()) for example in examples["train"]}) or [1]
+    submission.rehearse_submission(asked, sample, answer="spans", labels=labels, counts=counts)
 
 
 def predict_splits(predict: Callable[[list[Example]], list[Prediction]], examples: dict[str, list[Example]], run: Run,
@@ -79,7 +77,7 @@ def predict_splits(predict: Callable[[list[Example]], list[Prediction]], example
     predictions: dict[str, list[Prediction]] = {}
     for split in [split for split in ("dev", "test") if split in examples]:
         with meter.stage(f"predict_{split}"):
-            predictions[split] = predict(examples[split])
+            predictions[split] = [answer for batch in batches(examples[split]) for answer in predict(batch)]
         if first:
             write_predictions(run.predictions(split), predictions[split])
             if all(example.spans is not None for example in examples[split]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import tempfile
@@ -12,10 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from pipelines.errors import DataError, UserError
+from pipelines.errors import DataError
 
 # What a generator's answer can be; ``Prediction.status``.
 STATUSES = ("ok", "cut_off", "unparsable")
+# Examples that are predicted together. The same for runs and commands, so that both give the same bytes.
+BATCH = 1024
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,6 +43,7 @@ class Example:
         label: gold class; a tuple for a multi-label example; a number for regression.
         tokens: half-open character offsets of each token into ``text``, for a tokenised corpus.
         pair: the second text, where a class or number belongs to two.
+        group: the document that it belongs to, where its file says so.
     """
 
     id: str
@@ -47,6 +52,7 @@ class Example:
     label: str | tuple[str, ...] | float | None = None
     tokens: tuple[tuple[int, int], ...] | None = None
     pair: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,33 +115,15 @@ def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> No
 
 
 def read_predictions(path: str | Path) -> list[Prediction]:
-    """Reads ``predictions.jsonl``, ours or an outside system's.
+    """Reads ``predictions.jsonl`` in our own form; see `corpora.predictions`, which reads outside systems' too.
 
     Raises:
         DataError: naming every unreadable line.
         UserError: when the file is missing or empty.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such predictions file; write one with `pipelines predict`")
-    predictions, faults = [], []
-    with open(path, encoding="utf-8", errors="replace") as f:
-        for number, line in enumerate(f, start=1):
-            if not line.strip():
-                continue
-            try:
-                predictions.append(prediction_from_json(json.loads(line)))
-            except (ValueError, TypeError, OverflowError, RecursionError) as error:
-                is_cut = isinstance(error, json.JSONDecodeError) and not line.endswith("\n")
-                cut = " (cut off in the middle?)" if is_cut else ""
-                id = re.search(r'"id": ?"([^"]*)"', line)
-                faults.append(f"{path}:{number}: {f'id {id[1]}: ' if id else ''}not a prediction{cut}: {error}")
-    if faults:
-        raise DataError("\n".join(faults))
-    if not predictions:
-        raise UserError(f"{path}: empty; wanted one JSON object a line, such as "
-                        '{"id": "0", "spans": [{"start": 0, "end": 4, "label": "Disease"}]}')
-    return predictions
+    from pipelines.corpora import predictions  # it imports this module
+
+    return predictions.read_predictions(path)
 
 
 def prediction_to_json(prediction: Prediction) -> dict[str, Any]:
@@ -153,26 +141,27 @@ def prediction_from_json(row: Any) -> Prediction:
     """Reads one row.
 
     Raises:
-        ValueError, TypeError, OverflowError: saying what is wrong with it.
+        ValueError: saying what is wrong with it.
     """
     if not isinstance(row, dict):
-        raise ValueError(f"got {_short(row)}; wanted one JSON object a line")
-    if row.get("id") is None:
-        raise ValueError('no "id"')
+        raise ValueError(f"got {short_repr(row)}; wanted one JSON object a line")
     if not {"spans", "label", "value"} & row.keys():
+        _id(row)
         raise ValueError('none of "spans", "label", "value" is there')
-    label, spans, mentions = row.get("label"), _objects(row, "spans"), _objects(row, "mentions")
-    if mentions and not all(isinstance(mention.get(name), str) for mention in mentions for name in ("string", "label")):
-        raise ValueError('a mention without a "string" and a "label" in words')
+    spans, mentions = _objects(row, "spans"), _objects(row, "mentions")
+    for mention in mentions or ():
+        if not all(isinstance(mention.get(name), str) for name in ("string", "label")):
+            raise ValueError('a mention without a "string" and a "label" in words')
     if not isinstance(row.get("raw"), str | None):
-        raise ValueError(f'"raw" is {_short(row["raw"])}; wanted what the generator wrote, a string')
+        raise ValueError(f'"raw" is {short_repr(row["raw"])}; wanted what the generator wrote, a string')
+    _whole_characters(row.get("raw") or "", "raw")
     if row.get("status") not in (None, *STATUSES):
-        raise ValueError(f'"status" is {_short(row["status"])}; wanted {", ".join(STATUSES)}')
+        raise ValueError(f'"status" is {short_repr(row["status"])}; wanted {", ".join(STATUSES)}')
     return Prediction(
-        id=str(row["id"]),
+        id=_id(row),
         spans=None if spans is None else tuple(map(span_from_json, spans)),
-        label=tuple(map(str, label)) if isinstance(label, list) else None if label is None else str(label),
-        scores=row.get("scores"),
+        label=_label(row.get("label")),
+        scores=_scores(row.get("scores")),
         value=None if row.get("value") is None else _number(row["value"], "value"),
         raw=row.get("raw"),
         status=row.get("status"),
@@ -180,10 +169,52 @@ def prediction_from_json(row: Any) -> Prediction:
     )
 
 
+def _id(row: Mapping[str, Any]) -> str:
+    id = row.get("id")
+    if id is None:
+        raise ValueError('no "id"')
+    if isinstance(id, float) and id.is_integer():
+        id = int(id)  # as pandas writes whole numbers beside gaps
+    if isinstance(id, bool) or not isinstance(id, str | int):
+        raise ValueError(f'"id" is {short_repr(id)}; wanted a string or a whole number')
+    return _whole_characters(str(id), "id")
+
+
+def _label(value: Any) -> str | tuple[str, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return tuple(_name(item, "label") for item in value)
+    return _name(value, "label")
+
+
+def _name(value: Any, what: str) -> str:
+    """The name of a class or type."""
+    if not isinstance(value, str):
+        number = '; a number goes in "value"' if isinstance(value, int | float) else ""
+        raise ValueError(f"the {what} is {short_repr(value)}; wanted a name, a string{number}")
+    return _whole_characters(value, what)
+
+
+def _whole_characters(string: str, what: str) -> str:
+    # Half of a surrogate pair is no character: it can be neither written nor shown.
+    if not string.isascii() and _HALF_PAIR.search(string):
+        raise ValueError(f"the {what} {short_repr(string)} holds half a surrogate pair; wanted whole characters")
+    return string
+
+
+def _scores(value: Any) -> dict[str, float] | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise ValueError(f'"scores" is {short_repr(value)}; wanted an object with a number for each class')
+    return {_whole_characters(name, "class"): _number(score, f"score of {name!r}") for name, score in value.items()}
+
+
 def _objects(row: Mapping[str, Any], name: str) -> list[dict[str, Any]] | None:
     value = row.get(name)
     if value is not None and not (isinstance(value, list) and all(isinstance(item, dict) for item in value)):
-        raise ValueError(f'"{name}" is {_short(value)}; wanted a list of objects')
+        raise ValueError(f'"{name}" is {short_repr(value)}; wanted a list of objects')
     return value
 
 
@@ -194,9 +225,9 @@ def span_to_json(span: Span) -> dict[str, Any]:
 def span_from_json(row: Mapping[str, Any]) -> Span:
     for name in ("start", "end", "label"):
         if row.get(name) is None:
-            raise ValueError(f'a span without "{name}": {_short(row)}')
+            raise ValueError(f'a span without "{name}": {short_repr(row)}')
     score = row.get("score")
-    return Span(_whole(row["start"]), _whole(row["end"]), str(row["label"]),
+    return Span(_whole(row["start"]), _whole(row["end"]), _name(row["label"], "label"),
                 None if score is None else _number(score, "score"))
 
 
@@ -205,20 +236,21 @@ def _whole(value: Any) -> int:
         return value
     number = _number(value, "offset")
     if not number.is_integer():
-        raise ValueError(f"the offset {_short(value)} is not a whole number")
+        raise ValueError(f"the offset {short_repr(value)} is not a whole number")
     return int(number)
 
 
 def _number(value: Any, name: str) -> float:
     try:
-        if not isinstance(value, bool):
-            return float(value)
-    except (ValueError, TypeError):
-        pass
-    raise ValueError(f"the {name} is {_short(value)}; wanted a number")
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (ValueError, TypeError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"the {name} is {short_repr(value)}; wanted a number")
+    return number
 
 
-def _short(value: Any) -> str:
+def short_repr(value: Any) -> str:
     shown = repr(value)
     return shown if len(shown) <= 60 else f"{shown[:59]}…"
 

@@ -12,15 +12,16 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pipelines.corpora import Columns, Corpus, Found, read_examples
 from pipelines.errors import UserError
-from pipelines.examples import replacing
+from pipelines.examples import Example, replacing
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "scikit-learn", "numpy")
 
@@ -71,6 +72,33 @@ class Run:
         with replacing(self.folder / "config.yaml") as f:
             yaml.safe_dump(json.loads(json.dumps(options, default=str)), f, sort_keys=True, allow_unicode=True)
 
+    def config(self) -> dict[str, Any]:
+        """The options that the run was started with; empty for a folder without `config.yaml`."""
+        path = self.folder / "config.yaml"
+        return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+
+    def columns(self, given: Columns | None = None) -> Columns:
+        """Where files hold what, as the run was told, but for what is given now."""
+        named = self.config()
+        default, now = Columns(), given or Columns()
+        return Columns(**{field.name: getattr(now, field.name) if getattr(now, field.name) != field.default else
+                          named.get(field.name, getattr(default, field.name))
+                          for field in dataclasses.fields(Columns)})
+
+    def reading(self) -> tuple[str | None, Found | None]:
+        """The answer that the run learnt, and the columns that it found; ``None`` where it did not say."""
+        path = self.folder / "provenance.json"
+        known = json.loads(path.read_text(encoding="utf-8")).get("reading", {}) if path.is_file() else {}
+        found = known.get("found")
+        return known.get("answer"), None if found is None else Found(**(found | {"labels": tuple(found["labels"])}))
+
+    def read_examples(self, file: str | Path, *, given: Columns | None = None, answer: str | None = None,
+                      labelled: bool = True) -> list[Example]:
+        """Reads a file as the run read its own; a file that the run wrote itself is in the project's own layout."""
+        known, found = self.reading()
+        if Path(file).resolve().is_relative_to(self.folder.resolve()):
+            return read_examples(file, answer=answer or known, labelled=labelled)
+        return read_examples(file, columns=self.columns(given), answer=answer or known, labelled=labelled, like=found)
 
     def print_files(self, split: str) -> None:
         """Prints where to find what there is, of the predictions those of a split."""
@@ -84,6 +112,13 @@ def tell(show: Any, message: str) -> None:
     """Prints a message at once, if there is anything to show and this is the process that shows it."""
     if show:
         print(message, flush=True)
+
+
+def reading_of(corpora: Mapping[str, Corpus]) -> dict[str, Any]:
+    """What a run has to keep of how it read its files, so that others are read alike."""
+    first = next(iter(corpora.values()))
+    return {"answer": first.answer, "found": dataclasses.asdict(first.found) if first.found else None,
+            "ends": first.ends, "offsets": first.offsets}
 
 
 def provenance(files: Sequence[str | Path], **facts: Any) -> dict[str, Any]:

@@ -10,7 +10,9 @@ Schemes: ``BIO`` (IOB2: every mention opens with B), ``IOB1`` (B only between tw
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 
 from pipelines.alignment import inside_word
 from pipelines.examples import Span
@@ -21,6 +23,18 @@ Offsets = Sequence[tuple[int, int]]
 SCHEMES = ("BIO", "IOB1", "BIOES", "IO")
 _TAG = re.compile(r"([BIESLUM])(?:[-_](.+))?", re.DOTALL)
 _CANONICAL = {"L": "E", "U": "S", "M": "I"}
+# Letters of the scripts that are written without blanks between words, as the inside of a character class. Their
+# digits are left out: a number is one unit there too.
+UNSPACED = (
+    "\u3005-\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Han
+    "\U00020000-\U000323af"  # Han beyond the first plane
+    "\u3041-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f\U0001aff0-\U0001b16f"  # Hiragana and Katakana
+    "\u0e01-\u0e3a\u0e40-\u0e4e"  # Thai
+    "\u0e81-\u0eba\u0ebc-\u0ece\u0edc-\u0edf"  # Lao
+    "\u1000-\u103f\u104c-\u108f\u109a-\u109f\ua9e0-\ua9ef\ua9fa-\ua9ff\uaa60-\uaa7f"  # Myanmar
+    "\u1780-\u17d3\u17d7-\u17dd"  # Khmer
+)
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 def join_tokens(tokens: Sequence[str]) -> tuple[str, tuple[tuple[int, int], ...]]:
@@ -39,6 +53,37 @@ def join_tokens(tokens: Sequence[str]) -> tuple[str, tuple[tuple[int, int], ...]
 def whitespace_tokens(text: str) -> tuple[tuple[int, int], ...]:
     """Half-open character offsets of the runs of non-blank characters in ``text``."""
     return tuple(match.span() for match in re.finditer(r"\S+", text))
+
+
+def word_units(text: str) -> list[tuple[int, int]]:
+    """Half-open character offsets of what bears a tag in natural text.
+
+    A unit is a run of letters and digits, or a single other character that is not a blank. In scripts
+    written without blanks between words (Han, Hiragana, Katakana, Thai, Lao, Myanmar, Khmer) each
+    letter is a unit, so that a mention may begin and end at any of them. Combining marks belong to the
+    character before them.
+    """
+    return [match.span() for match in _unit_pattern().finditer(text)]
+
+
+def is_unspaced(character: str) -> bool:
+    """Whether a character is a letter of a script that is written without blanks between words."""
+    return _UNSPACED.match(character) is not None
+
+
+@cache
+def _unit_pattern() -> re.Pattern[str]:
+    marks = f"[{_combining_marks()}]*"
+    letter = rf"(?![{UNSPACED}])[^\W_]"
+    return re.compile(rf"[{UNSPACED}]{marks}|(?:{letter}{marks})+|(?:[^\w\s]|_){marks}")
+
+
+@cache
+def _combining_marks() -> str:
+    """All combining marks (Unicode category M), as the inside of a character class."""
+    # There are none below U+0300, and beyond U+1FFFF only the variation selectors.
+    marks = [code for code in range(0x300, 0x20000) if unicodedata.category(chr(code))[0] == "M"]
+    return "".join(map(chr, marks)) + "\U000e0100-\U000e01ef"
 
 
 def split_tag(tag: str, scheme: str = "BIO") -> tuple[str, str]:

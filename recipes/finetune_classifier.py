@@ -35,6 +35,7 @@ from transformers import set_seed
 from pipelines import config
 from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write_cut
 from pipelines.corpora.splits import classes_of
+from pipelines.corpora.stream import batches
 from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation.reports import evaluate_classes
 from pipelines.examples import Example, Prediction, write_predictions
@@ -44,7 +45,7 @@ from pipelines.networks.pooled_classifier import POOLINGS
 from pipelines.reporting.compare import compare_runs, comparison_as_text, write_comparison
 from pipelines.reporting.html import write_report
 from pipelines.reporting.text import report_as_text
-from pipelines.runs import CostMeter, Run, provenance, tell
+from pipelines.runs import CostMeter, Run, provenance, reading_of, tell
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -117,7 +118,7 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
     names = names_of(options, training)
     first = PartialState().is_main_process
     files = config.given_files(options, ROOT)
-    found = read_class_splits(files, columns=options.class_columns(), sizes=options.sizes, seed=training.seed,
+    found = read_class_splits(files, columns=options.columns(), sizes=options.sizes, seed=training.seed,
                               skip_bad_rows=options.skip_bad_rows, told=lambda line: tell(first, line))
     [folder] = broadcast_object_list([options.run_dir or f"runs/classifier-{time.strftime('%Y%m%d-%H%M%S')}"])
     if not options.models:
@@ -208,7 +209,8 @@ def run_one(options: RecipeArguments, training: TrainingArguments, found: ClassS
         run.start(resume=training.resume_from_checkpoint is not None)
         run.write_config(options, training)
         cut = write_cut(found, files, folder / "splits")
-        run.write_json("provenance.json", provenance([*files.values(), *cut], model=options.model_name_or_path))
+        run.write_json("provenance.json", provenance([*files.values(), *cut], model=options.model_name_or_path,
+                                                          reading=reading_of(found.corpora)))
     cost: dict[str, Any] = {}
     if (run.model / sequence_classifier.MODEL_FILE).is_file():
         tell(first, f"{run.model} is there already: going on with prediction")
@@ -225,7 +227,8 @@ def run_one(options: RecipeArguments, training: TrainingArguments, found: ClassS
     for split in [split for split in ("dev", "test") if split in found.splits]:
         examples = found.splits[split]
         with meter.stage(f"predict_{split}"):
-            predictions = sequence_classifier.predict(loaded, examples)
+            predictions = [answer for batch in batches(examples)
+                           for answer in sequence_classifier.predict(loaded, batch)]
         write_predictions(run.predictions(split), predictions)
         if examples and all(example.label is not None for example in examples):
             report = {"split": split, **evaluate_classes(examples, predictions, train=found.splits["train"])}

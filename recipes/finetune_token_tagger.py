@@ -31,6 +31,7 @@ from pipelines.entity_run import checked_examples, finish, predict_splits
 from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.examples import Example
 from pipelines.families import tagging, token_tagger
+from pipelines.families.units import describe_unreachable
 from pipelines.networks.tagger_ensemble import ensemble_of
 from pipelines.runs import CostMeter, Run, provenance, tell
 
@@ -100,7 +101,7 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
     check(options, training)
     meter, first = CostMeter(), PartialState().is_main_process
     files = config.given_files(options, ROOT)
-    examples = checked_examples(files, options, show=first)
+    examples, reading = checked_examples(files, options, show=first)
     check_types(examples, files, show=first)
     [folder] = broadcast_object_list([options.run_dir or f"runs/token_tagger-{time.strftime('%Y%m%d-%H%M%S')}"])
     run = Run(folder)
@@ -108,7 +109,8 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
     if first:
         run.start(resume=training.resume_from_checkpoint is not None)
         run.write_config(options, training)
-        run.write_json("provenance.json", provenance(list(files.values()), model=options.model_name_or_path))
+        run.write_json("provenance.json", provenance(list(files.values()), model=options.model_name_or_path,
+                                                          reading=reading))
 
     cost: dict[str, Any] = {}
     if (run.model / token_tagger.MODEL_FILE).is_file():
@@ -255,9 +257,7 @@ def report_rows(found: tagging.Rows, settings: token_tagger.Settings, *, show: b
     tell(show and found.long, f"longer than {settings.window} sub-words, tagged in overlapping windows: "
                               f"{len(found.long)} examples: {', '.join(found.long[:10])}")
     tell(show and found.empty, f"empty texts, which train nothing: {len(found.empty)}: {', '.join(found.empty[:10])}")
-    tell(show and found.lost, f"mentions that tags cannot say (they overlap another, or cut through a word): "
-                              f"{len(found.lost)}: " + ", ".join(
-                                  f"{id} {span.start}:{span.end}" for id, span in found.lost[:10]))
+    tell(show and found.lost, describe_unreachable(found.lost))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from pipelines.families.sequence_classifier import Settings
 from pipelines.reporting.grid import grid_as_text, write_grid
 from pipelines.reporting.html import write_report
 from pipelines.reporting.text import report_as_text
-from pipelines.runs import CostMeter, Run, provenance
+from pipelines.runs import CostMeter, Run, provenance, reading_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -90,7 +90,7 @@ def run(options: RecipeArguments) -> dict[str, Any]:
         raise UserError(f"got --folds {options.folds}; wanted 2 or more, or 0 for dev alone")
     points = head_search.grid(**{name: getattr(options, name) for name in frozen_head.Point.__slots__})
     files = config.given_files(options, ROOT)
-    found = read_class_splits(files, columns=options.class_columns(), sizes=options.sizes, seed=options.seed,
+    found = read_class_splits(files, columns=options.columns(), sizes=options.sizes, seed=options.seed,
                               skip_bad_rows=options.skip_bad_rows)
     # A class with too few texts for the folds is told before all texts are encoded.
     folds = stratified_folds([*found.usable("train"), *found.usable("dev")], options.folds,
@@ -100,7 +100,8 @@ def run(options: RecipeArguments) -> dict[str, Any]:
     run.start(resume=not run.report.exists())
     run.write_config(options)
     cut = write_cut(found, files, run.folder / "splits")
-    run.write_json("provenance.json", provenance([*files.values(), *cut], model=options.model_name_or_path))
+    run.write_json("provenance.json", provenance([*files.values(), *cut], model=options.model_name_or_path,
+                                                          reading=reading_of(found.corpora)))
 
     with meter.stage("features"):
         encoder = sequence_classifier.load_encoder(options.model_name_or_path, layers=options.encoder_layers)

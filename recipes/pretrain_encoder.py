@@ -70,8 +70,7 @@ def run(options: RecipeArguments, training: TrainingArguments) -> None:
     first = PartialState().is_main_process
     files = config.given_files(options, ROOT)
     texts = [example.text for file in files.values()
-             for example in read_examples(file, labelled=False, skip_bad_rows=options.skip_bad_rows,
-                                          columns=options.columns())]
+             for example in read_examples(file, labelled=False, answer="text", columns=options.columns())]
     [folder] = broadcast_object_list([options.run_dir or f"runs/pretrained-{time.strftime('%Y%m%d-%H%M%S')}"])
     run = Run(folder)
     training.output_dir = training.output_dir or str(run.checkpoints)

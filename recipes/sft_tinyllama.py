@@ -86,14 +86,15 @@ def run(options: RecipeArguments, training: TrainingArguments, model_options: Mo
     meter, first = CostMeter(), PartialState().is_main_process
     files = config.given_files(options, ROOT)
     prompt_format(options.prompt_format)  # refuses one that is none
-    examples = checked_examples(files, options, format=options.prompt_format, show=first)
+    examples, reading = checked_examples(files, options, format=options.prompt_format, show=first)
     [folder] = broadcast_object_list([options.run_dir or f"runs/sft_tinyllama-{time.strftime('%Y%m%d-%H%M%S')}"])
     run = Run(folder)
     training.output_dir = training.output_dir or str(run.checkpoints)
     if first:
         run.start(resume=training.resume_from_checkpoint is not None)
         run.write_config(options, training, model_options)
-        run.write_json("provenance.json", provenance(list(files.values()), model=model_options.model_name_or_path))
+        run.write_json("provenance.json", provenance(list(files.values()), model=model_options.model_name_or_path,
+                                                          reading=reading))
 
     cost: dict[str, Any] = {}
     if (run.model / causal_lm.PROMPT_FILE).is_file():

@@ -116,7 +116,7 @@ def run(options: RecipeArguments, training: TaggerTrainingArguments) -> dict[str
     check_options(options)
     meter = CostMeter()
     files = config.given_files(options, ROOT)
-    examples = checked_examples(files, options, show=True)
+    examples, reading = checked_examples(files, options, show=True)
     word_tagging.check_tags({split: rows for split, rows in examples.items() if split != "train"},
                             token_tagger.tags_for(examples["train"]))
     run = Run(options.run_dir or f"runs/{options.network}-{time.strftime('%Y%m%d-%H%M%S')}")
@@ -126,7 +126,8 @@ def run(options: RecipeArguments, training: TaggerTrainingArguments) -> dict[str
         with meter.stage("search"):
             options, training = search(options, training, examples, run)
     run.write_config(options, training)
-    run.write_json("provenance.json", provenance(list(files.values()), model=options.network))
+    run.write_json("provenance.json", provenance(list(files.values()), model=options.network,
+                                                          reading=reading))
 
     cost: dict[str, Any] = {}
     family: Any = lexical if options.network in lexical.METHODS else token_tagger

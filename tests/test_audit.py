@@ -9,12 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
+from pipelines.checks.audit import as_text, audit
 from pipelines.corpora import read_corpus
-from pipelines.corpora.audit import as_text, audit
-from pipelines.corpora.duplicates import SIMILAR, near_duplicates, shingles
 
 DATA = Path(os.environ.get("PIPELINES_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SAMPLES = Path(__file__).parents[1] / "data" / "samples" / "disease_ner"
@@ -65,7 +62,7 @@ def test_mentions_that_a_format_cannot_carry_are_a_fault(tmp_path):
     assert found.splits[0].carried["list"].ids == ["0"]
     assert not found.ok
     assert "format 'list' cannot carry 1 of 2 gold mentions" in found.problems[0]
-    assert "1 faults:" in as_text(found)
+    assert "1 fault:" in as_text(found)
     assert audit([bad], format="tagged").ok
     assert audit([bad]).ok  # one of the formats will do
     few = corpus(tmp_path, second, *[row(f"a cancer {i}", "cancer") for i in range(99)])
@@ -77,7 +74,7 @@ def test_what_a_length_cuts_off(tmp_path):
     asked = []
 
     def lengths(examples, labels):
-        asked.append(labels)
+        asked.append(list(labels))
         return [len(example.text.split()) for example in examples]
 
     split, = audit([one], lengths=lengths, max_length=3).splits
@@ -103,41 +100,65 @@ def test_duplicates_between_splits_are_warnings(tmp_path):
     assert beside == both
 
 
-WORDS = st.lists(st.sampled_from(list("abcdef")), min_size=1, max_size=8).map(" ".join)
+# Classes
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-@given(texts=st.lists(WORDS, max_size=12), others=st.lists(WORDS, max_size=12),
-       threshold=st.sampled_from([0.1, 0.5, SIMILAR, 0.9, 1.0]))
-def test_near_duplicates_are_all_pairs_above_the_threshold(texts, others, threshold):
-    wanted = set()
-    for i, text in enumerate(texts):
-        for j, other in enumerate(others):
-            a, b = shingles(text), shingles(other)
-            if len(a & b) / len(a | b) >= threshold:
-                wanted.add((i, j))
-    found = near_duplicates(texts, others, threshold=threshold)
-    assert {pair[:2] for pair in found} == wanted
-    assert len(found) == len(wanted)
-    assert [pair[2] for pair in found] == sorted((pair[2] for pair in found), reverse=True)
+def classes(tmp_path, *pairs, name="train.jsonl"):
+    path = tmp_path / name
+    path.write_text("".join(json.dumps({"id": f"{name[0]}{i}", "text": text, "label": label}) + "\n"
+                            for i, (text, label) in enumerate(pairs)))
+    return read_corpus(path)
 
 
-def test_texts_without_words_are_nobodys_duplicates():
-    assert near_duplicates(["...", ""], ["...", "", "a"]) == []
+def test_a_split_of_classes_is_counted(tmp_path):
+    pairs = [(f"what a good match number {i}", "sport") for i in range(6)]
+    found = audit([classes(tmp_path, *pairs, ("no news", "music"), ("no news", "sport"))])
+    split, = found.splits
+    assert (split.answer, split.rows, split.bad_rows, split.repeated) == ("label", 8, 0, 1)
+    assert (split.classes, split.no_class) == ({"sport": 7, "music": 1}, 0.0)
+    assert (split.no_mention, split.carried, split.contradicting) == (None, {}, 1)
+    assert found.ok
+    assert [warning.split(": ", 1)[1] for warning in found.warnings] == [
+        "1 texts stand there more than once, with different classes",
+        "1 of 2 classes have fewer than 5 texts, too few to learn or to score: music (1)"]
+    text = as_text(found)
+    assert "come back" not in text
+    assert "train.jsonl: sport 7 (87.5%), music 1 (12.5%)" in text
+    assert 'first: t0: "what a good match number 0" -> sport' in text
 
 
-@pytest.mark.parametrize(("changed", "near"), [
-    (SENTENCE.upper(), True), (SENTENCE.replace("cause", "cause a"), True), (SENTENCE.replace(".", " !"), True),
-    (SENTENCE.replace("familial", "sporadic"), True), (SENTENCE[:30], False), ("Something else in young women.", False),
-])
-def test_a_word_changed_is_a_near_duplicate(changed, near):
-    assert bool(near_duplicates([changed], [SENTENCE])) == near
+def test_imbalanced_classes_are_a_warning(tmp_path):
+    pairs = [(f"text number {i}", "often" if i % 11 else "seldom") for i in range(110)]
+    warning, = audit([classes(tmp_path, *pairs)]).warnings
+    assert "imbalanced, 100 texts of often and 10 of seldom" in warning
+    assert not audit([classes(tmp_path, *pairs[:60], ("another", "seldom"))]).warnings
+
+
+def test_texts_with_another_class_in_another_file_are_shown(tmp_path):
+    train = classes(tmp_path, ("good film", "pos"), ("bad film", "neg"), ("so so", "pos"), ("so so", "neg"))
+    dev = classes(tmp_path, ("good  film", "neg"), ("bad film", "neg"), ("so so", "neg"), name="dev.jsonl")
+    found = audit([train, dev])
+    both, = found.shared
+    assert (both.exact, both.contradicting) == (3, 1)
+    assert both.contradictions == [("d0", "neg", "t0", "pos")]
+    assert "1 of 3 texts of dev.jsonl have another class in train.jsonl:\n  d0 neg, there t0 pos" in as_text(found)
+    assert "mentions seen" not in as_text(found)
+
+
+def test_control_characters_do_not_reach_the_terminal(tmp_path):
+    ended = check(classes(tmp_path, ("a text", "a\x1b[31m"), ("b\x07\u009b text", "b")).path)
+    assert ended.returncode == 0, ended.stderr
+    assert not [character for character in ended.stdout if not character.isprintable() and character != "\n"]
+    assert "a\\x1b[31m 1" in ended.stdout
+
+
+# The command
 
 
 def test_exit_codes(tmp_path):
     good, bad = tmp_path / "good.json", tmp_path / "bad.jsonl"
     good.write_text(json.dumps([row("a cancer", "cancer"), row("nothing")]))
-    bad.write_text('{"text": "a cancer", "entities": [{"text": "cancer", "start": 1, "end": 7}]}\n'
+    bad.write_text('{"text": "a cancer", "entities": [{"text": "cancer", "start": 3, "end": 9}]}\n'
                    '{"text": "b", "entities": [{"start": 1, "end": 1}]}\n{"text"')
     ended = check(good)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -223,7 +244,7 @@ def test_planted_faults_are_all_found(tmp_path):
 
 
 def test_reading_and_auditing_need_no_model_library():
-    code = ("import sys, pipelines.spans, pipelines.corpora.audit; "
+    code = ("import sys, pipelines.spans, pipelines.checks.audit; "
             "print(sorted({'torch', 'transformers', 'datasets', 'sklearn'} & set(sys.modules)))")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 

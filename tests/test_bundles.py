@@ -14,19 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from pipelines.bundles import (
-    MANIFEST,
+from pipelines.errors import DataError, UserError
+from pipelines.examples import Example, Prediction, Span, write_predictions
+from pipelines.spans import join_tokens, tags_to_token_ranges, token_ranges_to_tags
+from pipelines.submission.package import MANIFEST, validate_bundle, write_bundle
+from pipelines.submission.token_ranges import (
     Tokens,
     numbered_tokens,
     ranges_as_csv,
     ranges_from_csv,
     type_ranges,
-    validate_bundle,
-    write_bundle,
 )
-from pipelines.errors import DataError, UserError
-from pipelines.examples import Example, Prediction, Span, write_predictions
-from pipelines.spans import join_tokens, tags_to_token_ranges, token_ranges_to_tags
 
 FILE = {"text": [["Ada", "Lovelace", "met", "Bo", "in", "Rome"], ["Rome", "fell"], ["So", "it", "goes"]],
         "index": [[0, 1, 2, 3, 4, 5], [6, 7], [8, 9, 10]]}
@@ -183,7 +181,7 @@ def test_predictions_that_do_not_fit_are_refused(run, tmp_path, change, told):
 
 
 def test_rows_with_faults_may_be_without_an_answer_and_good_ones_not(run, tmp_path, capsys):
-    tags = [["B-PER", "I-PER", "O", "B-PER", "O", "B-LOC"], ["B-LOC", "O"], ["O", "I-LOC", "O"]]  # I follows O
+    tags = [["B-PER", "I-PER", "O", "B-PER", "O", "B-LOC"], ["B-LOC", "O"], ["O", "B-LOC"]]  # a tag short
     (run.parent / "test.json").write_text(json.dumps(FILE | {"NER": tags}))
     with (run / "config.yaml").open("a") as f:
         f.write("skip_bad_rows: true\n")

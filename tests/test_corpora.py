@@ -78,8 +78,8 @@ def test_a_type_is_no_mention_where_its_word_stands_in_the_text(tmp_path):
     assert [example.spans for example in read_examples(path)] == [(Span(0, 2, "Disease"),), (Span(8, 10, "Disease"),)]
 
 
-@pytest.mark.parametrize(("content", "columns"), [(rows("index", 1), Columns(entities="gold")),
-                                                  ("\n".join(A_TOKENS), Columns(entities="1"))])
+@pytest.mark.parametrize(("content", "columns"), [(rows("index", 1), Columns(entities_column="gold")),
+                                                  ("\n".join(A_TOKENS), Columns(entities_column="1"))])
 def test_an_unlabelled_file_may_lack_the_named_mentions(content, columns, tmp_path):
     path = written(tmp_path, content, "corpus")
     assert read_examples(path, columns=columns, labelled=False)[0].spans is None
@@ -89,17 +89,22 @@ def test_an_unlabelled_file_may_lack_the_named_mentions(content, columns, tmp_pa
 
 def test_columns_can_be_named(tmp_path):
     path = written(tmp_path, [{"nr": 7, "satz": A, "text": "not this", "funde": [[31, 44]]}])
-    columns = Columns(text="satz", entities="funde", id="nr", label="Krankheit")
+    columns = Columns(text_column="satz", entities_column="funde", id_column="nr", default_type="Krankheit")
     assert read_examples(path, columns=columns) == [Example("7", A, (Span(31, 44, "Krankheit"),))]
     with pytest.raises(UserError, match=r"no column 'sats'; it has nr, satz, text, funde \(nearest: satz\)"):
-        read_corpus(path, columns=Columns(text="sats"))
+        read_corpus(path, columns=Columns(text_column="sats"))
     path = written(tmp_path, [{"nr": 7, "satz": A}])
-    with pytest.raises(UserError, match=r"no column with the text; it has nr, satz; .*--text_column"):
+    assert read_corpus(path).examples[0].text == A  # the only column with words
+    path = written(tmp_path, [{"nr": 7, "satz": A, "andere": B}])
+    with pytest.raises(UserError, match=r"the text may be in 'satz' or 'andere'; .*--text_column"):
+        read_corpus(path)
+    path = written(tmp_path, [{"nr": n, "url": f"https://example.org/{n}"} for n in range(12)])
+    with pytest.raises(UserError, match=r"no column with the text; it has nr, url; .*--text_column"):
         read_corpus(path)
     path = written(tmp_path, conll("\t", middle=["NN"]))
-    assert read_corpus(path, columns=Columns(text="1")).examples[1].text == "NN NN NN NN"
+    assert read_corpus(path, columns=Columns(text_column="1")).examples[1].text == "NN NN NN NN"
     with pytest.raises(UserError, match="no column '3'; its columns are numbered from 0 to 2"):
-        read_corpus(path, columns=Columns(entities="3"))
+        read_corpus(path, columns=Columns(entities_column="3"))
 
 
 @pytest.mark.parametrize("content", [
@@ -124,7 +129,7 @@ def test_unlabelled_files(content, tmp_path):
     ([3.0, "x"], ["3", "x"]),
     ([None, math.nan], ["0", "1"]),
     (["a", None], ["a", "1"]),
-    ([1.5, ""], ["1.5", ""]),
+    ([1.5, ""], ["1.5", "1"]),
 ])
 def test_ids(ids, wanted, tmp_path):
     path = written(tmp_path, [{"id": id, "text": A} for id in ids])
@@ -166,15 +171,15 @@ def test_the_examples_of_the_readme_read_without_faults(tmp_path):
 
 
 @real_data
-@pytest.mark.parametrize(("name", "rows", "mentions", "faulty"), [
+@pytest.mark.parametrize(("name", "rows", "mentions", "repaired"), [
     ("ncbi_disease/train.json", 5424, 5134, 0), ("ncbi_disease/dev.json", 923, 787, 0),
-    ("ncbi_disease/test.json", 940, None, 0), ("wikineural_en/val.json", 1200, 1919, 29),
+    ("ncbi_disease/test.json", 940, None, 0), ("wikineural_en/val.json", 1200, 2020, 29),
     ("wikineural_en/test.json", 11597, None, 0),
 ])
-def test_real_corpora(name, rows, mentions, faulty):
+def test_real_corpora(name, rows, mentions, repaired):
     corpus = read_corpus(DATA / name)
-    assert corpus.n_rows == rows
-    assert len(corpus.examples) == rows - faulty
-    assert {fault.kind for fault in corpus.faults} <= {"illegal_tags"}
+    assert corpus.n_rows == len(corpus.examples) == rows
+    assert {fault.kind for fault in corpus.faults} <= {"repaired_tags"}
+    assert len({fault.row for fault in corpus.faults}) == repaired
     labelled = [example.spans for example in corpus.examples if example.spans is not None]
     assert (sum(map(len, labelled)) if labelled else None) == mentions

@@ -52,7 +52,7 @@ def test_columns_are_found_and_named_as_in_files(tmp_path):
     records.save_to_disk(tmp_path / "saved")
     with pytest.raises(UserError, match="no column with the text; it has Satz, entities"):
         read_corpus(tmp_path / "saved")
-    assert read_examples(tmp_path / "saved", columns=Columns(text="Satz"))[0].spans == (Span(2, 8, "Disease"),)
+    assert read_examples(tmp_path / "saved", columns=Columns(text_column="Satz"))[0].spans == (Span(2, 8, "Disease"),)
 
 
 def test_a_name_that_the_hub_cannot_give_says_so(monkeypatch, capsys):

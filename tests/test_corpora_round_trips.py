@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines.alignment import inside_word
 from pipelines.corpora import read_corpus, read_examples
+from pipelines.errors import UserError
 from pipelines.examples import Example, Span
 from pipelines.spans import join_tokens, spans_to_tags, spans_to_token_ranges
 
@@ -107,7 +108,13 @@ def test_written_and_read_again(name, examples, tmp_path):
     if name == "inclusive tokens" or "characters" in name:
         # Offsets that fit two readings say nothing about which is meant; a longer mention decides.
         examples = [*examples, Example("last", "a bb ccc", (Span(2, 8, "Disease"),), tokens=((0, 1), (2, 4), (5, 8)))]
-    corpus = read_corpus(written(tmp_path, WRITERS[name](examples)))
+    try:
+        corpus = read_corpus(written(tmp_path, WRITERS[name](examples)))
+    except UserError as error:
+        # Where offsets claim no text, two readings may fit: then neither is picked.
+        assert name == "triples"  # noqa: PT017
+        assert "its offsets may be" in str(error)
+        return
     assert corpus.faults == []
     back = [(example.id, example.text.strip(), example.spans or ()) for example in corpus.examples]
     assert back == [(example.id, example.text, example.spans) for example in examples]

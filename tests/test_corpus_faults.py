@@ -23,8 +23,9 @@ from layouts import (
     written,
 )
 
-from pipelines.corpora import read_corpus, read_examples
+from pipelines.corpora import Columns, read_corpus, read_examples
 from pipelines.errors import DataError, UserError
+from pipelines.examples import Span
 
 SEEDED = settings(max_examples=150, deadline=None, derandomize=True, database=None,
                   suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
@@ -65,9 +66,7 @@ FAULTY = {
     "within a word": (rows("diseases", ["ancer"]), 0, "not_in_text", "give offsets (start 39, end 44)"),
     "a doubled id": ([{"id": 1, "text": A}, {"id": "1", "text": B}], 1, "duplicate_id", "an id of its own"),
     "an id that meets a row number": ([{"id": "1", "text": A}, {"text": B}], 1, "duplicate_id", "an id of its own"),
-    "an illegal tag": (token_rows("tags", A_TAGS, ["O", "I-D", "O", "O"]), 1, "illegal_tags", "write B-D there"),
-    "an open mention": (token_rows("tags", ["S-D"] * 11, ["B-D", "I-D", "O", "O"]), 1, "illegal_tags", None),
-    "no such tag": (token_rows("tags", A_TAGS, ["O", "X-Disease", "O", "O"]), 1, "illegal_tags", None),
+    "no such tag": (token_rows("tags", A_TAGS, ["O", "X-Disease", "O", "O"]), 1, "unknown_tag", None),
     "a tag without a name": ({"names": NAMES, "data": token_rows("tags", A_NUMBERS, [0, 0, 3, 0])},
                              1, "unknown_tag", None),
     "too few tags": (token_rows("tags", A_TAGS, B_TAGS[1:]), 1, "length_mismatch", None),
@@ -185,7 +184,7 @@ def test_all_faults_of_all_rows_are_told_at_once(tmp_path, capsys):
     ('{"text": ["a", "b"], "entities": [[]]}', r"different lengths \(text 2, entities 1\)"),
     ("[" * 100_000, "cut off|no list of rows"),
     ("[" + "1" * 5000 + "]", "no list of rows"),
-    ("id,text\n1,Some words and others\n2,And more of them\n", "no JSON: .* at line 1, column 1"),
+    ("Some words and others\nAnd more of them\n", "none of the layouts that are read"),
 ])
 def test_unreadable_files_say_why(content, message, tmp_path):
     with pytest.raises(UserError, match=message) as told:
@@ -193,18 +192,32 @@ def test_unreadable_files_say_why(content, message, tmp_path):
     assert "corpus.json" in str(told.value)
 
 
-def test_a_format_can_be_given(tmp_path):
+def test_a_layout_can_be_named(tmp_path):
     path = written(tmp_path, "[ O\ngout B-Disease\n", "corpus.json")
-    assert read_corpus(path, format="conll").examples == read_corpus(path).examples
-    with pytest.raises(UserError, match="got the format 'xml'; wanted one of json, conll, pubtator"):
-        read_corpus(path, format="xml")
+    assert read_corpus(path, columns=Columns(layout="conll")).examples == read_corpus(path).examples
+    with pytest.raises(UserError, match=r"got --layout xml; wanted one of .*json, pubtator"):
+        read_corpus(path, columns=Columns(layout="xml"))
 
 
 @pytest.mark.parametrize("more", ["1,Some words and others\n2,And more of them\n", "1,gout\n2,ataxia\n"])
-def test_other_formats_are_told_from_these(more, tmp_path):
-    path = written(tmp_path, f"id,text\n{more}", "table.csv")
-    with pytest.raises(UserError, match=r"neither JSON nor PubTator nor columns of tokens, it begins 'id,text'"):
-        read_corpus(path)
+def test_a_table_of_texts_is_unlabelled(more, tmp_path):
+    corpus = read_corpus(written(tmp_path, f"id,text\n{more}", "table.csv"))
+    assert (corpus.answer, [example.id for example in corpus.examples]) == (None, ["1", "2"])
+
+
+@pytest.mark.parametrize(("tags", "wanted", "repair"), [
+    (["O", "I-D", "O", "O"], [Span(3, 10, "D")], "write B-D there"),
+    (["B-D", "I-E", "O", "O"], [Span(0, 2, "D"), Span(3, 10, "E")], "write B-E there"),
+])
+def test_illegal_tags_are_read_as_conlleval_reads_them_or_refused(tags, wanted, repair, tmp_path):
+    path = written(tmp_path, token_rows("tags", A_TAGS, tags))
+    corpus = read_corpus(path)
+    assert list(corpus.examples[1].spans) == wanted
+    assert [(fault.kind, fault.row, fault.repair) for fault in corpus.faults] == [("repaired_tags", 1, repair)]
+    assert "1 illegal tags are read as conlleval" in corpus.notes[0]
+    strict = read_corpus(path, columns=Columns(strict_tags=True))
+    assert [fault.kind for fault in strict.faults] == ["illegal_tags"]
+    assert len(strict.examples) == 1
 
 
 @pytest.mark.parametrize(("content", "message"), [
@@ -223,7 +236,7 @@ def test_missing_files_folders_and_wrong_bytes(tmp_path):
         read_corpus(tmp_path / "trian.json")
     with pytest.raises(UserError, match="no such file"):
         read_corpus("no/where.json")
-    with pytest.raises(UserError, match="a folder; wanted one file"):
+    with pytest.raises(UserError, match=r"a folder without a \.txt file"):
         read_corpus(tmp_path)
     (tmp_path / "latin.json").write_bytes('[{"text": "Sjögren"}]'.encode("latin-1"))
     with pytest.raises(UserError, match=r"not UTF-8 at byte 13 \(line 1\); .*iconv"):

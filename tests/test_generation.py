@@ -10,7 +10,7 @@ from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from pipelines import prompts
+from pipelines import grammars, prompts
 from pipelines.errors import UserError
 from pipelines.examples import Example
 from pipelines.families.causal_lm import Loaded, predict, prompt_for, prompt_ids
@@ -120,12 +120,12 @@ def sample_texts(count):
 @pytest.mark.parametrize("labels", [["Disease"], ["Chemical", "Disease"]], ids=len)
 def test_every_answer_is_one_of_its_grammar(format, labels, network, tokenizer):
     model, texts = restless(network, 5), [*AWKWARD, *sample_texts(3)]
-    grammars = [prompts.grammar(format, text, labels) for text in texts]
+    rules = [grammars.grammar(format, text, labels) for text in texts]
     answers = generate(model, tokenizer, [tokenizer(text)["input_ids"] for text in texts], limits=[60] * len(texts),
-                       grammars=[lambda so_far, grammar=grammar: None if so_far else grammar for grammar in grammars])
+                       grammars=[lambda so_far, rule=rule: None if so_far else rule for rule in rules])
     constraint = from_tokenizer(tokenizer, eos_token=tokenizer.eos_token_id)
-    for text, grammar, answer in zip(texts, grammars, answers, strict=True):
-        matcher = LLMatcher(constraint, grammar)
+    for text, rule, answer in zip(texts, rules, answers, strict=True):
+        matcher = LLMatcher(constraint, rule)
         assert matcher.consume_tokens(answer.ids), (text, tokenizer.decode(answer.ids))
         assert matcher.is_accepting() or not answer.ended
         parsed = prompts.FORMATS[format].parse(tokenizer.decode(answer.ids), text, labels, cut_off=not answer.ended)

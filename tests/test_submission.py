@@ -3,19 +3,16 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import submission
 from pipelines.errors import DataError, UserError
-from pipelines.examples import Example, Prediction, Span, write_predictions
+from pipelines.examples import Example, Prediction, Span
 from pipelines.spans import join_tokens, token_ranges_to_spans
-from pipelines.submission import LAYOUTS, push, validate_submission, write_submission
+from pipelines.submission import LAYOUTS, competition, validate_submission, write_submission
 
 NCBI = Path(os.environ.get("PIPELINES_DATA", "../shared/data")) / "ncbi_disease"
 
@@ -31,7 +28,7 @@ PREDICTIONS = [  # Not in the order of the samples.
     Prediction("a", (Span(0, 3, "PER"), Span(8, 13, "PER"))),
     Prediction("b", ()),
 ]
-CLASSES = [Prediction("c", label="books"), Prediction("a", label=("dvd", "music")), Prediction("b", label="dvd")]
+CLASSES = [Prediction("c", label="books"), Prediction("a", label="music"), Prediction("b", label="dvd")]
 VALUES = [Prediction("c", value=2.5), Prediction("a", value=1e-7), Prediction("b", value=3.0)]
 
 
@@ -40,8 +37,8 @@ def submitted(folder: Path, sample: str | bytes, predictions: list[Prediction] =
     """The layout, and what was written."""
     path = folder / "sample.csv"
     path.write_bytes(sample.encode() if isinstance(sample, str) else sample)
-    layout = write_submission(predictions, examples, sample=path, out=folder / "out.csv", **options)
-    return layout, (folder / "out.csv").read_bytes().decode()
+    done = write_submission(predictions, examples, sample=path, out=folder / "out.csv", **options)
+    return done.layout, (folder / "out.csv").read_bytes().decode()
 
 
 @pytest.mark.parametrize(("layout", "sample", "written"), [
@@ -95,7 +92,7 @@ def test_layouts(tmp_path: Path, layout: str, sample: str, written: str) -> None
 
 
 @pytest.mark.parametrize(("layout", "predictions", "written"), [
-    ("label", CLASSES, "id,label\na,dvd music\nb,dvd\nc,books\n"),
+    ("label", CLASSES, "id,label\na,music\nb,dvd\nc,books\n"),
     ("value", VALUES, "id,label\na,1e-07\nb,3.0\nc,2.5\n"),
 ])
 def test_classes_and_values(tmp_path: Path, layout: str, predictions: list[Prediction], written: str) -> None:
@@ -107,10 +104,12 @@ def test_classes_and_values(tmp_path: Path, layout: str, predictions: list[Predi
     ("id;location\na;0-1\nb;\nc;\n", "id;location\na;0-3 8-13\nb;\nc;0-4 5-8\n"),
     ('"id","location"\n"a","0 1"\n"b",""\n"c",""\n', '"id","location"\n"a","0 3;8 13"\n"b",""\n"c","0 4;5 8"\n'),
     ("\ufeffid,location\na,0 1\nb,\nc,\n", "\ufeffid,location\na,0 3;8 13\nb,\nc,0 4;5 8\n"),
-    ("a,0 1\nb,0 1\nc,0 1\n", "a,0 3;8 13\nb,\nc,0 4;5 8\n"),
-    ("c,0 1\na,2 3\nb,\n", "c,0 4;5 8\na,0 3;8 13\nb,\n"),
-    ('text,id,location,fold\n"x, ""y""",b,0 1,1\nz,a,0 1,2\n,c,0 1,3\n',
-     'text,id,location,fold\n"x, ""y""",b,,1\nz,a,0 3;8 13,2\n,c,0 4;5 8,3\n'),
+    ("a,0 1;2 3\nb,0 1\nc,0 1\n", "a,0 3;8 13\nb,\nc,0 4;5 8\n"),
+    ("id, location\na, 0 1\nb, \nc, 2 3\n", "id, location\na, 0 3;8 13\nb, \nc, 0 4;5 8\n"),
+    ("id,location\rb,0 1\rc,\ra,\r", "id,location\rb,\rc,0 4;5 8\ra,0 3;8 13\r"),
+    ('"id",location\n"a",0 1\n"b",\n"c",\n', '"id",location\n"a",0 3;8 13\n"b",\n"c",0 4;5 8\n'),
+    ('Usage,id,location,text_id\nPublic,b,0 1,1\nPrivate,a,0 1,1\n"Public",c,0 1,7\n',
+     'Usage,id,location,text_id\nPublic,b,,1\nPrivate,a,0 3;8 13,1\n"Public",c,0 4;5 8,7\n'),
     ("id,location\na,0 1\n\nb,\nc,\n\n", "id,location\na,0 3;8 13\nb,\nc,0 4;5 8\n"),
     ("id,location\na,0 1\nb,\nc,", "id,location\na,0 3;8 13\nb,\nc,0 4;5 8\n"),
 ])
@@ -126,7 +125,10 @@ def test_the_form_of_the_sample_is_kept(tmp_path: Path, sample: str, written: st
 def test_a_layout_that_cannot_be_told_is_asked_for(tmp_path: Path, sample: str) -> None:
     with pytest.raises(UserError) as error:
         submitted(tmp_path, sample)
-    assert all(f"\n  {name}: " in str(error.value) for name in LAYOUTS)
+    spans = [name for name, layout in LAYOUTS.items() if layout.answer == "spans"]
+    assert str(error.value).endswith(
+        f"--format, and what stands between two mentions with --separator: {', '.join(spans)}")
+    assert "\n" not in str(error.value)
     assert not (tmp_path / "out.csv").exists()
     layout, written = submitted(tmp_path, sample, format="json_pairs")
     assert layout == "json_pairs"
@@ -156,13 +158,14 @@ def test_texts_are_asked_for_where_they_are_needed(tmp_path: Path, layout: str, 
 
 def test_wrong_ids_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
-        submitted(tmp_path, "id,x\na,0 1\nd,0 1\nd,0 1\n", [*PREDICTIONS, PREDICTIONS[0]])
-    for fault in ("doubled in .*sample.csv: d", "doubled in the predictions: c", "extra in the predictions: c, b",
-                  "missing from the predictions: d"):
-        assert error.match(fault)
+        submitted(tmp_path, "id,location\na,0 1\nd,0 1\nd,0 1\n", [*PREDICTIONS, PREDICTIONS[0]])
+    for fault in ("duplicate in the sample: d", "duplicate in the predictions: c",
+                  "2 ids extra in the predictions: c, b", "missing from the predictions: d", "the sample has a, d, d",
+                  "the predictions have c, a, b"):
+        assert fault in str(error.value)
     with pytest.raises(DataError, match="missing from the examples: b"):
         submitted(tmp_path, "id,x\na,x;y\nb,\nc,\n", examples=[EXAMPLES[0], EXAMPLES[2]])
-    with pytest.raises(UserError, match=r"7, 8, 9.*neither ids of the predictions \(a, b, c"):
+    with pytest.raises(UserError, match=r"7, 8, 9.*neither ids of the predictions \(c, a, b\)"):
         submitted(tmp_path, "id,x\n7,\n8,\n9,\n")
     with pytest.raises(UserError, match="neither"):  # No prediction, and so no type, shows that rows are types.
         submitted(tmp_path, "id,x\nPER,\nLOC,\n", [Prediction(id, ()) for id in "abc"])
@@ -227,13 +230,13 @@ def test_a_broken_sample(tmp_path: Path, content: bytes, message: str) -> None:
 
 
 @pytest.mark.parametrize(("broken", "fault"), [
-    ("id,x\na,0 3\nb,\n", "got 3 rows; wanted 4"), ("id,y\na,0 3\nb,\nc,\n", "row 1"),
-    ("id,x,y\na,0 3,\nb,,\nc,,\n", "row 1"),
-    ("id,x\na,0 3\nc,\nb,\n", "row 3: .*\n.*row 4"),
-    ("id,x\na,0 3\nb,what\nc,\n", "row 3: got 'what'; wanted half-open"),
+    ("id,location\na,0 3\nb,\n", "got 3 rows; wanted 4"), ("id,y\na,0 3\nb,\nc,\n", "row 1"),
+    ("id,location,y\na,0 3,\nb,,\nc,,\n", "row 1"),
+    ("id,location\na,0 3\nc,\nb,\n", "row 3: .*\n.*row 4"),
+    ("id,location\na,0 3\nb,what\nc,\n", "row 3: got 'what'; wanted half-open"),
 ])
 def test_validation_finds_what_differs(tmp_path: Path, broken: str, fault: str) -> None:
-    submitted(tmp_path, "id,x\na,0 1\nb,\nc,\n")
+    submitted(tmp_path, "id,location\na,0 1\nb,\nc,\n")
     (tmp_path / "broken.csv").write_text(broken)
     with pytest.raises(DataError, match=fault):
         validate_submission(tmp_path / "broken.csv", tmp_path / "sample.csv", format="offsets")
@@ -285,111 +288,22 @@ def test_json_objects_with_unknown_keys_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_to_be_written_is_read_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submission, "as_text", lambda *_: "id,x\na,0 3\nb,0 3\n")
+    monkeypatch.setattr(competition.Sample, "filled", lambda *_: "id,location\na,0 3\nb,0 3\n")
     (tmp_path / "out.csv").write_text("an older one")
     with pytest.raises(DataError, match="got 3 rows; wanted 4"):
-        submitted(tmp_path, "id,x\na,0 1\nb,\nc,\n")
+        submitted(tmp_path, "id,location\na,0 1\nb,\nc,\n")
     assert (tmp_path / "out.csv").read_text() == "an older one"
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sample = "id,x\na,0 1\nb,\nc,\n"
+    sample = "id,location\na,0 1\nb,\nc,\n"
     submitted(tmp_path, sample)
     before = (tmp_path / "out.csv").read_bytes()
-    monkeypatch.setattr(submission, "as_text", lambda *_: 1 / 0)
+    monkeypatch.setattr(competition.Sample, "filled", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         submitted(tmp_path, sample, [Prediction(id, ()) for id in "abc"])
     assert (tmp_path / "out.csv").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "sample.csv"]
-
-
-# The command, and Kaggle's client
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    write_predictions(tmp_path / "p.jsonl", PREDICTIONS)
-    (tmp_path / "sample.csv").write_text("id,entities\na,[]\nb,[]\nc,[]\n")
-    (tmp_path / "test.json").write_text(json.dumps([{"id": e.id, "text": e.text} for e in EXAMPLES]))
-    return tmp_path
-
-
-def command(folder: Path, *options: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | ({"PATH": path} if path is not None else {})
-    return subprocess.run([sys.executable, "-m", "pipelines.cli", "submit", "--predictions", str(folder / "p.jsonl"),
-                           "--sample", str(folder / "sample.csv"), "--out", str(folder / "out.csv"), *options],
-                          capture_output=True, text=True, env=environment)
-
-
-def fake_client(folder: Path, script: str) -> str:
-    (folder / "bin").mkdir()
-    (folder / "bin" / "kaggle").write_text(f"#!/bin/sh\n{script}\n")
-    (folder / "bin" / "kaggle").chmod(0o755)
-    return f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-
-
-def test_command_says_which_layout_and_pushes(files: Path) -> None:
-    path = fake_client(files, f'for word in "$@"; do echo "$word"; done > {files}/said; echo Successfully submitted')
-    done = command(files, "--input", str(files / "test.json"), "--push", "diseases", "--message", "first try",
-                   path=path)
-    assert done.returncode == 0, done.stderr
-    assert "layout json_strings (a JSON list of mention strings), inferred from the sample" in done.stdout
-    assert "Successfully submitted" in done.stdout
-    assert '"[""Ann"", ""Bo Li""]"' in (files / "out.csv").read_text()
-    assert (files / "said").read_text().splitlines() == [
-        "competitions", "submit", "-c", "diseases", "-f", str(files / "out.csv"), "-m", "first try"]
-
-
-def test_command_fails_in_one_line_and_keeps_the_file(files: Path) -> None:
-    done = command(files)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: the layout json_strings needs the text")
-    assert done.stderr.count("\n") == 1
-    path = fake_client(files, "echo trying; echo 403 - Forbidden; exit 1")
-    done = command(files, "--input", str(files / "test.json"), "--push", "diseases", path=path)
-    assert done.returncode == 2
-    assert "403 - Forbidden" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert (files / "out.csv").exists()
-
-
-def test_command_takes_columns_and_skips_bad_rows(files: Path) -> None:
-    rows = [{"nr": e.id, "satz": e.text, "tags": [0] * len(e.tokens or ())} for e in EXAMPLES]
-    rows.append({"nr": "d", "satz": "Ann", "tags": [2]})
-    (files / "test.json").write_text(json.dumps(rows))
-    options = ["--input", str(files / "test.json"), "--text_column", "satz", "--id_column", "nr",
-               "--tag_names", "O,B-X"]
-    done = command(files, *options)
-    assert done.returncode == 2
-    assert "unknown_tag" in done.stderr
-    done = command(files, *options, "--skip_bad_rows", "--entities_column", "tags")
-    assert done.returncode == 0, done.stderr
-    assert '"[""Ann"", ""Bo Li""]"' in (files / "out.csv").read_text()
-
-
-@pytest.mark.parametrize(("out", "told"), [
-    ("folder", "a folder, where a file is wanted"), ("p.jsonl/out.csv", "a file, where a folder is wanted"),
-    ("p.jsonl/deeper/out.csv", "below a file, which is no folder"), ("x" * 300, "the name is too long"),
-])
-def test_command_tells_in_one_line_that_it_cannot_write_there(files: Path, out: str, told: str) -> None:
-    (files / "folder").mkdir()
-    done = command(files, "--input", str(files / "test.json"), "--out", str(files / out))
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert told in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-def test_a_missing_client_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(UserError, match=r"pip install kaggle .*'pipelines\[kaggle\]'.*kaggle\.json.*out\.csv"):
-        push("out.csv", "diseases", "")
-
-
-def test_submission_imports_neither_torch_nor_transformers() -> None:
-    code = "import sys, pipelines.submission; print({'torch', 'transformers', 'pandas'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 # Real samples
@@ -402,5 +316,5 @@ def test_ncbi_sample_is_reproduced_to_the_byte_by_empty_answers(tmp_path: Path) 
     out = tmp_path / "submission.csv"
     sample = NCBI / "sample_submission.csv"
     predictions = [Prediction(example.id, ()) for example in examples]
-    assert write_submission(predictions, examples, sample=sample, out=out) == "json_strings"
+    assert write_submission(predictions, examples, sample=sample, out=out).layout == "json_strings"
     assert out.read_bytes() == sample.read_bytes()

@@ -1,18 +1,12 @@
-"""Readers of texts with classes: every layout gives the same examples, bad rows are named, splits keep their word."""
+"""Readers of texts with classes: every layout gives the same examples, bad rows are named."""
 
 import json
-from collections import Counter
 
 import pytest
-from conftest import run_python
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipelines.corpora.class_splits import complaints, read_class_splits, write_cut
-from pipelines.corpora.splits import copies, parse_sizes, stratified_folds, stratified_split, write_split
 from pipelines.corpora.tables import ClassColumns, read_class_corpus, read_classes
 from pipelines.errors import DataError, UserError
-from pipelines.examples import Example
 
 ROWS = [("good book", "pos"), ('a "so so" one, at best', "neg"), ("never\nagain", "neg"), ("fine", "pos")]
 
@@ -115,80 +109,6 @@ def test_all_bad_rows_are_named_at_once(tmp_path):
 def test_what_is_no_table_of_texts_is_refused(tmp_path, content, told):
     with pytest.raises(UserError, match=told):
         read_classes(write(tmp_path / "x.txt", content))
-
-
-# Splits
-
-
-def examples(counts, copied=0):
-    rows = [Example(f"{label}{i}", f"{label} text {i}", label=label) for label, n in counts.items() for i in range(n)]
-    return rows + [Example(f"copy{i}", rows[i].text.upper(), label=rows[i].label) for i in range(copied)]
-
-
-def test_sizes_are_met_exactly_and_classes_in_proportion():
-    parts = stratified_split(examples({"a": 60, "b": 30, "c": 10}), {"train": 0.8, "dev": 0.1, "test": 0.1}, seed=3)
-    counted = {name: Counter(e.label for e in part) for name, part in parts.items()}
-    assert counted == {"train": {"a": 48, "b": 24, "c": 8}, "dev": {"a": 6, "b": 3, "c": 1},
-                       "test": {"a": 6, "b": 3, "c": 1}}
-    numbers = stratified_split(examples({"a": 60, "b": 40}), {"train": 50, "dev": 10})
-    assert {name: len(part) for name, part in numbers.items()} == {"train": 50, "dev": 10}
-
-
-@given(st.dictionaries(st.sampled_from("abcde"), st.integers(3, 40), min_size=1), st.integers(0, 3),
-       st.integers(0, 9), st.sampled_from([(0.8, 0.1, 0.1), (0.5, 0.25, 0.25), (0.34, 0.33, 0.33)]))
-def test_nothing_is_lost_doubled_or_on_two_sides(counts, copied, seed, shares):
-    rows = examples(counts, copied)
-    parts = stratified_split(rows, dict(zip(("train", "dev", "test"), shares, strict=True)), seed=seed)
-    assert sorted(e.id for part in parts.values() for e in part) == sorted(e.id for e in rows)
-    side = {e.id: name for name, part in parts.items() for e in part}
-    for group in copies(rows):
-        assert len({side[rows[place].id] for place in group}) == 1
-    for part in parts.values():
-        assert {e.label for e in part} == set(counts)
-
-
-def test_the_seed_decides_and_nothing_else():
-    rows = examples({"a": 20, "b": 20})
-    first, same, other = (stratified_split(rows, {"train": 0.5, "dev": 0.5}, seed=seed)["dev"] for seed in (1, 1, 2))
-    assert first == same != other
-
-
-def test_a_class_with_fewer_texts_than_parts_is_named_with_its_rows():
-    with pytest.raises(DataError, match=r"class 'rare': 2 \(id rare0, rare1\)"):
-        stratified_split(examples({"a": 20, "rare": 2}), {"train": 0.8, "dev": 0.1, "test": 0.1})
-
-
-def test_folds_each_have_all_classes_or_name_what_they_lack():
-    with pytest.raises(DataError, match=r"parts \(5\)[^\n]*\nclass 'rare': 4 \(id rare0, rare1, rare2, rare3\)"):
-        stratified_folds(examples({"a": 30, "rare": 4}), 5)
-    for n in range(20, 33):
-        rows = examples({"a": n, "rare": 5})
-        assert [sum(rows[place].label == "rare" for place in fold) for fold in stratified_folds(rows, 5)] == [1] * 5
-
-
-@pytest.mark.parametrize("sizes", ["train", "train=0.8,dev=x", "train=2.5", "train=0.5,train=0.5", "=3"])
-def test_sizes_that_are_none(sizes):
-    with pytest.raises(UserError, match="wanted a name and a share"):
-        parse_sizes(sizes)
-
-
-def test_more_than_there_is():
-    with pytest.raises(UserError, match="there are 20 texts"):
-        stratified_split(examples({"a": 20}), {"train": 0.9, "dev": 0.2})
-
-
-def test_a_split_is_read_back_as_it_was(tmp_path):
-    rows = [Example("1", "one", label=("a", "b"), pair="two"), Example("x", "three", label=(), pair="four")]
-    write_split(tmp_path / "s.jsonl", rows)
-    assert read_classes(tmp_path / "s.jsonl") == rows
-
-
-def test_the_split_command(tmp_path):
-    file = write(tmp_path / "all.csv", "text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(40)))
-    done = run_python("-m", "pipelines.cli", "split", file, "--out", tmp_path / "s", "--sizes", "train=0.5,dev=0.5")
-    assert done.returncode == 0, done.stderr
-    assert Counter(e.label for e in read_classes(tmp_path / "s" / "dev.jsonl")) == {"a": 10, "b": 10}
-    assert "texts        20        20" in done.stdout
 
 
 def test_what_the_splits_have_against_each_other_is_told(tmp_path):

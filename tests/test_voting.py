@@ -88,7 +88,7 @@ def test_ids_and_kinds_have_to_agree():
     with pytest.raises(DataError) as caught:
         vote([answers("1", "2"), answers("2", "3", "3"), [*answers("1"), Prediction("2", label="x")]], names=NAMES)
     assert str(caught.value).splitlines() == [
-        "b: ids that are there twice: 1: 3", "b: ids of a that are missing: 1: 1", "b: ids that a lacks: 1: 3",
+        "b: duplicate ids: 1: 3", "b: ids of a that are missing: 1: 1", "b: ids that a lacks: 1: 3",
         "c: id 2: a class, where a has spans",
         "models vote on the same examples; predict one file with each"]
 

@@ -21,13 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="the prompt format that has to carry the mentions (default: try all, one has to)")
     parser.add_argument("--model_name_or_path", metavar="MODEL", help="count tokens, of prompt and answer, as it does")
     parser.add_argument("--max_length", type=int, metavar="TOKENS", help="say how many examples are longer than this")
-    add_columns(parser, mentions=True, skip=False)
+    add_columns(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
 
 
 def run(options: argparse.Namespace) -> int:
+    from pipelines.checks.audit import as_text, audit
     from pipelines.corpora import read_corpus
-    from pipelines.corpora.audit import as_text, audit
 
     if options.max_length and not options.model_name_or_path:
         raise UserError("--max_length counts tokens; name the model that they are for by --model_name_or_path")
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     if options.model_name_or_path:
         lengths = _token_counter(options.model_name_or_path, options.format or "list")
     found = audit(corpora, against=against, format=options.format, lengths=lengths, max_length=options.max_length)
-    print(json.dumps(found.to_json(), ensure_ascii=False) if options.json else as_text(found))
+    print(json.dumps(found.to_json()) if options.json else as_text(found))
     return 0 if found.ok else 1
 
 

@@ -1,38 +1,35 @@
-"""The options that say where a file holds what."""
+"""The options that say where a file holds what: the fields of `Columns`, one for all commands."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from typing import Any
 
-
-def add_columns(parser: argparse.ArgumentParser, *, mentions: bool = False, classes: bool = False,
-                 skip: bool = True) -> None:
-    """Adds what every command takes that reads examples, for the files that do not tell by themselves."""
-    parser.add_argument("--text_column", metavar="NAME", help="column with the text or its tokens")
-    if mentions:
-        parser.add_argument("--entities_column", metavar="NAME", help="column with the mentions or tags")
-        parser.add_argument("--tag_names", type=lambda names: tuple(names.split(",")), metavar="O,B-Disease,…",
-                            help="what numeric tags mean, from 0 up")
-    if classes:
-        parser.add_argument("--pair_column", metavar="NAME", help="column with the second text of a pair")
-        parser.add_argument("--label_column", metavar="NAME[,NAME…]",
-                            help="column with the class, or several of 0 and 1")
-        parser.add_argument("--label_separator", metavar="MARK", help="what stands between several classes of a text")
-        parser.add_argument("--mention_type", metavar="TYPE", help="the mention that makes the class, in an NER corpus")
-    parser.add_argument("--id_column", metavar="NAME", help="column with the ids")
-    if skip:
-        parser.add_argument("--skip_bad_rows", action="store_true", help="leave out rows with faults")
+from pipelines.corpora.corpus import Columns
 
 
-def columns_of(options: argparse.Namespace) -> Any:
-    from pipelines.corpora import Columns
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Adds an option for each field of `Columns`."""
+    group = parser.add_argument_group("what a file holds, where it does not say so itself")
+    for field in fields(Columns):
+        keywords: dict[str, Any] = {"help": field.metadata["help"], "default": field.default}
+        if isinstance(field.default, bool):
+            keywords |= {"nargs": "?", "const": True, "type": _truth, "metavar": "true"}
+        elif isinstance(field.default, int):
+            keywords |= {"type": int, "metavar": "N"}
+        elif field.name == "tag_names":
+            keywords |= {"type": lambda names: names.split(","), "metavar": "O,B-Disease,…"}
+        else:
+            keywords["metavar"] = "NAME" if field.name.endswith("_column") else field.name.upper()
+        group.add_argument(f"--{field.name}", **keywords)
 
-    return Columns(options.text_column, options.entities_column, options.id_column, options.tag_names)
+
+def columns_of(options: argparse.Namespace) -> Columns:
+    return Columns(**{field.name: getattr(options, field.name) for field in fields(Columns)})
 
 
-def class_columns_of(options: argparse.Namespace) -> Any:
-    from pipelines.corpora.tables import ClassColumns
-
-    return ClassColumns(options.text_column, options.pair_column, options.label_column, options.id_column,
-                        options.label_separator, options.mention_type)
+def _truth(value: str) -> bool:
+    if value.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"got {value!r}; wanted true or false")
+    return value.lower() == "true"

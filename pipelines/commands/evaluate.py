@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from pipelines.commands.columns import add_columns, class_columns_of, columns_of
+from pipelines.commands.columns import add_columns, columns_of
 from pipelines.errors import UserError
 from pipelines.examples import Example
 
@@ -25,14 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow_missing", action="store_true", help="count missing answers as empty")
     parser.add_argument("--allow_new_labels", action="store_true",
                         help="count predicted labels that neither gold nor training has as wrong")
-    add_columns(parser, mentions=True, classes=True)
+    add_columns(parser)
     parser.add_argument("--json", metavar="OUT", help="write the whole report there")
     parser.add_argument("--html", metavar="OUT", help="write a page to read and browse there")
 
 
 def run(options: argparse.Namespace) -> int:
-    from pipelines.evaluation.checks import check_predictions, known_labels
-    from pipelines.evaluation.gold import read_gold
+    from pipelines.corpora import read_examples
+    from pipelines.checks.predictions import check_predictions, known_labels
     from pipelines.evaluation.runs import evaluate_runs
     from pipelines.examples import read_predictions, replacing
     from pipelines.reporting.text import report_as_text
@@ -46,9 +46,10 @@ def run(options: argparse.Namespace) -> int:
     if options.tune_threshold and kind != "spans":
         raise UserError(f'--tune_threshold got predictions with "{kind}"; wanted "spans" that have scores')
 
+    columns = columns_of(options)
+
     def gold(path: str) -> list[Example]:
-        return read_gold(path, kind, columns=class_columns_of(options), mention_columns=columns_of(options),
-                         skip_bad_rows=options.skip_bad_rows)
+        return read_examples(path, columns=columns, answer=kind, labelled=kind != "value")
 
     examples = gold(options.gold)
     keywords: dict[str, Any] = {"allow_missing": options.allow_missing}

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--id", metavar="ID", help="the example to look at")
     parser.add_argument("--input", metavar="FILE", help="where the examples are (default: the dev and test files that "
                                                         "the run names)")
-    add_columns(parser, mentions=True)
+    add_columns(parser)
     parser.add_argument("--activations", metavar="MODULE", help="draw the activations of a module: tokens by units")
     parser.add_argument("--compare_layers", action="store_true",
                         help="measure over all labelled examples how sharply entity tokens stand out in each layer")

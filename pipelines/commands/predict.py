@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from pipelines.commands.columns import add_columns, columns_of
 from pipelines.commands.places import check_output, family_and_folder
+from pipelines.errors import UserError
+from pipelines.examples import BATCH, prediction_to_json, replacing
 
 HELP = "answer the examples of a file with the model of a run"
 
@@ -13,22 +21,117 @@ HELP = "answer the examples of a file with the model of a run"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", required=True, dest="run_dir", metavar="RUN",
                         help="run folder, with model/ or merged/")
-    parser.add_argument("--input", required=True, metavar="FILE", help="examples, in any format of data/README.md")
-    parser.add_argument("--output", required=True, metavar="P.jsonl", help="where the predictions go")
-    add_columns(parser, mentions=True)
+    parser.add_argument("--input", required=True, metavar="FILE",
+                        help="examples, in any layout of data/README.md; `-` is standard input")
+    parser.add_argument("--output", required=True, metavar="P.jsonl",
+                        help="where the predictions go; `-` is standard output")
+    parser.add_argument("--resume", action="store_true",
+                        help="go on after an interruption: what was answered then is kept")
     parser.add_argument("--batch_tokens", type=int, help="tokens, padding counted, of a batch (default: the family's)")
+    add_columns(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    from pipelines.corpora import read_examples
-    from pipelines.examples import write_predictions
+    from pipelines.corpora.stream import batches, stream_examples
+    from pipelines.runs import Run
 
-    check_output(options.output)
-    examples = read_examples(options.input, columns=columns_of(options), labelled=False,
-                             skip_bad_rows=options.skip_bad_rows)
+    run = Run(options.run_dir)
     family, folder = family_and_folder(options.run_dir)
-    batch_tokens = {"batch_tokens": options.batch_tokens} if options.batch_tokens else {}
-    predictions = family.predict(family.load(folder), examples, **batch_tokens)
-    write_predictions(options.output, predictions)
-    print(f"{options.output}: {len(predictions)} answers of {folder}")
+    if options.output == "-" and options.resume:
+        raise UserError("got --resume with --output -; standard output keeps nothing to go on from, name a file")
+    check_output(options.output, options.input)
+    job = {"run": str(Path(options.run_dir).resolve()), "input": options.input, "batch_tokens": options.batch_tokens}
+    partial = None if options.output == "-" else Partial(Path(options.output), job)
+    kept = partial.start(resume=options.resume) if partial else []
+    loaded = family.load(folder)
+    keywords = {"batch_tokens": options.batch_tokens} if options.batch_tokens else {}
+    _, found = run.reading()
+    examples = stream_examples(options.input, columns=run.columns(columns_of(options)), like=found)
+    answered = 0
+    for batch in batches(examples):
+        before, answered = answered, answered + len(batch)
+        if before < len(kept):
+            if [example.id for example in batch] != kept[before:answered]:
+                raise UserError(f"{partial.path if partial else ''}: its ids are not those of {options.input}, which "
+                                "was changed since; remove it and start again")
+            continue
+        lines = [json.dumps(prediction_to_json(prediction), ensure_ascii=False) + "\n"
+                 for prediction in family.predict(loaded, batch, **keywords)]
+        if partial:
+            partial.write(lines)
+        else:
+            sys.stdout.writelines(lines)
+            sys.stdout.flush()
+    if partial:
+        partial.finish()
+        since = f", {len(kept)} of them kept from before" if kept else ""
+        print(f"{options.output}: {answered} answers of {folder}{since}")
     return 0
+
+
+class Partial:
+    """Answers on their way: whole batches in a file beside the output, which takes its name at the end.
+
+    Args:
+        output: where the answers go in the end.
+        job: what has to be the same when the work goes on.
+    """
+
+    def __init__(self, output: Path, job: Mapping[str, Any]):
+        self.output = output.resolve()  # through links: the file that they lead to is replaced
+        self.path = self.output.with_name(f".{self.output.name}.partial")
+        self.about = self.output.with_name(f".{self.output.name}.partial.json")
+        self.job = dict(job)
+
+    def start(self, *, resume: bool) -> list[str]:
+        """Begins, or goes on.
+
+        Returns:
+            The ids that are answered already, of whole batches.
+
+        Raises:
+            UserError: when there is interrupted work that is not to be resumed, or of another job.
+        """
+        if self.path.exists() and not resume:
+            raise UserError(f"{self.path}: answers of an interrupted prediction; --resume goes on with them, or remove "
+                            "the file to start again")
+        kept: list[str] = []
+        if self.path.exists() and self.about.exists():
+            job = json.loads(self.about.read_text(encoding="utf-8"))
+            changed = [f"{name} was {job.get(name)}, is {value}" for name, value in self.job.items()
+                       if job.get(name) != value]
+            if changed:
+                raise UserError(f"{self.path}: answers of another prediction ({'; '.join(changed)}); remove it to "
+                                "start again")
+            kept = self._whole_batches()
+        with replacing(self.about) as f:
+            json.dump(self.job, f, ensure_ascii=False)
+        if not kept:
+            self.path.write_bytes(b"")
+        return kept
+
+    def _whole_batches(self) -> list[str]:
+        """The ids of whole batches; what stands behind them, of a batch cut off in the middle, is cut off."""
+        ids: list[str] = []
+        ends = [0]
+        with open(self.path, "rb") as f:
+            for line in f:
+                if not line.endswith(b"\n"):
+                    break
+                ids.append(str(json.loads(line)["id"]))
+                ends.append(ends[-1] + len(line))
+        whole = len(ids) - len(ids) % BATCH
+        os.truncate(self.path, ends[whole])
+        return ids[:whole]
+
+    def write(self, lines: Sequence[str]) -> None:
+        """Adds a batch, and sees to it that it is on the disk."""
+        with open(self.path, "a", encoding="utf-8", newline="") as f:
+            f.writelines(lines)
+            f.flush()
+            os.fsync(f.fileno())
+
+    def finish(self) -> None:
+        """Gives the answers their name."""
+        os.replace(self.path, self.output)
+        self.about.unlink(missing_ok=True)

@@ -1,30 +1,101 @@
-"""Cuts labelled texts into train, dev and test."""
+"""Cuts a corpus into train, dev and test."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
+from pathlib import Path
 
-from pipelines.commands.columns import add_columns, class_columns_of
+from pipelines.commands.columns import add_columns, columns_of
+from pipelines.commands.places import check_output
+from pipelines.errors import UserError
 
-HELP = "cut labelled texts into train, dev and test by class, all copies of a text in one of them"
+HELP = (
+    "cut a corpus into train, dev and test, stratified, documents and copies of a text in one part"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="texts with classes, see docs/classification.md")
-    parser.add_argument("--sizes", default="train=0.8,dev=0.1,test=0.1", metavar="train=0.8,dev=0.1,…",
-                        help="shares, or numbers of texts (default: %(default)s)")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="where train.jsonl, dev.jsonl … are written")
-    parser.add_argument("--seed", type=int, default=0, help="another one draws other texts (default: %(default)s)")
-    add_columns(parser, classes=True)
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="a corpus in any format of data/README.md; its documents are named by "
+        "--group_column, by ids such as DOCUMENT-NUMBER, or by the file",
+    )
+    parser.add_argument(
+        "--sizes",
+        default="train=0.8,dev=0.1,test=0.1",
+        metavar="train=0.8,dev=0.1,…",
+        help="shares, or numbers of examples (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="FOLDER", help="where train.jsonl, dev.jsonl … are written"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="another one draws other examples (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--unseen_mentions",
+        action="store_true",
+        help="keep mentions apart: none of dev or test occurs in train; examples that connect both "
+        "sides are left out",
+    )
+    add_columns(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    from pipelines.corpora.splits import parse_sizes, splits_as_text, stratified_split, write_split
-    from pipelines.corpora.tables import read_classes
+    from pipelines.corpora import good_rows, read_corpus
+    from pipelines.corpora.splits import (
+        documents_in,
+        parse_sizes,
+        split_examples,
+        splits_as_text,
+        write_split,
+    )
 
-    examples = read_classes(options.file, columns=class_columns_of(options), skip_bad_rows=options.skip_bad_rows)
-    parts = stratified_split(examples, parse_sizes(options.sizes), seed=options.seed)
+    sizes = parse_sizes(options.sizes)
+    paths = {name: Path(options.out, f"{name}.jsonl") for name in sizes}
+    refuse_input(options.file, paths.values())
+    columns = columns_of(options)
+    corpus = read_corpus(options.file, columns=columns, answer=columns.answer)
+    examples = good_rows(corpus, skip_bad_rows=options.skip_bad_rows)
+    parts = split_examples(
+        examples, sizes, seed=options.seed, unseen_mentions=options.unseen_mentions
+    )
+    # All of them before the first is written.
+    for path in paths.values():
+        check_output(str(path))
     for name, part in parts.items():
-        write_split(f"{options.out}/{name}.jsonl", part)
+        write_split(paths[name], part)
+
+    for line in corpus.described():
+        print(line)
+    if corpus.answer is None:
+        print("no labels to stratify by: drawn at random")
+    documents = documents_in(examples)
+    if documents is not None:
+        named_by = "groups" if any(example.group is not None for example in examples) else "ids"
+        print(f"{len(set(documents)):,} documents kept together, as their {named_by} say")
     print(splits_as_text(examples, parts))
     return 0
+
+
+def refuse_input(source: str, outputs: Iterable[Path]) -> None:
+    """Refuses outputs that are the input, by whatever name, or that are in it.
+
+    Raises:
+        UserError: naming the first of them.
+    """
+    given = Path(source)
+    if not given.exists():
+        return  # a data set of the Hub; what is no such is refused when it is read
+    for output in outputs:
+        if output.exists() and output.samefile(given):
+            raise UserError(
+                f"{output} is the input {source}, which would be written over; choose another --out"
+            )
+        if given.is_dir() and given.resolve() in output.resolve().parents:
+            raise UserError(f"{output} is in the input {source}; choose another --out")

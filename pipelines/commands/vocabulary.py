@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dev", metavar="FILE", help="count the unknown words of these examples too")
     parser.add_argument("--lowercase", action="store_true", help="count words in lower case")
     parser.add_argument("--min_freq", type=int, default=1, help="at which remove_frac is tried (default: %(default)s)")
-    add_columns(parser, mentions=True)
+    add_columns(parser)
     parser.add_argument("--html", metavar="OUT", help="write a page with pictures there")
 
 

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines.corpora import good_rows
+from pipelines.corpora import Columns, Corpus, good_rows, read_corpora
 from pipelines.corpora.splits import classes_of, copies, parse_sizes, splits_as_text, stratified_split, write_split
-from pipelines.corpora.tables import ClassColumns, read_class_corpus
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example
 
@@ -24,11 +23,13 @@ class ClassSplits:
         splits: `train`, `dev` and, where there is one, `test`, as given: dev and test are predicted whole.
         labels: the classes of the training texts that are not empty.
         multi_label: whether a text may have several.
+        corpora: the files as read.
     """
 
     splits: dict[str, list[Example]]
     labels: tuple[str, ...]
     multi_label: bool
+    corpora: dict[str, Corpus]
 
     def usable(self, split: str) -> list[Example]:
         """The labelled texts of a split that a model of these classes can learn from or be chosen on."""
@@ -36,7 +37,7 @@ class ClassSplits:
                 and set(classes_of(example)) <= set(self.labels)]
 
 
-def read_class_splits(files: Mapping[str, str], *, columns: ClassColumns, sizes: str, seed: int,
+def read_class_splits(files: Mapping[str, str], *, columns: Columns, sizes: str, seed: int,
                       skip_bad_rows: bool = False, told: Callable[[str], object] = print) -> ClassSplits:
     """Reads the files; where there is no dev file, cuts dev (and without a test file test) from train by class.
 
@@ -55,12 +56,12 @@ def read_class_splits(files: Mapping[str, str], *, columns: ClassColumns, sizes:
     """
     if "train" not in files:
         raise UserError("got a dev or test file without --train_file; give all that are to be used")
+    ordered = {split: files[split] for split in sorted(files, key=lambda name: name != "train")}
+    corpora = read_corpora(ordered, columns=columns, answer="label")
     splits: dict[str, list[Example]] = {}
-    class_columns: tuple[str, ...] = ()
-    for split in sorted(files, key=lambda name: name != "train"):
-        corpus = read_class_corpus(files[split], columns=columns, labelled=split != "test", like=class_columns)
-        class_columns = class_columns or corpus.labels
-        told(f"{split}: {files[split]}: {len(corpus.examples)} texts; {corpus.layout}")
+    for split, corpus in corpora.items():
+        for line in corpus.described():
+            told(line)
         splits[split] = good_rows(corpus, skip_bad_rows=skip_bad_rows)
     several = any(isinstance(example.label, tuple) for split in ("train", "dev") for example in splits.get(split, ()))
     splits = {split: _of_one_kind(part, several, files[split]) for split, part in splits.items()}
@@ -82,7 +83,7 @@ def read_class_splits(files: Mapping[str, str], *, columns: ClassColumns, sizes:
         told(splits_as_text(whole, cut))
         splits = cut | splits
         labels = _labels(splits["train"], several, f"{files['train']}, without what was cut from it")
-    found = ClassSplits(splits, labels, several)
+    found = ClassSplits(splits, labels, several, corpora)
     if not found.usable("dev"):
         raise DataError(f"{files.get('dev', files['train'])}: no text of dev decides anything: all "
                         f"{len(splits['dev'])} are empty or of classes that train lacks; wanted texts of "

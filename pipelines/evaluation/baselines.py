@@ -8,9 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pipelines.examples import Example, Prediction, Span
-from pipelines.spans import spans_to_token_ranges, tags_to_spans
-
-_WORD = re.compile(r"[^\W_]+|[^\s]")  # runs of letters and digits; every other character stands alone
+from pipelines.spans import spans_to_token_ranges, tags_to_spans, word_units
 
 
 class MentionDictionary(NamedTuple):
@@ -53,7 +51,7 @@ def predict_mentions(dictionary: MentionDictionary, examples: Iterable[Example])
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(_WORD.findall(text.lower()))
+    return tuple(text[start:end].lower() for start, end in word_units(text))
 
 
 def _most_frequent(counts: Counter[str]) -> str:
@@ -61,7 +59,7 @@ def _most_frequent(counts: Counter[str]) -> str:
 
 
 def _found(text: str, entries: Mapping[tuple[str, ...], str], longest_first: dict[str, list[int]]) -> Iterable[Span]:
-    places = [match.span() for match in _WORD.finditer(text)]
+    places = word_units(text)
     words = [text[start:end].lower() for start, end in places]
     at = 0
     while at < len(words):
@@ -105,7 +103,7 @@ def predict_usual_tags(tags: UsualTags, examples: Iterable[Example]) -> list[Pre
 def _tokens(example: Example) -> Sequence[tuple[int, int]]:
     if example.tokens is not None:
         return example.tokens
-    return [match.span() for match in _WORD.finditer(example.text)]
+    return word_units(example.text)
 
 
 def majority_predictions(train: Iterable[Example], examples: Iterable[Example]) -> list[Prediction]:

@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
+from tqdm.auto import tqdm
 from transformers.trainer_pt_utils import BatchRebalanceSampler
+
+Item = TypeVar("Item")
+# How numbers are rounded depends on the shape of a batch, so `predict` forms batches within so many examples. A caller
+# that predicts a file in parts of a multiple of CHUNK gets the very bytes that the whole file gives.
+CHUNK = 256
+
+
+def chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Cuts a sequence into parts of `CHUNK` items; the last may be shorter."""
+    for start in range(0, len(items), CHUNK):
+        yield items[start:start + CHUNK]
+
+
+def progress_bar(total: int, what: str, *, show: bool) -> Any:
+    """A bar that counts texts, on a terminal only."""
+    return tqdm(total=total, desc=what, unit="text", disable=None if show else True)
 
 
 def length_cuts(sorted_lengths: Sequence[int], batch_tokens: int) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""A causal language model that writes the mentions of a text: prompts as tokens, prediction, saving and loading.
+"""A causal language model that writes the mentions of a text: prediction, saving and loading.
 
 Training and prediction render and tokenise by the same two functions, `prompt_ids` and `answer_ids`; a hash of what
 they make of a probe is stored beside the weights and checked at load. Training itself is in `sft.py`.
@@ -7,9 +7,10 @@ they make of a probe is stored beside the weights and checked at load. Training 
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,88 +19,34 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines import precision, prompts
+from pipelines import grammars, precision, prompts
 from pipelines.alignment import mention_to_json
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction, Span, replacing
+from pipelines.families.batching import chunks, progress_bar
+from pipelines.families.control_tokens import control_strings, text_ids
 from pipelines.families.generation import Answer, Grammar, generate
+from pipelines.families.prompt_tokens import (
+    STYLES,
+    Prompt,
+    answer_ids,
+    answer_lead,
+    prompt_for,
+    prompt_hash,
+    prompt_ids,
+)
+from pipelines.families.text_windows import TextWindow, merged_prediction, text_windows
+from pipelines.families.units import shown
 from pipelines.networks import weights
 from pipelines.networks.cpu_attention import attend_plainly
+from pipelines.networks.encoder_config import UNLIMITED
 from pipelines.networks.llama_layers import use_lean_layers
 
 PROMPT_FILE = "prompt.json"
-STYLES = ("auto", "chat", "plain")
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """How a text is put to the model, and what it answers.
-
-    Attributes:
-        format: one of `prompts.FORMATS`.
-        labels: the types that are asked for.
-        style: `chat` (the tokenizer's chat template) or `plain`.
-        constrained: whether answers can only hold strings of their text (where the format has a grammar).
-    """
-
-    format: str
-    labels: tuple[str, ...]
-    style: str
-    constrained: bool = True
-
-
-def prompt_for(tokenizer: PreTrainedTokenizerBase, *, format: str, labels: Sequence[str], style: str,
-               constrained: bool) -> Prompt:
-    """Checks the settings; `auto` is the chat template where there is one.
-
-    Raises:
-        UserError: for an unknown format or style, or a chat style without a template.
-    """
-    prompts.prompt_format(format)
-    if style not in STYLES:
-        raise UserError(f"got the prompt style {style!r}; wanted one of {', '.join(STYLES)}")
-    if style == "chat" and not tokenizer.chat_template:
-        raise UserError("the model has no chat template; take --prompt_style plain")
-    if style == "auto":
-        style = "chat" if tokenizer.chat_template else "plain"
-    return Prompt(format, tuple(labels), style, constrained)
-
-
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, text: str, prompt: Prompt) -> list[int]:
-    """Token ids of the question, up to where the answer begins."""
-    if prompt.style == "plain":
-        return tokenizer(prompts.plain_prompt(text, prompt.format, prompt.labels))["input_ids"]
-    # The template writes its own special tokens.
-    return tokenizer(_chat(tokenizer, text, prompt, answer=None), add_special_tokens=False)["input_ids"]
-
-
-def answer_ids(tokenizer: PreTrainedTokenizerBase, text: str, spans: Sequence[Span], prompt: Prompt) -> list[int]:
-    """Token ids of the answer, its end token last."""
-    answer = prompts.prompt_format(prompt.format).render(text, spans, prompt.labels)
-    if prompt.style == "plain":
-        written = f" {answer}"
-    else:
-        question = _chat(tokenizer, text, prompt, answer=None)
-        conversation = _chat(tokenizer, text, prompt, answer=answer)
-        if not conversation.startswith(question):
-            raise UserError("the chat template writes a question otherwise once it is answered, so it cannot be "
-                            "trained on; take --prompt_style plain")
-        written = conversation[len(question):]
-        end = written.rfind(tokenizer.eos_token)
-        written = written[:end] if end >= 0 else written
-    return [*tokenizer(written, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-
-
-def _chat(tokenizer: PreTrainedTokenizerBase, text: str, prompt: Prompt, *, answer: str | None) -> str:
-    turns = prompts.messages(text, format=prompt.format, labels=prompt.labels)
-    if answer is not None:
-        turns = [*turns, {"role": "assistant", "content": answer}]
-    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer is None))
-
-
-def prompt_hash(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
-    return prompts.format_hash(prompt.format, prompt.labels,
-                               chat_template=tokenizer.chat_template if prompt.style == "chat" else None)
+SHORT_ANSWER = 256  # tokens that a list of mentions is given room for, however long the text is
+__all__ = ["PROMPT_FILE", "STYLES", "Loaded", "Prompt", "answer_ids", "context_length", "load", "load_network",
+           "load_tokenizer", "predict", "prompt_for", "prompt_hash", "prompt_ids", "save"]
+logger = logging.getLogger(__name__)
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -115,8 +62,19 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer of {name!r} has no end token, so a model cannot learn where an answer ends")
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
-        tokenizer.pad_token = tokenizer.unk_token or tokenizer.bos_token or tokenizer.eos_token
+        tokenizer.pad_token = _padding(tokenizer)
     return tokenizer
+
+
+def _padding(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A token to pad with that is not the end token: another control token, else one of a byte that no text has."""
+    vocabulary = tokenizer.get_vocab()
+    candidates = [tokenizer.unk_token, tokenizer.bos_token, *control_strings(tokenizer), "<0x00>", "\u0100"]
+    usable = [token for token in candidates
+              if token in vocabulary and vocabulary[token] != tokenizer.eos_token_id]
+    # Rows are padded behind the end token under a mask and without a loss, so the end token serves where nothing
+    # else is there.
+    return usable[0] if usable else str(tokenizer.eos_token)
 
 
 def load_network(name: str, *, dtype: torch.dtype | None = None, **options: Any) -> PreTrainedModel:
@@ -198,27 +156,103 @@ def predict(loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int = 
             progress: bool = True) -> list[Prediction]:
     """Writes an answer for each example, greedily, and reads its spans.
 
-    A span's score is the probability of the tokens of its string, given all before them.
+    A span's score is the probability of the tokens of its string, given all before them. A text that does not fit into
+    the model's context with its prompt and answer is read in overlapping windows; where even that is impossible the
+    answer is empty, with the status `unparsable`. A warning names both kinds.
 
     Args:
         batch_tokens: at most this many prompt tokens, padding counted, at a time.
+        progress: show a bar on a terminal.
     """
+    predictions: list[Prediction] = []
+    with progress_bar(len(examples), "generating", show=progress) as bar:
+        for part in chunks(examples):
+            predictions += _predict_part(loaded, part, batch_tokens=batch_tokens, bar=bar)
+    return predictions
+
+
+class _Asked(NamedTuple):
+    """An example and what the model is asked of it: the whole text, or windows of it; nothing where none fits."""
+
+    example: Example
+    windows: list[TextWindow]
+    pieces: list[Example]
+
+
+def _predict_part(loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int, bar: Any) -> list[Prediction]:
     model, tokenizer, prompt = loaded
-    answers = generate(model, tokenizer, [prompt_ids(tokenizer, example.text, prompt) for example in examples],
-                       # A tagged answer repeats the text, and a list names a part of it.
-                       limits=[2 * len(tokenizer(example.text)["input_ids"]) + 32 for example in examples],
-                       grammars=[_grammar(example.text, prompt) for example in examples],
-                       batch_tokens=batch_tokens, progress=progress)
-    return [_prediction(example, answer, tokenizer, prompt)
-            for example, answer in zip(examples, answers, strict=True)]
+    asked = _asked(loaded, examples)
+    pieces = [piece for each in asked for piece in each.pieces]
+    prompts_ = [prompt_ids(tokenizer, piece.text, prompt) for piece in pieces]
+    context = _context(model)
+    limits = [min(_answer_limit(tokenizer, piece.text), context - len(ids))
+              for piece, ids in zip(pieces, prompts_, strict=True)]
+    lead = answer_lead(tokenizer, prompt)
+    total = bar.n + len(examples)
+    # Where a text is read in several windows, the answers that are finished are no texts.
+    advance = bar.update if len(pieces) == len(examples) else lambda count: None
+    answers = generate(model, tokenizer, prompts_, limits=limits,
+                       grammars=[_grammar(piece.text, prompt, lead) for piece in pieces],
+                       batch_tokens=batch_tokens, advance=advance)
+    bar.update(total - bar.n)
+    read = iter([_prediction(piece, answer, tokenizer, prompt)
+                 for piece, answer in zip(pieces, answers, strict=True)])
+    predictions = []
+    for each in asked:
+        parts = [next(read) for _ in each.pieces]
+        if each.windows:
+            predictions.append(merged_prediction(each.example, each.windows, parts))
+        elif parts:
+            predictions += parts
+        else:
+            predictions.append(Prediction(each.example.id, spans=(), raw="", status="unparsable", mentions=()))
+    return predictions
 
 
-def _grammar(text: str, prompt: Prompt) -> Grammar | None:
+def _asked(loaded: Loaded, examples: Sequence[Example]) -> list[_Asked]:
+    """What the model is asked of each example, and a warning that names texts over its context."""
+    model, tokenizer, prompt = loaded
+    context = _context(model)
+
+    def needed(text: str) -> int:
+        count = len(text_ids(tokenizer, text))
+        room = count if prompt.format == "tagged" else min(count, SHORT_ANSWER)
+        return len(prompt_ids(tokenizer, text, prompt)) + room + 32
+
+    asked, windowed, unanswered = [], [], []
+    for example in examples:
+        tokens = needed(example.text)
+        if tokens <= context:
+            asked.append(_Asked(example, [], [example]))
+            continue
+        windows = text_windows(example.text, lambda text: needed(text) <= context, parts=tokens // context + 1)
+        pieces = [Example(example.id, example.text[window.start:window.end]) for window in windows]
+        asked.append(_Asked(example, windows, pieces))
+        (windowed if windows else unanswered).append(f"{example.id} ({tokens} tokens)")
+    if windowed:
+        logger.warning("%d texts are longer than the model's %d tokens, prompt and answer counted, and are read in "
+                       "overlapping windows: %s", len(windowed), context, shown(windowed))
+    if unanswered:
+        logger.warning("%d texts get an empty answer (unparsable), since not even a part of them fits into the model's "
+                       "%d tokens with the prompt: %s", len(unanswered), context, shown(unanswered))
+    return asked
+
+
+def _answer_limit(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
+    # A tagged answer repeats the text, and a list names a part of it.
+    return 2 * len(text_ids(tokenizer, text)) + 32
+
+
+def _context(model: Any) -> int:
+    """Tokens that a model takes at most."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or UNLIMITED
+
+
+def _grammar(text: str, prompt: Prompt, lead: str) -> Grammar | None:
     if not prompt.constrained:
         return None
-    lead = " " if prompt.style == "plain" else ""
-    return lambda answer: (prompts.grammar_after(prompt.format, text, prompt.labels, answer) if answer
-                           else prompts.grammar(prompt.format, text, prompt.labels, lead=lead))
+    return lambda answer: (grammars.grammar_after(prompt.format, text, prompt.labels, answer) if answer
+                           else grammars.grammar(prompt.format, text, prompt.labels, lead=lead))
 
 
 def _prediction(example: Example, answer: Answer, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> Prediction:
@@ -256,4 +290,5 @@ def _probability(ends: Sequence[tuple[int, float]], start: int, end: int) -> flo
 
 def context_length(name: str) -> int:
     """Tokens that a model takes at most."""
-    return getattr(AutoConfig.from_pretrained(weights.resolve(name)), "max_position_embeddings", 1 << 30)
+    config = AutoConfig.from_pretrained(weights.resolve(name)).get_text_config()
+    return getattr(config, "max_position_embeddings", None) or UNLIMITED

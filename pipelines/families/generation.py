@@ -20,7 +20,6 @@ from llguidance import LLMatcher, LLTokenizer
 from llguidance.hf import from_tokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from torch.nn.functional import pad
-from tqdm.auto import tqdm
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.errors import UserError
@@ -49,7 +48,7 @@ class Answer:
 
 def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]], *,
              limits: Sequence[int], grammars: Sequence[Grammar | None] | None = None, batch_tokens: int = 1024,
-             progress: bool = False) -> list[Answer]:
+             advance: Callable[[int], object] = lambda count: None) -> list[Answer]:
     """Generates greedily until the end token or the limit.
 
     `model.generate` would go on with every row of a batch until its longest answer is done. Here a row that is done
@@ -61,6 +60,7 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts
         grammars: for each answer None, or a function from what is written so far to the llguidance grammar of the
             rest (None: go on with the one before). It is asked first about an empty answer.
         batch_tokens: prompt tokens that are read at once, padding, where there is any, counted.
+        advance: gets the number of answers that have just been finished.
 
     Returns:
         The answers, in the order of the prompts.
@@ -70,12 +70,11 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts
             for prompt, limit, grammar in zip(prompts, limits, grammars or [None] * len(prompts), strict=True)]
     # The longest first, so that memory runs out at once or not at all.
     waiting = sorted(rows, key=lambda row: -len(row.prompt))
-    with (tqdm(total=len(rows), unit="text", desc="generate", disable=not progress) as bar, torch.inference_mode(),
-          _contiguous_last_position(model)):
+    with torch.inference_mode(), _contiguous_last_position(model):
 
         def write(rows: Sequence[_Row], logits: torch.Tensor) -> list[int]:
             kept = _written(tokenizer, rows, logits, constraint)
-            bar.update(len(rows) - len(kept))
+            advance(len(rows) - len(kept))
             return kept
 
         if attends_to_all_before(model):

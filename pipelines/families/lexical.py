@@ -6,6 +6,7 @@ No network: `fit` counts, and the model is one JSON file of counts.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,13 @@ from pipelines.evaluation.baselines import (
     predict_mentions,
     predict_usual_tags,
 )
-from pipelines.examples import Example, Prediction, replacing
+from pipelines.examples import Example, Prediction, Span, replacing
+from pipelines.families.units import describe_unreachable, gold_tags, tagged_units, unreachable
+from pipelines.spans import word_units
 
 MODEL_FILE = "lexical.json"
 METHODS = ("dictionary", "most_frequent_tag")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +38,38 @@ class Lexical:
 
 
 def fit(train: Sequence[Example], *, method: str = "dictionary") -> Lexical:
-    """Counts the training examples.
+    """Counts the training examples, and warns of mentions that no answer can hold.
 
     Raises:
         UserError: for an unknown method.
     """
     if method not in METHODS:
         raise UserError(f"got the method {method!r}; wanted one of {', '.join(METHODS)}")
+    lost = unreachable_mentions(train, method=method)
+    if lost:
+        logger.warning("%s", describe_unreachable(lost))
     return Lexical(method, count_mentions(train) if method == "dictionary" else count_tags(train))
 
 
-def predict(loaded: Lexical, examples: Sequence[Example], **_: object) -> list[Prediction]:
-    """Answers each example; spans have no score."""
+def unreachable_mentions(examples: Sequence[Example], *, method: str) -> list[tuple[str, Span]]:
+    """Gold mentions that no answer of this method can hold, with their example's id."""
+    lost: list[tuple[str, Span]] = []
+    for example in examples:
+        # A dictionary looks for its mentions in the text itself, whatever the tokens of the corpus are.
+        units = word_units(example.text) if method == "dictionary" else tagged_units(example)
+        missed = unreachable(example, gold_tags(example, units), units)
+        lost.extend((example.id, span) for span in missed)
+    return lost
+
+
+def predict(loaded: Lexical, examples: Sequence[Example], *, batch_tokens: int | None = None,
+            progress: bool = True) -> list[Prediction]:
+    """Answers each example by itself; spans have no score.
+
+    Args:
+        batch_tokens: has no effect: there are no batches. The same goes for `progress`, since counting takes no time.
+    """
+    del batch_tokens, progress
     if isinstance(loaded.counts, MentionDictionary):
         return predict_mentions(loaded.counts, examples)
     return predict_usual_tags(loaded.counts, examples)

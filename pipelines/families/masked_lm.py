@@ -26,7 +26,8 @@ def text_rows(texts: Iterable[str], tokenizer: Any, *, window: int) -> list[dict
     given = list(dict.fromkeys(text for text in texts if text.strip()))
     if not given:
         return []
-    ids = tokenizer(given, truncation=True, max_length=window, return_overflowing_tokens=True)["input_ids"]
+    ids = tokenizer(given, truncation=True, max_length=window, return_overflowing_tokens=True,
+                    split_special_tokens=True)["input_ids"]
     return [{"input_ids": row} for row in ids]
 
 

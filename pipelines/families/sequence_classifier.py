@@ -8,6 +8,7 @@ encode a text by the same function, `encode`. Training itself is in `classifier_
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from tqdm.auto import tqdm
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -30,11 +30,13 @@ from transformers import (
 from pipelines import precision
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction, replacing
-from pipelines.families.batching import length_batches
+from pipelines.families.batching import chunks, length_batches, progress_bar
+from pipelines.families.units import shown
 from pipelines.networks import encoder_config, weights
 from pipelines.networks.pooled_classifier import POOLINGS, PooledClassifier, PooledClassifierConfig
 
 MODEL_FILE = "classifier.json"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +72,16 @@ class Encoded(NamedTuple):
 
 
 def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> Encoded:
-    """Token ids of texts and pairs, special ones counted; a pair over the length loses the end of its longer text."""
+    """Token ids of texts and pairs, special ones counted; a pair over the length loses the end of its longer text.
+
+    Control tokens in a text (`[SEP]`) are text: they are cut into ordinary tokens.
+    """
     if not examples:
         return Encoded([], [])
     texts, pairs = [example.text for example in examples], [example.pair or "" for example in examples]
     with_pairs = any(example.pair is not None for example in examples)
     found = tokenizer(texts, pairs if with_pairs else None, truncation=True, max_length=max_length,
-                      return_overflowing_tokens=True, return_attention_mask=False)
+                      return_overflowing_tokens=True, return_attention_mask=False, split_special_tokens=True)
     rows: list[dict[str, list[int]]] = [{} for _ in examples]
     cut: dict[str, None] = {}
     names = [name for name in found if name != "overflow_to_sample_mapping"]
@@ -92,7 +97,8 @@ def length_from(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase,
     """The length that cuts no text, or the model's window where that is less."""
     # Half a million characters are more than any window; no need to count their tokens.
     pairs = [(example.text[:1 << 19], example.pair) for example in examples]
-    return min(window, max((len(tokenizer(text, pair)["input_ids"]) for text, pair in pairs), default=window))
+    lengths = [len(tokenizer(text, pair, split_special_tokens=True)["input_ids"]) for text, pair in pairs]
+    return min(window, max(lengths, default=window))
 
 
 def window_of(model_name: str, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -255,35 +261,53 @@ def predict(loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int = 
             progress: bool = True) -> list[Prediction]:
     """Gives each example its class or classes, and the probability of each.
 
+    A warning names the texts that are over the model's length, of which only the beginning is read.
+
     Args:
         batch_tokens: at most this many tokens, padding counted, at a time.
+        progress: show a bar on a terminal.
     """
-    logits = predict_logits(loaded, examples, batch_tokens=batch_tokens, progress=progress)
+    logits, cut = _logits_and_cut(loaded, examples, batch_tokens=batch_tokens, progress=progress)
+    if cut:
+        logger.warning("%d texts are longer than the model's %d tokens; only their beginning was read: %s", len(cut),
+                       loaded.settings.max_length, shown(cut))
     return predictions_from(examples, logits, loaded.settings)
 
 
 def predict_logits(loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int = 8192,
                    progress: bool = True) -> np.ndarray:
     """Scores of the classes, float32 of shape (n_examples, C)."""
+    return _logits_and_cut(loaded, examples, batch_tokens=batch_tokens, progress=progress)[0]
+
+
+def _logits_and_cut(loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int,
+                    progress: bool) -> tuple[np.ndarray, list[str]]:
+    """Scores of the classes, and the ids of the examples of which only the beginning was read."""
     model, tokenizer, settings = loaded
-    rows = encode(examples, tokenizer, max_length=settings.max_length).rows
-    logits = np.zeros((len(rows), len(settings.labels)), dtype=np.float32)
-    for numbers, batch in batches(rows, tokenizer, batch_tokens=batch_tokens, what="predicting", progress=progress):
-        with torch.inference_mode():
-            found = model(**{name: part.to(model.device) for name, part in batch.items()}).logits
-        logits[numbers] = found.float().cpu().numpy()
-    return logits
+    parts = [np.zeros((0, len(settings.labels)), dtype=np.float32)]
+    cut: list[str] = []
+    with progress_bar(len(examples), "predicting", show=progress) as bar:
+        for part in chunks(examples):
+            rows, over = encode(part, tokenizer, max_length=settings.max_length)
+            cut += over
+            logits = np.zeros((len(rows), len(settings.labels)), dtype=np.float32)
+            for numbers, batch in batches(rows, tokenizer, batch_tokens=batch_tokens, what="", progress=False):
+                with torch.inference_mode():
+                    scores = model(**{name: value.to(model.device) for name, value in batch.items()}).logits
+                logits[numbers] = scores.float().cpu().numpy()
+                bar.update(len(numbers))
+            parts.append(logits)
+    return np.concatenate(parts), cut
 
 
 def batches(rows: Sequence[Mapping[str, list[int]]], tokenizer: PreTrainedTokenizerBase, *, batch_tokens: int,
             what: str, progress: bool) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
     """Batches of rows of one length, with the numbers of the rows; a progress bar counts texts."""
-    bar = tqdm(total=len(rows), desc=what, unit="text", disable=None if progress else True)
     pad = DataCollatorWithPadding(tokenizer)
-    for numbers in length_batches([len(row["input_ids"]) for row in rows], batch_tokens):
-        yield numbers, pad([dict(rows[number]) for number in numbers])
-        bar.update(len(numbers))
-    bar.close()
+    with progress_bar(len(rows), what, show=progress) as bar:
+        for numbers in length_batches([len(row["input_ids"]) for row in rows], batch_tokens):
+            yield numbers, pad([dict(rows[number]) for number in numbers])
+            bar.update(len(numbers))
 
 
 def predictions_from(examples: Sequence[Example], logits: np.ndarray, settings: Settings) -> list[Prediction]:

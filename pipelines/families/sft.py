@@ -66,7 +66,9 @@ def assert_trainable(rows: Sequence[dict[str, list[int]]], tokenizer: PreTrained
     for number, row in enumerate(rows):
         ids, labels = row["input_ids"], row["labels"]
         start = next((place for place, label in enumerate(labels) if label != IGNORED), len(labels))
-        if start in (0, len(labels)) or labels[start:] != ids[start:] or ids[-1:] != [tokenizer.eos_token_id]:
+        answer = labels[start:]
+        if start in (0, len(labels)) or answer != ids[start:] or answer.count(tokenizer.eos_token_id) != 1 \
+                or answer[-1] != tokenizer.eos_token_id:
             raise UserError(f"training row {number} would not train exactly its answer and end token: "
                             f"{tokenizer.decode(ids)!r}, loss from token {start}")
     row = max(rows[:100], key=lambda row: len(row["labels"]) - row["labels"].count(IGNORED))

@@ -22,18 +22,8 @@ from pipelines.evaluation.span_scores import score_spans
 from pipelines.examples import Example, Span
 from pipelines.families.averaging import AveragingTrainer
 from pipelines.families.batching import LengthBatchSampler
-from pipelines.families.token_tagger import (
-    Loaded,
-    Settings,
-    collate,
-    encode,
-    extra_inputs,
-    gold_tags,
-    labels_of,
-    load_network,
-    predict,
-    unreachable,
-)
+from pipelines.families.token_tagger import Loaded, collate, extra_inputs, labels_of, load_network, predict
+from pipelines.families.units import Settings, encode, gold_tags, unreachable
 from pipelines.networks import weights
 from pipelines.networks.cpu_attention import attend_plainly
 from pipelines.networks.dropout import cheap_dropout

@@ -5,6 +5,7 @@ Prediction, saving and loading are those of `token_tagger`, as for every network
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,9 +18,10 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase, Trai
 from pipelines import precision
 from pipelines.errors import DataError, UserError
 from pipelines.evaluation.token_scores import tags_of
-from pipelines.examples import Example
+from pipelines.examples import Example, Span
 from pipelines.families.tagging import TaggerTrainer
-from pipelines.families.token_tagger import Settings, encode, labels_of
+from pipelines.families.token_tagger import labels_of
+from pipelines.families.units import Settings, describe_unreachable, encode, shown, unreachable
 from pipelines.networks import weights
 from pipelines.networks.embeddings import distilled_vectors, read_vectors, unit_variance
 from pipelines.networks.tagger import IGNORED, Tagger
@@ -27,6 +29,7 @@ from pipelines.networks.word_tokenizer import vocabulary, word_counts, word_toke
 
 DISTILLED = "distil:"  # before the name of an encoder
 RANDOM_DIM, DISTILLED_DIM = 300, 256
+logger = logging.getLogger(__name__)
 
 
 def check_tags(splits: Mapping[str, Sequence[Example]], tags: Sequence[str]) -> None:
@@ -131,22 +134,39 @@ def training_rows(examples: Sequence[Example], model: Tagger, tokenizer: PreTrai
                   max_length: int | None = None) -> list[dict[str, Tensor]]:
     """Word numbers, tags and spelling of each example, in order; an example without words is left out.
 
+    A warning names what training cannot use: mentions that tags cannot express, texts without words, and texts that
+    are cut.
+
     Args:
         max_length: words of a row at most; of a longer one the tokenizer's truncation side is cut off.
     """
     number = {tag: place for place, tag in enumerate(labels_of(model))}
     rows = []
+    lost: list[tuple[str, Span]] = []
+    empty: list[str] = []
+    cut: list[str] = []
     for example, text in zip(examples, encode(examples, tokenizer, Settings()), strict=True):
         tags = tags_of(example.spans or (), text.offsets)
+        lost.extend((example.id, span) for span in unreachable(example, tags, text.offsets))
+        if not text.windows:
+            empty.append(example.id)
         for window in text.windows:
             labels = torch.full((len(window.input_ids),), IGNORED)
             labels[window.positions] = torch.tensor([number[tags[unit]] for unit in window.units])
             row = {"input_ids": torch.tensor(window.input_ids), "labels": labels,
                    **{name: torch.tensor(values) for name, values in model.extra_inputs(window.words).items()}}
             if max_length and len(labels) > max_length:
+                cut.append(example.id)
                 kept = slice(-max_length, None) if tokenizer.truncation_side == "left" else slice(max_length)
                 row = {name: values[kept] for name, values in row.items()}
             rows.append(row)
+    if lost:
+        logger.warning("%s", describe_unreachable(lost))
+    if empty:
+        logger.warning("%d texts have no word and train nothing: %s", len(empty), shown(empty))
+    if cut:
+        logger.warning("%d training texts have more than --max_length %d words and were cut: %s", len(cut),
+                       max_length, shown(cut))
     return rows
 
 

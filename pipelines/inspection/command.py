@@ -6,13 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pipelines.corpora import Columns, read_examples
+from pipelines.corpora import Columns
 from pipelines.errors import UserError
 from pipelines.examples import Example
 from pipelines.families import token_tagger
@@ -26,6 +26,7 @@ from pipelines.inspection.activations import (
     saliency,
 )
 from pipelines.inspection.tags import Inspection, inspect_example
+from pipelines.runs import Run
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,10 @@ def inspect_run(family: Any, folder: Path, options: argparse.Namespace, *, colum
     config = Path(options.run_dir) / "config.yaml"
     named = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}) if config.is_file() else {}
     files = example_files(options, named)
-    skip_bad_rows = options.skip_bad_rows or bool(named.get("skip_bad_rows"))  # as the run did
-    columns = columns if options.input else as_the_run_did(columns, named)
+    run = Run(options.run_dir)
     example = None
     if options.id is not None:
-        example = find_example(options.id, files, columns=columns, skip_bad_rows=skip_bad_rows)
+        example = find_example(run, options.id, files, columns=columns)
     loaded = token_tagger.load(folder)
     inspection = traced = rows = None
     if example is not None:
@@ -83,7 +83,7 @@ def inspect_run(family: Any, folder: Path, options: argparse.Namespace, *, colum
     layers: Sequence[Layer] = ()
     examples: list[Example] = []
     if options.compare_layers:
-        examples = read_examples(files[0], columns=columns, skip_bad_rows=skip_bad_rows)
+        examples = run.read_examples(files[0], given=columns, answer="spans")
         layers = compare_layers(loaded, examples)
         print(f"\n{files[0]}: {len(examples):,} examples\n{layers_as_text(layers)}")
     return Found(inspection, rows, traced, layers, len(examples))
@@ -99,18 +99,10 @@ def example_files(options: argparse.Namespace, named: Mapping[str, Any]) -> list
     return files
 
 
-def as_the_run_did(columns: Columns, named: Mapping[str, Any]) -> Columns:
-    """The columns that the options name, else those that the run's config names."""
-    names = named.get("tag_names")
-    return replace(columns, text=columns.text or named.get("text_column"), id=columns.id or named.get("id_column"),
-                   entities=columns.entities or named.get("entities_column"),
-                   tag_names=columns.tag_names or (tuple(names) if names else None))
-
-
-def find_example(id: str, files: Sequence[str], *, columns: Columns, skip_bad_rows: bool) -> Example:
+def find_example(run: Run, id: str, files: Sequence[str], *, columns: Columns) -> Example:
     shown: list[str] = []
     for file in files:
-        examples = read_examples(file, columns=columns, skip_bad_rows=skip_bad_rows, labelled=False)
+        examples = run.read_examples(file, given=columns, answer="spans", labelled=False)
         for example in examples:
             if example.id == id:
                 return example

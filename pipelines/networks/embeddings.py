@@ -181,7 +181,7 @@ def distilled_vectors(words: Sequence[str], encoder: PreTrainedModel, tokenizer:
         dim: principal components kept, in order of variance; by default as many as the encoder is wide.
         batch_words: words of a batch; words of one length go together.
     """
-    pieces = tokenizer(list(words), truncation=True, max_length=64)["input_ids"]
+    pieces = tokenizer(list(words), truncation=True, max_length=64, split_special_tokens=True)["input_ids"]
     order = sorted(range(len(words)), key=lambda number: len(pieces[number]))
     vectors = torch.empty(len(words), encoder.config.hidden_size)
     for start in tqdm(range(0, len(order), batch_words), desc="distilling", unit=" batches", disable=not progress):

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from pipelines.errors import UserError
+from pipelines.spans import UNSPACED
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
+# `spans.word_units` in the regular expressions of `tokenizers`, which name categories of characters.
+UNIT = rf"[{UNSPACED}]\p{{M}}*|(?:(?![{UNSPACED}])[\p{{L}}\p{{N}}]\p{{M}}*)+|.\p{{M}}*"
 
 
 def vocabulary(counts: Counter[str], *, min_freq: int = 1, remove_frac: float = 0.0) -> list[str]:
@@ -37,19 +40,29 @@ def vocabulary(counts: Counter[str], *, min_freq: int = 1, remove_frac: float = 
 
 
 def splitter(*, punctuation: bool = False) -> pre_tokenizers.PreTokenizer:
-    """What cuts a text into words: white space; in natural text each mark of punctuation stands alone too.
+    """What cuts a text into words: white space; natural text is cut into its units (`spans.word_units`).
 
     The text of a tokenised example is its tokens joined by one blank, so white space gives them back.
     """
     spaces = pre_tokenizers.WhitespaceSplit()
-    return pre_tokenizers.Sequence([spaces, pre_tokenizers.Punctuation()]) if punctuation else spaces
+    if not punctuation:
+        return spaces
+    return pre_tokenizers.Sequence([spaces, pre_tokenizers.Split(Regex(UNIT), behavior="isolated")])
 
 
 def word_counts(texts: Iterable[str], *, lowercase: bool = False, punctuation: bool = False) -> Counter[str]:
-    """How often each word occurs, as `word_tokenizer` cuts and writes them."""
+    """How often each word occurs, as `word_tokenizer` cuts and writes them.
+
+    A token of a corpus that reads `[PAD]` or `[UNK]` is not counted: it stays an unknown word.
+    """
     split, written = splitter(punctuation=punctuation), normalizers.Lowercase() if lowercase else None
-    return Counter(word for text in texts
-                   for word, _ in split.pre_tokenize_str(written.normalize_str(text) if written else text))
+    counts: Counter[str] = Counter()
+    for text in texts:
+        pieces = split.pre_tokenize_str(written.normalize_str(text) if written else text)
+        counts.update(word for word, _ in pieces)
+    for reserved in (PAD, UNKNOWN):
+        counts.pop(reserved, None)
+    return counts
 
 
 def word_tokenizer(words: Sequence[str], *, lowercase: bool = False, punctuation: bool = False,

@@ -13,10 +13,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from pipelines.corpora.tables import ClassColumns
 from pipelines.errors import DataError, UserError
-from pipelines.evaluation.checks import check_predictions
-from pipelines.evaluation.gold import read_gold
+from pipelines.checks.predictions import check_predictions
 from pipelines.evaluation.reports import gold_sha256
 from pipelines.evaluation.runs import compare_predictions
 from pipelines.examples import Example, Prediction, joined_by_id, read_predictions
@@ -24,6 +22,7 @@ from pipelines.formatting import interval, score, seconds, short_count, size
 from pipelines.reporting import plots
 from pipelines.reporting.page import Cell, Picture, Section, Table, write_page
 from pipelines.reporting.text import sections_as_text
+from pipelines.runs import Run
 from pipelines.tasks import TASKS, Task, interval_path, metric, metric_name
 
 
@@ -160,17 +159,18 @@ def _gold_file(run: FinishedRun) -> Path | None:
 
 
 def _gold_examples(runs: Sequence[FinishedRun], task: Task, gold: str | Path | None) -> list[Example]:
-    named = [(file, bool(run.config.get("skip_bad_rows"))) for run in runs if (file := _gold_file(run))]
-    found = [(file, skip) for file, skip in named if file.exists()]
-    if gold is None and not found:
+    named = [(file, run) for run in runs if (file := _gold_file(run))]
+    there = [(file, run) for file, run in named if file.exists()]
+    if gold is None and not there:
         files = ", ".join(dict.fromkeys(str(file) for file, _ in named)) or "no file at all"
         raise UserError(f"the runs name {files} as their gold, which is not here; give it by --gold FILE")
-    file, skip = (Path(gold), False) if gold is not None else found[0]
-    # What a run cut from its training texts it has written itself, under the usual names.
-    columns = ClassColumns() if any(file.is_relative_to(run.folder) for run in runs) else ClassColumns(
-        *(runs[0].config.get(name) for name in (
-            "text_column", "pair_column", "label_column", "id_column", "label_separator", "mention_type")))
-    examples = read_gold(file, task.answer, columns=columns, skip_bad_rows=skip or any(skip for _, skip in named))
+    labelled = task.answer != "value"
+    if gold is not None:
+        file = Path(gold)
+        examples = Run(runs[0].folder).read_examples(file, answer=task.answer, labelled=labelled)
+    else:
+        file, run = there[0]
+        examples = Run(run.folder).read_examples(file, answer=task.answer, labelled=labelled)
     if gold_sha256(examples) != runs[0].report["gold_sha256"]:
         raise DataError(f"{file}: not the {runs[0].split} examples that the runs were scored on, or changed since; "
                         "give those by --gold FILE, or score the runs again")

@@ -8,33 +8,43 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.corpora.columns import name_parts
-from pipelines.corpora.corpus import Table, Unreadable
+from pipelines.corpora.corpus import Columns, Table, Unreadable
+from pipelines.corpora.layouts.exports import reshaped
+from pipelines.corpora.source import Source
+from pipelines.corpora.strict_json import DuplicateKey, loads
 from pipelines.errors import UserError
 from pipelines.spans import looks_like_tag
 
 COMMON_NAMES = {"text", "sentence", "tokens", "words", "content"}
+# What JSON begins with; `[text]` or `[removed],0` begin a table.
+_OPENING = re.compile(r"\s*(\{\s*[\"}]|\[\s*([\[{\"\]\d-]|(null|true|false)\s*[,\]]))")
 
 
-def read_json(path: str, content: str) -> Table:
+def sniff(source: Source) -> bool:
+    if _OPENING.match(source.content) is not None:
+        return True
+    fields = source.head[0].split()
+    is_token = len(fields) > 1 and looks_like_tag(fields[-1])
+    return source.ends_with(".json", ".jsonl", ".ndjson") and fields[0][0] in '[{"' and not is_token
+
+
+def read(source: Source, columns: Columns) -> Table:
     """Finds the rows in a JSON or JSON lines file.
-
-    Args:
-        path: named in messages.
-        content: the whole file, decoded.
 
     Raises:
         UserError: when the file is no JSON (with line and column), or holds no list of rows.
     """
+    path, content = source.path, source.content
     try:
-        value = json.loads(content)
-    except json.JSONDecodeError as error:
-        table = _json_lines(content)
-        if table is None:
+        value = loads(content, allow_nan=True)
+    except ValueError as error:
+        table = None if isinstance(error, DuplicateKey) and content.lstrip()[0] == "[" else _json_lines(content)
+        if table is not None:
+            return reshaped(path, table)
+        if isinstance(error, json.JSONDecodeError):
             raise UserError(_where_json_ends(path, content, error)) from None
-        return table
-    except (RecursionError, ValueError) as error:  # a number of more than 4,300 digits is a ValueError
         raise UserError(f"{path}: no list of rows ({error})") from None
-    return _table(path, value)
+    return reshaped(path, _table(path, value))
 
 
 def _where_json_ends(path: str, content: str, error: json.JSONDecodeError) -> str:
@@ -55,12 +65,17 @@ def _json_lines(content: str) -> Table | None:
         if not line.strip():
             continue
         try:
-            rows.append((number, json.loads(line)))
-        except (ValueError, RecursionError) as error:
-            reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
-            rows.append((number, Unreadable(f"no JSON: {reason}")))
-    readable = sum(isinstance(value, dict | list) for _, value in rows)
-    if not isinstance(rows[0][1], dict) and 2 * readable <= len(rows):
+            rows.append((number, loads(line, allow_nan=True)))
+        except json.JSONDecodeError as error:
+            rows.append((number, Unreadable(f"no JSON: {error.msg} at column {error.colno}")))
+        except DuplicateKey as error:
+            rows.append((number, Unreadable(f"{error}; give it once", "duplicate_key")))
+        except ValueError as error:
+            rows.append((number, Unreadable(str(error))))
+    readable = sum(not isinstance(value, Unreadable) or value.kind == "duplicate_key" for _, value in rows)
+    first = rows[0][1]
+    is_row = isinstance(first, dict) or (isinstance(first, Unreadable) and first.kind == "duplicate_key")
+    if not is_row and 2 * readable <= len(rows):
         return None
     return Table(rows, "JSON lines", unit="line")
 
@@ -70,10 +85,17 @@ def _table(path: str, value: Any) -> Table:
         return Table([(0, value)], "one object")
     names = _tag_names(value)
     if isinstance(value, list):
-        return Table(list(enumerate(value)), "list of objects", names)
+        return Table(list(enumerate(value)), "list of objects", tag_names=names)
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds only {_shown(value)}; wanted a list of objects such as "
                         '[{"id": "1", "text": "…", "entities": […]}]')
+    rows = value.get("rows")
+    if isinstance(rows, list) and rows and all(isinstance(row, dict) and "row" in row for row in rows):
+        return Table([(row.get("row_idx", number), row["row"]) for number, row in enumerate(rows)],
+                     "answer of the datasets server", tag_names=_feature_names(value.get("features")))
+    if isinstance(value.get("documents"), list) and any(isinstance(document, dict) and "passages" in document
+                                                        for document in value["documents"]):
+        return Table(list(enumerate(value["documents"])), "BioC documents")
     value = {key: inner for key, inner in value.items() if not _is_tag_names(inner)} if names else value
     columns = {key: column for key, column in ((k, _column(v)) for k, v in value.items()) if column is not None}
     lists_of_rows = [key for key, column in columns.items()
@@ -81,20 +103,20 @@ def _table(path: str, value: Any) -> Table:
     if not lists_of_rows or any(name.lower() in COMMON_NAMES for name in columns):
         lists_of_rows = []
         if _are_columns(columns):
-            return Table(list(enumerate(_from_columns(columns))), "object of columns", names)
+            return Table(list(enumerate(_from_columns(columns))), "object of columns", tag_names=names)
     if len(lists_of_rows) > 1:
         raise UserError(f"{path}: holds {len(lists_of_rows)} lists of rows: {', '.join(lists_of_rows)}; "
                         "write the one you want into a file of its own")
     if lists_of_rows:
         key = lists_of_rows[0]
-        return Table(list(enumerate(columns[key])), f"object with the list {key!r} inside", names,
+        return Table(list(enumerate(columns[key])), f"object with the list {key!r} inside", tag_names=names,
                      type_names=_type_names({name: inner for name, inner in value.items() if name != key}))
     if value and all(isinstance(inner, dict) for inner in value.values()):
         inner_lists = [inner for inner in value.values() if any(isinstance(x, list) for x in inner.values())]
         if len(value) == 1 and inner_lists:
             return _table(path, inner_lists[0])
         rows = [{"id": key, **row} for key, row in value.items()]
-        return Table(list(enumerate(rows)), "object of objects by id", names)
+        return Table(list(enumerate(rows)), "object of objects by id", tag_names=names)
     if len({len(column) for column in columns.values()}) > 1:
         lengths = ", ".join(f"{key} {len(column)}" for key, column in columns.items())
         raise UserError(f"{path}: an object of columns of different lengths ({lengths}); wanted as many of each")
@@ -128,6 +150,17 @@ def _are_columns(columns: Mapping[str, list[Any]]) -> bool:
 
 def _from_columns(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _feature_names(features: Any) -> tuple[str, ...] | None:
+    """The names of a ``ClassLabel`` among the features that the datasets server lists."""
+    for feature in features if isinstance(features, list) else ():
+        kind = feature.get("type") if isinstance(feature, dict) else None
+        inner = kind.get("feature", kind) if isinstance(kind, dict) else None
+        names = inner.get("names") if isinstance(inner, dict) else None
+        if isinstance(names, list) and "O" in names:
+            return tuple(map(str, names))
+    return None
 
 
 def _tag_names(value: Any) -> tuple[str, ...] | None:

@@ -1,0 +1,141 @@
+"""The findings of an audit as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pipelines.checks.findings import Audit, Percentiles, Shared, Split
+from pipelines.corpora.corpus import printable
+from pipelines.formatting import text_table
+
+SHOWN = 5
+SHOWN_CLASSES = 20
+SHOWN_PAIRS = 3
+
+
+def as_text(audit: Audit) -> str:
+    """The audit as tables, with the faults below them; control characters are escaped."""
+    names = _names([split.path for split in audit.splits] + [s.against for s in audit.shared])
+    blocks = [_split_table(audit.splits, names)]
+    blocks += [list(_described(split, names[split.path])) for split in audit.splits]
+    blocks += [_carried_table(audit.splits, names), _shared_table(audit.shared, names)]
+    blocks += [list(_contradictions(both, names)) for both in audit.shared]
+    blocks += [list(_counts(split, names[split.path])) for split in audit.splits]
+    faults = [fault for split in audit.splits for fault in split.faults if not fault.is_warning]
+    warnings = [fault for split in audit.splits for fault in split.faults if fault.is_warning]
+    if audit.warnings or warnings:
+        blocks.append(_listed("warning", [*audit.warnings, *map(str, warnings)]))
+    blocks.append(_listed("fault", [*audit.problems, *map(str, faults)]))
+    return "\n\n".join("\n".join(map(_one_line, block)) for block in blocks if block)
+
+
+def _one_line(line: str) -> str:
+    return printable(line).replace("\n", "\\n")
+
+
+def _listed(what: str, lines: Sequence[str]) -> list[str]:
+    plural = what if len(lines) == 1 else f"{what}s"
+    return [f"{len(lines)} {plural}:", *lines] if lines else [f"no {plural}"]
+
+
+def some(names: Sequence[str], shown: int = SHOWN) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def _names(paths: Sequence[str]) -> dict[str, str]:
+    """The last part of each path, where that tells them apart."""
+    last = {path: path.rsplit("/", 1)[-1] for path in paths}
+    return last if len(set(last.values())) == len(last) else {path: path for path in last}
+
+
+def _split_table(splits: Sequence[Split], names: Mapping[str, str]) -> list[str]:
+    answers = {split.answer for split in splits if split.labelled} or {"spans"}
+    columns = {"file": [names[split.path] for split in splits],
+               "rows": [str(split.rows) for split in splits],
+               "bad": [str(split.bad_rows) for split in splits],
+               "repeated": [str(split.repeated) for split in splits]}
+    if "spans" in answers:
+        labelled = [split if split.answer == "spans" else None for split in splits]
+        columns["mentions"] = [str(split.mentions) if split else "-" for split in labelled]
+        columns["types"] = [str(len(split.types)) if split else "-" for split in labelled]
+        columns["no mention"] = [_share(split.no_mention) for split in splits]
+    if "label" in answers:
+        columns["classes"] = [str(len(split.classes)) if split.answer == "label" else "-"
+                              for split in splits]
+        columns["no class"] = [_share(split.no_class) for split in splits]
+    if "value" in answers:
+        columns["min/median/max"] = [
+            f"{v.min:.4g}/{v.median:.4g}/{v.max:.4g}" if (v := split.values) else "-"
+            for split in splits]
+    columns["words 50/95/max"] = [_lengths(split.words) for split in splits]
+    columns["characters"] = [_lengths(split.characters) for split in splits]
+    if splits and splits[0].tokens:
+        columns["tokens"] = [_lengths(split.tokens) for split in splits]
+    return text_table(list(columns), list(zip(*columns.values(), strict=True)))
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _lengths(lengths: Percentiles | None) -> str:
+    return "-" if lengths is None else f"{lengths.p50}/{lengths.p95}/{lengths.max}"
+
+
+def _described(split: Split, name: str) -> Iterator[str]:
+    yield f"{name}: {split.layout}"
+    yield from (f"  {note}" for note in split.notes)
+    if split.first_example:
+        yield f"  first: {split.first_example}"
+
+
+def _counts(split: Split, name: str) -> Iterator[str]:
+    if len(split.types) > 1:
+        counts = [f"{count} {label}" for label, count in split.types.items()]
+        yield f"{name}: {some(counts, SHOWN_CLASSES)}"
+    if split.classes:
+        total = sum(split.classes.values())
+        counts = [f"{label} {count} ({count / total:.1%})"
+                  for label, count in split.classes.items()]
+        yield f"{name}: {some(counts, SHOWN_CLASSES)}"
+    if split.cut_off:
+        cut = split.cut_off
+        named = f": {some(cut.ids)}" if cut.ids else ""
+        yield (f"{name}: {cut.max_length} tokens are too few for {cut.examples} examples with "
+               f"{cut.mentions} mentions{named}")
+
+
+def _carried_table(splits: Sequence[Split], names: Mapping[str, str]) -> list[str]:
+    labelled = [split for split in splits if split.carried]
+    if not labelled:
+        return []
+    rows = []
+    for split in labelled:
+        cells = [f"{split.mentions - carried.lost_mentions} ({carried.f1:.4f})"
+                 for carried in split.carried.values()]
+        rows.append([names[split.path], *cells])
+    return text_table(["mentions that come back (strict F1)", *labelled[0].carried], rows)
+
+
+def _shared_table(shared: Sequence[Shared], names: Mapping[str, str]) -> list[str]:
+    head = ["file", "against", "duplicates", "near", "mentions seen there", "such as"]
+    rows = []
+    for both in shared:
+        pairs = [f"{a} {'=' if similarity == 1 else '~'} {b}"
+                 for a, b, similarity in both.pairs[:SHOWN_PAIRS]]
+        rows.append([names[both.path], names[both.against], str(both.exact), str(both.near),
+                     _share(both.seen_mentions), ", ".join(pairs)])
+    if all(both.seen_mentions is None for both in shared):
+        head.pop(4)
+        rows = [row[:4] + row[5:] for row in rows]
+    return text_table(head, rows, prose=("against", "such as"))
+
+
+def _contradictions(both: Shared, names: Mapping[str, str]) -> Iterator[str]:
+    if not both.contradicting:
+        return
+    yield (f"{both.contradicting} of {both.exact} texts of {names[both.path]} have another class in "
+           f"{names[both.against]}:")
+    for id, label, other_id, other_label in both.contradictions[:SHOWN]:
+        yield f"  {id} {label}, there {other_id} {other_label}"

@@ -1,0 +1,38 @@
+"""A folder that `datasets.load_from_disk` reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.corpora.convert.content import Content, Losses
+from pipelines.corpora.convert.jsonl import json_row
+
+
+def write(folder: Path, content: Content, losses: Losses) -> None:
+    from datasets import Dataset, Features, List, Value  # its import takes a second
+
+    columns: dict[str, Any] = {"id": Value("string"), "text": Value("string")}
+    if content.has_pairs:
+        columns["pair"] = Value("string")
+    if content.answer == "spans":
+        span = {"start": Value("int64"), "end": Value("int64"), "label": Value("string")}
+        if content.has_scores:
+            span["score"] = Value("float64")
+        columns["spans"] = List(span)
+    elif content.answer == "value":
+        columns["label"] = Value("float64")
+    elif content.answer == "label":
+        columns["label"] = List(Value("string")) if content.is_multi_label else Value("string")
+    if content.scores:
+        columns["scores"] = List({"label": Value("string"), "score": Value("float64")})
+    rows = []
+    for example in content.examples:
+        row = json_row(example, content)
+        if "scores" in row:
+            row["scores"] = [
+                {"label": name, "score": score} for name, score in row["scores"].items()
+            ]
+        rows.append({name: row.get(name) for name in columns})
+    dataset = Dataset.from_list(rows, features=Features(columns))
+    dataset.save_to_disk(str(folder))

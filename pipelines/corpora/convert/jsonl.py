@@ -1,0 +1,27 @@
+"""JSON lines, the project's own form: `id`, `text`, `pair`, and `spans` or `label` a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.corpora.convert.content import Content, Losses, span_row
+from pipelines.examples import Example, write_jsonl
+
+
+def write(path: Path, content: Content, losses: Losses) -> None:
+    write_jsonl(path, (json_row(example, content) for example in content.examples))
+
+
+def json_row(example: Example, content: Content) -> dict[str, Any]:
+    """The object of one line; an unlabelled example has neither `spans` nor `label`."""
+    row: dict[str, Any] = {"id": example.id, "text": example.text}
+    if example.pair is not None:
+        row["pair"] = example.pair
+    if example.spans is not None:
+        row["spans"] = [span_row(span) for span in example.spans]
+    if example.label is not None:
+        row["label"] = list(example.label) if isinstance(example.label, tuple) else example.label
+    if example.id in content.scores:
+        row["scores"] = dict(content.scores[example.id])
+    return row

@@ -1,0 +1,383 @@
+"""Answers of outside systems in the forms that these write, not yet aligned with examples."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pipelines.alignment import repair_status
+from pipelines.corpora.corpus import Columns, Table, Unreadable, printable
+from pipelines.corpora.layouts import brat, conll
+from pipelines.corpora.source import Source
+from pipelines.corpora.strict_json import loads
+from pipelines.corpora.tags import canonical_tags
+from pipelines.errors import DataError, UserError
+from pipelines.examples import Span, short_repr, span_from_json
+from pipelines.spans import TokenRange, detect_scheme, split_tag, tags_to_token_ranges
+
+SHOWN = 50
+_TEXTS = "Hugging Face text classification"
+Row = tuple[str, Any]  # (such as `line 3`, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a system answered to one text.
+
+    Attributes:
+        place: where it stands in the file, such as `line 3`.
+        id: the id that the form gives it.
+        text: the text, where the form repeats it.
+        spans: character offsets.
+        words: what the form says that each span covers, None where it does not say.
+        tokens, ranges: for columns of tokens, the tokens and the mentions as token ranges.
+        classes: scores by class, the best first.
+        mentions: every string that a generator wrote, placed or not; see `Prediction.mentions`.
+    """
+
+    place: str
+    id: str | None = None
+    text: str | None = None
+    spans: tuple[Span, ...] | None = None
+    words: tuple[str | None, ...] = ()
+    tokens: tuple[str, ...] | None = None
+    ranges: tuple[TokenRange, ...] = ()
+    classes: Mapping[str, float | None] | None = None
+    mentions: tuple[Mapping[str, Any], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """All answers of a file, and in words what they were read as."""
+
+    name: str
+    answers: list[Answer]
+    notes: list[str] = field(default_factory=list)
+
+
+def read_form(source: Source, rows: Sequence[Row] | None, columns: Columns) -> Form | None:
+    """Reads the form that a file has; None where it is none of an outside system's.
+
+    Args:
+        rows: the values of a JSON or JSON lines file; None for any other file.
+
+    Raises:
+        DataError: naming each row that cannot be understood.
+        UserError: when the file as a whole cannot be read.
+    """
+    if rows is not None:
+        return _json_form(source.path, rows)
+    if source.is_folder:
+        return _read_brat(source)
+    if source.ends_with(".spacy"):
+        return _read_docbin(source)
+    return _read_conll(source, columns)
+
+
+def _json_form(path: str, rows: Sequence[Row]) -> Form | None:
+    values = [value for _, value in rows if not isinstance(value, str)]
+    objects = [value for value in values if isinstance(value, dict)]
+    lists = [value for value in values if isinstance(value, list)]
+    if len(objects) == len(values):
+        return _form_of_objects(path, rows, objects)
+    if len(lists) < len(values):
+        return None
+    items = [item for value in lists for item in value]
+    if items and all(
+        isinstance(item, dict) and item.keys() == {"label", "score"} for item in items
+    ):
+        return _each(f"scores of the classes ({_TEXTS})", path, rows, _all_classes)
+    return _each(_entity_name(items), path, rows, _entities)
+
+
+def _form_of_objects(
+    path: str, rows: Sequence[Row], objects: Sequence[dict[str, Any]]
+) -> Form | None:
+    keys = {key for value in objects for key in value}
+    if "extractions" in keys:
+        return _each("langextract's extractions", path, rows, _langextract)
+    if {"label", "score"} <= keys and not {"start", "spans", "scores", "value"} & keys:
+        return _each(f"classes, whose score alone is not kept ({_TEXTS})", path, rows, _one_class)
+    if _are_entities(objects) and not {"id", "spans"} & keys:
+        # One flat list is the answer to one text.
+        return _each(_entity_name(objects), path, [("the list", list(objects))], _entities)
+    if {"entities", "ents"} & keys and not {"spans", "label", "value"} & keys:
+        holders = [value.get("entities", value.get("ents")) for value in objects]
+        items = [item for holder in holders if isinstance(holder, list) for item in holder]
+        return _each(_entity_name(items), path, rows, _entities)
+    return None
+
+
+def _each(name: str, path: str, rows: Sequence[Row], read: Callable[[str, Any], Answer]) -> Form:
+    """Reads each row, and reports all faults at once."""
+    answers, faults = [], []
+    for place, value in rows:
+        try:
+            # A line that could not be parsed is parsed again for its error.
+            answers.append(read(place, loads(value) if isinstance(value, str) else value))
+        except (ValueError, TypeError, OverflowError) as error:
+            id = value.get("id") if isinstance(value, dict) else None
+            named = "" if id is None else f" (id {short_repr(id)})"
+            faults.append(printable(f"{path}, {place}{named}: {error}"))
+    if faults:
+        raise DataError("\n".join([f"{path} was read as {name}:", *first_faults(faults)]))
+    return Form(name, answers)
+
+
+def first_faults(faults: Sequence[str]) -> list[str]:
+    """The faults to show, and how many more there are."""
+    more = [f"… and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+    return [*faults[:SHOWN], *more]
+
+
+def _id_of(value: Mapping[str, Any], key: str = "id") -> str | None:
+    id = value.get(key)
+    if id is None or (isinstance(id, str | int) and not isinstance(id, bool)):
+        return None if id is None else str(id)
+    raise ValueError(f'"{key}" is {short_repr(id)}; wanted a string or a whole number')
+
+
+def _text_of(value: Mapping[str, Any]) -> str | None:
+    text = value.get("text")
+    return text if isinstance(text, str) else None
+
+
+def _are_entities(items: Sequence[Any]) -> bool:
+    keys = [item.keys() for item in items if isinstance(item, dict)]
+    return len(keys) == len(items) and all({"start", "end"} <= names for names in keys)
+
+
+def _entity_name(items: Sequence[Any]) -> str:
+    keys = {key for item in items if isinstance(item, dict) for key in item}
+    if "entity_group" in keys:
+        return "entity groups (Hugging Face token classification)"
+    if "entity" in keys:
+        return "tagged tokens (Hugging Face token classification), joined by their B and I"
+    return "mentions with their text (GLiNER)" if "text" in keys else "lists of mentions"
+
+
+def _entities(place: str, value: Any) -> Answer:
+    """`[{"start", "end", "label", …}]`, or an object that holds such a list beside its id."""
+    holder = value if isinstance(value, dict) else {}
+    items = holder.get("entities", holder.get("ents")) if isinstance(value, dict) else value
+    if not isinstance(items, list):
+        raise ValueError(f"the mentions are {short_repr(items)}; wanted a list")
+    id, text = _id_of(holder), _text_of(holder)
+    if any(isinstance(item, dict) and "entity" in item for item in items):
+        # A token is spelled as its tokenizer has it, which cannot be compared with the text.
+        return Answer(place, id, text, spans=_joined_tokens(items))
+    spans = tuple(_entity(item) for item in items)
+    words = tuple(_word(item) for item in items)
+    return Answer(place, id, text, spans=spans, words=words)
+
+
+def _entity(item: Any) -> Span:
+    if isinstance(item, list) and len(item) == 3:
+        item = dict(zip(("start", "end", "label"), item, strict=True))
+    if not isinstance(item, dict):
+        raise ValueError(
+            f"a mention is {short_repr(item)}; wanted an object with start, end and label"
+        )
+    if item.get("start") is None or item.get("end") is None:
+        raise ValueError(
+            f"a mention without offsets: {short_repr(item)}; a slow tokenizer gives none, "
+            "run the model with a fast one"
+        )
+    names = ("entity_group", "label", "type", "class")
+    label = next((item[name] for name in names if item.get(name) is not None), None)
+    score = item.get("score", item.get("confidence"))
+    return span_from_json(
+        {"start": item["start"], "end": item["end"], "label": label, "score": score}
+    )
+
+
+def _word(item: Any) -> str | None:
+    word = item.get("word", item.get("text")) if isinstance(item, dict) else None
+    return word if isinstance(word, str) else None
+
+
+def _joined_tokens(items: Sequence[Any]) -> tuple[Span, ...]:
+    """Joins the tokens of one mention, as `aggregation_strategy="simple"` does; mean score."""
+    groups: list[list[tuple[Span, str]]] = []
+    last_index: Any = None
+    for item in items:
+        if not isinstance(item, dict) or not isinstance(item.get("entity"), str):
+            raise ValueError(f'a tagged token without its "entity": {short_repr(item)}')
+        prefix, label = split_tag(item["entity"])
+        index = item.get("index")
+        if prefix == "O":
+            continue
+        token = _entity({**item, "label": label or item["entity"]})
+        is_next = isinstance(index, int) and isinstance(last_index, int) and index == last_index + 1
+        last_index = index
+        if (
+            groups
+            and is_next
+            and prefix not in ("B", "S")
+            and groups[-1][-1][0].label == token.label
+        ):
+            groups[-1].append((token, prefix))
+        else:
+            groups.append([(token, prefix)])
+    spans = []
+    for group in groups:
+        scores = [token.score for token, _ in group if token.score is not None]
+        first, last = group[0][0], group[-1][0]
+        spans.append(
+            Span(first.start, last.end, first.label, sum(scores) / len(scores) if scores else None)
+        )
+    return tuple(spans)
+
+
+def _langextract(place: str, value: Any) -> Answer:
+    spans: list[Span] = []
+    mentions: list[dict[str, Any]] = []
+    text = _text_of(value)
+    for item in value.get("extractions") or ():
+        if not isinstance(item, dict) or not isinstance(item.get("extraction_text"), str):
+            raise ValueError(f'an extraction without its "extraction_text": {short_repr(item)}')
+        label, string = item.get("extraction_class"), item["extraction_text"]
+        interval = item.get("char_interval") or {}
+        if interval.get("start_pos") is None or interval.get("end_pos") is None:
+            mentions.append(
+                {"string": string, "label": str(label), "status": "not_in_text", "place": None}
+            )
+            continue
+        span = span_from_json(
+            {"start": interval["start_pos"], "end": interval["end_pos"], "label": label}
+        )
+        covered = string if text is None else text[span.start : span.end]
+        status = repair_status(string, covered) or str(item.get("alignment_status") or "fuzzy")
+        place_in_text = [span.start, span.end]
+        mentions.append(
+            {"string": string, "label": span.label, "status": status, "place": place_in_text}
+        )
+        spans.append(span)
+    id = _id_of(value, "id" if "id" in value else "document_id")
+    # No words to compare: a fuzzy match covers others than were generated, as its status says.
+    return Answer(place, id, text, spans=tuple(spans), mentions=tuple(mentions))
+
+
+def _one_class(place: str, value: Any) -> Answer:
+    label, score = _class_and_score(value)
+    return Answer(place, _id_of(value), _text_of(value), classes={label: score})
+
+
+def _all_classes(place: str, value: Any) -> Answer:
+    scores: dict[str, float | None] = {}
+    for item in value:
+        label, score = _class_and_score(item)
+        if label in scores:
+            raise ValueError(f"the class {label!r} has two scores")
+        scores[label] = score
+    best_first = sorted(scores.items(), key=lambda pair: -(pair[1] or 0.0))
+    return Answer(place, classes=dict(best_first))
+
+
+def _class_and_score(item: Mapping[str, Any]) -> tuple[str, float | None]:
+    label = item.get("label")
+    if not isinstance(label, str):
+        raise ValueError(f'"label" is {short_repr(label)}; wanted the name of a class, a string')
+    span = span_from_json({"start": 0, "end": 0, "label": label, "score": item.get("score")})
+    return label, span.score
+
+
+def _read_brat(source: Source) -> Form:
+    table = brat.read(source, Columns())
+    form = _each("brat documents", source.path, _rows_of(table), _brat_document)
+    return replace(form, notes=table.notes)
+
+
+def _rows_of(table: Table) -> list[Row]:
+    return [(f"{table.unit} {number}", value) for number, value in table.rows]
+
+
+def _brat_document(place: str, value: Any) -> Answer:
+    if isinstance(value, Unreadable):
+        raise ValueError(value.reason)
+    spans, words = [], []
+    for entity in value.get("entities") or ():
+        if not isinstance(entity, dict):
+            raise ValueError(
+                f"{short_repr(entity)} is no mention; wanted `T1<tab>Type start end<tab>text`"
+            )
+        if len(entity["offsets"]) != 1:
+            raise ValueError(
+                f"{entity['id']} ({short_repr(entity['text'])}) is in pieces; write it as one span"
+            )
+        [[start, end]] = entity["offsets"]
+        spans.append(span_from_json({"start": start, "end": end, "label": entity["type"]}))
+        words.append(entity["text"])
+    return Answer(place, value["id"], value["text"], spans=tuple(spans), words=tuple(words))
+
+
+def _read_docbin(source: Source) -> Form:
+    if not Path(source.path).exists():
+        raise UserError(f"{source.path}: no such file")
+    try:
+        import spacy
+        from spacy.tokens import DocBin
+    except ImportError:
+        raise UserError(
+            f"{source.path}: spaCy reads a DocBin; install it (`pip install spacy`), or write the "
+            "answers as JSON lines"
+        ) from None
+    try:
+        documents = list(DocBin().from_bytes(source.raw).get_docs(spacy.blank("xx").vocab))
+    except Exception as error:  # msgpack, zlib and spaCy each have errors of their own
+        raise UserError(
+            f"{source.path}: no DocBin of spaCy ({type(error).__name__}: {error})"
+        ) from None
+    answers = []
+    has_classes = any(document.cats for document in documents)
+    for number, document in enumerate(documents):
+        classes = None
+        if has_classes:
+            best_first = sorted(document.cats.items(), key=lambda pair: -pair[1])
+            classes = {str(name): float(score) for name, score in best_first}
+        spans = tuple(
+            Span(entity.start_char, entity.end_char, entity.label_) for entity in document.ents
+        )
+        answers.append(
+            Answer(f"document {number}", text=document.text, spans=spans, classes=classes)
+        )
+    return Form("spaCy documents", answers)
+
+
+def _read_conll(source: Source, columns: Columns) -> Form | None:
+    if not source.head or not conll.sniff(source):
+        return None
+    lines = [line for line in source.head if not line.startswith(("#", "-DOCSTART-"))]
+    has_tabs = 2 * sum("\t" in line for line in lines) > len(lines)
+    [(width, _)] = Counter(
+        len(line.split("\t" if has_tabs else None)) for line in lines
+    ).most_common(1)
+    last = columns.entities_column or str(width - 1)
+    table = conll.read(source, replace(columns, entities_column=last))
+    name = (
+        "tokens with a tag"
+        if width < 3
+        else f"tokens with a predicted tag in the last of {width} columns"
+    )
+    rows = _rows_of(table)
+    answers = _each(name, source.path, rows, _tagged_sentence).answers
+    tags_of, _ = canonical_tags([row["tags"] for _, row in rows])
+    scheme = detect_scheme(tags_of)
+    read = []
+    for answer, tags in zip(answers, tags_of, strict=True):
+        ranges = tags_to_token_ranges(tags, scheme=scheme)
+        named = tuple((first, past, label or columns.default_type) for first, past, label in ranges)
+        read.append(replace(answer, ranges=named))
+    return Form(name, read)
+
+
+def _tagged_sentence(place: str, value: Any) -> Answer:
+    if isinstance(value, Unreadable):
+        raise ValueError(value.reason)
+    if value["tags"] is None or any(re.fullmatch(r"[_-]", tag) for tag in value["tags"]):
+        raise ValueError("a token without a predicted tag")
+    return Answer(place, value["id"], tokens=tuple(value["tokens"]), spans=())

@@ -1,0 +1,76 @@
+"""Control tokens that stand in a text (`</s>`, `<|im_end|>`): they are text, and never the model's own token.
+
+`tokenizer(text)` reads them as its own tokens, so that a text could end the answer or open another turn. A
+text by itself is encoded by `text_ids`. A text inside a chat template is shielded first, since the template's
+own control tokens must stay what they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+# A noncharacter of Unicode (23.7), which no text interchanged holds.
+MARK = "\ufdd0"
+
+
+def control_strings(tokenizer: Any) -> list[str]:
+    """The control tokens of a tokenizer as strings, the longest first."""
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return sorted({*added, *tokenizer.all_special_tokens} - {""}, key=lambda string: (-len(string), string))
+
+
+def control_pattern(tokenizer: Any) -> re.Pattern[str]:
+    """Matches any control token, in any case: some tokenizers lower the case of a text first."""
+    return re.compile("|".join(map(re.escape, control_strings(tokenizer))) or r"(?!)", re.IGNORECASE)
+
+
+def text_ids(tokenizer: Any, text: str, *, add_special_tokens: bool = True) -> list[int]:
+    """Token ids of a text in which control tokens are text.
+
+    Args:
+        add_special_tokens: put the model's own tokens around the text, as its tokenizer does.
+    """
+    # Only where it has an effect: a tokenizer without this option serves all other texts.
+    split = {"split_special_tokens": True} if control_pattern(tokenizer).search(text) else {}
+    return tokenizer(text, add_special_tokens=add_special_tokens, **split)["input_ids"]
+
+
+def shield(tokenizer: Any, text: str) -> tuple[str, list[str]]:
+    """Replaces the control tokens in a text by marks that no tokenizer takes for one.
+
+    Returns:
+        The text, and the strings that were replaced, in order.
+    """
+    strings: list[str] = []
+
+    def mark(match: re.Match[str]) -> str:
+        strings.append(match[0])
+        return f"{MARK}{len(strings) - 1}{MARK}"
+
+    return control_pattern(tokenizer).sub(mark, text), strings
+
+
+def unshield(text: str, strings: Sequence[str]) -> str:
+    """Puts back what `shield` replaced."""
+    for number, string in enumerate(strings):
+        text = text.replace(f"{MARK}{number}{MARK}", string, 1)
+    return text
+
+
+def rendered_ids(tokenizer: Any, rendered: str, strings: Sequence[str]) -> list[int]:
+    """Token ids of what a template made of a shielded text: its own control tokens are tokens, `strings` are text.
+
+    As a tokenizer does, the string is cut at control tokens, and each piece between two is read by itself.
+    """
+    if not strings:
+        return tokenizer(rendered, add_special_tokens=False)["input_ids"]
+    ids: list[int] = []
+    controls = control_strings(tokenizer)
+    for piece in re.split(f"({'|'.join(map(re.escape, controls))})", rendered):
+        if piece in controls:
+            ids.append(tokenizer.convert_tokens_to_ids(piece))
+        elif piece:
+            ids += text_ids(tokenizer, unshield(piece, strings), add_special_tokens=False)
+    return ids
