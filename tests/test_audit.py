@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.checks.audit import as_text, audit
-from pipelines.corpora import read_corpus
+from pipelines.corpora import Corpus, read_corpus
+from pipelines.examples import Example
 
 DATA = Path(os.environ.get("PIPELINES_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SAMPLES = Path(__file__).parents[1] / "data" / "samples" / "disease_ner"
@@ -136,7 +137,8 @@ def test_imbalanced_classes_are_a_warning(tmp_path):
 
 def test_texts_with_another_class_in_another_file_are_shown(tmp_path):
     train = classes(tmp_path, ("good film", "pos"), ("bad film", "neg"), ("so so", "pos"), ("so so", "neg"))
-    dev = classes(tmp_path, ("good  film", "neg"), ("bad film", "neg"), ("so so", "neg"), name="dev.jsonl")
+    dev = classes(tmp_path, ("good  film", "neg"), ("bad film", "neg"), ("so so", "neg"), ("fine", "pos"),
+                  name="dev.jsonl")
     found = audit([train, dev])
     both, = found.shared
     assert (both.exact, both.contradicting) == (3, 1)
@@ -146,10 +148,14 @@ def test_texts_with_another_class_in_another_file_are_shown(tmp_path):
 
 
 def test_control_characters_do_not_reach_the_terminal(tmp_path):
-    ended = check(classes(tmp_path, ("a text", "a\x1b[31m"), ("b\x07\u009b text", "b")).path)
-    assert ended.returncode == 0, ended.stderr
-    assert not [character for character in ended.stdout if not character.isprintable() and character != "\n"]
-    assert "a\\x1b[31m 1" in ended.stdout
+    ended = check(classes(tmp_path, ("a text", "a\x1b[31m"), ("b\x07\u009b text", "b"), ("more", "c")).path)
+    assert ended.returncode == 1, ended.stderr
+    assert "a\\x1b[31m" in ended.stdout
+    examples = [Example("1\x1b[2J", "some\u202etext", label="c\u009b31m"), Example("2", "more", label="d\ne")]
+    text = as_text(audit([Corpus("a\x07", "JSON\r", examples, [], 2, answer="label")]))
+    for shown in (ended.stdout, text):
+        assert not [character for character in shown if not character.isprintable() and character != "\n"]
+    assert "c\\x9b31m 1 (50.0%), d\\ne 1" in text
 
 
 # The command

@@ -13,6 +13,7 @@ from pipelines.families import batching, causal_lm, lexical, sequence_classifier
 from pipelines.families.prompt_tokens import prompt_for
 from pipelines.families.word_tagging import fit_words
 from pipelines.networks.recurrent import RecurrentConfig, RecurrentTagger
+from pipelines.spans import word_units
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +60,8 @@ def classifier(tmp_path_factory, examples):
 
 
 def dictionary(tmp_path_factory, examples):
-    spans = (Span(0, 4, "D"),)
-    return lexical, lexical.fit([Example(case.id, case.text, spans=spans) for case in examples[:5]])
+    train = [Example(case.id, case.text, spans=(Span(*word_units(case.text)[0], "D"),)) for case in examples]
+    return lexical, lexical.fit(train)
 
 
 @pytest.fixture(scope="module", params=[generator, encoder_tagger, word_tagger, classifier, dictionary],

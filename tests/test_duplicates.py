@@ -17,9 +17,9 @@ WORDS = st.lists(st.sampled_from(list("abcdef")), min_size=1, max_size=8).map(" 
 def brute_force(texts, others, threshold=SIMILAR):
     """Index -> similarity and index of the most similar of the others, the first of equals."""
     best = {}
-    for i, text in enumerate(texts):
-        for j, other in enumerate(others):
-            a, b = shingles(text), shingles(other)
+    left, right = [[shingles(text) for text in side] for side in (texts, others)]
+    for i, a in enumerate(left):
+        for j, b in enumerate(right):
             similarity = len(a & b) / len(a | b) if a | b else 0
             if similarity >= threshold:
                 best[i] = max(best.get(i, (0, 0)), (similarity, -j))
@@ -41,8 +41,8 @@ DISEASES = ["flu", "gout", "cancer", "measles", "mumps", "asthma", "anaemia", "d
 
 
 def template(rng):
-    return (f"Patient {rng.randrange(100)} aged {rng.randrange(90)} has {rng.choice(DISEASES)} since "
-            f"{1980 + rng.randrange(40)}, seen by Dr {rng.choice('ABCDEFGHIJKL')} today.")
+    return (f"Patient {rng.randrange(100)} of {rng.randrange(10)} came with {rng.choice(DISEASES)} since "
+            f"{1980 + rng.randrange(40)}, and was seen by Dr {rng.choice('ABCDEFGHIJKL')} today.")
 
 
 def test_what_is_missed_where_many_are_similar_is_little(monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import pytest
 from hypothesis import given
@@ -14,19 +15,20 @@ from pipelines.families.text_windows import TextWindow, merged_prediction, text_
 from pipelines.spans import word_units
 
 
-@given(st.text(alphabet="ab ,肺ไข้", max_size=80), st.integers(2, 30))
-def test_windows_cover_a_text_and_own_each_character_once(text, room):
+@given(st.lists(st.text(alphabet="ab,肺ไข้", min_size=1, max_size=4), max_size=30), st.integers(4, 60))
+def test_windows_cover_a_text_and_own_each_character_once(words, room):
+    text = " ".join(words)
     windows = text_windows(text, lambda part: len(part) <= room)
+    # At the least a window is three units, of four characters at most, and the blanks between.
+    assert windows or len(word_units(text)) < 2 or room < 14
     if not windows:
-        # Not even single units fit, with the one on each side that gives them context.
-        assert len(word_units(text)) < 2 or max(end - start for start, end in word_units(text)) * 3 > room - 60
         return
     assert (windows[0].first, windows[-1].past) == (0, len(text))
     for window in windows:
         assert window.end - window.start <= room
     for before, after in zip(windows, windows[1:], strict=False):
         assert before.past == after.first
-        assert after.start <= after.first < before.end  # what lies about the border is read by both
+        assert after.start < after.first < before.end  # what lies about the border is read by both
 
 
 def test_mentions_come_from_the_window_that_they_begin_in():
@@ -76,7 +78,7 @@ def test_a_long_text_is_read_in_windows_and_named(network, tokenizer, monkeypatc
     assert max(echo.lengths) <= network.config.max_position_embeddings
     [line] = [record.getMessage() for record in caplog.records]
     assert line.startswith("1 texts are longer than the model's 2048 tokens")
-    assert "long (4" in line
+    assert re.search(r": long \(4\d\d\d tokens\)$", line)
 
 
 def test_a_real_network_answers_a_long_text_within_its_context(network, tokenizer, caplog):
@@ -88,7 +90,7 @@ def test_a_real_network_answers_a_long_text_within_its_context(network, tokenize
     assert (long.id, short.id) == ("a", "b")
     assert long.status in ("ok", "cut_off")
     assert all(0 <= span.start < span.end <= len(examples[0].text) for span in long.spans)
-    assert "a (4" in caplog.text
+    assert "a (" in caplog.text
     assert "b (" not in caplog.text
 
 
@@ -109,6 +111,7 @@ def test_classifiers_name_the_texts_they_cut_at_prediction_too(tiny_bert, caplog
     tokenizer = sequence_classifier.load_tokenizer(tiny_bert)
     model = sequence_classifier.load_network(tiny_bert, settings).eval()
     loaded = sequence_classifier.Loaded(model, tokenizer, settings)
+    caplog.clear()
     with caplog.at_level(logging.WARNING):
         sequence_classifier.predict(loaded, [Example("fits", "abc")], progress=False)
         assert not caplog.records

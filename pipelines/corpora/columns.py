@@ -86,7 +86,7 @@ def find_columns(path: str, rows: Sequence[Mapping[str, Any]], columns: Columns,
     free = {name: profile for name, profile in profiles.items() if name not in kept and not is_id_name(name)}
     text: str | None
     tokens: str | None
-    if like is not None and all(name in profiles for name in (like.text, like.tokens, like.pair) if name):
+    if like is not None and _fits(like, free):
         text, tokens, pair = like.text, like.tokens, like.pair
     else:
         text, tokens, pair = _text_columns(path, names, free, profiles, columns)
@@ -99,9 +99,13 @@ def find_columns(path: str, rows: Sequence[Mapping[str, Any]], columns: Columns,
         entities = entities or _entities(path, others, rows, text, tokens, explicit=answer == "spans")
     if answer in (None, "label", "value"):
         labels = tuple(name for name in given_labels if name in names)
-        if not labels and like and like.labels and set(like.labels) <= set(names) - {text, pair}:
-            labels = like.labels
-        if not labels and not given_labels:
+        if not labels and like and like.labels:
+            # The columns of train, or none: a search could find others, which mean something else.
+            labels = like.labels if set(like.labels) <= set(names) - {text, pair} else ()
+            if labelled and not labels:
+                raise UserError(f"{path}: no column {like.labels[0]!r}, which the classes of train are in; it has "
+                                f"{', '.join(names)}")
+        elif not labels and not given_labels:
             rest = {name: profile for name, profile in others.items() if name != entities}
             headed = not all(map(str.isdecimal, names))  # without a header no name can say what a column is
             labels = _label_columns(path, rest, len(rows), insist=answer is not None or not headed)
@@ -109,6 +113,12 @@ def find_columns(path: str, rows: Sequence[Mapping[str, Any]], columns: Columns,
     id_column = columns.id_column or (like.id if like and like.id in others else
                                       find_id(rows, [name for name in others if name not in used]))
     return Found(text, tokens, pair, entities, labels or (), id_column, columns.group_column)
+
+
+def _fits(like: Found, free: Mapping[str, Profile]) -> bool:
+    """Whether a file has the text columns of another, with texts (or tokens) in them."""
+    texts = all(name in free and free[name].is_text for name in (like.text, like.pair) if name)
+    return texts and (like.tokens is None or (like.tokens in free and free[like.tokens].shape == "strings"))
 
 
 def _known(name: str | None, names: Sequence[str]) -> str | None:

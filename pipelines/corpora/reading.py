@@ -39,7 +39,8 @@ class _Reading:
 
 
 def read_corpora(files: Mapping[str, str | Path | Source], *, columns: Columns | None = None, answer: str | None = None,
-                 unlabelled: Sequence[str] = ("test",), like: Found | None = None) -> dict[str, Corpus]:
+                 unlabelled: Sequence[str] = ("test",), like: Found | None = None,
+                 alike: bool = True) -> dict[str, Corpus]:
     """Reads the files of one run: in one notation, one scheme of tags and the same columns for all.
 
     Args:
@@ -50,6 +51,7 @@ def read_corpora(files: Mapping[str, str | Path | Source], *, columns: Columns |
             the one that a file has.
         unlabelled: splits that may lack the answers.
         like: columns of a file that was read before; those that are in these files too are taken.
+        alike: whether the files have the columns of the first.
 
     Returns:
         Split -> its good rows as examples, and a fault for everything wrong with the others.
@@ -65,7 +67,8 @@ def read_corpora(files: Mapping[str, str | Path | Source], *, columns: Columns |
         source = file if isinstance(file, Source) else Source(file, max_unzipped=columns.max_unzipped,
                                                               labelled=split not in unlabelled)
         readings[split] = _open(source, columns, answer, like=like)
-        like = like or (readings[split].found if readings[split].table.found is None else None)
+        if alike and like is None and readings[split].table.found is None:
+            like = readings[split].found
     _same_answer(readings, answer, unlabelled)
     of_spans = {split: one for split, one in readings.items() if one.answer == "spans"}
     _read_spans(of_spans, columns)

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from math import fsum
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -410,11 +411,11 @@ class _OpenPlaces:
         With the whole group counted, large groups would all go to the large part; with none of it,
         to the small ones (Sainte-Laguë's divisors against D'Hondt's and Adams').
         """
-        need = 0.0
+        shares = []
         for stratum, count in group.counts.items():
             quota = self._quotas[stratum][part]
-            need += (self._left[stratum][part] - count / 2) / quota if quota else -1
-        return need
+            shares.append((self._left[stratum][part] - count / 2) / quota if quota else -1)
+        return fsum(shares)  # unlike `sum`, the same in any order
 
     def place(self, group: _Group, part: str) -> None:
         self._room[part] -= len(group.rows)
@@ -655,9 +656,8 @@ def _cut_cluster(
             break
         if index in moved or index in torn or (gain[index] > surplus and not is_last_round):
             continue
-        new = strings[index] - moved_strings
-        moved_strings |= new
-        for touched in set().union(*(holders[string] for string in new)):
+        moved_strings |= strings[index]
+        for touched in set().union(*(holders[string] for string in strings[index])):
             n_mentions = len(mentions[touched])
             if touched not in torn:
                 torn.add(touched)

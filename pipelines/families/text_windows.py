@@ -30,7 +30,7 @@ class TextWindow(NamedTuple):
 
 
 def text_windows(text: str, fits: Callable[[str], bool], *, parts: int = 2) -> list[TextWindow]:
-    """Cuts a text between its units into the fewest equal windows that fit, each with context on both sides.
+    """Cuts a text between its units into a few equal windows that fit, each with context on both sides.
 
     Args:
         fits: whether a string is short enough.
@@ -40,13 +40,16 @@ def text_windows(text: str, fits: Callable[[str], bool], *, parts: int = 2) -> l
         The windows, in order; none where not even a single unit fits.
     """
     units = word_units(text)
-    parts = max(2, parts)
-    while parts <= len(units):
+    if len(units) < 2:
+        return []
+    parts = min(len(units), max(2, parts))
+    while True:
         windows = _windows(text, units, parts)
         if all(fits(text[window.start:window.end]) for window in windows):
             return windows
-        parts += max(1, parts // 4)
-    return []
+        if parts == len(units):
+            return []
+        parts = min(len(units), parts + max(1, parts // 4))
 
 
 def _windows(text: str, units: Sequence[tuple[int, int]], parts: int) -> list[TextWindow]:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pipelines.corpora.class_splits import complaints, read_class_splits, write_cut
-from pipelines.corpora.tables import ClassColumns, read_class_corpus, read_classes
+from pipelines.corpora import Columns, read_corpus, read_examples
 from pipelines.errors import DataError, UserError
 
 ROWS = [("good book", "pos"), ('a "so so" one, at best', "neg"), ("never\nagain", "neg"), ("fine", "pos")]
@@ -14,6 +14,10 @@ ROWS = [("good book", "pos"), ('a "so so" one, at best', "neg"), ("never\nagain"
 def write(path, content):
     path.write_text(content, encoding="utf-8")
     return path
+
+
+def read_classes(path, **options):
+    return read_examples(path, answer="label", **options)
 
 
 def pairs(examples):
@@ -44,7 +48,7 @@ def test_bare_quotes_of_tab_separated_text_are_text(tmp_path):
 def test_review_lines_have_a_class_and_a_polarity(tmp_path):
     file = write(tmp_path / "r.txt", "music pos 1.txt nice tune \nbooks neg 2.txt too long .\n")
     assert pairs(read_classes(file)) == [("nice tune ", "music"), ("too long .", "books")]
-    by_polarity = read_classes(file, columns=ClassColumns(label="polarity"))
+    by_polarity = read_classes(file, columns=Columns(label_column="polarity"))
     assert [example.label for example in by_polarity] == ["pos", "neg"]
 
 
@@ -57,7 +61,7 @@ def test_folders_name_the_classes_and_loose_files_have_none(tmp_path):
     for place, text in (("spam/1.txt", "buy"), ("ham/1.txt", "hello"), ("loose.txt", "who knows")):
         (tmp_path / place).parent.mkdir(exist_ok=True)
         write(tmp_path / place, text)
-    found = read_class_corpus(tmp_path)
+    found = read_corpus(tmp_path)
     assert {(e.id, e.text, e.label) for e in found.examples} == {("spam/1.txt", "buy", "spam"),
                                                                  ("ham/1.txt", "hello", "ham")}
     assert [fault.id for fault in found.faults] == ["loose.txt"]  # the others have a class, this one has none
@@ -66,11 +70,15 @@ def test_folders_name_the_classes_and_loose_files_have_none(tmp_path):
 def test_a_corpus_of_mentions_asks_whether_there_is_one(tmp_path):
     rows = [{"text": "Ataxia is rare.", "entities": [{"start": 0, "end": 6, "type": "Disease"}]},
             {"text": "No mention here.", "entities": []}]
-    assert [e.label for e in read_classes(write(tmp_path / "n.json", json.dumps(rows)))] == ["Disease", "none"]
+    file = write(tmp_path / "n.json", json.dumps(rows))
+    with pytest.raises(UserError, match="got mentions in 'entities'; wanted classes.*--mention_type TYPE"):
+        read_classes(file)
+    disease = Columns(mention_type="Disease")
+    assert [e.label for e in read_classes(file, columns=disease)] == ["Disease", "none"]
     conll = write(tmp_path / "n.conll", "Ataxia B-Disease\nis O\n\nPaul B-PER\nsleeps O\n")
-    with pytest.raises(UserError, match="Disease, PER"):
-        read_classes(conll)
-    assert [e.label for e in read_classes(conll, columns=ClassColumns(mention="PER"))] == ["none", "PER"]
+    with pytest.raises(UserError, match="no mention of the type 'LOC'; it has Disease, PER"):
+        read_classes(conll, columns=Columns(mention_type="LOC"))
+    assert [e.label for e in read_classes(conll, columns=Columns(mention_type="PER"))] == ["none", "PER"]
 
 
 def test_pairs_several_classes_and_columns_of_zero_and_one(tmp_path):
@@ -81,12 +89,12 @@ def test_pairs_several_classes_and_columns_of_zero_and_one(tmp_path):
     assert [(e.id, e.label) for e in read_classes(jigsaw)] == [("a", ("insult", "toxic")[::-1]), ("b", ()),
                                                                ("c", ("toxic",))]
     piped = write(tmp_path / "m.csv", "text,labels\none,a|b\ntwo,b\nthree,\n")
-    assert [e.label for e in read_classes(piped, columns=ClassColumns(separator="|"))] == [("a", "b"), ("b",), ()]
+    assert [e.label for e in read_classes(piped, columns=Columns(label_separator="|"))] == [("a", "b"), ("b",), ()]
 
 
 def test_an_unlabelled_test_file_may_lack_the_named_column(tmp_path):
     file = write(tmp_path / "t.csv", "id,text\n1,who\n2,knows\n")
-    columns = ClassColumns(label="kind")
+    columns = Columns(label_column="kind")
     assert [e.label for e in read_classes(file, columns=columns, labelled=False)] == [None, None]
     with pytest.raises(UserError, match="no column 'kind'"):
         read_classes(file, columns=columns)
@@ -104,7 +112,7 @@ def test_all_bad_rows_are_named_at_once(tmp_path):
     assert [e.id for e in read_classes(file, skip_bad_rows=True)] == ["1", "4"]
 
 
-@pytest.mark.parametrize(("content", "told"), [("just words\nand more words\n", "one column only"),
+@pytest.mark.parametrize(("content", "told"), [("just words\nand more words\n", "without a class"),
                                                ("text,label\n", "no row"), ('[{"n": 1}]', "no column with the text")])
 def test_what_is_no_table_of_texts_is_refused(tmp_path, content, told):
     with pytest.raises(UserError, match=told):
@@ -115,25 +123,25 @@ def test_what_the_splits_have_against_each_other_is_told(tmp_path):
     train = write(tmp_path / "train.csv", "text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(12)))
     dev = write(tmp_path / "dev.csv", "text,label\ntext 3,b\nnew,c\n,a\n")
     told: list[str] = []
-    found = read_class_splits({"train": str(train), "dev": str(dev)}, columns=ClassColumns(), sizes="", seed=0,
+    found = read_class_splits({"train": str(train), "dev": str(dev)}, columns=Columns(), sizes="", seed=0,
                               told=told.append)
     assert "dev: 1 empty texts (id 2); predicted all the same" in told
     assert "dev: 1 texts of classes that train lacks, which cannot be right: id 1 (c)" in told
     assert "dev: 1 texts stand word for word in train: id 0" in told
     assert [e.id for e in found.usable("dev")] == ["0"]
-    assert complaints(found) == told[2:]
+    assert complaints(found) == told[-3:]
 
 
 def test_one_class_only_is_refused(tmp_path):
     file = write(tmp_path / "one.csv", "text,label\nhello,a\nworld,a\n")
     with pytest.raises(DataError, match="of one class \\('a'\\)"):
-        read_class_splits({"train": str(file)}, columns=ClassColumns(), sizes="train=0.5,dev=0.5", seed=0)
+        read_class_splits({"train": str(file)}, columns=Columns(), sizes="train=0.5,dev=0.5", seed=0)
 
 
 def test_dev_is_cut_from_train_where_only_test_has_a_file(tmp_path):
     train = write(tmp_path / "train.csv", "text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(90)))
     test = write(tmp_path / "test.csv", "text\nwho knows\n")
-    found = read_class_splits({"train": str(train), "test": str(test)}, columns=ClassColumns(),
+    found = read_class_splits({"train": str(train), "test": str(test)}, columns=Columns(),
                               sizes="train=0.8,dev=0.1,test=0.1", seed=0, told=lambda line: None)
     assert {name: len(part) for name, part in found.splits.items()} == {"train": 80, "dev": 10, "test": 1}
 
@@ -142,8 +150,8 @@ def test_what_is_cut_is_written_and_read_back_the_same(tmp_path):
     rows = [{"text": f"Ataxia {i}.", "entities": [{"start": 0, "end": 6, "type": "Disease"}] if i % 2 else []}
             for i in range(20)]
     train = write(tmp_path / "train.json", json.dumps(rows))
-    found = read_class_splits({"train": str(train)}, columns=ClassColumns(), sizes="train=0.6,dev=0.2,test=0.2", seed=0,
-                              told=lambda line: None)
+    found = read_class_splits({"train": str(train)}, columns=Columns(mention_type="Disease"),
+                              sizes="train=0.6,dev=0.2,test=0.2", seed=0, told=lambda line: None)
     written = write_cut(found, {"train": str(train)}, tmp_path / "splits")
     assert [path.name for path in written] == ["dev.jsonl", "test.jsonl"]
     assert [read_classes(path) for path in written] == [found.splits["dev"], found.splits["test"]]
@@ -157,28 +165,28 @@ def test_a_test_file_without_the_columns_of_train_is_unlabelled_whatever_else_it
         f"{i},text {i},{value},{'spam' if i % 3 else 'ham'}\n" for i, value in enumerate(values)))
     test = write(tmp_path / "test.csv", f"id,text,{others}\n" + "".join(
         f"{i},other {i},{value}\n" for i, value in enumerate(values)))
-    found = read_class_splits({"train": str(train), "test": str(test)}, columns=ClassColumns(label=named),
+    found = read_class_splits({"train": str(train), "test": str(test)}, columns=Columns(label_column=named),
                               sizes="train=0.8,dev=0.2", seed=0, told=lambda line: None)
     assert (found.labels, found.multi_label) == (("ham", "spam"), False)
     assert {example.label for example in found.splits["test"]} == {None}
-    dev = read_class_splits({"train": str(train), "dev": str(train)}, columns=ClassColumns(label=named), sizes="",
+    dev = read_class_splits({"train": str(train), "dev": str(train)}, columns=Columns(label_column=named), sizes="",
                             seed=0, told=lambda line: None)
     assert {example.label for example in dev.splits["dev"]} == {"ham", "spam"}
     with pytest.raises(UserError, match=r"test\.csv: no column 'label'"):
-        read_class_splits({"train": str(train), "dev": str(test)}, columns=ClassColumns(label=named), sizes="", seed=0)
+        read_class_splits({"train": str(train), "dev": str(test)}, columns=Columns(label_column=named), sizes="", seed=0)
 
 
 def test_classes_of_columns_without_a_header_are_not_sought_among_the_texts(tmp_path):
     train = write(tmp_path / "train.csv", "".join(f"some text {i},{'ab'[i % 2]}\n" for i in range(20)))
     test = write(tmp_path / "test.csv", "".join(f"{i},other text {i}\n" for i in range(20)))
-    found = read_class_splits({"train": str(train), "test": str(test)}, columns=ClassColumns(),
+    found = read_class_splits({"train": str(train), "test": str(test)}, columns=Columns(),
                               sizes="train=0.8,dev=0.2", seed=0, told=lambda line: None)
     assert {(example.text[:10], example.label) for example in found.splits["test"]} == {("other text", None)}
 
 
 def test_train_says_whether_texts_may_have_several_classes(tmp_path):
     train = write(tmp_path / "train.json", json.dumps([{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(20)]))
-    options = {"columns": ClassColumns(), "sizes": "train=0.8,dev=0.2", "seed": 0, "told": lambda line: None}
+    options = {"columns": Columns(), "sizes": "train=0.8,dev=0.2", "seed": 0, "told": lambda line: None}
     test = write(tmp_path / "test.json", json.dumps([{"text": "one", "label": ["a"]}, {"text": "two", "label": ["b"]}]))
     found = read_class_splits({"train": str(train), "test": str(test)}, **options)
     assert (found.multi_label, [e.label for e in found.splits["test"]]) == (False, ["a", "b"])
@@ -188,7 +196,7 @@ def test_train_says_whether_texts_may_have_several_classes(tmp_path):
 
 
 def test_classes_without_a_usable_text_do_not_count(tmp_path):
-    options = {"columns": ClassColumns(), "sizes": "train=0.5,dev=0.5", "seed": 0, "told": lambda line: None}
+    options = {"columns": Columns(), "sizes": "train=0.5,dev=0.5", "seed": 0, "told": lambda line: None}
     zeros = write(tmp_path / "z.csv", "id,text,toxic,insult\n" + "".join(f"{i},text {i},0,0\n" for i in range(20)))
     with pytest.raises(DataError, match=r"z\.csv: no text has a class"):
         read_class_splits({"train": str(zeros)}, **options)
