@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
 import re
-import tempfile
+import secrets
+import stat
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, UserError
 
 # What a generator's answer can be; ``Prediction.status``.
 STATUSES = ("ok", "cut_off", "unparsable")
@@ -81,26 +84,76 @@ class Prediction:
 
 
 @contextmanager
-def replacing(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Opens a temporary neighbour of ``path`` that takes its name only when the body has succeeded."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def replacing(path: str | Path, mode: str = "w", *,
+              inputs: Iterable[str | Path] = ()) -> Iterator[IO[Any]]:
+    """Opens a temporary neighbour of ``path`` that takes its name only when the body has succeeded.
+
+    A link stays, and what it leads to is replaced; a file that is replaced keeps its permissions.
+    ``-`` is standard output, written when the body has succeeded.
+
+    Args:
+        inputs: files that the command reads and must not replace.
+
+    Raises:
+        UserError: for a folder, a device, a pipe, or one of the inputs.
+    """
+    if str(path) == "-":
+        memory: IO[Any] = io.BytesIO() if "b" in mode else io.StringIO(newline="")
+        yield memory
+        _write_out(memory.getvalue())  # type: ignore[attr-defined]
+        return
+    target = Path(os.path.realpath(path))
+    permissions = _checked_output(Path(path), target, inputs)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Not from `tempfile`, whose files are private: this one has the permissions of any new file.
+    temporary = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}")
+    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
         with os.fdopen(handle, mode, **text) as f:  # type: ignore[call-overload]
             yield f
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        if permissions is not None:
+            os.chmod(temporary, permissions)
+        os.replace(temporary, target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _checked_output(path: Path, target: Path, inputs: Iterable[str | Path]) -> int | None:
+    """The permissions of the file that is to be replaced, None where there is none yet."""
+    for source in inputs:
+        if os.path.realpath(source) == str(target) or _is_same_file(target, Path(source)):
+            raise UserError(f"{path}: one of this command's own inputs; wanted another file to "
+                            "write to; choose another name")
+    try:
+        found = target.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if stat.S_ISDIR(found):
+        raise UserError(f"{path}: a folder; wanted a file to write to; give the name of one in it")
+    if stat.S_ISLNK(found):
+        raise UserError(f"{path}: a link that leads to itself; wanted a file to write to; remove it")
+    if not stat.S_ISREG(found):
+        raise UserError(f"{path}: a device, pipe or socket; wanted a file to write to; `-` writes to "
+                        "standard output")
+    return stat.S_IMODE(found)
+
+
+def _is_same_file(target: Path, source: Path) -> bool:
+    # Two names of one file (hard links, or a file system without case) have one number.
+    try:
+        return target.samefile(source)
+    except OSError:
+        return False
+
+
+def _write_out(content: str | bytes) -> None:
+    """Writes to standard output, in UTF-8 whatever the terminal's encoding is."""
+    written = content.encode("utf-8") if isinstance(content, str) else content
+    sys.stdout.flush()
+    sys.stdout.buffer.write(written)
+    sys.stdout.buffer.flush()
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -258,12 +311,12 @@ def short_repr(value: Any) -> str:
 def documents_of(ids: Sequence[str]) -> list[str] | None:
     """The document of each id, or None where ids do not name documents.
 
-    They do when 95 % of them read ``<document>-<number>`` and documents have several sentences, but not hundreds:
-    ``dev-0 … dev-922`` names no documents. An id of another shape is a document by itself.
+    They do when 95 % of them read ``<document>-<number>``, of several documents that have several sentences each, but
+    not hundreds: ``dev-0 … dev-59`` names no documents. An id of another shape is a document by itself.
     """
     documents = [head if head and tail.isdecimal() else None for head, _, tail in (id.rpartition("-") for id in ids)]
     n_shaped, n_documents = sum(document is not None for document in documents), len({*documents} - {None})
-    if n_shaped < max(1, 0.95 * len(ids)) or not n_documents < n_shaped <= 100 * n_documents:
+    if n_shaped < max(1, 0.95 * len(ids)) or n_documents < 2 or not n_documents < n_shaped <= 100 * n_documents:
         return None
     return [id if document is None else f"{document}-" for document, id in zip(documents, ids, strict=True)]
 

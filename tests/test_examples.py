@@ -1,5 +1,6 @@
 """Predictions as JSON lines, joining by id, and files that appear whole or not at all."""
 
+import gzip
 import json
 import stat
 
@@ -63,6 +64,13 @@ def test_a_line_cut_off_in_the_middle_is_named(tmp_path):
     '{"id": "a", "spans": [{"start": true, "end": 2, "label": "X"}]}',
     '{"id": "a", "spans": [{"start": 0, "end": Infinity, "label": "X"}]}',
     '{"id": "a", "spans": "colon cancer"}', '{"id": "a", "value": "much"}',
+    '{"id": "a", "label": NaN}', '{"id": "a", "label": 1}', '{"id": "a", "label": {"x": 1}}', '{"id": "a", "label": true}',
+    '{"id": "a", "label": ["x", 2]}', '{"id": "a", "spans": [{"start": 0, "end": 2, "label": 7}]}',
+    '{"id": "a", "label": "x", "scores": 5}', '{"id": "a", "label": "x", "scores": {"x": [1]}}',
+    f'{{"id": "a", "label": "x", "scores": {{"x": {"9" * 400}}}}}', f'{{"id": "a", "value": {"9" * 5000}}}',
+    '{"id": "a", "value": 1e999}', '{"id": "a", "label": "x", "label": "y"}', '{"id": "a", "id": "b", "spans": []}',
+    r'{"id": "a", "label": "\ud800"}', r'{"id": "\ud800", "spans": []}', r'{"id": "a", "label": "x", "raw": "\udfff"}',
+    '{"id": ["a"], "spans": []}', '{"id": true, "spans": []}', '{"id": "a", "spans": ' + "[" * 100_000,
 ])
 def test_every_bad_line_is_named_with_its_number(line, tmp_path):
     path = tmp_path / "p.jsonl"
@@ -70,6 +78,30 @@ def test_every_bad_line_is_named_with_its_number(line, tmp_path):
     with pytest.raises(DataError) as raised:
         read_predictions(path)
     assert [fault.removeprefix(f"{path}:")[0] for fault in str(raised.value).splitlines()] == ["1", "3"]
+
+
+@pytest.mark.parametrize(("line", "told"), [
+    ('{"id": "a", "label": "x", "scores": 5}', '"scores" is 5; wanted an object with a number for each class'),
+    ('{"id": "a", "label": 3}', 'the label is 3; wanted a name, a string; a number goes in "value"'),
+    ('{"id": "a", "label": "x", "label": "y"}', "the key 'label' stands twice"),
+    ('{"id": "a", "label": NaN}', "NaN is not a value of JSON; write null where there is none"),
+])
+def test_a_bad_line_is_named_with_file_line_and_id(line, told, tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text(f'{{"id": "b", "label": "x"}}\n\n{line}\n')
+    with pytest.raises(DataError) as raised:
+        read_predictions(path)
+    assert str(raised.value) == f"{path}:3: id a: not a prediction: {told}"
+
+
+def test_a_file_may_be_zipped_and_begin_with_a_byte_order_mark_or_blank_lines(tmp_path):
+    content = '\n\n{"id": "ä", "spans": []}\r\n{"id": "b\u2028", "label": "x"}'
+    expected = [Prediction("ä", spans=()), Prediction("b\u2028", label="x")]
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        (tmp_path / "p.jsonl").write_bytes(content.encode(encoding))
+        (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(content.encode(encoding)))
+        assert read_predictions(tmp_path / "p.jsonl") == expected, encoding
+        assert read_predictions(tmp_path / "p.jsonl.gz") == expected, encoding
 
 
 @pytest.mark.parametrize("content", ["", "\n \n"])

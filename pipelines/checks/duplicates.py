@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
+
 SIMILAR = 0.6  # one word changed in a sentence of seven
-# Shingles compared for each text, and texts compared at the least: what bounds the time where all
-# texts are similar, as rows of one template are.
+# What bounds the time for each text where all are similar, as rows of one template are: entries of
+# the index that are counted, shingles that are compared, and texts compared at the least.
+COUNTED_ENTRIES = 200_000
 COMPARED_SHINGLES = 20_000
 COMPARED_TEXTS = 20
 
@@ -34,14 +37,16 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str], *,
                     threshold: float = SIMILAR) -> list[Match]:
     """Finds for each text the most similar one among the others, if that is similar enough.
 
-    Exact as long as a text has few candidates: the prefix filter of Chaudhuri, Ganti and Kaushik
-    (2006) and the positional filter of Xiao et al. (PPJoin, 2008) exclude only what cannot be more
-    similar than the best so far. A text is compared with `COMPARED_SHINGLES` divided by its number
-    of shingles candidates (at least `COMPARED_TEXTS`), those that share its rarest shingles first.
-    With more candidates the most similar text may be missed, and the match be a less similar one;
-    a text is passed for new only where all those compared are below the threshold.
+    A set similar enough shares one of the rarest members of a text, as many as `_prefix` says (the
+    prefix filter of Chaudhuri, Ganti and Kaushik 2006). How many of them it shares bounds how
+    similar it can be; candidates are compared from the highest bound on, until none can be better
+    than the best so far.
 
-    Time and memory grow with the shingles of all texts, not with the number of pairs.
+    That is exact but where a text has very many candidates: more than `COUNTED_ENTRIES` entries of
+    the index for its rarest shingles, or more than `COMPARED_SHINGLES` divided by its number of
+    shingles (at least `COMPARED_TEXTS`) that could be better. Then the match may be a less similar
+    one, or be missed. Time and memory grow with the shingles of all texts, not with the number of
+    pairs.
 
     Args:
         texts: those to look for.
@@ -64,13 +69,15 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str], *,
 
 
 class _Index:
-    """Sets of shingles by the rarest members of each.
+    """Sets of shingles, each different one once, with an inverted index.
 
     Attributes:
         ranks: shingle -> its rank, the rarest first.
-        sets: the different sets, as ranks of their members.
-        first: where each of them stood first.
-        postings: rank of a shingle -> (size of a set, members from this one on) -> those sets.
+        sets: the ranks of the members of each set.
+        sizes: ndarray of shape (n_sets,).
+        first: where each set stood first.
+        entries: ndarray of shape (n_members,), the sets that have each shingle, by rank.
+        offsets: ndarray of shape (n_shingles + 1,), where the entries of each rank begin.
     """
 
     def __init__(self, members: Sequence[frozenset[str]], threshold: float) -> None:
@@ -82,66 +89,61 @@ class _Index:
         frequency = Counter(shingle for one in distinct for shingle in one)
         by_rarity = sorted(frequency, key=lambda shingle: (frequency[shingle], shingle))
         self.ranks = {shingle: rank for rank, shingle in enumerate(by_rarity)}
+        self.sets = [frozenset(map(self.ranks.__getitem__, one)) for one in distinct]
+        self.sizes = np.array([len(one) for one in self.sets], dtype=np.int64)
         self.first = list(distinct.values())
-        self.sets: list[frozenset[int]] = []
-        self.postings: dict[int, dict[tuple[int, int], list[int]]] = {}
-        for number, one in enumerate(distinct):
-            ranks = sorted(self.ranks[shingle] for shingle in one)
-            self.sets.append(frozenset(ranks))
-            for position in range(_prefix(len(ranks), threshold)):
-                groups = self.postings.setdefault(ranks[position], {})
-                groups.setdefault((len(ranks), len(ranks) - position), []).append(number)
+        ranks = np.fromiter((rank for one in self.sets for rank in one), dtype=np.int32)
+        by_rank = np.argsort(ranks, kind="stable")
+        self.entries = np.repeat(np.arange(len(self.sets), dtype=np.int32), self.sizes)[by_rank]
+        self.offsets = np.searchsorted(ranks[by_rank], np.arange(len(by_rarity) + 1))
 
     def best(self, members: frozenset[str]) -> tuple[int, float] | None:
         """The most similar set, the first of equals, and its similarity."""
-        ranks = sorted(self.ranks[shingle] for shingle in members if shingle in self.ranks)
-        search = _Search(self, frozenset(ranks), size=len(members))
-        # Shingles that no other text has come first: they are the rarest.
-        unknown = len(members) - len(ranks)
-        for position in range(unknown, _prefix(len(members), self.threshold)):
-            rest = len(members) - position
-            if rest / len(members) < search.similarity or not search.left:
+        known = frozenset(self.ranks[shingle] for shingle in members if shingle in self.ranks)
+        numbers, bounds = self._candidates(known, len(members))
+        most = max(COMPARED_TEXTS, COMPARED_SHINGLES // len(members))
+        if len(numbers) > most:
+            top = np.sort(np.argpartition(-bounds, most)[:most])
+            numbers, bounds = numbers[top], bounds[top]
+        best = 0.0
+        best_number = -1
+        for position in np.argsort(-bounds, kind="stable").tolist():
+            number = int(numbers[position])
+            if (-bounds[position], number) > (-best, best_number):
                 break
-            for bound, numbers in self._groups(ranks[position - unknown], len(members), rest):
-                if bound < max(search.similarity, self.threshold):
-                    break
-                search.compare(numbers, bound)
-        return None if search.similarity < self.threshold else (search.first, search.similarity)
+            other = self.sets[number]
+            shared = len(known & other)
+            similarity = shared / (len(members) + len(other) - shared)
+            if (-similarity, number) < (-best, best_number):
+                best, best_number = similarity, number
+        return None if best < self.threshold else (self.first[best_number], best)
 
-    def _groups(self, rank: int, size: int, rest: int) -> list[tuple[float, list[int]]]:
-        """The sets with a shingle, and how similar those can be that share none that is rarer."""
-        groups = []
-        for (other_size, other_rest), numbers in self.postings.get(rank, {}).items():
-            shared = min(rest, other_rest)
-            groups.append((shared / (size + other_size - shared), numbers))
-        return sorted(groups, key=lambda group: -group[0])
+    def _candidates(self, known: frozenset[int], size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sets that can be similar enough, in order, and how similar each can be at the most.
 
-
-class _Search:
-    """The search for the most similar set to one: the best so far, and how many may be compared."""
-
-    def __init__(self, index: _Index, known: frozenset[int], *, size: int) -> None:
-        self.index, self.known, self.size = index, known, size
-        self.left = max(COMPARED_TEXTS, COMPARED_SHINGLES // max(1, size))
-        self.compared: set[int] = set()
-        self.similarity = 0.0
-        self.first = -1
-
-    def compare(self, numbers: Sequence[int], bound: float) -> None:
-        """Compares with sets, in order, as long as one can be better than the best so far."""
-        for number in numbers:
-            first = self.index.first[number]
-            if not self.left or (self.similarity == bound and first > self.first):
-                return
-            if number in self.compared:
-                continue
-            self.left -= 1
-            self.compared.add(number)
-            other = self.index.sets[number]
-            shared = len(self.known & other)
-            similarity = shared / (self.size + len(other) - shared)
-            if (similarity, -first) > (self.similarity, -self.first):
-                self.similarity, self.first = similarity, first
+        Args:
+            known: the ranks of those of the members of a set of this size that have one.
+        """
+        # Shingles without a rank come first: they are the rarest.
+        rarest = sorted(known)[:max(0, _prefix(size, self.threshold) - (size - len(known)))]
+        entries = [self.entries[self.offsets[rank]:self.offsets[rank + 1]] for rank in rarest]
+        counts = np.cumsum([len(some) for some in entries])
+        counted = max(1, int(np.searchsorted(counts, COUNTED_ENTRIES, side="right")))
+        entries = entries[:counted]
+        if not entries:
+            return np.zeros(0, dtype=np.int64), np.zeros(0)
+        together = np.concatenate(entries)
+        if len(together) * 8 < len(self.sets):
+            numbers, shared = np.unique(together, return_counts=True)
+        else:
+            all_shared = np.bincount(together, minlength=len(self.sets))
+            numbers = np.flatnonzero(all_shared)
+            shared = all_shared[numbers]
+        sizes = self.sizes[numbers]
+        shared = np.minimum(shared + len(known) - len(entries), sizes)
+        bounds = shared / (size + sizes - shared)
+        enough = bounds >= self.threshold
+        return numbers[enough], bounds[enough]
 
 
 def _prefix(size: int, threshold: float) -> int:

@@ -27,15 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from pipelines.checks.audit import as_text, audit
-    from pipelines.corpora import read_corpus
+    from pipelines.corpora import read_corpora
 
     if options.max_length and not options.model_name_or_path:
         raise UserError("--max_length counts tokens; name the model that they are for by --model_name_or_path")
     columns = columns_of(options)
     # A named column has to be in the first file at least: behind training data a test file may lack it.
-    against = read_corpus(options.against, columns=columns) if options.against else None
-    corpora = [read_corpus(path, columns=columns, labelled=not (against or number))
-               for number, path in enumerate(options.files)]
+    files = [*([options.against] if options.against else []), *options.files]
+    numbered = {str(number): file for number, file in enumerate(files)}
+    corpora = list(read_corpora(numbered, columns=columns, unlabelled=list(numbered)[1:], alike=False).values())
+    against = corpora.pop(0) if options.against else None
     lengths = None
     if options.model_name_or_path:
         lengths = _token_counter(options.model_name_or_path, options.format or "list")

@@ -351,13 +351,14 @@ def _label_columns(path: str, others: Mapping[str, Profile], n_rows: int, *, ins
 
 
 def _holds_classes(values: Sequence[Any]) -> bool:
-    """Strings, numbers, or lists of strings that are no tags of tokens."""
+    """Mostly strings, numbers, or lists of strings that are no tags of tokens; the others are faults of their rows."""
     lists = [value for value in values if isinstance(value, list)]
     if lists:
         parts = [part for value in lists for part in value]
-        return (len(lists) == len(values) and all(isinstance(part, str | int) for part in parts)
-                and not (parts and all(looks_like_tag(str(part)) for part in parts)))
-    return all(isinstance(value, str | int | float) for value in values)
+        named = sum(isinstance(part, str | int) for part in parts)
+        are_tags = bool(parts) and all(looks_like_tag(str(part)) for part in parts)
+        return 2 * len(lists) > len(values) and 2 * named >= len(parts) and not are_tags
+    return 2 * sum(isinstance(value, str | int | float) for value in values) > len(values)
 
 
 def is_id_name(name: str) -> bool:

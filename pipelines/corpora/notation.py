@@ -162,6 +162,9 @@ def decide(files: Mapping[str, Sequence[Marked]], *, ends: str | None, unit: str
     if has_tokens and unit is None and not any(one.by_token for one in found.values()):
         options = _of_one_unit(options, neat, has_text=has_text, fits=fits)
     best = max(options, key=lambda notation: (neat[notation], possible[notation]))
+    if n_free >= 2 and 2 * neat[best] < n_free and not (ends and unit):
+        raise UserError(f"{path}: {n_free - neat[best]} of {n_free} mentions cut words under every way of counting, "
+                        f"such as {_shown(rows, best)}; fix the offsets, or say how they count by --offsets and --ends")
     rivals = [other for other in options if neat[other] == neat[best] and possible[other] == possible[best]
               and _differ(rows, best, other)]
     if rivals:
@@ -169,9 +172,6 @@ def decide(files: Mapping[str, Sequence[Marked]], *, ends: str | None, unit: str
         raise UserError(f"{path}: its offsets may be {best} or {rivals[0]}: {_shown(rows, best, rivals[0])}; say which "
                         f"by {option} {best.ends if option == '--ends' else best.unit} or "
                         f"{rivals[0].ends if option == '--ends' else rivals[0].unit}")
-    if n_free >= 2 and 2 * neat[best] < n_free and not (ends and unit):
-        raise UserError(f"{path}: {n_free - neat[best]} of {n_free} mentions cut words under every way of counting, "
-                        f"such as {_shown(rows, best)}; fix the offsets, or say how they count by --offsets and --ends")
     _refuse_two(found, best, "neat", "n_free")
     return best
 

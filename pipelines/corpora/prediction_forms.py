@@ -80,6 +80,8 @@ def read_form(source: Source, rows: Sequence[Row] | None, columns: Columns) -> F
 
 def _json_form(path: str, rows: Sequence[Row]) -> Form | None:
     values = [value for _, value in rows if not isinstance(value, str)]
+    if not values:
+        return None
     objects = [value for value in values if isinstance(value, dict)]
     lists = [value for value in values if isinstance(value, list)]
     if len(objects) == len(values):

@@ -63,6 +63,8 @@ def read_any_predictions(
     form = read_form(source, rows, columns or Columns())
     if form is None and rows is None:
         raise UserError(f"{source.path}: no predictions in a form that is read; {_WANTED}")
+    if form is None and not rows:
+        raise UserError(f"{source.path}: holds no prediction; {_WANTED}")
     if form is None:
         return _own_predictions(source.path, rows or ())
     predictions, how = _aligned(source.path, form, examples)

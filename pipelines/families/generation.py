@@ -8,21 +8,24 @@ as the instruction to a chat model, is read once.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate, chain, groupby, repeat, takewhile
 from typing import Any
 
 import numpy as np
 import torch
 from llguidance import LLMatcher, LLTokenizer
-from llguidance.hf import from_tokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.errors import UserError
+from pipelines.families.control_tokens import MARK
 from pipelines.networks.cpu_attention import NAME, Part
 from pipelines.networks.key_value_cache import RoomyLayer, keep_rows, roomy_cache
 from pipelines.networks.key_value_slots import Beginning, LastTokens, Prompts, Slots
@@ -285,10 +288,34 @@ def _written(tokenizer: PreTrainedTokenizerBase, rows: Sequence[_Row], logits: t
     return kept
 
 
+@lru_cache(maxsize=2)  # it takes up to a second for a large vocabulary
 def _constraint(tokenizer: Any) -> LLTokenizer:
     if not getattr(tokenizer, "is_fast", False):
         raise UserError("answers can be constrained only with a fast tokenizer; take --constrained false")
-    return from_tokenizer(tokenizer, eos_token=tokenizer.eos_token_id)
+    backend = copy(tokenizer.backend_tokenizer)
+    backend.no_padding()
+    backend.no_truncation()
+    return LLTokenizer(_without_control_strings(backend.to_str()), eos_token=tokenizer.eos_token_id)
+
+
+def _without_control_strings(tokenizer_json: str) -> str:
+    """A tokenizer whose control tokens bear other names, so that a text that holds one is written in ordinary tokens.
+
+    Where a grammar leaves no choice, its bytes are tokenised, and `</s>` in a mention would become the end token.
+    """
+    content = json.loads(tokenizer_json)
+    names = {}
+    for token in content["added_tokens"]:
+        if token["special"]:
+            names[token["content"]] = token["content"] = f"{MARK}{token['content']}"
+    model = content["model"]
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {names.get(token, token): number for token, number in model["vocab"].items()}
+    else:  # Unigram: tokens with their scores
+        model["vocab"] = [[names.get(token, token), score] for token, score in model["vocab"]]
+    if model.get("unk_token") in names:
+        model["unk_token"] = names[model["unk_token"]]
+    return json.dumps(content)
 
 
 def _matcher(constraint: LLTokenizer | None, grammar: str | None) -> LLMatcher | None:

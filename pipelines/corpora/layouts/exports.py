@@ -77,10 +77,13 @@ def _label_studio(path: str, table: Table) -> Table:
         kinds = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
         notes.append(f"{path}: results that are neither mentions nor classes are skipped: {kinds}")
     fields = [row for _, row in rows if isinstance(row, dict)]
-    if all(len(row["classes"]) == 1 for row in fields if "classes" in row):
+    classified = [row for row in fields if "classes" in row]
+    if classified and not any(row.get("entities") for row in fields):
         for row in fields:
-            if "classes" in row:
-                row["classes"] = row["classes"][0]
+            row.pop("entities", None)  # choices alone: nobody looked for mentions
+    if all(len(row["classes"]) == 1 for row in classified):
+        for row in classified:
+            row["classes"] = row["classes"][0]
     return Table(rows, f"{table.layout} of Label Studio", unit=table.unit, missing_is_empty=True, notes=notes)
 
 

@@ -16,6 +16,7 @@ from pipelines.errors import UserError
 from pipelines.spans import looks_like_tag
 
 COMMON_NAMES = {"text", "sentence", "tokens", "words", "content"}
+_ROW_NAMES = COMMON_NAMES | {"tokenized_text"}
 # What JSON begins with; `[text]` or `[removed],0` begin a table.
 _OPENING = re.compile(r"\s*(\{\s*[\"}]|\[\s*([\[{\"\]\d-]|(null|true|false)\s*[,\]]))")
 
@@ -44,6 +45,8 @@ def read(source: Source, columns: Columns) -> Table:
         if isinstance(error, json.JSONDecodeError):
             raise UserError(_where_json_ends(path, content, error)) from None
         raise UserError(f"{path}: no list of rows ({error})") from None
+    if isinstance(value, dict) and source.ends_with(".jsonl", ".ndjson") and _ROW_NAMES & {key.lower() for key in value}:
+        return reshaped(path, Table([(1, value)], "JSON lines", unit="line"))  # one line, not columns of many rows
     return reshaped(path, _table(path, value))
 
 
