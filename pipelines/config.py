@@ -31,6 +31,10 @@ class DataArguments(Columns):
     test_file: str | None = field(default=None, metadata={"help": "examples to predict; scored if they are labelled"})
     sample_submission: str | None = field(default=None, metadata={"help": "the competition's sample_submission.csv, "
                                                                           "for the layout of submission.csv"})
+    submission_format: str | None = field(default=None, metadata={"help": "layout of its answers, where the sample "
+                                                                          "fits several (see `pipelines submit`)"})
+    answer_column: str | None = field(default=None, metadata={"help": "column of the sample with the answers"})
+    positive_class: str | None = field(default=None, metadata={"help": "class whose probability the sample asks for"})
     run_dir: str | None = field(default=None, metadata={"help": "folder of the run (default: runs/, recipe and time)"})
 
     def columns(self) -> Columns:

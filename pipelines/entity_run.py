@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipelines import submission
 from pipelines.checks.audit import as_text, audit
 from pipelines.config import DataArguments
 from pipelines.corpora import good_rows, read_corpora, refuse_unlabelled
 from pipelines.corpora.stream import batches
-from pipelines.errors import DataError, UserError
+from pipelines.errors import DataError
 from pipelines.evaluation.reports import evaluate_spans
-from pipelines.examples import Example, Prediction, replacing, write_predictions
+from pipelines.examples import Example, Prediction, write_predictions
+from pipelines.job import rehearse_submission, submit
 from pipelines.reporting.html import write_report
 from pipelines.reporting.text import report_as_text
 from pipelines.runs import CostMeter, Run, reading_of, tell
-from pipelines.submission import write_submission
 
 
 class Predicted(NamedTuple):
@@ -50,19 +47,8 @@ def checked_examples(files: dict[str, str], options: DataArguments, *, format: s
     examples = {split: good_rows(corpus, skip_bad_rows=options.skip_bad_rows) for split, corpus in corpora.items()}
     for split in ("train", "dev"):
         refuse_unlabelled(files.get(split, split), examples.get(split, []), "spans")
-    if options.sample_submission:
-        rehearse_submission(examples, options.sample_submission)
+    rehearse_submission(examples, options, answer="spans")
     return examples, reading_of(corpora)
-
-
-def rehearse_submission(examples: dict[str, list[Example]], sample: str) -> None:
-    """Tries the sample with made-up answers, so that one that does not fit stops the run before its training."""
-    asked = examples.get("test", examples.get("dev"))
-    if asked is None:
-        raise UserError("got --sample_submission without --test_file; give the file with the texts that are asked for")
-    labels = sorted({span.label for example in examples["train"] for span in example.spans or ()}) or ["Disease"]
-    counts = sorted({len(example.spans or ()) for example in examples["train"]}) or [1]
-    submission.rehearse_submission(asked, sample, answer="spans", labels=labels, counts=counts)
 
 
 def predict_splits(predict: Callable[[list[Example]], list[Prediction]], examples: dict[str, list[Example]], run: Run,
@@ -91,9 +77,9 @@ def finish(predicted: Predicted, examples: dict[str, list[Example]], run: Run, o
     """Writes submission, report and page, prints the summary, and returns the report with its cost."""
     report = {**predicted.report, "cost": cost}
     split = "test" if "test" in examples else "dev"
-    if options.sample_submission or "test" in examples:
-        submit(run, examples[split], predicted.predictions[split], options.sample_submission)
     run.write_json("report.json", report)
+    if options.sample_submission or "test" in examples:
+        submit(run, examples[split], predicted.predictions[split], options)
     if predicted.report:
         log = run.folder / "trainer_log.json"
         write_report(report, predicted.examples, predicted.predictions[report["split"]], run.folder / "report.html",
@@ -104,15 +90,6 @@ def finish(predicted: Predicted, examples: dict[str, list[Example]], run: Run, o
     print()
     run.print_files(split)
     return report
-
-
-def submit(run: Run, examples: Sequence[Example], predictions: Sequence[Prediction], sample: str | None) -> None:
-    """Writes the submission in the layout of the sample, or as `id,entities` with JSON lists of strings."""
-    layout = Path(sample or run.folder / "sample_submission.csv")
-    if not sample:
-        with replacing(layout) as f:
-            csv.writer(f).writerows([("id", "entities"), *((example.id, "[]") for example in examples)])
-    write_submission(predictions, examples, sample=layout, out=run.submission)
 
 
 def summary(report: dict[str, Any]) -> str:

@@ -152,6 +152,9 @@ def _write_out(content: str | bytes) -> None:
     """Writes to standard output, in UTF-8 whatever the terminal's encoding is."""
     written = content.encode("utf-8") if isinstance(content, str) else content
     sys.stdout.flush()
+    if not hasattr(sys.stdout, "buffer"):  # a notebook's
+        sys.stdout.write(written.decode("utf-8"))
+        return
     sys.stdout.buffer.write(written)
     sys.stdout.buffer.flush()
 

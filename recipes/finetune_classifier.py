@@ -41,6 +41,7 @@ from pipelines.evaluation.reports import evaluate_classes
 from pipelines.examples import Example, Prediction, write_predictions
 from pipelines.families import classifier_training, head_search, sequence_classifier, tagging
 from pipelines.families.sequence_classifier import Settings
+from pipelines.job import rehearse_submission, submit
 from pipelines.networks.pooled_classifier import POOLINGS
 from pipelines.reporting.compare import compare_runs, comparison_as_text, write_comparison
 from pipelines.reporting.html import write_report
@@ -120,6 +121,7 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
     files = config.given_files(options, ROOT)
     found = read_class_splits(files, columns=options.columns(), sizes=options.sizes, seed=training.seed,
                               skip_bad_rows=options.skip_bad_rows, told=lambda line: tell(first, line))
+    rehearse_submission(found.splits, options, answer="label")
     [folder] = broadcast_object_list([options.run_dir or f"runs/classifier-{time.strftime('%Y%m%d-%H%M%S')}"])
     if not options.models:
         return run_one(options, training, found, files, Path(folder))
@@ -224,12 +226,14 @@ def run_one(options: RecipeArguments, training: TrainingArguments, found: ClassS
     loaded = sequence_classifier.load(run.model)
     report: dict[str, Any] = {}
     scored: tuple[list[Example], list[Prediction]] | None = None
+    answers: dict[str, list[Prediction]] = {}
     for split in [split for split in ("dev", "test") if split in found.splits]:
         examples = found.splits[split]
         with meter.stage(f"predict_{split}"):
             predictions = [answer for batch in batches(examples)
                            for answer in sequence_classifier.predict(loaded, batch)]
         write_predictions(run.predictions(split), predictions)
+        answers[split] = predictions
         if examples and all(example.label is not None for example in examples):
             report = {"split": split, **evaluate_classes(examples, predictions, train=found.splits["train"])}
             scored = examples, predictions
@@ -238,6 +242,9 @@ def run_one(options: RecipeArguments, training: TrainingArguments, found: ClassS
     if scored:
         write_report(report, *scored, run.folder / "report.html", title=run.folder.name,
                      trainer_log=json.loads((run.folder / "trainer_log.json").read_text(encoding="utf-8")))
+    if options.sample_submission:
+        asked = "test" if "test" in answers else "dev"
+        submit(run, found.splits[asked], answers[asked], options)
     print_summary(report, run)
     return report
 

@@ -26,9 +26,10 @@ from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write
 from pipelines.corpora.splits import classes_of, stratified_folds
 from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation.reports import evaluate_classes
-from pipelines.examples import Example, Prediction, write_predictions
+from pipelines.examples import Example, Prediction, read_predictions, write_predictions
 from pipelines.families import features, frozen_head, head_search, sequence_classifier
 from pipelines.families.sequence_classifier import Settings
+from pipelines.job import rehearse_submission, submit
 from pipelines.reporting.grid import grid_as_text, write_grid
 from pipelines.reporting.html import write_report
 from pipelines.reporting.text import report_as_text
@@ -92,6 +93,7 @@ def run(options: RecipeArguments) -> dict[str, Any]:
     files = config.given_files(options, ROOT)
     found = read_class_splits(files, columns=options.columns(), sizes=options.sizes, seed=options.seed,
                               skip_bad_rows=options.skip_bad_rows)
+    rehearse_submission(found.splits, options, answer="label")
     # A class with too few texts for the folds is told before all texts are encoded.
     folds = stratified_folds([*found.usable("train"), *found.usable("dev")], options.folds,
                              seed=options.seed) if options.folds else []
@@ -139,6 +141,9 @@ def run(options: RecipeArguments) -> dict[str, Any]:
                       **meter.to_json()}
     report["grid"] = {"points": len(rows), "best": best}
     run.write_json("report.json", report)
+    if options.sample_submission:
+        asked = "test" if "test" in found.splits else "dev"
+        submit(run, found.splits[asked], read_predictions(run.predictions(asked)), options)
     print_summary(report, run)
     return report
 

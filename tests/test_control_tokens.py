@@ -10,7 +10,7 @@ from pipelines import prompts
 from pipelines.errors import UserError
 from pipelines.examples import Example, Span
 from pipelines.families import causal_lm, masked_lm, sequence_classifier
-from pipelines.families.causal_lm import answer_ids, predict, prompt_for, prompt_ids
+from pipelines.families.causal_lm import predict, prompt_for, prompt_ids
 from pipelines.families.control_tokens import MARK, control_strings, rendered_ids, shield, text_ids, unshield
 from pipelines.families.generation import generate
 from pipelines.families.sft import assert_trainable, training_rows

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,7 @@ def test_windows_cover_a_text_and_own_each_character_once(words, room):
     assert (windows[0].first, windows[-1].past) == (0, len(text))
     for window in windows:
         assert window.end - window.start <= room
-    for before, after in zip(windows, windows[1:], strict=False):
+    for before, after in pairwise(windows):
         assert before.past == after.first
         assert after.start < after.first < before.end  # what lies about the border is read by both
 

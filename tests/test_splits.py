@@ -303,18 +303,21 @@ def test_only_content_sizes_and_seed_decide(rows, seed):
     assert all(part == sorted(part, key=lambda e: order[e.id]) for part in parts.values())
 
 
-def test_rounding_does_not_bring_the_order_of_rows_back():
-    draw = random.Random(0)
-    rows = [
-        Example(f"{i // 4}-{i % 4}", f"text {i}", label=tuple(draw.sample("abcdefghijkl", 3)))
-        for i in range(1200)
-    ]
-    first = {e.id for e in split_examples(rows, SIZES)["test"]}
-    for _ in range(3):
-        shuffled = [
-            replace(e, label=tuple(draw.sample(e.label, 3))) for e in draw.sample(rows, len(rows))
+@pytest.mark.parametrize("n_classes", [3, 5])
+def test_rounding_does_not_bring_the_order_of_rows_back(n_classes):
+    sizes = {"train": 0.6, "dev": 0.2, "test": 0.2}
+    for seed in range(10):
+        draw = random.Random(seed)
+        rows = [
+            Example(str(i), f"t {i}", label=tuple(draw.sample("abcdefgh", n_classes)))
+            for i in range(150)
         ]
-        assert {e.id for e in split_examples(shuffled, SIZES)["test"]} == first
+        shuffled = [
+            replace(e, label=tuple(draw.sample(e.label, n_classes)))
+            for e in draw.sample(rows, len(rows))
+        ]
+        first, second = (split_examples(part, sizes)["test"] for part in (rows, shuffled))
+        assert {e.id for e in first} == {e.id for e in second}
 
 
 def test_the_seed_draws_other_examples():

@@ -49,6 +49,9 @@ def run(options: argparse.Namespace) -> int:
     examples = stream_examples(options.input, columns=run.columns(columns_of(options)), like=found)
     answered = 0
     for batch in batches(examples):
+        if found is not None and found.pair is not None and any(example.pair is None for example in batch):
+            raise UserError(f"{options.input}: one text a row, where the run learnt pairs ({found.text!r} and "
+                            f"{found.pair!r}); give both, or name the column of the second by --pair_column")
         before, answered = answered, answered + len(batch)
         if before < len(kept):
             if [example.id for example in batch] != kept[before:answered]:

@@ -219,7 +219,9 @@ def _asked(loaded: Loaded, examples: Sequence[Example]) -> list[_Asked]:
         room = count if prompt.format == "tagged" else min(count, SHORT_ANSWER)
         return len(prompt_ids(tokenizer, text, prompt)) + room + 32
 
-    asked, windowed, unanswered = [], [], []
+    asked: list[_Asked] = []
+    windowed: list[str] = []
+    unanswered: list[str] = []
     for example in examples:
         tokens = needed(example.text)
         if tokens <= context:

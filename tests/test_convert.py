@@ -1,0 +1,641 @@
+"""Other tools' formats: worked by hand, read back as they were, and what they cannot carry."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from conftest import run_python
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.commands.convert import NAMES
+from pipelines.corpora import read_corpus
+from pipelines.corpora.convert import FORMATS, convert, format_of, gold_content, predicted_content
+from pipelines.corpora.convert.content import words_of
+from pipelines.corpora.convert.docbin import split_words
+from pipelines.corpora.corpus import Columns
+from pipelines.errors import DataError, UserError
+from pipelines.examples import Example, Prediction, Span, read_predictions, write_predictions
+from pipelines.spans import join_tokens
+
+TEXT = "Acute gout, no flu 😀 then flu."
+MENTIONS = Example("7-0", TEXT, spans=(Span(0, 10, "Disease"), Span(26, 29, "Sign or Symptom")))
+NO_MENTION = Example("7-1", "No pain.", spans=())
+UNLABELLED = Example("7-2", "Who knows?")
+CLASSES = [
+    Example("a", "good", label="pos"),
+    Example("b", 'said "x", so', label="neg"),
+    Example("c", "unsaid"),
+]
+SETS = [Example("a", "both", label=("pos", "neg")), Example("b", "none", label=())]
+NUMBERS = [
+    Example("a", "good", label=4.5, pair="better"),
+    Example("b", "bad", label=-1.0, pair="x"),
+]
+
+
+def written(tmp_path, name, examples, to=None):
+    path = tmp_path / name
+    done = convert(gold_content(examples), path, to=to)
+    return path, done
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_jsonl_is_the_published_form(tmp_path):
+    path, done = written(tmp_path, "o.jsonl", [MENTIONS, NO_MENTION, UNLABELLED])
+    assert path.read_text(encoding="utf-8") == (
+        '{"id": "7-0", "text": "Acute gout, no flu 😀 then flu.", "spans": '
+        '[{"start": 0, "end": 10, "label": "Disease"}, '
+        '{"start": 26, "end": 29, "label": "Sign or Symptom"}]}\n'
+        '{"id": "7-1", "text": "No pain.", "spans": []}\n'
+        '{"id": "7-2", "text": "Who knows?"}\n'
+    )
+    assert done == (3, [])
+    path, _ = written(tmp_path, "o.jsonl", SETS)
+    assert [row["label"] for row in rows(path)] == [["pos", "neg"], []]
+    path, _ = written(tmp_path, "o.jsonl", NUMBERS)
+    assert rows(path)[0] == {"id": "a", "text": "good", "pair": "better", "label": 4.5}
+
+
+def test_conll_has_words_and_marks_as_tokens(tmp_path):
+    path, done = written(tmp_path, "o.conll", [MENTIONS, NO_MENTION, UNLABELLED])
+    assert path.read_text(encoding="utf-8") == (
+        "# id = 7-0\nAcute\tB-Disease\ngout\tI-Disease\n,\tO\nno\tO\nflu\tO\n😀\tO\nthen\tO\n"
+        "flu\tB-Sign_or_Symptom\n.\tO\n\n# id = 7-1\nNo\tO\npain\tO\n.\tO\n\n"
+    )
+    assert done.n_examples == 2
+    assert [line.split(":")[0] for line in done.losses] == [
+        "conll has no place for unlabelled examples among labelled ones, they are left out",
+        "conll holds tokens without the blanks between them, texts become their tokens joined by "
+        "one blank",
+        "conll has no place for blanks in a type, they become _",
+    ]
+    assert done.losses[0].endswith(": 1 in 1 example (id 7-2)")
+    assert done.losses[1].endswith(": 2 in 2 examples (ids 7-0, 7-1)")
+
+
+def test_conll_without_answers_has_no_tags(tmp_path):
+    path, _ = written(tmp_path, "o.iob2", [replace(UNLABELLED, id="0")])
+    assert path.read_text() == "# id = 0\nWho\nknows\n?\n\n"
+
+
+def test_conll_reports_every_span_that_no_tag_can_hold(tmp_path):
+    text = "glycoprotein of  lung cancer"
+    spans = (
+        Span(0, 5, "A"),  # inside a word
+        Span(16, 28, "B"),  # begins with a blank
+        Span(17, 21, "C"),  # inside the one before
+    )
+    path, done = written(tmp_path, "o.bio", [Example("x", text, spans=spans)])
+    assert path.read_text() == ("# id = x\nglycoprotein\tO\nof\tO\nlung\tB-B\ncancer\tI-B\n\n")
+    assert [line.rpartition(":")[0] for line in done.losses][1:] == [
+        "overlapping spans are left out, of each group the longest is kept",
+        "conll has no place for spans that begin or end inside a token, they are left out",
+        "conll has no place for blanks at the edge of a span, they are cut off",
+    ]
+
+
+def test_conll_keeps_the_tokens_of_a_tokenised_corpus(tmp_path):
+    text, tokens = join_tokens(["IL-2", "a\tb", " ", "#", "x\ny"])
+    example = Example("x", text, spans=(Span(0, 8, "P"),), tokens=tokens)
+    path, done = written(tmp_path, "o.conll", [example])
+    assert path.read_text() == "# id = x\nIL-2\tB-P\na b\tI-P\n#\tO\nx y\tO\n\n"
+    assert [line.split(",")[0] for line in done.losses] == [
+        "conll has no place for blank tokens",
+        "conll has no place for tabs and line ends in tokens",
+        "conll holds tokens without the blanks between them",
+    ]
+
+
+def test_a_text_without_a_token_is_left_out_of_conll(tmp_path):
+    path, done = written(tmp_path, "o.conll", [NO_MENTION, Example("e", " ", spans=())])
+    assert "# id = e" not in path.read_text()
+    assert done.n_examples == 1
+    assert any("texts without a token" in line and "(id e)" in line for line in done.losses)
+
+
+def test_csv_quotes_and_spells_lists_as_json(tmp_path):
+    path, done = written(tmp_path, "o.csv", CLASSES)
+    assert path.read_text() == 'id,text,label\na,good,pos\nb,"said ""x"", so",neg\nc,unsaid,\n'
+    assert done == (3, [])
+    path, _ = written(tmp_path, "o.csv", SETS)
+    assert [row["label"] for row in csv.DictReader(path.open())] == ['["pos", "neg"]', "[]"]
+    path, _ = written(tmp_path, "o.csv", NUMBERS)
+    assert path.read_text() == "id,text,pair,label\na,good,better,4.5\nb,bad,x,-1.0\n"
+
+
+def test_tsv_reports_tabs_and_line_ends(tmp_path):
+    example = Example("a", "gout\tand\r\nflu", spans=(Span(5, 13, "D"),))
+    path, done = written(tmp_path, "o.tsv", [example, NO_MENTION])
+    [first, _] = csv.DictReader(path.open(newline=""), delimiter="\t")
+    assert first["text"] == "gout and  flu"
+    assert json.loads(first["spans"]) == [{"start": 5, "end": 13, "label": "D", "text": "and  flu"}]
+    assert done.losses == [
+        "tsv has no place for tabs and line ends, they become blanks: 3 in 1 example (id a)"
+    ]
+
+
+def test_brat_has_a_text_and_its_mentions(tmp_path):
+    folder, done = written(tmp_path, "o", [MENTIONS, NO_MENTION, UNLABELLED], to="brat")
+    assert (folder / "7-0.txt").read_text(encoding="utf-8") == TEXT
+    assert (folder / "7-0.ann").read_text() == (
+        "T1\tDisease 0 10\tAcute gout\nT2\tSign_or_Symptom 26 29\tflu\n"
+    )
+    assert (folder / "7-1.ann").read_text() == ""
+    assert sorted(path.name for path in folder.iterdir())[-1] == "7-2.txt"  # and no .ann
+    assert done.losses == [
+        "brat has no place for blanks in a type, they become _: 1 in 1 example (id 7-0)"
+    ]
+
+
+def test_brat_reports_line_ends_and_ids_that_are_no_file_names(tmp_path):
+    ids = ["../up", "A", "a", "", "x/y", "n" * 300, ".hidden"]
+    examples = [Example(id, "a\nb", spans=(Span(0, 3, "D"),)) for id in ids]
+    folder, done = written(tmp_path, "new/o", examples, to="brat")
+    assert len(list(folder.rglob("*.txt"))) == len(ids)
+    assert (folder / "x" / "y.txt").exists()
+    assert not (tmp_path / "new" / "up.txt").exists()
+    assert {line.rpartition(": ")[0]: line.rpartition(": ")[2] for line in done.losses} == {
+        "a file cannot have this id as its name, the id is changed": (
+            f"5 in 5 examples (ids ../up, a, , {'n' * 300}, .hidden)"
+        ),
+        "brat has no place for line ends in a mention, it is left out": (
+            "7 in 7 examples (ids ../up, A, a, , x/y and 2 more)"
+        ),
+    }
+
+
+def test_label_studio_counts_as_javascript_does(tmp_path):
+    path, done = written(tmp_path, "o.json", [MENTIONS, NO_MENTION, UNLABELLED])
+    first, second, third = json.loads(path.read_text(encoding="utf-8"))
+    assert first["data"] == {"id": "7-0", "text": TEXT}
+    assert [region["value"] for region in first["annotations"][0]["result"]] == [
+        {"start": 0, "end": 10, "text": "Acute gout", "labels": ["Disease"]},
+        # One more than in characters, as the smiley has two units.
+        {"start": 27, "end": 30, "text": "flu", "labels": ["Sign or Symptom"]},
+    ]
+    assert second["annotations"] == [{"result": []}]
+    assert third["annotations"] == []
+    assert done == (3, [])
+
+
+def test_label_studio_has_classes_and_numbers(tmp_path):
+    def results(examples):
+        path, _ = written(tmp_path, "o.json", examples)
+        tasks = json.loads(path.read_text())
+        return [[r["value"] for a in task["annotations"] for r in a["result"]] for task in tasks]
+
+    assert results(CLASSES) == [[{"choices": ["pos"]}], [{"choices": ["neg"]}], []]
+    assert results(SETS) == [[{"choices": ["pos", "neg"]}], []]
+    assert results(NUMBERS) == [[{"number": 4.5}], [{"number": -1.0}]]
+
+
+def test_doccano_counts_as_javascript_does_and_says_so(tmp_path):
+    path, done = written(tmp_path, "o", [MENTIONS, NO_MENTION, UNLABELLED], to="doccano")
+    assert [row.get("label") for row in rows(path)] == [
+        [[0, 10, "Disease"], [27, 30, "Sign or Symptom"]],
+        [],
+        None,
+    ]
+    assert done.losses == [
+        "doccano counts UTF-16 units, read this file again with --offsets utf-16: "
+        "2 in 1 example (id 7-0)"
+    ]
+    path, _ = written(tmp_path, "o", SETS, to="doccano")
+    assert [row["label"] for row in rows(path)] == [["pos", "neg"], []]
+
+
+def test_prodigy_tasks_are_accepted_where_they_are_gold(tmp_path):
+    tokenised = Example("t", "IL-2 .", spans=(Span(0, 4, "P"),), tokens=((0, 4), (5, 6)))
+    path, _ = written(tmp_path, "o", [tokenised, UNLABELLED], to="prodigy")
+    assert rows(path) == [
+        {
+            "id": "t",
+            "text": "IL-2 .",
+            "tokens": [
+                {"text": "IL-2", "start": 0, "end": 4, "id": 0, "ws": True},
+                {"text": ".", "start": 5, "end": 6, "id": 1, "ws": False},
+            ],
+            "spans": [{"start": 0, "end": 4, "label": "P", "text": "IL-2"}],
+            "answer": "accept",
+        },
+        {"id": "7-2", "text": "Who knows?"},
+    ]
+    path, _ = written(tmp_path, "o", SETS, to="prodigy")
+    assert [(row["accept"], row["answer"]) for row in rows(path)] == [
+        (["pos", "neg"], "accept"),
+        ([], "accept"),
+    ]
+    path, _ = written(tmp_path, "o", CLASSES, to="prodigy")
+    assert [row.get("label") for row in rows(path)] == ["pos", "neg", None]
+
+
+def test_spacy_documents(tmp_path):
+    spacy = pytest.importorskip("spacy")
+    from spacy.tokens import DocBin
+
+    inside = Example("9", "glycoprotein  x", spans=(Span(0, 5, "A"), Span(0, 12, "B")))
+    path, done = written(tmp_path, "o.spacy", [MENTIONS, NO_MENTION, UNLABELLED, inside])
+    documents = list(DocBin().from_disk(path).get_docs(spacy.blank("xx").vocab))
+    assert [document.text for document in documents] == [
+        TEXT, "No pain.", "Who knows?", "glycoprotein  x",
+    ]  # fmt: skip
+    assert [[(e.text, e.label_) for e in document.ents] for document in documents] == [
+        [("Acute gout", "Disease"), ("flu", "Sign or Symptom")],
+        [],
+        [],
+        [("glycoprotein", "B")],
+    ]
+    assert [document.has_annotation("ENT_IOB") for document in documents] == [
+        True,
+        True,
+        False,
+        True,
+    ]
+    assert [line.partition(":")[0] for line in done.losses] == [
+        "spacy has no place for ids, they become row numbers",
+        "overlapping spans are left out, of each group the longest is kept",
+    ]
+    path, _ = written(tmp_path, "c.spacy", SETS)
+    documents = list(DocBin().from_disk(path).get_docs(spacy.blank("xx").vocab))
+    assert [document.cats for document in documents] == [{"neg": 1, "pos": 1}, {"neg": 0, "pos": 0}]
+
+
+@given(st.text("a -é\n😀"), st.data())
+def test_spacys_words_spell_the_text_and_end_where_spans_do(text, data):
+    places = st.integers(0, len(text))
+    pairs = data.draw(st.lists(st.tuples(places, places), max_size=3))
+    spans = [Span(min(pair), max(pair), "X") for pair in pairs if pair[0] != pair[1]]
+    words, blanks = split_words(text, words_of(text), spans)
+    assert "".join(word + " " * blank for word, blank in zip(words, blanks, strict=True)) == text
+    starts, ends, position = set(), set(), 0
+    for word, blank in zip(words, blanks, strict=True):
+        starts.add(position)
+        ends.add(position + len(word))
+        position += len(word) + blank
+    assert {span.start for span in spans} <= starts
+    assert {span.end for span in spans} <= ends
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("(BRCA1-mutated)", ["(", "BRCA1", "-", "mutated", ")"]),
+        ("naïve cafe\u0301.", ["naïve", "cafe\u0301", "."]),
+        (" 糖尿病 x2\n", ["糖", "尿", "病", "x2"]),
+    ],
+)
+def test_words_do_not_depend_on_the_mentions(text, words):
+    assert [text[start:end] for start, end in words_of(text)] == words
+
+
+def test_arrow_keeps_unlabelled_and_empty_apart(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    folder, done = written(tmp_path, "o", [MENTIONS, NO_MENTION, UNLABELLED], to="arrow")
+    spans = datasets.load_from_disk(str(folder))[:]["spans"]
+    assert [span["end"] for span in spans[0]] == [10, 29]
+    assert spans[1:] == [[], None]
+    assert done == (3, [])
+
+
+def test_without_spacy_one_line_says_so(tmp_path):
+    code = (
+        "import sys; sys.modules['spacy'] = None; from pipelines.cli import main; "
+        "main(['convert', 'i.jsonl', '--out', 'o.spacy'])"
+    )
+    written(tmp_path, "i.jsonl", [NO_MENTION, MENTIONS])
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "a DocBin is written by spaCy; install it" in done.stderr
+    assert not (tmp_path / "o.spacy").exists()
+
+
+# What a format has no place for
+
+
+@pytest.mark.parametrize(
+    ("to", "examples", "message"),
+    [
+        (
+            "conll",
+            CLASSES,
+            "conll has no place for classes, which is what was read; wanted one of jsonl",
+        ),
+        ("brat", NUMBERS, "brat has no place for numbers"),
+        ("prodigy", NUMBERS, "prodigy has no place for numbers"),
+        ("xml", CLASSES, "got --to xml; wanted one of jsonl, conll"),
+        ("labelstudio", CLASSES, r"\(nearest: label-studio\)"),
+        (None, CLASSES, "its ending names no format; wanted one of .jsonl"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(to, examples, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        convert(gold_content(examples), tmp_path / "o", to=to)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_holds_files_is_left_alone(tmp_path):
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="a folder that is not empty"):
+        written(tmp_path, "o", [NO_MENTION], to="brat")
+    assert [path.name for path in tmp_path.iterdir()] == ["o"]
+
+
+def test_pairs_tokens_groups_and_ids_are_reported(tmp_path):
+    example = Example("x", "a-b c", spans=(), tokens=((0, 1), (1, 3), (4, 5)), pair="p", group="g")
+    _, done = written(tmp_path, "o.spacy", [example])
+    assert [line.partition(" has no place for ")[2].split(",")[0] for line in done.losses] == [
+        "ids",
+        "the second text of a pair",
+        "the document that a text belongs to",
+    ]
+    _, done = written(tmp_path, "o.jsonl", [example])
+    assert [line.partition(" has no place for ")[2].split(",")[0] for line in done.losses] == [
+        "the document that a text belongs to",
+        "tokens",
+    ]
+
+
+def test_endings_choose_formats_and_the_command_lists_them_all():
+    assert tuple(FORMATS) == NAMES
+    chosen = {
+        ending: format_of(f"x/o{ending}").name for f in FORMATS.values() for ending in f.endings
+    }
+    assert chosen == {ending: f.name for f in FORMATS.values() for ending in f.endings}
+    assert format_of("o.JSONL").name == "jsonl"
+    assert format_of("o.jsonl", "doccano").name == "doccano"
+
+
+# Read back
+
+LABELS = st.sampled_from(["Disease", "Gene", "Sign or Symptom"])
+WORDS = [
+    "gout",
+    "lung",
+    "BRCA1-mutated",
+    "naïve",
+    "糖尿病",
+    "😀",
+    '"',
+    "a,b",
+    "(IL-2)",
+    "1,000",
+    "it's",
+]
+# What formats have trouble with.
+HARD = ["\n", "\r\n", "\t", "\u2028", "#", "O", "-DOCSTART-", "a\u00a0b"]
+
+
+@st.composite
+def corpora(draw, words=tuple(WORDS), *, tokenised=False):
+    """Two to five examples of mentions side by side, the last one with a mention for certain."""
+    examples = []
+    for number in range(draw(st.integers(1, 4))):
+        text, tokens = join_tokens(draw(st.lists(st.sampled_from(words), min_size=1, max_size=6)))
+        edges = sorted(draw(st.lists(st.integers(0, len(tokens)), unique=True, max_size=4)))
+        spans = []
+        for first, past in zip(edges[::2], edges[1::2], strict=False):
+            span = Span(tokens[first][0], tokens[past - 1][1], draw(LABELS))
+            # The reader refuses spans with blanks at their edge.
+            if text[span.start : span.end].strip() == text[span.start : span.end]:
+                spans.append(span)
+        if text.strip():
+            kept = tokens if tokenised else None
+            examples.append(Example(f"n-{number}", text, spans=tuple(spans), tokens=kept))
+    text, tokens = join_tokens(["plain", "old", "gout"])
+    spans = (Span(10, 14, "Disease"),)
+    return [*examples, Example("last", text, spans=spans, tokens=tokens if tokenised else None)]
+
+
+def read_back(path, format, answer=None):
+    offsets = "utf-16" if format in ("doccano", "label-studio") else "character"
+    columns = Columns(ends="half-open", offsets=offsets) if format != "conll" else Columns()
+    corpus = read_corpus(path, columns=columns, answer=answer)
+    assert [str(fault) for fault in corpus.faults if not fault.is_warning] == []
+    return sorted(corpus.examples, key=lambda example: example.id)
+
+
+def with_row_numbers(examples):
+    return [replace(example, id=str(number)) for number, example in enumerate(examples)]
+
+
+def fresh(tmp_path_factory, format):
+    path = tmp_path_factory.mktemp("convert") / f"o{(*FORMATS[format].endings, '.jsonl')[0]}"
+    return path.with_suffix("") if FORMATS[format].is_folder else path
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_nothing_is_lost_silently(format, data, tmp_path_factory):
+    if format == "spacy":
+        pytest.importorskip("spacy")
+    examples = data.draw(corpora((*WORDS, *HARD)))
+    if format == "spacy":
+        examples = with_row_numbers(examples)
+    path = fresh(tmp_path_factory, format)
+    done = convert(gold_content(examples), path, to=format)
+    losses = [line for line in done.losses if "UTF-16" not in line]
+    read = read_back(path, format)
+    shutil.rmtree(path.parent)
+    expected = sorted(examples, key=lambda example: example.id)
+    if not losses:
+        assert [replace(e, tokens=None) for e in read] == expected
+    assert done.n_examples == len(read)
+    carried = {e.id: [(e.text[s.start : s.end].split(), s.label) for s in e.spans] for e in read}
+    for example in expected:
+        if example.id in carried and not any("left out" in line for line in losses):
+            spans = [span for span in example.spans if example.text[span.start : span.end].strip()]
+            assert len(carried[example.id]) == len(spans), losses
+
+
+@pytest.mark.parametrize(
+    "format", ["jsonl", "conll", "csv", "tsv", "doccano", "label-studio", "spacy"]
+)
+@settings(max_examples=25, deadline=None)
+@given(examples=corpora(tokenised=True))
+def test_a_tokenised_corpus_is_carried_whole(format, examples, tmp_path_factory):
+    if format == "spacy":
+        pytest.importorskip("spacy")
+        examples = with_row_numbers(examples)
+    if format == "conll":
+        # A tag holds no blank.
+        examples = [
+            replace(e, spans=tuple(replace(s, label="D") for s in e.spans)) for e in examples
+        ]
+    path = fresh(tmp_path_factory, format)
+    done = convert(gold_content(examples), path, to=format)
+    assert [line for line in done.losses if "UTF-16" not in line] == []
+    read = read_back(path, format)
+    shutil.rmtree(path.parent)
+    if format != "conll":
+        examples = [replace(example, tokens=None) for example in examples]
+    assert [replace(e, tokens=e.tokens if format == "conll" else None) for e in read] == sorted(
+        examples, key=lambda example: example.id
+    )
+
+
+CLASS_FORMATS = ["jsonl", "csv", "tsv", "doccano", "prodigy", "spacy"]
+
+
+@pytest.mark.parametrize("format", CLASS_FORMATS)
+@pytest.mark.parametrize("kind", ["one", "several"])
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_classes_are_read_back(format, kind, data, tmp_path_factory):
+    if format == "spacy":
+        pytest.importorskip("spacy")
+    names = st.sampled_from(["pos", "neg", "two words", "a,b"])
+    sets = st.lists(names, unique=True, max_size=3).map(lambda chosen: tuple(sorted(chosen)))
+    labels = data.draw(st.lists(names if kind == "one" else sets, max_size=4))
+    # Both kinds of class are there for certain: a column with one value tells no classes.
+    labels += ["pos", "neg"] if kind == "one" else [("neg", "pos"), ()]
+    examples = [Example(str(n), f"text {n}, so", label=label) for n, label in enumerate(labels)]
+    path = fresh(tmp_path_factory, format)
+    assert convert(gold_content(examples), path, to=format) == (len(examples), [])
+    read = read_back(path, format, "label")
+    shutil.rmtree(path.parent)
+    if kind == "several":
+        read = [replace(example, label=tuple(sorted(example.label))) for example in read]
+    assert read == examples
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "tsv"])
+@given(st.lists(st.floats(-1e9, 1e9), max_size=4))
+@settings(max_examples=25, deadline=None)
+def test_numbers_and_pairs_are_read_back(format, tmp_path_factory, numbers):
+    numbers = [*numbers, 0.5, 2.25]
+    examples = [Example(str(n), f"a {n}", label=x, pair="b") for n, x in enumerate(numbers)]
+    path = fresh(tmp_path_factory, format)
+    assert convert(gold_content(examples), path, to=format) == (len(examples), [])
+    read = read_corpus(path, answer="value", columns=Columns(pair_column="pair")).examples
+    shutil.rmtree(path.parent)
+    assert read == examples
+
+
+# A model's answers
+
+PREDICTIONS = [
+    Prediction("7-0", spans=(Span(0, 10, "Disease", 0.75), Span(26, 29, "Disease"))),
+    Prediction("7-1", spans=()),
+]
+
+
+def predicted(tmp_path, name, examples, predictions, to=None):
+    done = convert(predicted_content(examples, predictions), tmp_path / name, to=to)
+    return tmp_path / name, done
+
+
+def test_a_models_answers_stand_where_a_tool_shows_them(tmp_path):
+    examples = [replace(MENTIONS, spans=None), NO_MENTION]
+    path, done = predicted(tmp_path, "o.json", examples, PREDICTIONS)
+    first, second = json.loads(path.read_text(encoding="utf-8"))
+    [answer] = first["predictions"]
+    assert "annotations" not in first
+    assert [(r["value"]["start"], r.get("score")) for r in answer["result"]] == [
+        (0, 0.75),
+        (27, None),
+    ]
+    assert second["predictions"][0]["result"] == []
+    assert done.losses == []
+    path, _ = predicted(tmp_path, "o.jsonl", examples, PREDICTIONS, to="prodigy")
+    assert rows(path)[0]["spans"][0]["score"] == 0.75
+    assert "answer" not in rows(path)[0]
+    path, _ = predicted(tmp_path, "o.jsonl", examples, PREDICTIONS)
+    assert rows(path)[0]["spans"] == [
+        {"start": 0, "end": 10, "label": "Disease", "score": 0.75},
+        {"start": 26, "end": 29, "label": "Disease"},
+    ]
+    _, done = predicted(tmp_path, "o", examples, PREDICTIONS, to="brat")
+    assert done.losses == [
+        "brat has no place for scores, they are left out: 1 in 1 example (id 7-0)"
+    ]
+
+
+def test_scores_of_classes(tmp_path):
+    examples = [Example("a", "x", label="neg")]
+    predictions = [Prediction("a", label="pos", scores={"pos": 0.75, "neg": 0.25})]
+    path, done = predicted(tmp_path, "o.json", examples, predictions)
+    assert json.loads(path.read_text())[0]["predictions"][0]["score"] == 0.75
+    assert "keeps the score of the answer only" in done.losses[0]
+    path, _ = predicted(tmp_path, "o.jsonl", examples, predictions)
+    assert rows(path) == [
+        {"id": "a", "text": "x", "label": "pos", "scores": {"pos": 0.75, "neg": 0.25}}
+    ]
+    path, _ = predicted(tmp_path, "o", examples, predictions, to="prodigy")
+    assert (rows(path)[0]["label"], rows(path)[0]["score"]) == ("pos", 0.75)
+    _, done = predicted(tmp_path, "o.csv", examples, predictions)
+    assert "csv has no place for scores, they are left out: 2 in" in done.losses[0]
+
+
+@pytest.mark.parametrize("span", [(0, 99), (5, 5), (-1, 3)])
+def test_a_span_outside_its_text_is_refused(span):
+    with pytest.raises(DataError, match=r"p\.jsonl: id 7-1: span .* is empty or not in the text"):
+        predicted_content(
+            [NO_MENTION], [Prediction("7-1", spans=(Span(*span, "D"),))], path="p.jsonl"
+        )
+    with pytest.raises(DataError, match="missing from the predictions: 7-1"):
+        predicted_content([NO_MENTION], [])
+
+
+# The command
+
+
+def test_the_command_says_what_it_wrote(tmp_path):
+    written(tmp_path, "i.jsonl", [replace(MENTIONS, text=TEXT.replace("😀", "&")), NO_MENTION])
+    done = run_python(
+        "-m", "pipelines.cli", "convert", "i.jsonl", "--out", "new/o.conll", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    read, wrote, first = done.stdout.splitlines()
+    assert read.startswith("i.jsonl: JSON lines")
+    assert wrote == "new/o.conll: 2 of 2 examples as conll; 2 mentions of 2 types"
+    assert first.startswith(
+        'first: 7-0: "Acute gout, no flu & then flu." -> Acute gout [Disease 0:10]'
+    )
+    assert all(line.startswith("not carried: conll ") for line in done.stderr.splitlines())
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_the_command_writes_predictions(tmp_path):
+    (tmp_path / "i.jsonl").write_text(
+        '{"id": "a", "text": "Gout hurts."}\n{"id": "b", "text": "No."}\n'
+    )
+    answers = [Prediction("a", spans=(Span(0, 4, "D", 0.5),)), Prediction("b", spans=())]
+    write_predictions(tmp_path / "p.jsonl", answers)
+    arguments = ["convert", "i.jsonl", "--predictions", "p.jsonl", "--out", "o.jsonl"]
+    done = run_python("-m", "pipelines.cli", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "o.jsonl: 2 of 2 examples as jsonl; predicted 1 mention of 1 type" in done.stdout
+    assert read_predictions(tmp_path / "o.jsonl") == answers
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["i.jsonl", "--out", "o.what"], "its ending names no format"),
+        (["missing.jsonl", "--out", "o.jsonl"], "missing.jsonl: no such file"),
+        (["bad.jsonl", "--out", "o.jsonl"], "the key 'text' stands twice"),
+        (["i.jsonl", "--out", "o.jsonl", "--predictions", "i.jsonl"], "none of"),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_is_written(arguments, told, tmp_path):
+    (tmp_path / "i.jsonl").write_text('{"id": "a", "text": "Gout hurts."}\n')
+    (tmp_path / "bad.jsonl").write_text('{"id": "a", "text": "x", "text": "y", "spans": []}\n' * 2)
+    before = sorted(tmp_path.iterdir())
+    done = run_python("-m", "pipelines.cli", "convert", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(tmp_path.iterdir()) == before
