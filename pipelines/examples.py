@@ -171,7 +171,7 @@ def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> No
 
 
 def read_predictions(path: str | Path) -> list[Prediction]:
-    """Reads ``predictions.jsonl`` in our own form; see `corpora.predictions`, which reads outside systems' too.
+    """Reads `predictions.jsonl` in our own form; `corpora.predictions` reads outside systems' too.
 
     Raises:
         DataError: naming every unreadable line.
@@ -209,7 +209,7 @@ def prediction_from_json(row: Any) -> Prediction:
         if not all(isinstance(mention.get(name), str) for name in ("string", "label")):
             raise ValueError('a mention without a "string" and a "label" in words')
     if not isinstance(row.get("raw"), str | None):
-        raise ValueError(f'"raw" is {short_repr(row["raw"])}; wanted what the generator wrote, a string')
+        raise ValueError(f'"raw" is {short_repr(row["raw"])}; wanted the generated string')
     _whole_characters(row.get("raw") or "", "raw")
     if row.get("status") not in (None, *STATUSES):
         raise ValueError(f'"status" is {short_repr(row["status"])}; wanted {", ".join(STATUSES)}')
@@ -255,7 +255,8 @@ def _name(value: Any, what: str) -> str:
 def _whole_characters(string: str, what: str) -> str:
     # Half of a surrogate pair is no character: it can be neither written nor shown.
     if not string.isascii() and _HALF_PAIR.search(string):
-        raise ValueError(f"the {what} {short_repr(string)} holds half a surrogate pair; wanted whole characters")
+        raise ValueError(f"the {what} {short_repr(string)} holds half a surrogate pair; "
+                         "wanted whole characters")
     return string
 
 
@@ -263,13 +264,17 @@ def _scores(value: Any) -> dict[str, float] | None:
     if value is None:
         return None
     if not isinstance(value, dict):
-        raise ValueError(f'"scores" is {short_repr(value)}; wanted an object with a number for each class')
-    return {_whole_characters(name, "class"): _number(score, f"score of {name!r}") for name, score in value.items()}
+        raise ValueError(f'"scores" is {short_repr(value)}; wanted an object with a number for '
+                         "each class")
+    return {_whole_characters(name, "class"): _number(score, f"score of {name!r}")
+            for name, score in value.items()}
 
 
 def _objects(row: Mapping[str, Any], name: str) -> list[dict[str, Any]] | None:
     value = row.get(name)
-    if value is not None and not (isinstance(value, list) and all(isinstance(item, dict) for item in value)):
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise ValueError(f'"{name}" is {short_repr(value)}; wanted a list of objects')
     return value
 

@@ -31,7 +31,7 @@ from pipelines.entity_run import checked_examples, finish, predict_splits
 from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.examples import Example
 from pipelines.families import tagging, token_tagger
-from pipelines.families.units import describe_unreachable
+from pipelines.families.units import describe_unreachable, shown
 from pipelines.networks.tagger_ensemble import ensemble_of
 from pipelines.runs import CostMeter, Run, provenance, tell
 
@@ -255,8 +255,8 @@ def report_rows(found: tagging.Rows, settings: token_tagger.Settings, *, show: b
     if not found.rows:
         raise DataError("no training text has a word in it; give texts")
     tell(show and found.long, f"longer than {settings.window} sub-words, tagged in overlapping windows: "
-                              f"{len(found.long)} examples: {', '.join(found.long[:10])}")
-    tell(show and found.empty, f"empty texts, which train nothing: {len(found.empty)}: {', '.join(found.empty[:10])}")
+                              f"{len(found.long)} examples: {shown(found.long)}")
+    tell(show and found.empty, f"empty texts, which train nothing: {len(found.empty)}: {shown(found.empty)}")
     tell(show and found.lost, describe_unreachable(found.lost))
 
 

@@ -29,6 +29,7 @@ from pipelines.entity_run import checked_examples, finish, predict_splits
 from pipelines.errors import one_line_errors
 from pipelines.examples import Example, Prediction
 from pipelines.families import causal_lm, sft
+from pipelines.families.units import shown
 from pipelines.prompts import prompt_format
 from pipelines.runs import CostMeter, Run, provenance, tell
 
@@ -119,10 +120,11 @@ def train(train_examples: Sequence[Example], dev: Sequence[Example], options: Re
     labels = sorted({span.label for example in train_examples for span in example.spans or ()}) or ["Disease"]
     prompt = causal_lm.prompt_for(tokenizer, format=options.prompt_format, labels=labels, style=options.prompt_style,
                                   constrained=options.constrained)
-    rows, too_long = sft.training_rows(train_examples, tokenizer, prompt,
-                                       max_length=training.max_length or causal_lm.context_length(name))
-    tell(first and too_long, f"left out of training, over --max_length {training.max_length}: {len(too_long)} "
-                             f"examples: {', '.join(too_long[:10])}")
+    context = causal_lm.context_length(name)
+    max_length = min(training.max_length or context, context)
+    rows, too_long = sft.training_rows(train_examples, tokenizer, prompt, max_length=max_length)
+    tell(first and too_long, f"left out of training, longer than {max_length} tokens (--max_length, or the model's "
+                             f"context): {len(too_long)} examples: {shown(too_long)}")
     tell(first, f"one training example, without a loss on ⟦ ⟧:\n{sft.assert_trainable(rows, tokenizer)}\n")
     dev = dev[::max(1, len(dev) // max(1, options.eval_examples))]
     if not dev or training.eval_strategy == "no":

@@ -13,18 +13,26 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-CONTROL = [b"\0", b"\x07", b"\x1b[31m", b"\x1a", b"\x7f", b"\r", b"\n", b"\n\n", b"\t", b"\v", b"\xc2\x85",
-           b"\xe2\x80\xa8", b"\xef\xbb\xbf", b"\xff\xfe", b"\xff", b"\x80", b"\xc3\x28", b"\xed\xa0\x80"]
-STRANGE = [b"\\ud800", b"\\udfff", b"\\u0000", b"\\u00zz", b'"', b"'", b"\\", b"{", b"}", b"[", b"]", b":", b",", b";",
-           b"|", b"NaN", b"Infinity", b"-Infinity", b"null", b"true", b"1e999", b"-1", b"1.5", b"9" * 400, b"9" * 5000,
-           b"[" * 3000, b'{"a":' * 3000, b"<a>" * 50, b"#", b"=1+1", b"__label__", b"B-", b"I-X", b"O", b"-DOCSTART-",
-           "é".encode(), "e\u0301".encode(), "癌".encode(), "😀".encode(), "\u202e".encode(), "½²".encode()]
+# fmt: off
+CONTROL = [
+    b"\0", b"\x07", b"\x1b[31m", b"\x1a", b"\x7f", b"\r", b"\n", b"\n\n", b"\t", b"\v",
+    b"\xc2\x85", b"\xe2\x80\xa8", b"\xef\xbb\xbf", b"\xff\xfe", b"\xff", b"\x80", b"\xc3\x28",
+    b"\xed\xa0\x80"]
+STRANGE = [
+    b"\\ud800", b"\\udfff", b"\\u0000", b"\\u00zz", b'"', b"'", b"\\", b"{", b"}", b"[", b"]", b":",
+    b",", b";", b"|", b"NaN", b"Infinity", b"-Infinity", b"null", b"true", b"1e999", b"-1", b"1.5",
+    b"9" * 400, b"9" * 5000, b"[" * 3000, b'{"a":' * 3000, b"<a>" * 50, b"#", b"=1+1", b"__label__",
+    b"B-", b"I-X", b"O", b"-DOCSTART-", "é".encode(), "e\u0301".encode(), "癌".encode(),
+    "😀".encode(), "\u202e".encode(), "½²".encode()]
 HALF_PAIR = "\ud83d"  # written as an escape
-VALUES: list[Any] = [None, True, False, 0, -1, 1, 10 ** 6, 10 ** 30, 10 ** 400, 1.5, -0.0, 1e308, float("nan"),
-                     float("inf"), "", " ", "0", "1", "-1", "1.5", "NaN", "nan", "inf", "none", "null", "True", "[]",
-                     "['a']", '[{"start": 0}]', "B-X I-X", "O", "1 3", "9" * 50, "\0", "\x1b[2J", HALF_PAIR, "e\u0301",
-                     "a\nb", "a\tb", "a,b;c|d", [], {}, [[]], [{}], [None], {"a": {}}, [1, 2], [[0, 1, "X"]], ["O", "O"],
-                     [0, 1], {"text": "x"}, {"start": 0, "end": 10 ** 20}, {"label": None}, "x" * 2000]
+VALUES: list[Any] = [
+    None, True, False, 0, -1, 1, 10 ** 6, 10 ** 30, 10 ** 400, 1.5, -0.0, 1e308, float("nan"),
+    float("inf"), "", " ", "0", "1", "-1", "1.5", "NaN", "nan", "inf", "none", "null", "True", "[]",
+    "['a']", '[{"start": 0}]', "B-X I-X", "O", "1 3", "9" * 50, "\0", "\x1b[2J", HALF_PAIR,
+    "e\u0301", "a\nb", "a\tb", "a,b;c|d", [], {}, [[]], [{}], [None], {"a": {}}, [1, 2],
+    [[0, 1, "X"]], ["O", "O"], [0, 1], {"text": "x"}, {"start": 0, "end": 10 ** 20},
+    {"label": None}, "x" * 2000]
+# fmt: on
 
 
 # Bytes
@@ -49,7 +57,13 @@ def swap(content: bytes, rng: random.Random) -> bytes:
     a, b = sorted([_range(content, rng), _range(content, rng)])
     if a[1] > b[0]:
         return content
-    return content[:a[0]] + content[slice(*b)] + content[a[1]:b[0]] + content[slice(*a)] + content[b[1]:]
+    return (
+        content[: a[0]]
+        + content[slice(*b)]
+        + content[a[1] : b[0]]
+        + content[slice(*a)]
+        + content[b[1] :]
+    )
 
 
 def insert(content: bytes, rng: random.Random) -> bytes:
@@ -61,7 +75,7 @@ def overwrite(content: bytes, rng: random.Random) -> bytes:
     if not content:
         return content
     position = rng.randrange(len(content))
-    return content[:position] + bytes([rng.randrange(256)]) + content[position + 1:]
+    return content[:position] + bytes([rng.randrange(256)]) + content[position + 1 :]
 
 
 def encode_otherwise(content: bytes, rng: random.Random) -> bytes:
@@ -73,7 +87,9 @@ def encode_otherwise(content: bytes, rng: random.Random) -> bytes:
 
 
 def end_lines_otherwise(content: bytes, rng: random.Random) -> bytes:
-    return content.replace(b"\n", rng.choice([b"\r\n", b"\r", b"\n\n", b" \n", b"\n ", b"\x0b", b""]))
+    return content.replace(
+        b"\n", rng.choice([b"\r\n", b"\r", b"\n\n", b" \n", b"\n ", b"\x0b", b""])
+    )
 
 
 def _range(content: bytes, rng: random.Random) -> tuple[int, int]:
@@ -147,21 +163,33 @@ def _changed(value: Any, rng: random.Random) -> Any:
         index = rng.randrange(len(value))
         what = rng.random()
         if what < 0.1:
-            return value[:index] + value[index + 1:]
+            return value[:index] + value[index + 1 :]
         if what < 0.2:
             return [*value, value[index]]
         if what < 0.3:
             return [*value, rng.choice(VALUES)]
-        return [*value[:index], _changed(value[index], rng), *value[index + 1:]]
+        return [*value[:index], _changed(value[index], rng), *value[index + 1 :]]
     if isinstance(value, int) and rng.random() < 0.5:
-        return value + rng.choice([-1, 1, -5, 5, 100, 0.5])
+        return value + rng.choice([-1, 1, -5, 5, 100])
     if isinstance(value, str) and rng.random() < 0.5:
         position = rng.randrange(len(value) + 1)
-        return value[:position] + rng.choice(["", " ", "\0", "\x1b", HALF_PAIR, "\u0301", "\n", "Ã©"]) + value[position:]
+        return (
+            value[:position]
+            + rng.choice(["", " ", "\0", "\x1b", HALF_PAIR, "\u0301", "\n", "Ã©"])
+            + value[position:]
+        )
     what = rng.random()
     if what < 0.05:
         return _nested(value, rng)
-    return [value] if what < 0.1 else {"a": value} if what < 0.15 else str(value) if what < 0.2 else rng.choice(VALUES)
+    return (
+        [value]
+        if what < 0.1
+        else {"a": value}
+        if what < 0.15
+        else str(value)
+        if what < 0.2
+        else rng.choice(VALUES)
+    )
 
 
 def _with_key_changed(value: dict[str, Any], key: str, rng: random.Random) -> dict[str, Any]:
@@ -169,10 +197,14 @@ def _with_key_changed(value: dict[str, Any], key: str, rng: random.Random) -> di
     if what < 0.1:
         return {name: item for name, item in value.items() if name != key}
     if what < 0.2:
-        renamed = rng.choice(["", "text", "label", "entities", "start", "a", key.upper(), f"{key}s", f" {key}"])
+        renamed = rng.choice(
+            ["", "text", "label", "entities", "start", "a", key.upper(), f"{key}s", f" {key}"]
+        )
         return {renamed if name == key else name: item for name, item in value.items()}
     if what < 0.25:
-        return value | {rng.choice(["tokens", "labels", "value", "pair", "spans", "id"]): rng.choice(VALUES)}
+        return value | {
+            rng.choice(["tokens", "labels", "value", "pair", "spans", "id"]): rng.choice(VALUES)
+        }
     return value | {key: _changed(value[key], rng)}
 
 
@@ -198,8 +230,12 @@ def of_table(content: bytes, rng: random.Random) -> bytes:
     _change_table(rows, rng)
     out = io.StringIO()
     quoting = rng.choice([csv.QUOTE_MINIMAL, csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
-    writer = csv.writer(out, delimiter=rng.choice([delimiter] * 6 + [";", "|", " ", "\t"]), quoting=quoting,
-                        lineterminator="\n")
+    writer = csv.writer(
+        out,
+        delimiter=rng.choice([delimiter] * 6 + [";", "|", " ", "\t"]),
+        quoting=quoting,
+        lineterminator="\n",
+    )
     writer.writerows(rows)
     return out.getvalue().encode(errors="replace")
 
@@ -209,10 +245,10 @@ def _change_table(rows: list[list[str]], rng: random.Random) -> None:
     row = rng.choice(rows)
     if what == 0:
         for each in rows:
-            del each[column:column + 1]
+            del each[column : column + 1]
     elif what == 1:
         for each in rows:
-            each[column:column] = each[column:column + 1]
+            each[column:column] = each[column : column + 1]
     elif what == 2:
         for each in rows:
             each.reverse()
@@ -224,7 +260,7 @@ def _change_table(rows: list[list[str]], rng: random.Random) -> None:
         del rows[0]
     elif what == 6:
         for each in rows[1:]:
-            each[column:column + 1] = [_cell(rng)]
+            each[column : column + 1] = [_cell(rng)]
     elif row:
         row[rng.randrange(len(row))] = _cell(rng)
 
@@ -235,10 +271,22 @@ def _cell(rng: random.Random) -> str:
 
 
 OF_BYTES: list[Callable[[bytes, random.Random], bytes]] = [
-    cut, delete, duplicate, swap, insert, insert, overwrite, encode_otherwise, end_lines_otherwise]
+    cut,
+    delete,
+    duplicate,
+    swap,
+    insert,
+    insert,
+    overwrite,
+    encode_otherwise,
+    end_lines_otherwise,
+]
 OF_STRUCTURE: dict[str, list[Callable[[bytes, random.Random], bytes]]] = {
-    "json": [of_json], "json lines": [of_json_lines, of_json_lines, of_lines], "table": [of_table, of_table, of_lines],
-    "lines": [of_lines]}
+    "json": [of_json],
+    "json lines": [of_json_lines, of_json_lines, of_lines],
+    "table": [of_table, of_table, of_lines],
+    "lines": [of_lines],
+}
 
 
 def mutated(content: bytes, kind: str, rng: random.Random) -> bytes:

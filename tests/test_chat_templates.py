@@ -11,8 +11,8 @@ from pipelines.families.sft import training_rows
 
 TURNS = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] | trim }}{{ eos_token }}{% endfor %}"
 ASK = "{% if add_generation_prompt %}[assistant]{% endif %}"
-THINK = ("{% for m in messages %}[{{ m['role'] }}]{% if m['role'] == 'assistant' and loop.last %}<think>\n\n</think>\n\n"
-         "{% endif %}{{ m['content'] }}{{ eos_token }}{% endfor %}")
+THINK = ("{% for m in messages %}[{{ m['role'] }}]{% if m['role'] == 'assistant' and loop.last %}"
+         "<think>\n\n</think>\n\n{% endif %}{{ m['content'] }}{{ eos_token }}{% endfor %}")
 REFUSES = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turn') }}{% endif %}" + TURNS + ASK
 SKIPS = ("{% for m in messages %}{% if m['role'] != 'system' %}[{{ m['role'] }}]{{ m['content'] }}{{ eos_token }}"
          "{% endif %}{% endfor %}" + ASK)

@@ -156,7 +156,7 @@ def test_brat_has_a_text_and_its_mentions(tmp_path):
 
 
 def test_brat_reports_line_ends_and_ids_that_are_no_file_names(tmp_path):
-    ids = ["../up", "A", "a", "", "x/y", "n" * 300, ".hidden"]
+    ids = ["../up", "a", "A", "", "x/y", "n" * 300, ".hidden"]
     examples = [Example(id, "a\nb", spans=(Span(0, 3, "D"),)) for id in ids]
     folder, done = written(tmp_path, "new/o", examples, to="brat")
     assert len(list(folder.rglob("*.txt"))) == len(ids)
@@ -164,10 +164,10 @@ def test_brat_reports_line_ends_and_ids_that_are_no_file_names(tmp_path):
     assert not (tmp_path / "new" / "up.txt").exists()
     assert {line.rpartition(": ")[0]: line.rpartition(": ")[2] for line in done.losses} == {
         "a file cannot have this id as its name, the id is changed": (
-            f"5 in 5 examples (ids ../up, a, , {'n' * 300}, .hidden)"
+            f"5 in 5 examples (ids ../up, A, , {'n' * 300}, .hidden)"
         ),
         "brat has no place for line ends in a mention, it is left out": (
-            "7 in 7 examples (ids ../up, A, a, , x/y and 2 more)"
+            "7 in 7 examples (ids ../up, a, A, , x/y and 2 more)"
         ),
     }
 

@@ -113,7 +113,7 @@ def test_several_runs_and_threshold(evaluate, gold, tmp_path):
     ([*RIGHT[:3], {"id": "d3", "spans": [{"start": 0, "end": 5, "label": "Gene"}]}],
      ["p.jsonl:4", "id d3", "'Gene'", "Disease", "--allow_new_labels"]),
     ([*RIGHT[:3], {"id": "d3", "spans": [{"start": 0, "end": 5, "label": "Disease", "score": float("nan")}]}],
-     ["p.jsonl:4", "id d3", "nan"]),
+     ["p.jsonl:4", "id d3", "NaN is not a value of JSON"]),
     ([*RIGHT[:3], {"id": "d3", "spans": None}], ["p.jsonl:4", "id d3", "null"]),
     ([*RIGHT[:3], {"id": "d3", "spans": [5]}], ["p.jsonl:4", "id d3", "[5]; wanted a list of objects"]),
     ([*RIGHT[:3], {"id": "d3", "spans": [{"start": 0, "end": 5}]}], ["p.jsonl:4", "id d3", 'without "label"']),
@@ -121,7 +121,7 @@ def test_several_runs_and_threshold(evaluate, gold, tmp_path):
     ([*RIGHT[:3], row(3, [], status="late")], ["p.jsonl:4", "id d3", "'late'; wanted ok, cut_off, unparsable"]),
     ([*RIGHT[:3], row(3, [], raw=5)], ["p.jsonl:4", "id d3", '"raw" is 5']),
     ([*RIGHT[:3], row(3, [], mentions=[{"string": "flu"}])], ["p.jsonl:4", "id d3", "a mention without"]),
-    ([*RIGHT[:3], row(3, [], scores=[0.5])], ["p.jsonl:4", "id d3", "[0.5]; wanted a number for each class"]),
+    ([*RIGHT[:3], row(3, [], scores=[0.5])], ["p.jsonl:4", "id d3", "[0.5]; wanted an object with a number for each class"]),
     ([*RIGHT[:3], {"id": None, "spans": []}], ["p.jsonl:4", 'no "id"']),
     ([*RIGHT[:3], [RIGHT[3]]], ["p.jsonl:4", "wanted one JSON object a line"]),
     ([*RIGHT[:3], {"id": "d3", "label": "x"}], ["spans (id d0) and label (id d3)"]),
@@ -198,7 +198,7 @@ def test_classes(evaluate, tmp_path):
     rows[3]["scores"]["x"] = float("nan")
     done = evaluate("--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows))
     assert done.returncode == 2
-    assert "p.jsonl:4: id 3: the score of 'x' is nan" in done.stderr
+    assert "p.jsonl:4: id 3: not a prediction: NaN is not a value of JSON" in done.stderr
 
 
 @pytest.mark.parametrize(("name", "content"), [
@@ -226,7 +226,7 @@ def test_columns_of_mentions_can_be_named(evaluate, tmp_path):
 
 def test_unlabelled_and_doubled_gold(evaluate, gold, tmp_path):
     for rows, told in (
-        ([{"id": "0", "text": "a"}, {"id": "1", "text": "b"}], "gold.jsonl: 2 of 2 gold examples have no label"),
+        ([{"id": "0", "text": "a"}, {"id": "1", "text": "b"}], "gold.jsonl: 2 of 2 examples are without a class, such as id 0"),
         ([{"id": "0", "text": "a", "label": "x"}] * 2, "gold.jsonl, line 2 (id 0): duplicate_id"),
     ):
         done = evaluate("--gold", jsonl(tmp_path / "gold.jsonl", rows), "--predictions",
@@ -234,7 +234,7 @@ def test_unlabelled_and_doubled_gold(evaluate, gold, tmp_path):
         assert (done.returncode, told in done.stderr) == (2, True), done.stderr
     unlabelled = jsonl(tmp_path / "gold.jsonl", [{"id": f"d{i}", "sentence": text} for i, text in enumerate(TEXTS)])
     done = evaluate("--gold", unlabelled, "--predictions", jsonl(tmp_path / "p.jsonl", RIGHT))
-    assert "gold.jsonl: 4 of 4 gold examples have no spans, such as id d0" in done.stderr
+    assert "gold.jsonl: 4 of 4 examples are without mentions marked, such as id d0" in done.stderr
 
 
 def test_numbers_and_perplexity(evaluate, tmp_path):
@@ -245,8 +245,8 @@ def test_numbers_and_perplexity(evaluate, tmp_path):
     assert "--allow_missing got" in evaluate("--gold", gold, "--predictions", right, "--allow_missing").stderr
     words = jsonl(tmp_path / "words.jsonl", [{"id": str(i), "text": "a b", "label": "x"} for i in range(60)])
     told = evaluate("--gold", words, "--predictions", right).stderr.strip().splitlines()
-    assert told[0].endswith("words.jsonl, id 0: the label is 'x'; predictions with a value want a number")
-    assert told[-1].endswith("and 10 more faults")
+    assert told[1].endswith("words.jsonl, line 1 (id 0): wrong_type: 'label' holds 'x'; wanted a number")
+    assert told[-1].endswith("and 10 more")
     texts = jsonl(tmp_path / "texts.jsonl", [{"id": str(i), "text": "a b"} for i in range(4)])
     rows = [{"id": str(i), "value": 2.0, "scores": {"tokens": 1}} for i in range(4)]
     done = evaluate("--gold", texts, "--predictions", jsonl(tmp_path / "p.jsonl", rows))

@@ -109,7 +109,7 @@ def test_types_that_training_lacks_are_told(tmp_path, capsys):
             {"id": f"{split}{number}", "text": f"a {label.lower()} {split}",
              "entities": [{"start": 2, "end": 2 + len(label), "label": label}]}
             for number, label in enumerate(labels)]))
-    recipe.check_types(recipe.checked_examples(files, DataArguments(), show=True), files, show=True)
+    recipe.check_types(recipe.checked_examples(files, DataArguments(), show=True)[0], files, show=True)
     assert "types that training lacks, which count as missed: Cold (2)" in capsys.readouterr().out
 
 

@@ -25,15 +25,40 @@ SLOWEST = 5.0  # seconds for one file of a few hundred bytes
 SHOWN = 15
 
 ROWS = [
-    {"id": "a", "text": "Mutations cause breast cancer.", "entities": [{"start": 16, "end": 29, "type": "Disease"}]},
+    {
+        "id": "a",
+        "text": "Mutations cause breast cancer.",
+        "entities": [{"start": 16, "end": 29, "type": "Disease"}],
+    },
     {"id": "b", "text": "No finding at all.", "entities": []},
-    {"id": "c", "text": "Gout hurts, caf\u00e9.", "entities": [{"start": 0, "end": 4, "type": "Disease"}]}]
-TAGGED = [("Gout", "B-Disease"), ("hurts", "O"), (".", "O"), ("", ""), ("Breast", "B-Disease"), ("cancer", "I-Disease"),
-          ("too", "O"), ("", "")]
-REVIEWS = [("A good film", "pos"), ("Bad, really bad", "neg"), ("So so", "neg"), ("What a treat", "pos")]
+    {
+        "id": "c",
+        "text": "Gout hurts, caf\u00e9.",
+        "entities": [{"start": 0, "end": 4, "type": "Disease"}],
+    },
+]
+TAGGED = [
+    ("Gout", "B-Disease"),
+    ("hurts", "O"),
+    (".", "O"),
+    ("", ""),
+    ("Breast", "B-Disease"),
+    ("cancer", "I-Disease"),
+    ("too", "O"),
+    ("", ""),
+]
+REVIEWS = [
+    ("A good film", "pos"),
+    ("Bad, really bad", "neg"),
+    ("So so", "neg"),
+    ("What a treat", "pos"),
+]
 EXAMPLES = [Example(str(i), text) for i, (text, _) in enumerate(REVIEWS)]
 SPANS = [Prediction(example.id, spans=(Span(0, 1, "X"),)) for example in EXAMPLES]
-CLASSES = [Prediction(str(i), label=label, scores={"pos": 0.5, "neg": 0.5}) for i, (_, label) in enumerate(REVIEWS)]
+CLASSES = [
+    Prediction(str(i), label=label, scores={"pos": 0.5, "neg": 0.5})
+    for i, (_, label) in enumerate(REVIEWS)
+]
 
 
 def lines(rows):
@@ -42,8 +67,19 @@ def lines(rows):
 
 def conllu():
     word = "{}\t{}\t{}\tNOUN\tNN\t_\t0\troot\t_\tNER={}"
-    tokens = [word.format(i, token, token.lower(), tag) for i, (token, tag) in enumerate(TAGGED[:3], start=1)]
-    return lines(["# sent_id = a", "# text = Gout hurts.", *tokens, "1-2\tGouthurts\t_\t_\t_\t_\t_\t_\t_\t_", ""])
+    tokens = [
+        word.format(i, token, token.lower(), tag)
+        for i, (token, tag) in enumerate(TAGGED[:3], start=1)
+    ]
+    return lines(
+        [
+            "# sent_id = a",
+            "# text = Gout hurts.",
+            *tokens,
+            "1-2\tGouthurts\t_\t_\t_\t_\t_\t_\t_\t_",
+            "",
+        ]
+    )
 
 
 def read_with_sample(path):
@@ -65,45 +101,140 @@ class Family(NamedTuple):
 
 
 FAMILIES = {
-    "json": Family("json", "json", [
-        json.dumps(ROWS), json.dumps({"data": ROWS}),
-        json.dumps([{"tokens": ["Gout", "hurts"], "ner_tags": ["B-Disease", "O"]}, {"tokens": ["No"], "ner_tags": ["O"]}]),
-        json.dumps([{"id": i, "text": text, "label": label} for i, (text, label) in enumerate(REVIEWS)])]),
-    "json lines": Family("jsonl", "json lines", [
-        lines(map(json.dumps, ROWS)), lines(json.dumps({"text": t, "label": c}) for t, c in REVIEWS),
-        lines(json.dumps({"text": row["text"], "labels": [[0, 4, "X"]]}) for row in ROWS),
-        lines(json.dumps({"text": t, "score": i / 2}) for i, (t, _) in enumerate(REVIEWS))]),
-    "csv": Family("csv", "table", [
-        lines(["id,text,label", *(f'{i},"{text}",{label}' for i, (text, label) in enumerate(REVIEWS))]),
-        lines(["text,toxic,insult", *(f'"{text}",{i % 2},0' for i, (text, _) in enumerate(REVIEWS))]),
-        lines(["sentence,entities", '"Gout hurts","[{""start"": 0, ""end"": 4}]"', '"No","[]"']),
-        lines(["Sentence #,Word,Tag", "Sentence: 1,Gout,B-Disease", ",hurts,O", "Sentence: 2,No,O"])]),
-    "tsv": Family("tsv", "table", [
-        lines(["text\tlabel", *(f"{text}\t{label}" for text, label in REVIEWS)]),
-        lines(["sentence1\tsentence2\tscore", *(f"{text}\tanother\t{i}.5" for i, (text, _) in enumerate(REVIEWS))])]),
-    "conll": Family("conll", "lines", [
-        lines(f"{token}\t{tag}".strip() for token, tag in TAGGED),
-        "-DOCSTART- -X- O\n\n" + lines(f"{token} NN {tag}" if token else "" for token, tag in TAGGED)]),
+    "json": Family(
+        "json",
+        "json",
+        [
+            json.dumps(ROWS),
+            json.dumps({"data": ROWS}),
+            json.dumps(
+                [
+                    {"tokens": ["Gout", "hurts"], "ner_tags": ["B-Disease", "O"]},
+                    {"tokens": ["No"], "ner_tags": ["O"]},
+                ]
+            ),
+            json.dumps(
+                [{"id": i, "text": text, "label": label} for i, (text, label) in enumerate(REVIEWS)]
+            ),
+        ],
+    ),
+    "json lines": Family(
+        "jsonl",
+        "json lines",
+        [
+            lines(map(json.dumps, ROWS)),
+            lines(json.dumps({"text": t, "label": c}) for t, c in REVIEWS),
+            lines(
+                json.dumps({"text": text, "labels": [[0, len(text.split()[0]), "X"]]})
+                for text, _ in REVIEWS
+            ),
+            lines(json.dumps({"text": t, "score": i / 2}) for i, (t, _) in enumerate(REVIEWS)),
+        ],
+    ),
+    "csv": Family(
+        "csv",
+        "table",
+        [
+            lines(
+                [
+                    "id,text,label",
+                    *(f'{i},"{text}",{label}' for i, (text, label) in enumerate(REVIEWS)),
+                ]
+            ),
+            lines(
+                [
+                    "text,toxic,insult",
+                    *(f'"{text}",{i % 2},0' for i, (text, _) in enumerate(REVIEWS)),
+                ]
+            ),
+            lines(
+                ["sentence,entities", '"Gout hurts","[{""start"": 0, ""end"": 4}]"', '"No","[]"']
+            ),
+            lines(
+                [
+                    "Sentence #,Word,Tag",
+                    "Sentence: 1,Gout,B-Disease",
+                    ",hurts,O",
+                    "Sentence: 2,No,O",
+                ]
+            ),
+        ],
+    ),
+    "tsv": Family(
+        "tsv",
+        "table",
+        [
+            lines(["text\tlabel", *(f"{text}\t{label}" for text, label in REVIEWS)]),
+            lines(
+                [
+                    "sentence1\tsentence2\tscore",
+                    *(f"{text}\tanother\t{i}.5" for i, (text, _) in enumerate(REVIEWS)),
+                ]
+            ),
+        ],
+    ),
+    "conll": Family(
+        "conll",
+        "lines",
+        [
+            lines(f"{token}\t{tag}".strip() for token, tag in TAGGED),
+            "-DOCSTART- -X- O\n\n"
+            + lines(f"{token} NN {tag}" if token else "" for token, tag in TAGGED),
+        ],
+    ),
     "conllu": Family("conllu", "lines", [conllu()]),
-    "pubtator": Family("txt", "lines", [
-        "1|t|Gout hurts.\n1|a|No abstract.\n1\t0\t4\tGout\tDisease\tD006073\n\n2|t|Nothing\n2|a|\n"]),
-    "review lines": Family("txt", "lines", [
-        lines(f"{int(label == 'pos')} {text}" for text, label in REVIEWS),
-        lines(f"{text}\t{int(label == 'pos')}" for text, label in REVIEWS)]),
-    "fasttext lines": Family("txt", "lines", [
-        lines(f"__label__{label} {text}" for text, label in REVIEWS),
-        lines(f"__label__{label} __label__film {text}" for text, label in REVIEWS)]),
-    "predictions": Family("jsonl", "json lines", [
-        lines(json.dumps({"id": row["id"], "spans": [{"start": 0, "end": 2, "label": "X", "score": 0.5}]})
-              for row in ROWS),
-        lines(json.dumps({"id": i, "label": label, "scores": {"pos": 0.25, "neg": 0.75}})
-              for i, (_, label) in enumerate(REVIEWS)),
-        lines(json.dumps({"id": i, "value": i / 2}) for i in range(3))], read_predictions),
-    "sample submission": Family("csv", "table", [
-        lines(["id,label", *(f"{i},{label}" for i, (_, label) in enumerate(REVIEWS))]),
-        lines(["id,pos,neg", *(f"{i},0.5,0.5" for i in range(4))]),
-        lines(["id,entities", *(f'{i},"[""a"", ""b""]"' for i in range(4))]),
-        lines(["id,PredictionString", *(f"{i},0 1 2" for i in range(4))])], read_with_sample),
+    "pubtator": Family(
+        "txt",
+        "lines",
+        [
+            "1|t|Gout hurts.\n1|a|No abstract.\n1\t0\t4\tGout\tDisease\tD006073\n\n2|t|Nothing\n2|a|\n"
+        ],
+    ),
+    "review lines": Family(
+        "txt",
+        "lines",
+        [
+            lines(f"{int(label == 'pos')} {text}" for text, label in REVIEWS),
+            lines(f"{text}\t{int(label == 'pos')}" for text, label in REVIEWS),
+        ],
+    ),
+    "fasttext lines": Family(
+        "txt",
+        "lines",
+        [
+            lines(f"__label__{label} {text}" for text, label in REVIEWS),
+            lines(f"__label__{label} __label__film {text}" for text, label in REVIEWS),
+        ],
+    ),
+    "predictions": Family(
+        "jsonl",
+        "json lines",
+        [
+            lines(
+                json.dumps(
+                    {"id": row["id"], "spans": [{"start": 0, "end": 2, "label": "X", "score": 0.5}]}
+                )
+                for row in ROWS
+            ),
+            lines(
+                json.dumps({"id": i, "label": label, "scores": {"pos": 0.25, "neg": 0.75}})
+                for i, (_, label) in enumerate(REVIEWS)
+            ),
+            lines(json.dumps({"id": i, "value": i / 2}) for i in range(3)),
+        ],
+        read_predictions,
+    ),
+    "sample submission": Family(
+        "csv",
+        "table",
+        [
+            lines(["id,label", *(f"{i},{label}" for i, (_, label) in enumerate(REVIEWS))]),
+            lines(["id,pos,neg", *(f"{i},0.5,0.5" for i in range(4))]),
+            lines(["id,entities", *(f'{i},"[""a"", ""b""]"' for i in range(4))]),
+            lines(["id,PredictionString", *(f"{i},0 1 2" for i in range(4))]),
+        ],
+        read_with_sample,
+    ),
 }
 
 
@@ -132,8 +263,9 @@ def failures(name: str, numbers: range, folder: Path) -> list[str]:
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             where = type(error).__name__, frame.filename, frame.lineno
-            found.setdefault(where, f"{number}: {type(error).__name__}: {str(error)[:100]} ({Path(frame.filename).name}:"
-                                    f"{frame.lineno} {frame.name}), read {content[:300]!r}")
+            place = f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+            said = f"{type(error).__name__}: {str(error)[:100]} ({place})"
+            found.setdefault(where, f"{number}: {said}, read {content[:300]!r}")
         taken = time.process_time() - started
         if taken > SLOWEST:
             found.setdefault("slow", f"{number}: {taken:.1f} s for {len(content)} bytes")
@@ -150,8 +282,10 @@ def folder():
 
 def check(name, numbers, folder):
     found = failures(name, numbers, folder)
-    assert not found, f"{len(found)} kinds of failure in {name}; `case(name, number)` makes the file:\n" + "\n".join(
-        found[:SHOWN])
+    assert not found, (
+        f"{len(found)} kinds of failure in {name}; `case(name, number)` makes the file:\n"
+        + "\n".join(found[:SHOWN])
+    )
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -6,6 +6,7 @@ import json
 import pytest
 from conftest import run_python
 
+from pipelines.corpora.corpus import Columns
 from pipelines.corpora.predictions import read_any_predictions
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Prediction, Span, read_predictions, write_predictions
@@ -274,6 +275,14 @@ def test_a_line_that_is_no_json_is_named_among_good_ones(tmp_path):
     _, twice, cut = str(raised.value).splitlines()
     assert "line 4: the key 'start' stands twice" in twice
     assert "line 5: " in cut
+
+
+def test_the_columns_of_the_gold_file_are_not_those_of_the_answers(tmp_path, capsys):
+    (tmp_path / "p.txt").write_text("No O O\npain O B\n. O O\n")
+    columns = Columns(text_column="text", entities_column="1", default_type="Symptom")
+    read = read_any_predictions(tmp_path / "p.txt", columns=columns, quiet=True)
+    assert read == [Prediction("0", spans=(Span(3, 7, "Symptom"),))]
+    assert capsys.readouterr().err == ""
 
 
 def test_our_own_form_is_read_without_a_word(tmp_path, capsys):

@@ -45,8 +45,13 @@ def test_what_is_no_file_is_refused_and_left_alone(tmp_path):
     loop.symlink_to(loop)
     link = tmp_path / "link"
     link.symlink_to(os.devnull)
-    for path, message in ((folder, "a folder"), (fifo, "a device, pipe or socket"), (loop, "leads to itself"),
-                          (os.devnull, "a device"), (link, "a device")):
+    for path, message in (
+        (folder, "a folder"),
+        (fifo, "a device, pipe or socket"),
+        (loop, "leads to itself"),
+        (os.devnull, "a device"),
+        (link, "a device"),
+    ):
         with pytest.raises(UserError, match=message) as raised:
             write(path)
         assert str(raised.value).startswith(f"{path}: ")
@@ -56,7 +61,9 @@ def test_what_is_no_file_is_refused_and_left_alone(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["fifo", "folder", "link", "loop"]
 
 
-@pytest.mark.parametrize("name", ["in.json", "./in.json", "link.json", "hard.json", "sub/../in.json"])
+@pytest.mark.parametrize(
+    "name", ["in.json", "./in.json", "link.json", "hard.json", "sub/../in.json"]
+)
 def test_a_command_never_writes_on_its_own_input(name, tmp_path):
     source = tmp_path / "in.json"
     source.write_text("kept")
@@ -111,11 +118,21 @@ with replacing("-", {mode!r}) as f:
 """
 
 
-@pytest.mark.parametrize(("mode", "content", "fails", "out"), [
-    ("w", "é\r\n", False, "é\r\n".encode()), ("wb", b"\xff\0", False, b"\xff\0"), ("w", "half", True, b"")])
+@pytest.mark.parametrize(
+    ("mode", "content", "fails", "out"),
+    [
+        ("w", "é\r\n", False, "é\r\n".encode()),
+        ("wb", b"\xff\0", False, b"\xff\0"),
+        ("w", "half", True, b""),
+    ],
+)
 def test_a_hyphen_is_standard_output_which_gets_all_or_nothing(mode, content, fails, out):
-    done = subprocess.run([sys.executable, "-c", CODE.format(mode=mode, content=content, fails=fails)],
-                          capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"}, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", CODE.format(mode=mode, content=content, fails=fails)],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        check=False,
+    )
     assert done.stdout == out
     assert done.returncode == fails
 
@@ -127,10 +144,16 @@ def test_standard_output_can_be_captured(capfd):
     assert not os.path.exists("-")
 
 
-@pytest.mark.parametrize(("ids", "documents"), [
-    ([f"dev-{i}" for i in range(60)], None), (["a-0", "a-1", "b-0", "b-1"], ["a-", "a-", "b-", "b-"]),
-    (["a-0", "b-0"], None), (["0", "1"], None), ([], None),
-    ([f"train-{i}" for i in range(300)] + ["dev-0"], None),
-])
+@pytest.mark.parametrize(
+    ("ids", "documents"),
+    [
+        ([f"dev-{i}" for i in range(60)], None),
+        (["a-0", "a-1", "b-0", "b-1"], ["a-", "a-", "b-", "b-"]),
+        (["a-0", "b-0"], None),
+        (["0", "1"], None),
+        ([], None),
+        ([f"train-{i}" for i in range(300)] + ["dev-0"], None),
+    ],
+)
 def test_ids_name_documents_where_there_are_several_with_several_sentences(ids, documents):
     assert documents_of(ids) == documents

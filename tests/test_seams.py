@@ -10,7 +10,8 @@ from conftest import ROOT, run_python
 
 PACKAGE = ROOT / "pipelines"
 LIGHT = ["examples", "spans", "tasks", "alignment", "prompts", "voting", "errors",
-         *(f"{folder}.{path.stem}".removesuffix(".__init__") for folder in ("checks", "corpora", "evaluation", "submission")
+         *(f"{folder}.{path.stem}".removesuffix(".__init__")
+           for folder in ("checks", "corpora", "evaluation", "submission")
            for path in sorted((PACKAGE / folder).glob("*.py")) if path.stem != "hub")]
 HEAVY = ("torch", "transformers", "datasets", "trl", "peft")
 

@@ -308,6 +308,19 @@ def test_padding_changes_no_loss(network, tokenizer, tmp_path):
     assert together.item() == pytest.approx(alone.item(), rel=1e-5)
 
 
+def test_end_tokens_are_trained_and_padding_is_not(network, tokenizer, tmp_path):
+    trainer = trainer_for(network, tokenizer, tmp_path)
+    batch = trainer.data_collator([dict(row) for row in rows_of(tokenizer)[0]])
+    end, padding = tokenizer.eos_token_id, batch["attention_mask"] == 0
+    assert padding.any()
+    assert (batch["labels"][padding] == IGNORED).all()
+    assert (batch["input_ids"][padding] != end).all()
+    # The last token of each row that is not padding.
+    last = batch["attention_mask"].sum(1, keepdim=True) - 1
+    assert (batch["labels"].gather(1, last) == end).all()
+    assert ((batch["labels"] == end).sum(1) == 1).all()
+
+
 def test_evaluation_scores_generated_answers(answering, tmp_path):
     wrong = Example("x", "A flu, then an even worse flu, was noted.", (Span(2, 5, "Disease"),))
     model = AutoModelForCausalLM.from_pretrained(answering.tokenizer.name_or_path, dtype=torch.float32)

@@ -1,1 +1,1 @@
-"""Checks of what goes in and what came out: corpora before a training, predictions before scoring."""
+"""Checks of corpora before a training, and of predictions before they are scored."""

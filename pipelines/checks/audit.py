@@ -169,7 +169,7 @@ def _shared(corpus: Corpus, other: Corpus) -> Shared:
     rest = [example for example in corpus.examples if _text_key(example) not in known]
     near = near_duplicates([_whole_text(example) for example in rest],
                            [_whole_text(example) for example in other.examples])
-    similar = [(rest[match.index].id, other.examples[match.other].id, round(match.similarity, 3))
+    similar = [(rest[match.position].id, other.examples[match.other].id, round(match.similarity, 3))
                for match in near]
     contradictions = list(_contradictions(corpus, other))
     mentions, known_mentions = _strings(corpus.examples), set(_strings(other.examples))

@@ -20,9 +20,9 @@ COMPARED_TEXTS = 20
 
 
 class Match(NamedTuple):
-    """The most similar text: index into `texts`, index into `others`, Jaccard similarity."""
+    """The most similar text: position in `texts`, position in `others`, Jaccard similarity."""
 
-    index: int
+    position: int
     other: int
     similarity: float
 
@@ -65,7 +65,7 @@ def near_duplicates(texts: Sequence[str], others: Sequence[str], *,
             known[members] = index.best(members)
         if best := known.get(members):
             matches.append(Match(position, *best))
-    return sorted(matches, key=lambda match: (-match.similarity, match.index))
+    return sorted(matches, key=lambda match: (-match.similarity, match.position))
 
 
 class _Index:
@@ -133,6 +133,8 @@ class _Index:
         if not entries:
             return np.zeros(0, dtype=np.int64), np.zeros(0)
         together = np.concatenate(entries)
+        numbers: np.ndarray
+        shared: np.ndarray
         if len(together) * 8 < len(self.sets):
             numbers, shared = np.unique(together, return_counts=True)
         else:

@@ -1,50 +1,58 @@
-"""Whether a predictions file fits its gold file: every fault at once, each with file, line and id."""
+"""Whether a predictions file fits its gold file: every fault at once, with file, line and id."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 from pipelines.errors import DataError
-from pipelines.examples import Example, Prediction
+from pipelines.examples import Example, Prediction, Span
 
 SHOWN = 50
+SHOWN_IDS = 10
 
 
-def check_predictions(predictions: Sequence[Prediction], examples: Sequence[Example], *, path: str | Path,
-                      labels: Collection[str] | None = None, allow_missing: bool = False) -> None:
-    """Sees to it that predictions can be scored against these examples.
+def check_predictions(predictions: Sequence[Prediction], examples: Sequence[Example], *,
+                      path: str | Path, labels: Collection[str] | None = None,
+                      allow_missing: bool = False) -> None:
+    """Checks that predictions can be scored against these examples.
 
     Args:
         path: the file they were read from, which the message names with the line.
-        labels: the labels there are; a predicted one that is not among them is a fault. None = any will do.
-        allow_missing: an example without a prediction is no fault.
+        labels: the known labels; another one that is predicted is a fault. None = any will do.
+        allow_missing: an example without a prediction is not a fault.
 
     Raises:
-        DataError: naming ids that are missing, extra or doubled, lines without an answer, spans outside the text,
-            unknown labels, and numbers that are not finite.
+        DataError: naming ids that are missing, extra or duplicate, lines without an answer, spans
+            outside the text, unknown labels, and numbers that are not finite.
     """
     texts = {example.id: example.text for example in examples}
-    lines = cache(partial(_line_numbers, path))
+    lines = cache(partial(_line_numbers, path, len(predictions)))
     faults: list[tuple[int, str]] = []
     first: dict[str, int] = {}
+    known = None if labels is None else _Known(labels)
     for row, prediction in enumerate(predictions):
         if first.setdefault(prediction.id, row) != row:
-            faults.append((row, f"this id was there before, in line {lines()[first[prediction.id]]}"))
-        faults += [(row, fault) for fault in _faults(prediction, texts.get(prediction.id), labels)]
-    missing = [] if allow_missing else [example.id for example in examples if example.id not in first]
+            earlier = lines()[first[prediction.id]]
+            faults.append((row, f"this id was there before, in line {earlier}"))
+        text = texts.get(prediction.id)
+        faults += [(row, fault) for fault in _faults(prediction, text, known)]
+    missing = [id for id in texts if id not in first and not allow_missing]
     if not faults and not missing:
         return
-    told = [f"{path}:{lines()[row]}: id {predictions[row].id}: {fault}" for row, fault in faults[:SHOWN]]
+    messages = [f"{path}:{lines()[row]}: id {predictions[row].id}: {fault}"
+                for row, fault in faults[:SHOWN]]
     if len(faults) > SHOWN:
-        told.append(f"{path}: and {len(faults) - SHOWN} more faults")
+        messages.append(f"{path}: and {len(faults) - SHOWN} more faults")
     if missing:
-        more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
-        told.append(f"{path}: no prediction for {len(missing)} of {len(texts)} ids: {', '.join(missing[:10])}{more}"
-                    "; --allow_missing counts them as empty")
-    raise DataError("\n".join(told))
+        more = f" and {len(missing) - SHOWN_IDS} more" if len(missing) > SHOWN_IDS else ""
+        messages.append(f"{path}: no prediction for {len(missing)} of {len(texts)} ids: "
+                        f"{', '.join(missing[:SHOWN_IDS])}{more}; "
+                        "--allow_missing counts them as empty")
+    raise DataError("\n".join(messages))
 
 
 def known_labels(examples: Iterable[Example]) -> set[str]:
@@ -53,46 +61,63 @@ def known_labels(examples: Iterable[Example]) -> set[str]:
     for example in examples:
         labels.update(span.label for span in example.spans or ())
         if example.label is not None:
-            labels.update(map(str, example.label) if isinstance(example.label, tuple) else [str(example.label)])
+            classes = example.label if isinstance(example.label, tuple) else (example.label,)
+            labels.update(map(str, classes))
     return labels
 
 
-def _line_numbers(path: str | Path) -> list[int]:
-    """The line number of each prediction: blank lines hold none."""
-    with open(path, encoding="utf-8", errors="replace") as f:
-        return [number for number, line in enumerate(f, start=1) if line.strip()]
+def _line_numbers(path: str | Path, count: int) -> list[int]:
+    """The line number of each prediction (blank lines hold none); where lines are none, its own number from 1."""
+    numbers: list[int] = []
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as f:
+        numbers = [number for number, line in enumerate(f, start=1) if line.strip()]
+    return numbers if len(numbers) == count else [*range(1, count + 1)]
 
 
-def _faults(prediction: Prediction, text: str | None, labels: Collection[str] | None) -> Iterator[str]:
+class _Known(frozenset[str]):
+    """The known labels, and what is said of another one."""
+
+    @cached_property
+    def message(self) -> str:
+        some = ", ".join(sorted(self)[:SHOWN_IDS]) or "none"
+        return (f"which the gold file does not have (it has {some}); "
+                "--allow_new_labels counts it as wrong")
+
+
+def _faults(prediction: Prediction, text: str | None, known: _Known | None) -> Iterator[str]:
     if text is None:
         yield "not an id of the gold file"
         return
     if prediction.spans is None and prediction.label is None and prediction.value is None:
         yield 'its "spans", "label" or "value" is null'
     for span in prediction.spans or ():
-        place = f"span {span.start}-{span.end}"
-        if not 0 <= span.start < span.end <= len(text):
-            yield f"{place} is empty or not within the text, which has {len(text)} characters"
-        if span.score is not None and not math.isfinite(span.score):
-            yield f"{place} has the score {span.score}"
-        if labels is not None and span.label not in labels:
-            yield f"{place} has the label {span.label!r}, {_unknown(labels)}"
-    given = prediction.label if isinstance(prediction.label, tuple) else (prediction.label,)
-    for label in given:
-        if labels is not None and label is not None and label not in labels:
-            yield f"label {label!r}, {_unknown(labels)}"
-    if not isinstance(prediction.scores, dict | None):
-        yield f'"scores" is {prediction.scores!r:.60}; wanted a number for each class'
-        return
-    for name, score in (prediction.scores or {}).items():
-        if labels is not None and prediction.label is not None and name not in labels:
-            yield f"a score for {name!r}, {_unknown(labels)}"
-        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-            yield f"the score of {name!r} is {score!r}, not a finite number"
+        yield from _span_faults(span, text, known)
+    classes = prediction.label if isinstance(prediction.label, tuple) else (prediction.label,)
+    for label in classes:
+        if known is not None and label is not None and label not in known:
+            yield f"label {label!r}, {known.message}"
+    yield from _score_faults(prediction, known)
     if prediction.value is not None and not math.isfinite(prediction.value):
         yield f"the value is {prediction.value}"
 
 
-def _unknown(labels: Collection[str]) -> str:
-    known = ", ".join(sorted(labels)[:10]) or "none"
-    return f"which the gold file does not have (it has {known}); --allow_new_labels counts it as wrong"
+def _span_faults(span: Span, text: str, known: _Known | None) -> Iterator[str]:
+    place = f"span {span.start}-{span.end}"
+    if not 0 <= span.start < span.end <= len(text):
+        yield f"{place} is empty or not within the text, which has {len(text)} characters"
+    if span.score is not None and not math.isfinite(span.score):
+        yield f"{place} has the score {span.score}"
+    if known is not None and span.label not in known:
+        yield f"{place} has the label {span.label!r}, {known.message}"
+
+
+def _score_faults(prediction: Prediction, known: _Known | None) -> Iterator[str]:
+    if not isinstance(prediction.scores, dict | None):
+        yield f'"scores" is {prediction.scores!r:.60}; wanted a number for each class'
+        return
+    for name, score in (prediction.scores or {}).items():
+        if known is not None and prediction.label is not None and name not in known:
+            yield f"a score for {name!r}, {known.message}"
+        is_number = isinstance(score, int | float) and not isinstance(score, bool)
+        if not is_number or not math.isfinite(score):
+            yield f"the score of {name!r} is {score!r}, not a finite number"

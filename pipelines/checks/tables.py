@@ -135,7 +135,7 @@ def _shared_table(shared: Sequence[Shared], names: Mapping[str, str]) -> list[st
 def _contradictions(both: Shared, names: Mapping[str, str]) -> Iterator[str]:
     if not both.contradicting:
         return
-    yield (f"{both.contradicting} of {both.exact} texts of {names[both.path]} have another class in "
-           f"{names[both.against]}:")
+    yield (f"{both.contradicting} of {both.exact} texts of {names[both.path]} have another class "
+           f"in {names[both.against]}:")
     for id, label, other_id, other_label in both.contradictions[:SHOWN]:
         yield f"  {id} {label}, there {other_id} {other_label}"

@@ -56,9 +56,9 @@ def run(options: argparse.Namespace) -> int:
     if not format.is_folder:
         check_output(options.out)
     columns = columns_of(options)
-    corpus = read_corpus(
-        options.file, columns=columns, answer=columns.answer, labelled=not options.predictions
-    )
+    # Gold is not looked at where a model's answers take its place.
+    answer = "text" if options.predictions else columns.answer
+    corpus = read_corpus(options.file, columns=columns, answer=answer)
     examples = good_rows(corpus, skip_bad_rows=options.skip_bad_rows)
     if options.predictions:
         predictions = read_any_predictions(options.predictions, examples, columns=columns)

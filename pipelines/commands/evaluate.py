@@ -31,27 +31,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from pipelines.corpora import read_examples
     from pipelines.checks.predictions import check_predictions, known_labels
+    from pipelines.corpora import read_examples
+    from pipelines.corpora.predictions import read_any_predictions
     from pipelines.evaluation.runs import evaluate_runs
-    from pipelines.examples import read_predictions, replacing
+    from pipelines.examples import replacing
     from pipelines.reporting.text import report_as_text
     from pipelines.tasks import answer_kind, task_of
 
-    runs = [read_predictions(path) for path in options.predictions]
-    kind = answer_kind([prediction for run in runs for prediction in run])
+    columns = columns_of(options)
+    # What kind of answers there are decides what is read of the gold file, which an outside system's are aligned with.
+    unaligned = [read_any_predictions(path, columns=columns, quiet=True) for path in options.predictions]
+    kind = answer_kind([prediction for run in unaligned for prediction in run])
     if options.allow_missing and kind == "value":
         raise UserError('--allow_missing got predictions with "value"; a number that is missing has no empty stand-in, '
                         "predict it")
     if options.tune_threshold and kind != "spans":
         raise UserError(f'--tune_threshold got predictions with "{kind}"; wanted "spans" that have scores')
 
-    columns = columns_of(options)
 
     def gold(path: str) -> list[Example]:
         return read_examples(path, columns=columns, answer=kind, labelled=kind != "value")
 
     examples = gold(options.gold)
+    runs = [read_any_predictions(path, examples, columns=columns) for path in options.predictions]
     keywords: dict[str, Any] = {"allow_missing": options.allow_missing}
     if options.train:
         keywords["train"] = gold(options.train)
@@ -60,7 +63,8 @@ def run(options: argparse.Namespace) -> int:
         check_predictions(run, examples, path=path, labels=labels, allow_missing=options.allow_missing)
     if options.tune_threshold:
         dev_gold, dev_predictions = options.tune_threshold
-        keywords["tuning"] = gold(dev_gold), read_predictions(dev_predictions)
+        dev_examples = gold(dev_gold)
+        keywords["tuning"] = dev_examples, read_any_predictions(dev_predictions, dev_examples, columns=columns)
         check_predictions(keywords["tuning"][1], keywords["tuning"][0], path=dev_predictions)
     task = task_of(examples, runs[0])
     report = (task.evaluate(examples, runs[0], **keywords) if len(runs) == 1 else

@@ -35,11 +35,11 @@ def run(options: argparse.Namespace) -> int:
     from pipelines.corpora.stream import batches, stream_examples
     from pipelines.runs import Run
 
-    run = Run(options.run_dir)
-    family, folder = family_and_folder(options.run_dir)
     if options.output == "-" and options.resume:
         raise UserError("got --resume with --output -; standard output keeps nothing to go on from, name a file")
     check_output(options.output, options.input)
+    run = Run(options.run_dir)
+    family, folder = family_and_folder(options.run_dir)
     job = {"run": str(Path(options.run_dir).resolve()), "input": options.input, "batch_tokens": options.batch_tokens}
     partial = None if options.output == "-" else Partial(Path(options.output), job)
     kept = partial.start(resume=options.resume) if partial else []
@@ -107,10 +107,6 @@ class Partial:
                 raise UserError(f"{self.path}: answers of another prediction ({'; '.join(changed)}); remove it to "
                                 "start again")
             kept = self._whole_batches()
-        with replacing(self.about) as f:
-            json.dump(self.job, f, ensure_ascii=False)
-        if not kept:
-            self.path.write_bytes(b"")
         return kept
 
     def _whole_batches(self) -> list[str]:
@@ -129,6 +125,9 @@ class Partial:
 
     def write(self, lines: Sequence[str]) -> None:
         """Adds a batch, and sees to it that it is on the disk."""
+        if not self.about.exists():
+            with replacing(self.about) as f:
+                json.dump(self.job, f, ensure_ascii=False)
         with open(self.path, "a", encoding="utf-8", newline="") as f:
             f.writelines(lines)
             f.flush()

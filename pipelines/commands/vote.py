@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     check_output(options.out)
     columns, examples = columns_of(options), None
     if options.texts:
-        corpus = read_corpus(options.texts, columns=columns, labelled=False)
+        corpus = read_corpus(options.texts, columns=columns, answer="text")
         examples = good_rows(corpus, skip_bad_rows=options.skip_bad_rows)
     answers = [
         read_any_predictions(path, examples, columns=columns) for path in options.predictions

@@ -139,8 +139,7 @@ def _profile(rows: Sequence[Mapping[str, Any]], name: str) -> Profile:
     values = [list_in(value) for value in islice(held, SAMPLE)]
     shapes: dict[str, int] = {}
     for value in values:
-        shape = _shape_of(value)
-        shapes[shape] = shapes.get(shape, 0) + 1
+        shapes[_shape_of(value)] = shapes.get(_shape_of(value), 0) + 1
     if len(shapes) > 1:
         shapes.pop("empty", None)
     shape = max(SHAPES, key=lambda shape: shapes.get(shape, 0)) if shapes else None
@@ -321,10 +320,10 @@ def _label_columns(path: str, others: Mapping[str, Profile], n_rows: int, *, ins
         insist: whether classes are asked for, so that a column may be taken without its name saying so.
     """
     plausible = [name for name, profile in others.items() if profile.values and _holds_classes(profile.values)]
-    # Where several columns fit, one with a single value is no answer.
     varied = [name for name in plausible if others[name].classes > 1] or plausible
-    exact = [name for word in CLASS_NAMES for name in varied if name.lower() == word or name_parts(name) == [word]]
-    exact = list(dict.fromkeys(exact))
+    exact = [name for word in CLASS_NAMES for name in plausible if name.lower() == word or name_parts(name) == [word]]
+    # Where several columns fit, one with a single value is no answer.
+    exact = list(dict.fromkeys(name for name in exact if name in varied)) or list(dict.fromkeys(exact))
     if exact:
         certain = [name for name in exact if name_parts(name) == ["label"] or name.lower() == "label"]
         if len(exact) > 1 and not certain:

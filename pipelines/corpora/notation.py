@@ -57,6 +57,7 @@ class Evidence:
         neat: how many mentions without such a claim begin and end at words, by notation.
         possible: how many mentions hold something at all, by notation.
         n_claims, n_free: the mentions with and without a claimed text.
+        n_uncuttable: those without, in texts of one word, whose places say nothing.
         by_token: whether keys such as `start_token` say that tokens are counted.
         fits_tokens: whether no end lies beyond the last token.
     """
@@ -66,6 +67,7 @@ class Evidence:
     possible: Counter[Notation]
     n_claims: int = 0
     n_free: int = 0
+    n_uncuttable: int = 0
     by_token: bool = False
     fits_tokens: bool = True
 
@@ -82,6 +84,7 @@ def gather(rows: Sequence[Marked], notations: Sequence[Notation]) -> Evidence:
             claimed = mention.text
             evidence.n_claims += claimed is not None
             evidence.n_free += claimed is None
+            evidence.n_uncuttable += claimed is None and len(row.text.split()) == 1
             for notation in notations:
                 place = placed(mention, row.text, row.tokens, notation)
                 if place is None:
@@ -126,7 +129,7 @@ def _within_tokens(rows: Sequence[Marked]) -> bool:
 
 
 def decide(files: Mapping[str, Sequence[Marked]], *, ends: str | None, unit: str | None, has_tokens: bool,
-           has_text: bool) -> Notation | None:
+           has_text: bool, usual: Notation | None = None) -> Notation | None:
     """Decides for all files of a run together what their offsets count.
 
     The texts that mentions claim decide; where they claim none, the notation under which more mentions begin and end at
@@ -135,6 +138,7 @@ def decide(files: Mapping[str, Sequence[Marked]], *, ends: str | None, unit: str
     Args:
         files: path -> its rows.
         ends, unit, has_tokens, has_text: see ``candidates``.
+        usual: what mentions of this form mostly are, which decides where two notations fit equally well.
 
     Returns:
         The notation, ``None`` where no mention has offsets.
@@ -162,11 +166,16 @@ def decide(files: Mapping[str, Sequence[Marked]], *, ends: str | None, unit: str
     if has_tokens and unit is None and not any(one.by_token for one in found.values()):
         options = _of_one_unit(options, neat, has_text=has_text, fits=fits)
     best = max(options, key=lambda notation: (neat[notation], possible[notation]))
-    if n_free >= 2 and 2 * neat[best] < n_free and not (ends and unit):
+    n_uncuttable = sum(one.n_uncuttable for one in found.values())
+    if not neat and n_uncuttable == n_free:
+        return next((notation for notation in options if notation == usual), options[0])
+    if n_free >= 2 and 2 * neat[best] < n_free - n_uncuttable and not (ends and unit):
         raise UserError(f"{path}: {n_free - neat[best]} of {n_free} mentions cut words under every way of counting, "
                         f"such as {_shown(rows, best)}; fix the offsets, or say how they count by --offsets and --ends")
     rivals = [other for other in options if neat[other] == neat[best] and possible[other] == possible[best]
               and _differ(rows, best, other)]
+    if rivals and usual in (best, *rivals):
+        return usual
     if rivals:
         option = "--ends" if rivals[0].unit == best.unit else "--offsets"
         raise UserError(f"{path}: its offsets may be {best} or {rivals[0]}: {_shown(rows, best, rivals[0])}; say which "

@@ -204,35 +204,30 @@ def _word(item: Any) -> str | None:
 
 def _joined_tokens(items: Sequence[Any]) -> tuple[Span, ...]:
     """Joins the tokens of one mention, as `aggregation_strategy="simple"` does; mean score."""
-    groups: list[list[tuple[Span, str]]] = []
+    groups: list[list[Span]] = []
     last_index: Any = None
     for item in items:
         if not isinstance(item, dict) or not isinstance(item.get("entity"), str):
             raise ValueError(f'a tagged token without its "entity": {short_repr(item)}')
         prefix, label = split_tag(item["entity"])
-        index = item.get("index")
         if prefix == "O":
             continue
         token = _entity({**item, "label": label or item["entity"]})
+        index = item.get("index")
         is_next = isinstance(index, int) and isinstance(last_index, int) and index == last_index + 1
         last_index = index
-        if (
-            groups
-            and is_next
-            and prefix not in ("B", "S")
-            and groups[-1][-1][0].label == token.label
-        ):
-            groups[-1].append((token, prefix))
+        opens = prefix in ("B", "S") or not groups or groups[-1][-1].label != token.label
+        if opens or not is_next:
+            groups.append([token])
         else:
-            groups.append([(token, prefix)])
-    spans = []
-    for group in groups:
-        scores = [token.score for token, _ in group if token.score is not None]
-        first, last = group[0][0], group[-1][0]
-        spans.append(
-            Span(first.start, last.end, first.label, sum(scores) / len(scores) if scores else None)
-        )
-    return tuple(spans)
+            groups[-1].append(token)
+    return tuple(_joined(group) for group in groups)
+
+
+def _joined(tokens: Sequence[Span]) -> Span:
+    scores = [token.score for token in tokens if token.score is not None]
+    score = sum(scores) / len(scores) if scores else None
+    return Span(tokens[0].start, tokens[-1].end, tokens[0].label, score)
 
 
 def _langextract(place: str, value: Any) -> Answer:
@@ -358,8 +353,8 @@ def _read_conll(source: Source, columns: Columns) -> Form | None:
     [(width, _)] = Counter(
         len(line.split("\t" if has_tabs else None)) for line in lines
     ).most_common(1)
-    last = columns.entities_column or str(width - 1)
-    table = conll.read(source, replace(columns, entities_column=last))
+    # The columns that a user names are those of the gold file.
+    table = conll.read(source, Columns(entities_column=str(width - 1)))
     name = (
         "tokens with a tag"
         if width < 3

@@ -39,7 +39,11 @@ def read_predictions(path: str | Path) -> list[Prediction]:
 
 
 def read_any_predictions(
-    path: str | Path, examples: Sequence[Example] | None = None, *, columns: Columns | None = None
+    path: str | Path,
+    examples: Sequence[Example] | None = None,
+    *,
+    columns: Columns | None = None,
+    quiet: bool = False,
 ) -> list[Prediction]:
     """Reads predictions in our own form or in that of an outside system, and reports which one.
 
@@ -51,7 +55,8 @@ def read_any_predictions(
         examples: what was answered. Answers without ids are aligned with them by their order, if
             there is one for each and the texts and words agree, where the form has them. Without
             examples such answers get row numbers as ids.
-        columns: what the user said about the columns; `entities_column` names the one of the tags.
+        columns: gives the type of bare B and I tags, `default_type`.
+        quiet: report nothing, where the same file is read once more with the examples.
 
     Raises:
         DataError: naming every row that is no answer, or does not agree with its example.
@@ -69,7 +74,7 @@ def read_any_predictions(
         return _own_predictions(source.path, rows or ())
     predictions, how = _aligned(source.path, form, examples)
     summary = f"{source.path}: read as {form.name}, {len(predictions)} answers {how}"
-    for line in (summary, *form.notes):
+    for line in () if quiet else (summary, *form.notes):
         print(printable(line), file=sys.stderr)
     return predictions
 

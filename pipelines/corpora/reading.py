@@ -364,7 +364,7 @@ def _types_are_no_texts(reading: _Reading) -> None:
             if mention.label is not None and mention.start is not None:
                 total += 1
                 place = mention.text or row.text[mention.start:mention.end]
-                own += mention.label.casefold() == place.casefold()
+                own += mention.label == place
     if own >= 2 and 2 * own > total:
         raise UserError(f"{reading.path}: {own} of {total} mentions have their own text as their type; name the column "
                         "or keys of the mentions otherwise, or write rows as data/README.md shows")
@@ -374,12 +374,13 @@ def _place(readings: Sequence[_Reading], columns: Columns) -> None:
     """Decides on the notation over all files, and places the mentions by it."""
     groups: dict[tuple[Any, ...], list[_Reading]] = {}
     for one in readings:
-        key = one.table.ends, one.table.offsets, one.found.tokens is not None, one.found.text is not None
+        key = (one.table.ends, one.table.offsets, one.found.tokens is not None, one.found.text is not None,
+               _usual(one))
         groups.setdefault(key, []).append(one)
-    for (ends, unit, has_tokens, has_text), group in groups.items():
+    for (ends, unit, has_tokens, has_text, usual), group in groups.items():
         files = {one.path: answers.marked(one.rows) for one in group}
         notation = decide(files, ends=columns.ends or ends, unit=columns.offsets or unit, has_tokens=has_tokens,
-                          has_text=has_text)
+                          has_text=has_text, usual=usual)
         for one in group:
             one.notation = notation
             for row in one.rows:
@@ -392,6 +393,14 @@ def _place(readings: Sequence[_Reading], columns: Columns) -> None:
             if missing:
                 one.notes.append(f"{one.path}: {missing} rows without {one.found.entities!r} are read as texts without "
                                  "mentions, as this tool writes them")
+
+
+def _usual(reading: _Reading) -> Notation | None:
+    """The notation of the project's own form, `"spans": [{"start", "end", "label"}]`: half-open characters."""
+    keys = {key for row in reading.rows for mention in (row.given if isinstance(row.given, list) else ())
+            if isinstance(mention, Mapping) for key in mention}
+    own = reading.found.entities == "spans" and reading.found.text is not None and keys >= {"start", "end", "label"}
+    return Notation("character", "half-open") if own and keys <= {"start", "end", "label", "score"} else None
 
 
 def _read_classes(reading: _Reading, columns: Columns) -> None:
