@@ -74,6 +74,8 @@ def align(text: str, generated: Sequence[Generated]) -> tuple[Mention, ...]:
     Returns:
         A Mention for each, in the same order.
     """
+    if not generated:
+        return ()
     finder = _Finder(text)
     strings = dict.fromkeys(item.string for item in generated)
     places = {string: finder.occurrences(string) for string in strings}

@@ -19,6 +19,9 @@ SKIPS = ("{% for m in messages %}{% if m['role'] != 'system' %}[{{ m['role'] }}]
 OPEN = TURNS + "{% if add_generation_prompt %}[assistant]<think>\n{% endif %}"
 SWITCH = (THINK + "{% if add_generation_prompt %}[assistant]<think>\n{% if enable_thinking is false %}\n</think>\n\n"
           "{% endif %}{% endif %}")
+# Thinks unless that is switched off, and then writes no block at all.
+SWITCHED_OFF = (TURNS + "{% if add_generation_prompt %}[assistant]{% if enable_thinking | default(true) %}"
+                "<think>\n{% endif %}{% endif %}")
 LLAMA2 = ("{% for m in messages %}{% if m['role'] == 'assistant' %} {{ m['content'] }} {{ eos_token }}{% else %}"
           "[INST] {{ m['content'] }} [/INST]{% endif %}{% endfor %}")
 TEXT, SPANS = "A flu </s> and gout.", (Span(2, 5, "Disease"), Span(15, 19, "Disease"))
@@ -61,6 +64,12 @@ def test_an_empty_thinking_block_belongs_to_the_prompt(tokenizer, template):
     assert answer == "flu; gout</s>"
 
 
+def test_thinking_is_switched_off_where_the_prompt_would_open_it(tokenizer):
+    question, answer, _ = rows(tokenizer, SWITCHED_OFF)
+    assert question.endswith(f"{TEXT}</s>[assistant]")
+    assert answer == "flu; gout</s>"
+
+
 def test_a_prompt_that_opens_a_thinking_block_is_refused_before_any_row(tokenizer):
     tokenizer.chat_template = OPEN
     with pytest.raises(UserError, match=r"ends in '.*<think>\\n'.*take --prompt_style plain$"):
@@ -88,10 +97,10 @@ def test_blanks_before_an_answer_are_trained_and_admitted(tokenizer, network):
 
 def test_a_model_that_was_trained_on_other_prompts_is_known_by_its_hash(tokenizer):
     hashes = []
-    for template in (TURNS + ASK, REFUSES, THINK + ASK, SWITCH):
+    for template in (TURNS + ASK, REFUSES, THINK + ASK, SWITCH, SWITCHED_OFF):
         prompt = rows(tokenizer, template)[2]
         plain = prompts.format_hash("list", prompt.labels, chat_template=template)
         hashes.append((prompt_hash(tokenizer, prompt) == plain, prompt_hash(tokenizer, prompt)))
     # Templates that need no adaptation keep the hash that earlier models were saved with.
-    assert [same for same, _ in hashes] == [True, False, False, False]
-    assert len({value for _, value in hashes}) == 4
+    assert [same for same, _ in hashes] == [True, False, False, False, False]
+    assert len({value for _, value in hashes}) == 5

@@ -9,7 +9,7 @@ import word_bert
 from conftest import SAMPLE_CORPUS
 from transformers import BertForTokenClassification
 
-from pipelines.examples import Example, Span, prediction_to_json
+from pipelines.examples import BATCH, Example, Span, prediction_to_json
 from pipelines.families import batching, causal_lm, lexical, sequence_classifier, token_tagger
 from pipelines.families.prompt_tokens import prompt_for
 from pipelines.families.word_tagging import fit_words
@@ -69,6 +69,10 @@ def dictionary(tmp_path_factory, examples):
                 ids=lambda make: make.__name__)
 def loaded(request, tmp_path_factory, examples):
     return request.param(tmp_path_factory, examples)
+
+
+def test_the_batches_of_a_stream_are_a_multiple_of_a_chunk():
+    assert BATCH % batching.CHUNK == 0
 
 
 def bytes_of(predictions):

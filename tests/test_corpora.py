@@ -4,7 +4,6 @@ import gzip
 import json
 import math
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,6 @@ from pipelines.examples import Example, Span
 
 DATA = Path(os.environ.get("PIPELINES_DATA", Path(__file__).parents[2] / "shared" / "data"))
 real_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no corpora at {DATA}; PIPELINES_DATA says where they are")
-README = Path(__file__).parents[1] / "data" / "README.md"
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -154,20 +152,6 @@ def test_tokens_are_joined_by_blanks_or_found_in_their_text(tmp_path):
 def test_a_comment_gives_a_sentence_its_id_and_a_token_may_be_a_hash(tmp_path):
     path = written(tmp_path, "# sent_id = s7\n#\tO\n1\tO\n\n# sent_id = s8\nWAS\tB-Disease\n", "corpus.conll")
     assert [(example.id, example.text) for example in read_examples(path)] == [("s7", "# 1"), ("s8", "WAS")]
-
-
-def test_the_examples_of_the_readme_read_without_faults(tmp_path):
-    blocks = re.findall(r"```(json|jsonl|conll|pubtator)\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    found = []
-    for i, (language, content) in enumerate(blocks):
-        assert content.count("\n") == 3
-        corpus = read_corpus(written(tmp_path, content, f"{i}.{language}"))
-        assert corpus.faults == []
-        found.append([example.text[span.start:span.end] for example in corpus.examples for span in example.spans or ()])
-    breast, ataxia = ["breast cancer"], ["Ataxia"]
-    both = [*breast, *ataxia]
-    assert found == [breast, both, breast, breast, [], [*both, "A-T"], [*both, "A-T"], both,
-                     ["Breast cancer", "colon cancer", "cancer", "WAS"], both, breast, breast, breast]
 
 
 @real_data

@@ -1,11 +1,13 @@
 """Vectors of a frozen encoder: the same as its own, computed once, kept where another encoder does not find them."""
 
 import itertools
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from pipelines.errors import UserError
 from pipelines.examples import Example
@@ -38,6 +40,15 @@ def test_states_of_tokens_are_kept_too(tiny_bert, tmp_path):
     again = extract(tiny_bert, tmp_path, tokens=True)
     assert again.encoded == extract(tiny_bert, tmp_path).encoded == 0
     np.testing.assert_array_equal(again.vectors["token"], states)
+
+
+def test_a_text_with_a_control_token_is_kept_apart_from_what_earlier_versions_stored(tiny_bert, tmp_path, monkeypatch):
+    examples = [Example("0", "a [SEP] b"), Example("1", "a b"), Example("2", "a", pair="[CLS]")]
+    monkeypatch.setattr(features, "text_hash", lambda example, max_length: example.id)  # theirs alone, without a mark
+    extract(tiny_bert, tmp_path, examples)
+    [file] = tmp_path.rglob("*.safetensors")
+    with safe_open(file, "pt") as stored:
+        assert set(json.loads(stored.metadata()["rows"])) == {"0-text", "1", "2-text"}
 
 
 def test_features_are_the_frozen_encoders_and_are_computed_once(tiny_bert, tmp_path):

@@ -213,7 +213,9 @@ def marked(rows: Sequence[Row]) -> list[Marked]:
 
 def _tokens_of(row: Row) -> Offsets | None:
     """Tokens are cut at blanks where only keys such as `start_token` say that there are some."""
-    return row.tokens if row.tokens is not None else whitespace_tokens(row.text)
+    if row.tokens is not None or not any(mention.by_token for mention in row.mentions):
+        return row.tokens
+    return whitespace_tokens(row.text)
 
 
 def place_mentions(row: Row, notation: Notation, columns: Columns) -> None:

@@ -13,6 +13,7 @@ from pipelines.corpora.mentions import Mention
 from pipelines.errors import UserError
 from pipelines.examples import Span
 from pipelines.spans import Offsets, find_occurrences, overlapping_pairs
+from pipelines.word_boundaries import written_otherwise
 
 Finding = tuple[str, str, str | None]  # kind of fault, message, repair
 
@@ -307,7 +308,7 @@ def to_spans(mentions: Sequence[Mention], text: str, tokens: Offsets | None, not
             if finding:
                 findings.append(finding)
     strings = [Generated(m.text or "", m.label or label) for m in mentions if m.start is None]
-    for aligned in align(text, strings):
+    for aligned in align(text, strings) if strings else ():
         problem = _not_placed(aligned, text)
         if problem:
             findings.append(problem)
@@ -365,7 +366,8 @@ def _not_placed(aligned: Placed, text: str) -> Finding | None:
         n = len(list(find_occurrences(text, string)))
         return "not_in_text", f"{string!r} is listed more often than it occurs ({n} times)", "leave one out"
     if span is None:
-        return "not_in_text", f"{string!r} is not in the text", None
+        other = written_otherwise(text, string)
+        return "not_in_text", f"{string!r} is not in the text", f"the text has {other!a}" if other else None
     if aligned.status != "exact":
         return "not_in_text", f"{string!r} is not in the text", f"the text has {text[span.start:span.end]!r}"
     if inside_word(text, span.start) or inside_word(text, span.end):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -179,15 +180,14 @@ def _hidden(objects: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> bool
 
 def _are_numbers(objects: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> bool:
     """Whether a column holds numbers of which some have a fraction: no names of classes."""
-    values = [value[labels[0]] for value in objects if not is_null(value.get(labels[0]))]
-    numbers = [value for value in values if isinstance(value, float)]
-    try:
-        numbers += [float(value) for value in values if isinstance(value, str) and "." in value]
-        whole = [float(value) for value in values if isinstance(value, str | int)]
-    except ValueError:
+    if len(labels) != 1:
         return False
-    return len(labels) == 1 and bool(numbers) and bool(whole or numbers) and any(n != int(n) for n in numbers
-                                                                                  if abs(n) < 1e15)
+    values = [value[labels[0]] for value in objects if not is_null(value.get(labels[0])) and value[labels[0]] != ""]
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return any(math.isfinite(number) and not number.is_integer() for number in numbers)
 
 
 def _one_class_only(path: str, found: Found, objects: Sequence[Mapping[str, Any]], columns: Columns, *,

@@ -24,6 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines import precision
 from pipelines.examples import Example, replacing
+from pipelines.families.control_tokens import control_pattern
 from pipelines.families.sequence_classifier import batches, encode
 from pipelines.networks.pooled_classifier import pool
 
@@ -65,7 +66,10 @@ def extract(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exampl
     encoder.eval().requires_grad_(False)
     encoded = encode(examples, tokenizer, max_length=max_length)
     over = set(encoded.cut)
-    names = [text_hash(example, max_length=max_length if example.id in over else None) for example in examples]
+    # Earlier versions read `[SEP]` in a text as the token: what they stored of such texts is another vector.
+    controls = control_pattern(tokenizer)
+    names = [text_hash(example, max_length=max_length if example.id in over else None)
+             + ("-text" if controls.search(f"{example.text} {example.pair or ''}") else "") for example in examples]
     folder = Path(cache or default_cache()) / (key(encoder, tokenizer) + ("-tokens" if tokens else ""))
     known = _read(folder, set(names))
     missing = {name: row for name, row in zip(names, encoded.rows, strict=True) if name not in known}

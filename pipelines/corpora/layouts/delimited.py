@@ -53,7 +53,7 @@ def read(source: Source, columns: Columns) -> Table:
         rows = _records(content, delimiter, csv.QUOTE_MINIMAL)
     except csv.Error:
         # A carriage return alone, in a field without quotes, is no line end here but a blank.
-        content = re.sub(r"\r(?!\n)", " ", content)
+        content = content.replace("\r\n", "\n").replace("\r", " ")
         rows = _records(content, delimiter, csv.QUOTE_MINIMAL)
         notes.append(f"{source.path}: carriage returns within fields are read as blanks")
     if not rows:
@@ -61,7 +61,7 @@ def read(source: Source, columns: Columns) -> Table:
     if delimiter == "\t":
         # Tab-separated text often holds bare quotes, which swallow line ends; quoted text that really has several lines
         # does not fit the columns when it is read without quotes.
-        bare = _records(content, delimiter, csv.QUOTE_NONE)
+        bare = _records(content.replace("\r\n", "\n").replace("\r", " "), delimiter, csv.QUOTE_NONE)
         if len(bare) > len(rows) and len({len(row) for _, row in bare}) == 1:
             rows = bare
     names = rows[0][1]
@@ -102,9 +102,9 @@ def header_of(source: Source, columns: Columns) -> str | None:
 
 def _delimiter(content: str) -> str:
     """The mark that cuts most of the first rows into as many columns as the first, more than one."""
-    sample = content[:200_000].split("\n")[:200]
-    sample = [line.replace("\r", " ") for line in sample[:-1] or sample]
-    counts = {mark: [len(row) for row in csv.reader(sample, delimiter=mark) if row] for mark in DELIMITERS}
+    lines = [line.replace("\r", " ") for line in content[:200_000].lstrip("\n").split("\n")[:200]]
+    sample = lines[:-1] or lines
+    counts = {mark: [len(row) for row in csv.reader(sample, delimiter=mark) if row] or [0] for mark in DELIMITERS}
 
     def fit(mark: str) -> tuple[int, int]:
         first = counts[mark][0]

@@ -45,7 +45,8 @@ def read(source: Source, columns: Columns) -> Table:
         if isinstance(error, json.JSONDecodeError):
             raise UserError(_where_json_ends(path, content, error)) from None
         raise UserError(f"{path}: no list of rows ({error})") from None
-    if isinstance(value, dict) and source.ends_with(".jsonl", ".ndjson") and _ROW_NAMES & {key.lower() for key in value}:
+    by_line = source.ends_with(".jsonl", ".ndjson")
+    if by_line and isinstance(value, dict) and _ROW_NAMES & {key.lower() for key in value}:
         return reshaped(path, Table([(1, value)], "JSON lines", unit="line"))  # one line, not columns of many rows
     return reshaped(path, _table(path, value))
 
