@@ -24,9 +24,10 @@ import torch
 from pipelines import config
 from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write_cut
 from pipelines.corpora.splits import classes_of, stratified_folds
+from pipelines.corpora.stream import batches
 from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation.reports import evaluate_classes
-from pipelines.examples import Example, Prediction, read_predictions, write_predictions
+from pipelines.examples import Example, read_predictions, write_predictions
 from pipelines.families import features, frozen_head, head_search, sequence_classifier
 from pipelines.families.sequence_classifier import Settings
 from pipelines.job import rehearse_submission, submit
@@ -136,7 +137,7 @@ def run(options: RecipeArguments) -> dict[str, Any]:
         model = frozen_head.classifier_with(encoder, heads, 0, point, settings)
         sequence_classifier.save(run.model, model=model, tokenizer=tokenizer, settings=settings,
                                  base_model=options.model_name_or_path)
-    report = predict_and_score(found, vectors, heads, point, settings, data, run)
+    report = predict_and_score(found, vectors, point, settings, data, run)
     report["cost"] = {"parameters": model.num_parameters(), "trained_parameters": trained_parameters(heads),
                       **meter.to_json()}
     report["grid"] = {"points": len(rows), "best": best}
@@ -193,18 +194,23 @@ def search(data: head_search.SearchData, points: list[frozen_head.Point], option
     return search_study(data, points, storage=options.study)
 
 
-def predict_and_score(found: ClassSplits, vectors: dict[str, dict[str, np.ndarray]], heads: frozen_head.Heads,
-                      point: frozen_head.Point, settings: Settings, data: head_search.SearchData,
-                      run: Run) -> dict[str, Any]:
-    """Predicts dev by the head that was chosen on it and test by the refitted one; scores test once."""
+def predict_and_score(found: ClassSplits, vectors: dict[str, dict[str, np.ndarray]], point: frozen_head.Point,
+                      settings: Settings, data: head_search.SearchData, run: Run) -> dict[str, Any]:
+    """Predicts dev by the head that was chosen on it and test by the saved model, refitted on both; scores test once.
+
+    Test goes through the saved model, not through the vectors, so that `pipelines predict` gives the same bytes.
+    """
     on_train = head_search.refit(data.train[point.pooling], data.train_targets, point, data)
+    saved = sequence_classifier.load(run.model)
     report: dict[str, Any] = {}
-    for split, trained in (("dev", on_train), ("test", heads)):
-        if split not in found.splits:
-            continue
+    for split in [split for split in ("dev", "test") if split in found.splits]:
         examples = found.splits[split]
-        predictions: list[Prediction] = sequence_classifier.predictions_from(
-            examples, trained.scores(vectors[split][point.pooling])[0], settings)
+        if split == "dev":
+            scores = on_train.scores(vectors[split][point.pooling])[0]
+            predictions = sequence_classifier.predictions_from(examples, scores, settings)
+        else:
+            predictions = [answer for batch in batches(examples)
+                           for answer in sequence_classifier.predict(saved, batch)]
         write_predictions(run.predictions(split), predictions)
         if examples and all(example.label is not None for example in examples):
             train = found.splits["train"] + (found.splits["dev"] if split == "test" else [])

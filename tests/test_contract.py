@@ -81,7 +81,8 @@ def test_commands_give_what_the_run_gave(name, layout, tiny_llama, tiny_bert, tm
     assert done.returncode == 0, done.stderr[-3000:]
 
     # predict: the same bytes, though no column is named again.
-    for split in ("dev", "test"):
+    # The head search scores dev by the head that dev chose, and saves one that has learnt from dev too.
+    for split in ("test",) if name == "frozen head" else ("dev", "test"):
         pipelines("predict", "--run", run, "--input", files[split], "--output", tmp_path / f"{split}.jsonl", cwd=tmp_path)
         assert (tmp_path / f"{split}.jsonl").read_bytes() == (run / "predictions" / f"{split}.jsonl").read_bytes()
 

@@ -77,7 +77,7 @@ def answer_of(example: Example) -> str:
     elif example.label is not None:
         parts.append(f"{'class' if isinstance(example.label, str) else 'number'} {example.label}")
     if example.spans is not None:
-        mentions = [f"{example.text[span.start:span.end]} ({span.label})" for span in example.spans]
+        mentions = [f"{example.text[span.start : span.end]} ({span.label})" for span in example.spans]
         parts += mentions or ["no mention"]
     return "; ".join(parts) or "no answer"
 
@@ -94,12 +94,14 @@ def test_an_example_is_read_as_the_page_says(name, tmp_path, monkeypatch):
         assert shown.expected[0][1] in str(refused.value)
         return
     corpus = read_corpus(path, columns=shown.columns)
-    read = {"answers": " | ".join(map(answer_of, corpus.examples)),
-            "texts": " | ".join(example.text for example in corpus.examples),
-            "ids": " | ".join(example.id for example in corpus.examples),
-            "documents": " | ".join(str(example.group) for example in corpus.examples),
-            "pairs": " | ".join(str(example.pair) for example in corpus.examples),
-            "faults": ", ".join(f"{fault.row} {fault.kind}" for fault in corpus.faults)}
+    read = {
+        "answers": " | ".join(map(answer_of, corpus.examples)),
+        "texts": " | ".join(example.text for example in corpus.examples),
+        "ids": " | ".join(example.id for example in corpus.examples),
+        "documents": " | ".join(str(example.group) for example in corpus.examples),
+        "pairs": " | ".join(str(example.pair) for example in corpus.examples),
+        "faults": ", ".join(f"{fault.row} {fault.kind}" for fault in corpus.faults),
+    }
     assert "answers" in kinds
     assert read["faults"] == dict(shown.expected).get("faults", "")
     for kind, wanted in shown.expected:

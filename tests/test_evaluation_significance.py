@@ -20,6 +20,7 @@ from pipelines.evaluation.significance import (
     paired_bootstrap,
     resampling_units,
 )
+from pipelines.examples import Example
 
 CASES = pytest.mark.parametrize("cases", [100, pytest.param(1000, marks=pytest.mark.slow)])
 
@@ -37,7 +38,7 @@ def with_ones(values):
 
 
 def test_documents_are_resampled_where_ids_carry_them():
-    units = resampling_units([f"{document}-{i}" for document in range(12) for i in range(3)])
+    units = resampling_units([Example(f"{document}-{i}", "") for document in range(12) for i in range(3)])
     assert (units.kind, units.count) == ("document", 12)
     assert units.index.tolist() == [document for document in range(12) for _ in range(3)]
 
@@ -49,7 +50,7 @@ def test_documents_are_resampled_where_ids_carry_them():
     [f"{i // 3}-{i}" for i in range(80)] + [f"x{i}" for i in range(20)],
 ])
 def test_examples_are_resampled_elsewhere(ids):
-    units = resampling_units(ids)
+    units = resampling_units([Example(id, "") for id in ids])
     assert (units.kind, units.count) == ("example", 100)
 
 

@@ -38,7 +38,12 @@ READ = {
     "Label Studio, choices": (
         "ls.json", json.dumps([{"id": n, "data": {"text": text}, "annotations": [{"result": [
             {"type": "choices", "value": {"choices": [label]}}]}]} for n, (text, label) in
-            enumerate([("good", "pos"), ("bad", "neg")])]), {"answer": "label"}, ["pos", "neg"], None),
+            enumerate([("good", "pos"), ("bad", "neg")])]), {}, ["pos", "neg"], None),
+    "Label Studio, regions and choices": (
+        "ls.json", json.dumps([{"id": 1, "data": {"text": "Gout hurts."}, "annotations": [{"result": [
+            {"type": "labels", "value": {"start": 0, "end": 4, "text": "Gout", "labels": ["D"]}},
+            {"type": "choices", "value": {"choices": ["bad"]}}, {"type": "relation"}]}]}]), {}, [["Gout/D"]],
+        "--label_column choices"),
     "JSON-MIN without the key where there is no mention": (
         "min.json", json.dumps([{"id": 1, "text": "Gout hurts.", "tags": [
             {"start": 0, "end": 4, "text": "Gout", "labels": ["D"]}], "annotator": 1}, {"id": 2, "text": "Fine.",
@@ -240,6 +245,13 @@ def test_faults_of_rows_are_named(name, tmp_path):
     assert fault.kind == kind
     assert re.search(said, str(fault))
     assert str(fault).isprintable()
+
+
+def test_a_column_of_one_class_is_still_the_label(tmp_path):
+    path = written(tmp_path, "n.jsonl", lines(*({"text": f"text {n}", "label": "neg"} for n in range(3))))
+    assert [answer_of(example) for example in read_corpus(path).examples] == ["neg"] * 3
+    path = written(tmp_path, "c.csv", "text,classes\na fine film,pos\na dull film,neg\n")
+    assert [answer_of(example) for example in read_corpus(path).examples] == ["pos", "neg"]
 
 
 def test_a_folder_of_brat(tmp_path):

@@ -10,9 +10,9 @@ from conftest import ROOT, run_python
 
 PACKAGE = ROOT / "pipelines"
 LIGHT = ["examples", "spans", "tasks", "alignment", "prompts", "voting", "errors",
-         *(f"{folder}.{path.stem}".removesuffix(".__init__")
+         *(".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
            for folder in ("checks", "corpora", "evaluation", "submission")
-           for path in sorted((PACKAGE / folder).glob("*.py")) if path.stem != "hub")]
+           for path in sorted((PACKAGE / folder).rglob("*.py")) if path.stem not in ("hub", "span_f1"))]
 HEAVY = ("torch", "transformers", "datasets", "trl", "peft")
 
 

@@ -12,7 +12,8 @@ from conftest import run_python
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from pipelines.corpora import read_corpus
+from pipelines.corpora import Columns, read_corpus
+from pipelines.corpora.class_splits import read_class_splits
 from pipelines.corpora.splits import (
     copies,
     documents_in,
@@ -642,6 +643,47 @@ def test_an_unlabelled_file_is_drawn_at_random_and_that_is_said(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "no labels to stratify by: drawn at random" in done.stdout
     assert len(written(tmp_path / "s", "dev")) == 10
+
+
+LABELS = {
+    "class": lambda i: {"label": "abc"[i % 7 % 3]},
+    "number": lambda i: {"label": i % 3},
+    "fraction": lambda i: {"label": i % 3 / 2},
+    "list": lambda i: {"label": ["a", "b", "c"][: i % 4]},
+    "columns": lambda i: {"toxic": int(i % 2 == 0), "insult": int(i % 5 == 0)},
+    "mentions": lambda i: {"spans": [{"start": 0, "end": 4, "label": "DE"[i % 4 // 3]}][: i % 3]},
+}
+# Without these, columns of 0 and 1 are no classes for the command, and fractions are values.
+READ_BY = {
+    "fraction": {"answer": "label"},
+    "columns": {"answer": "label"},
+    "mentions": {"mention_type": "D"},
+}
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("kind", LABELS)
+def test_splits_made_by_different_recipes_from_one_file_are_the_same(tmp_path, kind, grouped):
+    texts = [f"text {i % 55}" for i in range(60)]  # five are copies
+    rows = [{"id": f"x{i}", "text": text, **LABELS[kind](i % 55)} for i, text in enumerate(texts)]
+    if grouped:
+        rows = [{**row, "paper": f"p{i // 2 % 25}"} for i, row in enumerate(rows)]
+    file = tmp_path / "all.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    columns = READ_BY.get(kind, {}) | ({"group_column": "paper"} if grouped else {})
+    sizes = "train=0.6,dev=0.2,test=0.2"
+
+    options = [text for name, value in columns.items() for text in (f"--{name}", value)]
+    done = split(file, "--out", tmp_path / "s", "--sizes", sizes, "--seed", 5, *options)
+    assert done.returncode == 0, done.stderr
+    by_command = {name: [row["id"] for row in written(tmp_path / "s", name)] for name in SIZES}
+    # finetune_classifier and grid_search_head both read their files so.
+    files = {"train": str(file)}
+    splits = read_class_splits(
+        files, columns=Columns(**columns), sizes=sizes, seed=5, told=lambda line: None
+    )
+    assert ids_of(splits.splits) == by_command
+    assert by_command["train"] != [row["id"] for row in rows[:36]]
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,9 @@ def run(options: argparse.Namespace) -> int:
     paths = {name: Path(options.out, f"{name}.jsonl") for name in sizes}
     refuse_input(options.file, paths.values())
     columns = columns_of(options)
-    corpus = read_corpus(options.file, columns=columns, answer=columns.answer)
+    # As the recipes for classes read it, so that they cut the same parts.
+    answer = columns.answer or (None if columns.mention_type is None else "label")
+    corpus = read_corpus(options.file, columns=columns, answer=answer)
     examples = good_rows(corpus, skip_bad_rows=options.skip_bad_rows)
     parts = split_examples(
         examples, sizes, seed=options.seed, unseen_mentions=options.unseen_mentions
@@ -74,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     for line in corpus.described():
         print(line)
     if corpus.answer is None:
-        print("no labels to stratify by: drawn at random")
+        print("no labels to stratify by: drawn at random; --label_column names a column of classes")
     documents = documents_in(examples)
     if documents is not None:
         named_by = "groups" if any(example.group is not None for example in examples) else "ids"

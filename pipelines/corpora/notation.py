@@ -173,8 +173,9 @@ def decide(files: Mapping[str, Sequence[Marked]], *, ends: str | None, unit: str
     if n_free >= 2 and 2 * neat[best] < n_free - n_uncuttable and not (ends and unit):
         raise UserError(f"{path}: {n_free - neat[best]} of {n_free} mentions cut words under every way of counting, "
                         f"such as {_shown(rows, best)}; fix the offsets, or say how they count by --offsets and --ends")
+    # Hardly a tool counts UTF-8: such offsets have to fit better, not as well.
     rivals = [other for other in options if neat[other] == neat[best] and possible[other] == possible[best]
-              and _differ(rows, best, other)]
+              and (other.unit != "utf-8" or best.unit == "utf-8") and _differ(rows, best, other)]
     if rivals and usual in (best, *rivals):
         return usual
     if rivals:

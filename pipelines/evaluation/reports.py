@@ -45,7 +45,7 @@ def evaluate_spans(examples: Sequence[Example], predictions: Sequence[Prediction
     gold = [errors.ordered(example.spans) for example, _ in pairs]
     predicted = [errors.ordered(prediction.spans) for _, prediction in pairs]
     matched = span_scores.match_spans(gold, predicted)
-    units = significance.resampling_units([example.id for example, _ in pairs])
+    units = significance.resampling_units([example for example, _ in pairs])
     report = _header("span_extraction", examples, predictions, units) | span_scores.span_report(matched)
     counts = {scheme: span_scores.span_counts(matched, scheme) for scheme in span_scores.SCHEMES}
     strings = span_scores.string_counts([_strings(example, None) for example, _ in pairs],
@@ -86,7 +86,7 @@ def evaluate_classes(examples: Sequence[Example], predictions: Sequence[Predicti
         allow_missing: a missing answer counts as the class "", which is wrong everywhere.
     """
     pairs = _pairs(examples, predictions, "label", gold="label", allow_missing=allow_missing)
-    units = significance.resampling_units([example.id for example, _ in pairs])
+    units = significance.resampling_units([example for example, _ in pairs])
     report = _header("sequence_classification", examples, predictions, units)
     scores = [prediction.scores for _, prediction in pairs]
     given = None if any(score is None for score in scores) else [score for score in scores if score is not None]
@@ -116,7 +116,7 @@ def evaluate_values(examples: Sequence[Example], predictions: Sequence[Predictio
         train: the training examples; adds the baseline that always answers their mean.
     """
     pairs = _pairs(examples, predictions, "value", gold="label")
-    units = significance.resampling_units([example.id for example, _ in pairs])
+    units = significance.resampling_units([example for example, _ in pairs])
     report = _header("sequence_regression", examples, predictions, units)
     gold = np.array([float(example.label) for example, _ in pairs])  # type: ignore[arg-type]
     predicted = np.array([prediction.value for _, prediction in pairs], dtype=float)
@@ -145,7 +145,7 @@ def evaluate_language_model(examples: Sequence[Example], predictions: Sequence[P
         raise DataError(f"{len(wrong)} of {len(pairs)} predictions hold nats below 0 or of no token, such as id "
                         f'{wrong[0]}; wanted in "value" the negative log-likelihood of the text, and in "scores" the '
                         'number of its "tokens"')
-    units = significance.resampling_units([example.id for example, _ in pairs])
+    units = significance.resampling_units([example for example, _ in pairs])
     counts = nats_counts(pairs)
     nats, tokens = counts.sum(axis=0)
     words = sum(len(example.text.split()) for example, _ in pairs)

@@ -36,7 +36,7 @@ def evaluate_runs(task: Task, examples: Sequence[Example], runs: Sequence[Sequen
     def mean_metric(sums: np.ndarray) -> np.ndarray:
         return task.statistic(sums.reshape(*sums.shape[:-1], len(runs), -1)).mean(axis=-1)
 
-    units = significance.resampling_units([example.id for example in examples])
+    units = significance.resampling_units(examples)
     *owner, name = interval_path(task.primary_metric).split(".")
     place = metric(summary, owner[0]) if owner else summary
     place[name] = significance.bootstrap_interval(counts, mean_metric, units)
@@ -79,7 +79,7 @@ def compare_predictions(task: Task, examples: Sequence[Example], a: Sequence[Pre
         DataError: when ids do not fit the examples.
     """
     counts_a, counts_b = (task.counts(joined_by_id(examples, predictions)) for predictions in (a, b))
-    units = significance.resampling_units([example.id for example in examples])
+    units = significance.resampling_units(examples)
     bootstrap = significance.paired_bootstrap(counts_a, counts_b, task.statistic, units, confidence=1 - alpha)
     if task.answer == "label":
         test, p = "mcnemar", significance.mcnemar(counts_a[:, 0] > 0, counts_b[:, 0] > 0)

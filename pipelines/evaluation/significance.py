@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.examples import documents_of
+from pipelines.corpora.splits import documents_in
+from pipelines.examples import Example
 
 # From sums of shape (..., n_counts) to scores.
 Statistic = Callable[[np.ndarray], np.ndarray]
@@ -38,16 +39,16 @@ class Units:
         return np.stack([np.bincount(self.index, weights=column, minlength=self.count) for column in counts.T], axis=1)
 
 
-def resampling_units(ids: Sequence[str]) -> Units:
-    """Documents where the ids carry them (``<document>-<number>``), else the examples themselves.
+def resampling_units(examples: Sequence[Example]) -> Units:
+    """Documents where the examples name theirs (``group``, or ids ``<document>-<number>``), else the examples.
 
     Sentences of one document share their words and so their errors; resampled one by one they give intervals that are
     too narrow. Fewer than ten documents tell little of how documents differ.
     """
-    documents = documents_of(ids)
+    documents = documents_in(examples)
     number = {document: i for i, document in enumerate(dict.fromkeys(documents or ()))}
     if documents is None or len(number) < 10:
-        return Units("example", np.arange(len(ids)))
+        return Units("example", np.arange(len(examples)))
     return Units("document", np.array([number[document] for document in documents], dtype=np.int64))
 
 

@@ -81,9 +81,16 @@ def _label_studio(path: str, table: Table) -> Table:
     if classified and not any(row.get("entities") for row in fields):
         for row in fields:
             row.pop("entities", None)  # choices alone: nobody looked for mentions
-    if all(len(row["classes"]) == 1 for row in classified):
+    elif classified:
+        # Regions and choices: the regions are the task, unless the choices are named.
+        notes.append(f"{path}: {len(classified)} rows have choices too, which are not read; --answer label "
+                     "--label_column choices reads them")
         for row in classified:
-            row["classes"] = row["classes"][0]
+            row["choices"] = row.pop("classes")
+    name = "classes" if any("classes" in row for row in classified) else "choices"
+    if all(len(row[name]) == 1 for row in classified):
+        for row in classified:
+            row[name] = row[name][0]
     return Table(rows, f"{table.layout} of Label Studio", unit=table.unit, missing_is_empty=True, notes=notes)
 
 

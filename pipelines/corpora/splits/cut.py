@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from pipelines.corpora.splits.groups import Group, classes_of, documents_in, groups_of, text_key
+from pipelines.corpora.splits.groups import (
+    Group,
+    classes_of,
+    documents_in,
+    groups_of,
+    holders_of,
+    text_key,
+)
 from pipelines.corpora.splits.stratified import distribute, sizes_as_text, whole_numbers
 from pipelines.corpora.splits.unseen import cut_with_unseen_mentions
 from pipelines.errors import DataError, UserError
@@ -171,12 +178,8 @@ def _refuse_large_group(
 def _refuse_rare_classes(
     examples: Sequence[Example], groups: Sequence[Group], n_parts: int
 ) -> None:
-    holders: defaultdict[str, list[Group]] = defaultdict(list)
-    for group in groups:
-        for label in group.counts:
-            holders[label].append(group)
     lines = []
-    for label, members in sorted(holders.items()):
+    for label, members in sorted(holders_of(groups).items()):
         if label and len(members) < n_parts:
             positions = sorted(position for group in members for position in group.positions)
             ids = [examples[p].id for p in positions if label in classes_of(examples[p])]

@@ -63,6 +63,15 @@ def connected(keys: Sequence[Iterable[Hashable]]) -> list[list[int]]:
     return list(groups.values())
 
 
+def holders_of(groups: Iterable[Group]) -> dict[str, list[Group]]:
+    """The groups in which each stratum occurs."""
+    holders: defaultdict[str, list[Group]] = defaultdict(list)
+    for group in groups:
+        for stratum in group.counts:
+            holders[stratum].append(group)
+    return holders
+
+
 def copies(examples: Iterable[Example]) -> list[list[int]]:
     """Groups the positions of examples that have the same text, apart from case and whitespace."""
     return connected([(text_key(example),) for example in examples])

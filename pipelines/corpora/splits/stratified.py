@@ -6,11 +6,10 @@ algorithm 1, with whole numbers as quotas.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import fsum
 
-from pipelines.corpora.splits.groups import Group
+from pipelines.corpora.splits.groups import Group, holders_of
 
 SPARE = "\0spare"  # the part of what the sizes leave over
 
@@ -23,6 +22,10 @@ def whole_numbers(sizes: Mapping[str, float], total: int) -> dict[str, int]:
         numbers[name] = round(end + share) - round(end)
         end += share
     return numbers
+
+
+def sizes_as_text(sizes: Mapping[str, float]) -> str:
+    return ",".join(f"{name}={size:g}" for name, size in sizes.items())
 
 
 def distribute(
@@ -38,24 +41,18 @@ def distribute(
     """
     total = sum(len(group.positions) for group in groups)
     sizes = {**wanted, SPARE: max(0, total - sum(wanted.values()))}
-    holders: defaultdict[str, list[Group]] = defaultdict(list)
-    for group in groups:
-        for stratum in group.counts:
-            holders[stratum].append(group)
+    by_size = sorted(groups, key=lambda group: (-len(group.positions), group.rank))
+    holders = holders_of(by_size)
     assignment = _Assignment(holders, sizes, every_class=every_class)
     while assignment.waiting:
         stratum = min(assignment.waiting, key=lambda name: (assignment.waiting[name], name))
         members = [group for group in holders[stratum] if group not in assignment.part_of]
-        for group in sorted(members, key=lambda group: _largest_first(group, stratum)):
+        for group in sorted(members, key=lambda group: -group.counts[stratum]):
             assignment.place(group, assignment.best_part(group, stratum))
     parts: dict[str, list[Group]] = {name: [] for name in sizes}
     for group, part in assignment.part_of.items():
         parts[part].append(group)
     return parts
-
-
-def _largest_first(group: Group, stratum: str) -> tuple[int, int, bytes]:
-    return -group.counts[stratum], -len(group.positions), group.rank
 
 
 class _Assignment:
@@ -132,20 +129,18 @@ def _quotas(
     for stratum, count in counts.items():
         exact |= {(stratum, part): count * columns[part] / max(total, 1) for part in sizes}
     quotas = {stratum: {part: int(exact[stratum, part]) for part in sizes} for stratum in counts}
-    open_in_row = {stratum: counts[stratum] - sum(row.values()) for stratum, row in quotas.items()}
     open_in_column = {
         part: columns[part] - sum(row[part] for row in quotas.values()) for part in sizes
     }
     by_remainder = sorted(exact, key=lambda cell: int(exact[cell]) - exact[cell])
     for stratum, part in by_remainder * 2:
-        if open_in_row[stratum] > 0 and open_in_column[part] > 0:
+        if sum(quotas[stratum].values()) < counts[stratum] and open_in_column[part] > 0:
             quotas[stratum][part] += 1
-            open_in_row[stratum] -= 1
             open_in_column[part] -= 1
     n_parts = len(sizes) - 1
     for stratum, row in quotas.items():
         # Remainders that were rounded one by one can leave an example over.
-        row[max(sizes, key=lambda part: exact[stratum, part])] += open_in_row[stratum]
+        row[max(row, key=lambda part: exact[stratum, part])] += counts[stratum] - sum(row.values())
         for part in sizes:
             if part != SPARE and row[part] < 1 and len(holders[stratum]) >= n_parts:
                 row[max(row, key=lambda other: row[other])] -= 1

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pipelines.corpora.splits.groups import Group, connected, mentions_of
-from pipelines.corpora.splits.stratified import SPARE, distribute, whole_numbers
+from pipelines.corpora.splits.stratified import SPARE, distribute, sizes_as_text, whole_numbers
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example
 
@@ -23,12 +23,7 @@ def training_part(parts: Sequence[str]) -> str:
 def cut_with_unseen_mentions(
     examples: Sequence[Example], groups: Sequence[Group], sizes: Mapping[str, float]
 ) -> dict[str, list[Group]]:
-    """Separates train from the rest, which shares no mention with it, then cuts up the rest.
-
-    Raises:
-        DataError: where the sizes cannot be met.
-        UserError: where there are no mentions.
-    """
+    """Separates train from the rest, which shares no mention with it, then cuts up the rest."""
     mentions = {
         group: [string for row in group.positions for string in mentions_of(examples[row])]
         for group in groups
@@ -37,41 +32,29 @@ def cut_with_unseen_mentions(
         raise UserError("got --unseen_mentions for a corpus without mentions; leave the option out")
     train = training_part(list(sizes))
     train_share = whole_numbers(sizes, len(examples))[train] / len(examples)
-    left_out = _connecting(mentions, max(train_share, 1 - train_share))
+    left_out = _connecting(mentions, train_share)
     kept = [group for group in groups if group not in left_out]
-    n_kept = sum(len(group.positions) for group in kept)
+    n_left_out = sum(len(group.positions) for group in left_out)
+    n_kept = len(examples) - n_left_out
     wanted = whole_numbers(sizes, n_kept)
-    refusal = f"mentions cannot be kept apart for the sizes {_as_text(sizes)}"
-    if 2 * n_kept < len(examples) or sum(wanted.values()) > n_kept:
-        raise DataError(
-            f"{refusal}: {len(examples) - n_kept} of {len(examples)} examples have mentions both "
-            f"of {train} and of other parts; ask for smaller parts, or do without --unseen_mentions"
-        )
-
     clusters = {_merged(members): members for members in _clusters(kept, mentions)}
     sides = distribute(list(clusters), {train: wanted[train]}, every_class=False)
     held_out = [group for cluster in sides[SPARE] for group in clusters[cluster]]
     others = {name: size for name, size in wanted.items() if name != train}
     parts = distribute(held_out, others, every_class=False) | {train: sides[train]}
-    for name, size in wanted.items():
-        got = sum(len(group.positions) for group in parts[name])
-        if got < size / 2:
-            raise DataError(
-                f"{refusal}: {name} would have {got} of {size} examples; ask for other sizes, or "
-                "do without --unseen_mentions"
-            )
-    if left_out:
-        logger.warning(
-            "left out %d of %d examples, whose mentions connect %s with other parts",
-            len(examples) - n_kept,
-            len(examples),
-            train,
+    got = {name: sum(len(group.positions) for group in parts[name]) for name in sizes}
+    is_short = any(got[name] < wanted[name] / 2 for name in sizes)
+    if is_short or 2 * n_kept < len(examples) or sum(wanted.values()) > n_kept:
+        raise DataError(
+            f"mentions cannot be kept apart for the sizes {sizes_as_text(sizes)}: "
+            f"{n_left_out} of {len(examples)} examples have mentions both of {train} and of other "
+            f"parts, and the others would make up {sizes_as_text(got)}; ask for other sizes, or do "
+            "without --unseen_mentions"
         )
+    if left_out:
+        message = "left out %d of %d examples, whose mentions connect %s with other parts"
+        logger.warning(message, n_left_out, len(examples), train)
     return parts
-
-
-def _as_text(sizes: Mapping[str, float]) -> str:
-    return ",".join(f"{name}={size:g}" for name, size in sizes.items())
 
 
 def _merged(groups: Sequence[Group]) -> Group:
@@ -88,17 +71,42 @@ def _clusters(groups: Sequence[Group], mentions: Mentions) -> list[list[Group]]:
     return [[groups[position] for position in members] for members in positions]
 
 
-def _connecting(mentions: Mentions, share: float) -> set[Group]:
-    """The groups to leave out, so that the largest cluster has at most a share of all mentions.
+def _connecting(mentions: Mentions, train_share: float) -> set[Group]:
+    """The groups to leave out, so that each cluster fits into train or into the rest.
 
-    Frequent mentions join most of a corpus to one cluster. Groups of it are moved to the other
-    side, those first that share mentions with few groups; groups with mentions of both sides are
-    left out.
+    Frequent mentions join most of a corpus to one cluster, which is cut where neither side has
+    room for all its mentions.
     """
-    def n_mentions(groups):
-        return sum(len(mentions[group]) for group in groups)
-
+    total = sum(map(len, mentions.values()))
+    room = {"train": train_share * total, "rest": (1 - train_share) * total}
+    left_out: set[Group] = set()
     clusters = _clusters(list(mentions), mentions)
-    largest = max(clusters, key=lambda groups: (n_mentions(groups), min(g.rank for g in groups)))
-    surplus = n_mentions(largest) - share * n_mentions(mentions)
-    return VARIANT(largest, mentions, surplus, n_mentions(mentions), share)
+    sized = [(sum(len(mentions[group]) for group in cluster), cluster) for cluster in clusters]
+    for size, cluster in sorted(sized, key=lambda pair: (-pair[0], _merged(pair[1]).rank)):
+        side = max(room, key=lambda name: room[name])
+        left_out |= _cut_cluster(cluster, mentions, surplus=size - room[side])
+        room[side] -= min(size, room[side])
+    return left_out
+
+
+def _cut_cluster(cluster: Sequence[Group], mentions: Mentions, *, surplus: float) -> set[Group]:
+    """Moves a surplus of mentions to the other side; returns the groups with mentions of both.
+
+    The mentions of a group are moved together, first those that few other groups connect.
+    """
+    strings = {group: set(mentions[group]) for group in cluster}
+    counts = Counter(string for group in cluster for string in mentions[group])
+    n_connecting = Counter(string for own in strings.values() if len(own) > 1 for string in own)
+
+    def cost(group: Group) -> tuple[float, bytes]:
+        n_mentions = sum(counts[string] for string in strings[group])
+        return sum(n_connecting[string] for string in strings[group]) / n_mentions, group.rank
+
+    moved: set[str] = set()
+    for group in sorted((group for group in cluster if strings[group]), key=cost):
+        added = strings[group] - moved
+        n_added = sum(counts[string] for string in added)
+        if n_added <= surplus:
+            moved |= added
+            surplus -= n_added
+    return {group for group, own in strings.items() if own & moved and own - moved}
