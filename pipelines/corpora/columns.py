@@ -334,7 +334,7 @@ def _label_columns(path: str, others: Mapping[str, Profile], n_rows: int, *, ins
         return ((certain or exact)[0],)
     binary = [name for name, profile in others.items()
               if profile.values and {str(value) for value in profile.values} <= {"0", "1", "0.0", "1.0"}]
-    if len(binary) > 1 and insist:
+    if len(binary) > 1:
         return tuple(binary)
     partial = [name for word in CLASS_NAMES for name in varied
                if word in name_parts(name) and not {"id", "text", "confidence"} & set(name_parts(name))]
@@ -347,6 +347,11 @@ def _label_columns(path: str, others: Mapping[str, Profile], n_rows: int, *, ins
     if not insist:
         return ()
     rest = [name for name in plausible if name.lower() not in ID_NAMES and "id" not in name_parts(name)[-1:]]
+    if all(map(str.isdecimal, others)):  # without a header: a column whose values come again
+        again = [name for name in rest if 1 < others[name].classes < len(others[name].values)]
+        if len(again) > 1:
+            raise UserError(f"{path}: the class may be in column {' or '.join(again[:5])}; say which by --label_column")
+        return tuple(again)
     few = [name for name in rest if others[name].classes <= max(2, min(50, n_rows // 5))]
     return tuple(few) if len(few) == len(rest) == 1 else ()
 

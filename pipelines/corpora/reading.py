@@ -171,6 +171,10 @@ def _answer_of(reading: _Reading, columns: Columns, wanted: str | None, *, label
         return "value" if wanted == "value" or (wanted is None and _are_numbers(objects, found.labels)) else "label"
     if wanted in ("spans", "label", "value") and labelled:
         _refuse_other(reading, columns, wanted, objects)
+    used = {found.text, found.tokens, found.pair, found.id, found.group, *found.labels}
+    unread = [name for name in dict.fromkeys(name for value in objects[:100] for name in value) if name not in used]
+    if unread and labelled:
+        reading.notes.append(f"{path}: no answers are read; the columns {', '.join(map(repr, unread[:10]))} are not used")
     return None
 
 

@@ -65,12 +65,13 @@ def read(source: Source, columns: Columns) -> Table:
         if len(bare) > len(rows) and len({len(row) for _, row in bare}) == 1:
             rows = bare
     names = rows[0][1]
-    headed = _is_header(names, [row for _, row in rows[1:200]], columns)
+    headed = _is_header(source.path, names, [row for _, row in rows[1:200]], columns)
     if len(names) == 1 and not headed:
         raise UserError(f"{source.path}: one column without a name, it begins {source.head[0][:60]!r}; give it a "
                         "header such as `text`, or read a text a line by --layout lines")
     if headed:
         rows = rows[1:]
+        names = [name if name.strip() else f"Unnamed: {number}" for number, name in enumerate(names)]  # as pandas does
     else:
         names = [str(number) for number in range(len(names))]
     if not rows:
@@ -124,17 +125,37 @@ def _records(content: str, delimiter: str, quoting: int) -> list[tuple[int, list
     return rows
 
 
-def _is_header(names: Sequence[str], rows: Sequence[Sequence[str]], columns: Columns) -> bool:
+def _is_header(path: str, names: Sequence[str], rows: Sequence[Sequence[str]], columns: Columns) -> bool:
+    """Whether the first row names the columns.
+
+    Raises:
+        UserError: when it may be a row as well.
+    """
     named = (columns.text_column, columns.pair_column, columns.id_column, columns.entities_column, columns.group_column)
     given = {*named, *(columns.label_column or "").split(",")} - {None, ""}
     if given & set(names):
         return True
+    if given and given <= set(map(str, range(len(names)))):
+        return False
     if any(is_header_name(name) for name in names):
         return True
-    if len(set(names)) < len(names) or any(len(name) > 50 or re.fullmatch(r"-?\d+(\.\d+)?", name) for name in names):
+    known = {i: name for i, name in enumerate(names) if name.strip()}
+    if len(set(known.values())) < len(known) or any(_is_value(name) for name in known.values()):
         return False
-    columns_of_rows = [{row[i] for row in rows if len(row) > i} for i in range(len(names))]
-    return len(names) > 1 and not any(name in seen for name, seen in zip(names, columns_of_rows, strict=True))
+    values = {i: [row[i] for row in rows if len(row) > i] for i in known}
+    if len(known) < 2 or any(name in values[i] for i, name in known.items()):
+        return False
+    words = {i: sum(len(value.split()) for value in column) / max(len(column), 1) for i, column in values.items()}
+    if all(re.fullmatch(r"[^\W\d][\w.#-]*", name) for name in known.values()) and max(words.values()) >= 2:
+        return True
+    if all(2 * len(name.split()) <= max(words[i], 2) for i, name in known.items()):
+        return True
+    raise UserError(f"{path}: its first row ({', '.join(map(repr, known.values()))[:80]}) may be a header or a row; "
+                    f"--text_column {names[0]!r} says that it names the columns, --text_column 0 that it does not")
+
+
+def _is_value(name: str) -> bool:
+    return len(name) > 50 or re.fullmatch(r"-?\d+(\.\d+)?", name) is not None
 
 
 def _token_table(path: str, values: Sequence[tuple[int, Any]], names: Sequence[str], kind: str,
