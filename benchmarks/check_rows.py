@@ -18,14 +18,18 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-WORDS = ("patient gout asthma severe chronic flu with without history of and mild pain family case the a in treated "
-         "disease cancer lung breast colon was is had").split()
+WORDS = [
+    "patient", "gout", "asthma", "severe", "chronic", "flu", "with", "without", "history", "of", "and",
+    "mild", "pain", "family", "case", "the", "a", "in", "treated", "disease", "cancer", "lung",
+    "breast", "colon", "was", "is", "had",
+]
 DISEASES = {"gout", "asthma", "flu", "cancer"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", default="fd868d7", metavar="COMMIT", help="what to compare with (default: %(default)s)")
+    parser.add_argument("--before", default="fd868d7", metavar="COMMIT",
+                        help="what to compare with (default: %(default)s)")
     parser.add_argument("--rows", type=int, default=100_000, help="rows of the file (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each, in turn (default: %(default)s)")
     options = parser.parse_args()

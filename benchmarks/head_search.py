@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from pipelines.corpora.tables import read_classes
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-from pipelines.corpora.tables import read_classes
 from pipelines.families import features, frozen_head, head_search, sequence_classifier
 from pipelines.families.batching import LengthBatchSampler
 from pipelines.families.classifier_training import training_rows

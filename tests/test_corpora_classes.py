@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from pipelines.corpora.class_splits import complaints, read_class_splits, write_cut
 from pipelines.corpora import Columns, read_corpus, read_examples
+from pipelines.corpora.class_splits import complaints, read_class_splits, write_cut
 from pipelines.errors import DataError, UserError
 
 ROWS = [("good book", "pos"), ('a "so so" one, at best', "neg"), ("never\nagain", "neg"), ("fine", "pos")]
@@ -71,7 +71,7 @@ def test_a_corpus_of_mentions_asks_whether_there_is_one(tmp_path):
     rows = [{"text": "Ataxia is rare.", "entities": [{"start": 0, "end": 6, "type": "Disease"}]},
             {"text": "No mention here.", "entities": []}]
     file = write(tmp_path / "n.json", json.dumps(rows))
-    with pytest.raises(UserError, match="got mentions in 'entities'; wanted classes.*--mention_type TYPE"):
+    with pytest.raises(UserError, match=r"got mentions in 'entities'; wanted classes.*--mention_type TYPE"):
         read_classes(file)
     disease = Columns(mention_type="Disease")
     assert [e.label for e in read_classes(file, columns=disease)] == ["Disease", "none"]
@@ -173,7 +173,8 @@ def test_a_test_file_without_the_columns_of_train_is_unlabelled_whatever_else_it
                             seed=0, told=lambda line: None)
     assert {example.label for example in dev.splits["dev"]} == {"ham", "spam"}
     with pytest.raises(UserError, match=r"test\.csv: no column 'label'"):
-        read_class_splits({"train": str(train), "dev": str(test)}, columns=Columns(label_column=named), sizes="", seed=0)
+        read_class_splits({"train": str(train), "dev": str(test)}, columns=Columns(label_column=named), sizes="",
+                          seed=0)
 
 
 def test_classes_of_columns_without_a_header_are_not_sought_among_the_texts(tmp_path):

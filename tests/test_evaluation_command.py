@@ -121,7 +121,7 @@ def test_several_runs_and_threshold(evaluate, gold, tmp_path):
     ([*RIGHT[:3], row(3, [], status="late")], ["p.jsonl:4", "id d3", "'late'; wanted ok, cut_off, unparsable"]),
     ([*RIGHT[:3], row(3, [], raw=5)], ["p.jsonl:4", "id d3", '"raw" is 5']),
     ([*RIGHT[:3], row(3, [], mentions=[{"string": "flu"}])], ["p.jsonl:4", "id d3", "a mention without"]),
-    ([*RIGHT[:3], row(3, [], scores=[0.5])], ["p.jsonl:4", "id d3", "[0.5]; wanted an object with a number for each class"]),
+    ([*RIGHT[:3], row(3, [], scores=[0.5])], ["p.jsonl:4", "id d3", "[0.5]; wanted an object with a number for"]),
     ([*RIGHT[:3], {"id": None, "spans": []}], ["p.jsonl:4", 'no "id"']),
     ([*RIGHT[:3], [RIGHT[3]]], ["p.jsonl:4", "wanted one JSON object a line"]),
     ([*RIGHT[:3], {"id": "d3", "label": "x"}], ["spans (id d0) and label (id d3)"]),
@@ -226,7 +226,7 @@ def test_columns_of_mentions_can_be_named(evaluate, tmp_path):
 
 def test_unlabelled_and_doubled_gold(evaluate, gold, tmp_path):
     for rows, told in (
-        ([{"id": "0", "text": "a"}, {"id": "1", "text": "b"}], "gold.jsonl: 2 of 2 examples are without a class, such as id 0"),
+        ([{"id": "0", "text": "a"}, {"id": "1", "text": "b"}], "gold.jsonl: 2 of 2 examples are without a class"),
         ([{"id": "0", "text": "a", "label": "x"}] * 2, "gold.jsonl, line 2 (id 0): duplicate_id"),
     ):
         done = evaluate("--gold", jsonl(tmp_path / "gold.jsonl", rows), "--predictions",

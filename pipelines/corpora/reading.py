@@ -174,7 +174,8 @@ def _answer_of(reading: _Reading, columns: Columns, wanted: str | None, *, label
     used = {found.text, found.tokens, found.pair, found.id, found.group, *found.labels}
     unread = [name for name in dict.fromkeys(name for value in objects[:100] for name in value) if name not in used]
     if unread and labelled:
-        reading.notes.append(f"{path}: no answers are read; the columns {', '.join(map(repr, unread[:10]))} are not used")
+        names = ", ".join(map(repr, unread[:10]))
+        reading.notes.append(f"{path}: no answers are read; the columns {names} are not used")
     return None
 
 
