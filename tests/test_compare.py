@@ -223,3 +223,20 @@ def test_pareto_front_beats_all_the_others(numbers):
     assert front
     assert not any(beats(a, b) for a in points for b in front)
     assert all(any(beats(a, b) for a in front) for b in set(points) - set(front))
+
+
+def test_an_outside_systems_answers_stand_in_the_same_table(runs, gold, tmp_path):
+    # As a Hugging Face pipeline gives them: a list for each text, in the order of the texts.
+    answers = [[{"entity_group": span.label, "score": 0.9, "word": example.text[span.start:span.end],
+                 "start": span.start, "end": span.end} for span in example.spans] for example in read_examples(gold)]
+    (tmp_path / "theirs.json").write_text(json.dumps(answers))
+    done = compare(runs[0], "theirs.json", "--json", "c.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    ranked = json.loads((tmp_path / "c.json").read_text())["runs"]
+    assert [row["name"] for row in ranked] == ["theirs.json", "worse"]
+    assert ranked[0]["value"] == 1
+    (tmp_path / "short.json").write_text(json.dumps(answers[:-1]))
+    done = compare(runs[0], "short.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert str(len(answers) - 1) in done.stderr
+    assert compare("theirs.json", cwd=tmp_path).returncode == 2

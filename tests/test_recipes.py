@@ -274,7 +274,7 @@ def test_predict_refuses_a_bad_output_before_it_loads_the_model(output, told, tm
 
 def test_predict_reads_the_columns_it_is_told(tmp_path, monkeypatch):
     (tmp_path / "in.json").write_text('[{"nr": 7, "satz": "a"}, {"nr": 8, "satz": 1}]')
-    family = SimpleNamespace(load=lambda folder: None, predict=lambda loaded, examples: [
+    family = SimpleNamespace(load=lambda folder: None, predict=lambda loaded, examples, progress: [
         Prediction(example.id, ()) for example in examples])
     monkeypatch.setattr(predict, "family_and_folder", lambda run: (family, run))
     assert cli.main(["predict", "--run", "run", "--input", str(tmp_path / "in.json"), "--output",

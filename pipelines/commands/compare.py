@@ -9,7 +9,8 @@ HELP = "rank runs by quality and cost, and test neighbours"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders")
+    parser.add_argument("runs", nargs="+", metavar="RUN",
+                        help="run folders, and files with the answers of outside systems")
     parser.add_argument("--gold", metavar="FILE", help="what they were scored on; default: the file that a run names")
     parser.add_argument("--json", metavar="OUT", help="write the whole comparison there")
     parser.add_argument("--html", metavar="OUT", help="write a page with pictures there")
@@ -21,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
 
     comparison = compare_runs(options.runs, gold=options.gold)
     if options.json:
-        with replacing(options.json) as f:
+        with replacing(options.json, inputs=[*options.runs, *filter(None, [options.gold])]) as f:
             json.dump(comparison, f, indent=1, ensure_ascii=False, allow_nan=False)
     if options.html:
         write_comparison(comparison, options.html)

@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     report = (task.evaluate(examples, runs[0], **keywords) if len(runs) == 1 else
               evaluate_runs(task, examples, runs, **keywords))
     if options.json:
-        with replacing(options.json) as f:
+        with replacing(options.json, inputs=[options.gold, *options.predictions]) as f:
             json.dump(report, f, indent=1, ensure_ascii=False, allow_nan=False)
     if options.html:
         from pipelines.reporting.html import write_report

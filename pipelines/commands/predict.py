@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
     from pipelines.corpora.stream import batches, stream_examples
     from pipelines.runs import Run
 
@@ -48,23 +50,26 @@ def run(options: argparse.Namespace) -> int:
     _, found = run.reading()
     examples = stream_examples(options.input, columns=run.columns(columns_of(options)), like=found)
     answered = 0
+    bar = tqdm(unit=" texts", desc="predict", disable=not sys.stderr.isatty())
     for batch in batches(examples):
         if found is not None and found.pair is not None and any(example.pair is None for example in batch):
             raise UserError(f"{options.input}: one text a row, where the run learnt pairs ({found.text!r} and "
                             f"{found.pair!r}); give both, or name the column of the second by --pair_column")
         before, answered = answered, answered + len(batch)
+        bar.update(len(batch))
         if before < len(kept):
             if [example.id for example in batch] != kept[before:answered]:
                 raise UserError(f"{partial.path if partial else ''}: its ids are not those of {options.input}, which "
                                 "was changed since; remove it and start again")
             continue
         lines = [json.dumps(prediction_to_json(prediction), ensure_ascii=False) + "\n"
-                 for prediction in family.predict(loaded, batch, **keywords)]
+                 for prediction in family.predict(loaded, batch, progress=False, **keywords)]
         if partial:
             partial.write(lines)
         else:
             sys.stdout.writelines(lines)
             sys.stdout.flush()
+    bar.close()
     if partial:
         partial.finish()
         since = f", {len(kept)} of them kept from before" if kept else ""

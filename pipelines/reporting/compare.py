@@ -15,6 +15,7 @@ import yaml
 
 from pipelines.checks.predictions import check_predictions
 from pipelines.errors import DataError, UserError
+from pipelines.corpora.predictions import read_any_predictions
 from pipelines.evaluation.reports import gold_sha256
 from pipelines.evaluation.runs import compare_predictions
 from pipelines.examples import Example, Prediction, joined_by_id, read_predictions
@@ -65,7 +66,8 @@ def compare_runs(folders: Sequence[str | Path], *, gold: str | Path | None = Non
 
     Args:
         folders: of finished runs, with ``report.json`` and ``predictions/<split>.jsonl``; cost and hardware are shown
-            where a run has them.
+            where a run has them. A file is an outside system's answers, in any form that ``evaluate`` reads: it is
+            scored here.
         gold: the examples that all were scored on; by default the file that a run names.
 
     Returns:
@@ -77,10 +79,19 @@ def compare_runs(folders: Sequence[str | Path], *, gold: str | Path | None = Non
     Raises:
         UserError: when a folder holds no scored run, or runs cannot be compared: other task, other gold.
     """
-    runs = read_runs(folders)
+    outside = [Path(folder) for folder in folders if _is_outside(Path(folder))]
+    runs = read_runs([folder for folder in folders if Path(folder) not in outside])
+    if not runs:
+        raise UserError("got no run folder; `pipelines evaluate` scores outside systems' answers by themselves")
     task = TASKS[runs[0].report["task"]]
     examples = _gold_examples(runs, task, gold)
     answers = {run.name: _answers(run, task, examples) for run in runs}
+    for path in outside:
+        run, predictions = _outside(path, task, examples, runs[0])
+        if run.name in answers:
+            raise UserError(f"two of the systems are named {run.name}; rename one")
+        runs.append(run)
+        answers[run.name] = predictions
     sign = 1 if task.greater_is_better else -1
     rows = sorted((_row(run, task) for run in runs), key=lambda row: -sign * row["value"])
     names = [row["name"] for row in rows]
@@ -122,6 +133,21 @@ def read_runs(folders: Sequence[str | Path]) -> list[FinishedRun]:
     if faults:
         raise UserError("\n".join(faults))
     return runs
+
+
+def _is_outside(path: Path) -> bool:
+    """Whether a path holds answers alone: a file, or a folder of brat."""
+    return path.is_file() or (path.is_dir() and any(path.glob("*.ann")))
+
+
+def _outside(path: Path, task: Task, examples: Sequence[Example],
+             like: FinishedRun) -> tuple[FinishedRun, list[Prediction]]:
+    """An outside system's answers, scored on the same examples, as a run without costs."""
+    predictions = read_any_predictions(path, examples)
+    check_predictions(predictions, examples, path=path)
+    report = {"split": like.split, **task.evaluate(examples, predictions)}
+    answers = [prediction for _, prediction in joined_by_id(examples, predictions)]
+    return FinishedRun(path.name, path, report, {}, {}), answers
 
 
 def _read(file: Path, *, optional: bool = False) -> dict[str, Any]:
