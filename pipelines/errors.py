@@ -1,4 +1,4 @@
-"""The errors a user can mend, and how a command ends on one: a clear line and an exit code."""
+"""The errors a user can fix, and how a command ends on one: a clear line and an exit code."""
 
 from __future__ import annotations
 

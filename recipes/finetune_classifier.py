@@ -120,7 +120,7 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
     first = PartialState().is_main_process
     files = config.given_files(options, ROOT)
     found = read_class_splits(files, columns=options.columns(), sizes=options.sizes, seed=training.seed,
-                              skip_bad_rows=options.skip_bad_rows, told=lambda line: tell(first, line))
+                              skip_bad_rows=options.skip_bad_rows, report=lambda line: tell(first, line))
     rehearse_submission(found.splits, options, answer="label")
     [folder] = broadcast_object_list([options.run_dir or f"runs/classifier-{time.strftime('%Y%m%d-%H%M%S')}"])
     if not options.models:

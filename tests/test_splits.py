@@ -680,7 +680,7 @@ def test_splits_made_by_different_recipes_from_one_file_are_the_same(tmp_path, k
     # finetune_classifier and grid_search_head both read their files so.
     files = {"train": str(file)}
     splits = read_class_splits(
-        files, columns=Columns(**columns), sizes=sizes, seed=5, told=lambda line: None
+        files, columns=Columns(**columns), sizes=sizes, seed=5, report=lambda line: None
     )
     assert ids_of(splits.splits) == by_command
     assert by_command["train"] != [row["id"] for row in rows[:36]]

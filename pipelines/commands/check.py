@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", metavar="TRAIN", help="a further corpus to look for duplicates in")
     parser.add_argument("--format", choices=("list", "json", "tagged"),
                         help="the prompt format that has to carry the mentions (default: try all, one has to)")
-    parser.add_argument("--model_name_or_path", metavar="MODEL", help="count tokens, of prompt and answer, as it does")
+    parser.add_argument("--model_name_or_path", metavar="MODEL", help="count tokens as it does: of prompt and answer, or of texts with classes")
     parser.add_argument("--max_length", type=int, metavar="TOKENS", help="say how many examples are longer than this")
     add_columns(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
@@ -39,10 +39,25 @@ def run(options: argparse.Namespace) -> int:
     against = corpora.pop(0) if options.against else None
     lengths = None
     if options.model_name_or_path:
-        lengths = _token_counter(options.model_name_or_path, options.format or "list")
+        classes = {corpus.answer for corpus in corpora} <= {"label", "value", None}
+        lengths = _text_counter(options.model_name_or_path) if classes else \
+            _token_counter(options.model_name_or_path, options.format or "list")
     found = audit(corpora, against=against, format=options.format, lengths=lengths, max_length=options.max_length)
     print(json.dumps(found.to_json()) if options.json else as_text(found))
     return 0 if found.ok else 1
+
+
+def _text_counter(model: str) -> Callable[[Sequence[Example], Sequence[str]], list[int]]:
+    """Gives a function that counts the tokens of texts (and their pairs) as a classifier reads them."""
+    from pipelines.families.sequence_classifier import load_tokenizer
+
+    tokenizer = load_tokenizer(model)
+
+    def lengths(examples: Sequence[Example], labels: Sequence[str]) -> list[int]:
+        return [len(tokenizer(example.text, example.pair, split_special_tokens=True).input_ids)
+                for example in examples]
+
+    return lengths
 
 
 def _token_counter(model: str, format: str) -> Callable[[Sequence[Example], Sequence[str]], list[int]]:

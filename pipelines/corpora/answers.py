@@ -106,7 +106,7 @@ def _tags(row: Row, names: Sequence[str] | None) -> tuple[list[str] | None, list
     if is_null(given):
         return None, [("missing_value", "no tags, though other rows have them", None)]
     if not isinstance(given, list):
-        return None, [("wrong_type", f"the tags are a {_type(given)}; wanted a list", None)]
+        return None, [("wrong_type", f"the tags are a {type_name(given)}; wanted a list", None)]
     if len(given) != len(row.tokens):
         if unspelled and len(given) == len(row.words or ()):
             return None, [_unspelled(row)]
@@ -135,7 +135,7 @@ def _number(tag: Any, names: Sequence[str] | None) -> int | None:
 
 def _unspelled(row: Row) -> Finding:
     message = f"its tokens do not spell its text {row.text[:60]!r}"
-    return "length_mismatch", message, "mend them, or read the tokens alone by --text_column NAME"
+    return "length_mismatch", message, "fix them, or read the tokens alone by --text_column NAME"
 
 
 def _retagged(tags: Sequence[str], position: int, scheme: str) -> str | None:
@@ -311,6 +311,6 @@ def _shown(value: Any) -> str:
     return f"{value!r:.40}"
 
 
-def _type(value: Any) -> str:
+def type_name(value: Any) -> str:
     names = {dict: "object", list: "list", str: "string", bool: "true/false", int: "number", float: "number"}
     return names.get(type(value), "null" if value is None else type(value).__name__)

@@ -53,7 +53,7 @@ def read_class_splits(
     sizes: str,
     seed: int,
     skip_bad_rows: bool = False,
-    told: Callable[[str], object] = print,
+    report: Callable[[str], object] = print,
 ) -> ClassSplits:
     """Reads the files; without a dev file, cuts dev (and without a test file test) from train.
 
@@ -66,7 +66,7 @@ def read_class_splits(
     Args:
         files: `train` and perhaps `dev` and `test`.
         sizes: see `parse_sizes`; a part that has a file of its own is not cut.
-        told: takes each line of the report.
+        report: takes each line of the report.
 
     Raises:
         DataError: for bad rows, a single class, texts without a class in train or dev, a dev that
@@ -80,7 +80,7 @@ def read_class_splits(
     splits: dict[str, list[Example]] = {}
     for split, corpus in corpora.items():
         for line in corpus.described():
-            told(line)
+            report(line)
         splits[split] = good_rows(corpus, skip_bad_rows=skip_bad_rows)
     answered = [*splits["train"], *splits.get("dev", ())]
     several = any(isinstance(example.label, tuple) for example in answered)
@@ -90,7 +90,7 @@ def read_class_splits(
     if "dev" not in splits:
         whole = splits.pop("train")
         cut = _cut(whole, sizes, beside=splits, seed=seed)
-        told(splits_as_text(whole, cut))
+        report(splits_as_text(whole, cut))
         splits = cut | splits
         labels = _labels(
             splits["train"], several, f"{files['train']}, without what was cut from it"
@@ -103,7 +103,7 @@ def read_class_splits(
             f"{_some(labels)}"
         )
     for message in complaints(found):
-        told(message)
+        report(message)
     return found
 
 

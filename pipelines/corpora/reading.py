@@ -229,8 +229,8 @@ def _same_answer(readings: Mapping[str, _Reading], answer: str | None, unlabelle
     labelled = {split: one for split, one in readings.items() if one.answer is not None}
     kinds = {one.answer for one in labelled.values()}
     if len(kinds) > 1:
-        told = " and ".join(f"{one.path} ({one.answer})" for one in labelled.values())
-        raise UserError(f"the files hold different answers: {told}; say which to read by --answer")
+        listed = " and ".join(f"{one.path} ({one.answer})" for one in labelled.values())
+        raise UserError(f"the files hold different answers: {listed}; say which to read by --answer")
 
 
 # Rows
@@ -240,7 +240,7 @@ def _read_row(ordinal: int, value: Any, found: Found, table: Table) -> Row:
     if isinstance(value, Unreadable):
         return Row(None, findings=[(value.kind, value.reason, None)])
     if not isinstance(value, Mapping):
-        return Row(None, findings=[("wrong_type", f"the row is a {answers._type(value)}; wanted an object", None)])
+        return Row(None, findings=[("wrong_type", f"the row is a {answers.type_name(value)}; wanted an object", None)])
     row = Row(str(ordinal))
     text = value.get(found.text) if found.text else ""
     words = list_in(value.get(found.tokens)) if found.tokens else None
@@ -258,8 +258,8 @@ def _read_row(ordinal: int, value: Any, found: Found, table: Table) -> Row:
                                      f'write "{word!s:.40}"' if word else None))
                 row.words = None
     elif not is_null(words):
-        row.findings.append(("wrong_type", f"{found.tokens!r} holds a {answers._type(words)}; wanted a list of strings",
-                             None))
+        message = f"{found.tokens!r} holds a {answers.type_name(words)}; wanted a list of strings"
+        row.findings.append(("wrong_type", message, None))
     row.is_read = not row.findings
     if found.group and not is_null(value.get(found.group)):
         row.group = answers.class_name(value[found.group])
@@ -275,7 +275,7 @@ def _string(row: Row, value: Any, name: str | None, *, numbers: bool) -> str:
     if numbers and isinstance(value, int | float) and not isinstance(value, bool) and not is_null(value):
         return str(value)
     if not is_null(value):
-        row.findings.append(("wrong_type", f"{name!r} holds a {answers._type(value)}; wanted a string", None))
+        row.findings.append(("wrong_type", f"{name!r} holds a {answers.type_name(value)}; wanted a string", None))
     return ""
 
 
@@ -286,7 +286,7 @@ def _read_id(value: Any, ordinal: int) -> tuple[str, list[tuple[str, str, str | 
         return str(ordinal), [("control_character", f"the id {value!r:.60} holds a control character", None)]
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value), []
-    return str(ordinal), [("wrong_type", f"the id is a {answers._type(value)}; wanted a string or a number", None)]
+    return str(ordinal), [("wrong_type", f"the id is a {answers.type_name(value)}; wanted a string or a number", None)]
 
 
 def _mark_doubled_ids(reading: _Reading) -> None:

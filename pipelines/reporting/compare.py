@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from pipelines.checks.predictions import check_predictions
-from pipelines.errors import DataError, UserError
 from pipelines.corpora.predictions import read_any_predictions
+from pipelines.errors import DataError, UserError
 from pipelines.evaluation.reports import gold_sha256
 from pipelines.evaluation.runs import compare_predictions
 from pipelines.examples import Example, Prediction, joined_by_id, read_predictions

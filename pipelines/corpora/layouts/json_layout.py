@@ -58,7 +58,7 @@ def _where_json_ends(path: str, content: str, error: json.JSONDecodeError) -> st
     if cut_off:
         whole = content.rstrip()
         line, column = whole.count("\n") + 1, len(whole) - (whole.rfind("\n") + 1) + 1
-    advice = "fetch or write the file again" if cut_off else "mend it there (a comma, quote or bracket too many or few)"
+    advice = "fetch or write the file again" if cut_off else "fix it there (a comma, quote or bracket too many or few)"
     return f"{path}: {what} at line {line}, column {column}; {advice}"
 
 
