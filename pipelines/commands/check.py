@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", metavar="TRAIN", help="a further corpus to look for duplicates in")
     parser.add_argument("--format", choices=("list", "json", "tagged"),
                         help="the prompt format that has to carry the mentions (default: try all, one has to)")
-    parser.add_argument("--model_name_or_path", metavar="MODEL", help="count tokens as it does: of prompt and answer, or of texts with classes")
+    parser.add_argument("--model_name_or_path", metavar="MODEL",
+                        help="count tokens as it does: of prompt and answer, or of texts with classes")
     parser.add_argument("--max_length", type=int, metavar="TOKENS", help="say how many examples are longer than this")
     add_columns(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
