@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from pipelines.errors import one_line_errors
 
@@ -14,8 +15,16 @@ COMMANDS = ("check", "convert", "split", "predict", "vote", "evaluate", "compare
             "vocabulary", "parameters", "inspect")
 
 
+class Parser(argparse.ArgumentParser):
+    """Ends on a wrong option with one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message}; `{self.prog} --help` lists the options", file=sys.stderr)
+        sys.exit(2)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="pipelines", description=__doc__)
+    parser = Parser(prog="pipelines", description=__doc__)
     subcommands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
         command = import_module(f"pipelines.commands.{name}")

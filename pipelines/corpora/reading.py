@@ -15,10 +15,11 @@ from pipelines.corpora.corpus import ANSWERS, WARNINGS, Columns, Corpus, Fault, 
 from pipelines.corpora.damage import find_damage
 from pipelines.corpora.layouts import read_table
 from pipelines.corpora.notation import ENDS, UNITS, Notation, decide
+from pipelines.corpora.rows import mark_repeated_ids, read_row, set_text
 from pipelines.corpora.source import Source
 from pipelines.corpora.tags import canonical_tags
 from pipelines.errors import UserError
-from pipelines.spans import Offsets, detect_scheme, join_tokens
+from pipelines.spans import detect_scheme
 
 RECIPES = {"spans": "recipes/train_tagger.py and the other recipes for mentions",
            "label": "recipes/finetune_classifier.py and recipes/grid_search_head.py"}
@@ -129,10 +130,10 @@ def _open(source: Source, columns: Columns, answer: str | None, *, like: Found |
     if found.id is None and (repeated := repeated_ids(objects, found)):
         reading.notes.append(f"{path}: the values of {repeated!r} repeat, so rows have their numbers as ids; "
                              f"--id_column {repeated} insists on it")
-    reading.rows = [_read_row(ordinal, value, found, table)
+    reading.rows = [read_row(ordinal, value, found, table)
                     for ordinal, (_, value) in enumerate(table.rows, start=source.first_row)]
-    _mark_doubled_ids(reading)
-    _set_text(reading)
+    mark_repeated_ids(reading.rows, table)
+    set_text(reading.rows, found)
     reading.answer = _answer_of(reading, columns, wanted, labelled=labelled, objects=objects)
     return reading
 
@@ -231,96 +232,6 @@ def _same_answer(readings: Mapping[str, _Reading], answer: str | None, unlabelle
     if len(kinds) > 1:
         listed = " and ".join(f"{one.path} ({one.answer})" for one in labelled.values())
         raise UserError(f"the files hold different answers: {listed}; say which to read by --answer")
-
-
-# Rows
-
-
-def _read_row(ordinal: int, value: Any, found: Found, table: Table) -> Row:
-    if isinstance(value, Unreadable):
-        return Row(None, findings=[(value.kind, value.reason, None)])
-    if not isinstance(value, Mapping):
-        return Row(None, findings=[("wrong_type", f"the row is a {answers.type_name(value)}; wanted an object", None)])
-    row = Row(str(ordinal))
-    text = value.get(found.text) if found.text else ""
-    words = list_in(value.get(found.tokens)) if found.tokens else None
-    for name, part in ((found.text, text), (found.tokens, words)):
-        if name is not None and is_null(part):
-            row.findings.append(("missing_value", f"nothing in the column {name!r}", None))
-    row.text = _string(row, text, found.text, numbers=False)
-    if found.pair:
-        row.pair = _string(row, value.get(found.pair), found.pair, numbers=True)
-    if isinstance(words, list):
-        row.words = words
-        for i, word in enumerate(words):
-            if not isinstance(word, str) or not word:
-                row.findings.append(("wrong_type", f"token {i} is {word!r:.40}; wanted a string",
-                                     f'write "{word!s:.40}"' if word else None))
-                row.words = None
-    elif not is_null(words):
-        message = f"{found.tokens!r} holds a {answers.type_name(words)}; wanted a list of strings"
-        row.findings.append(("wrong_type", message, None))
-    row.is_read = not row.findings
-    if found.group and not is_null(value.get(found.group)):
-        row.group = answers.class_name(value[found.group])
-    if found.id is not None and not is_null(value.get(found.id)) and value.get(found.id) != "":
-        row.id, problem = _read_id(value[found.id], ordinal)
-        row.findings += problem
-    return row
-
-
-def _string(row: Row, value: Any, name: str | None, *, numbers: bool) -> str:
-    if isinstance(value, str):
-        return value
-    if numbers and isinstance(value, int | float) and not isinstance(value, bool) and not is_null(value):
-        return str(value)
-    if not is_null(value):
-        row.findings.append(("wrong_type", f"{name!r} holds a {answers.type_name(value)}; wanted a string", None))
-    return ""
-
-
-def _read_id(value: Any, ordinal: int) -> tuple[str, list[tuple[str, str, str | None]]]:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, str) and not value.isprintable():
-        return str(ordinal), [("control_character", f"the id {value!r:.60} holds a control character", None)]
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        return str(value), []
-    return str(ordinal), [("wrong_type", f"the id is a {answers.type_name(value)}; wanted a string or a number", None)]
-
-
-def _mark_doubled_ids(reading: _Reading) -> None:
-    first: dict[str, int] = {}
-    unit = reading.table.unit
-    for (number, _), row in zip(reading.table.rows, reading.rows, strict=True):
-        if row.id is None:
-            continue
-        if row.id in first:
-            message = f"the id {row.id} is already that of {unit} {first[row.id]}"
-            row.findings.append(("duplicate_id", message, "give each row an id of its own"))
-        else:
-            first[row.id] = number
-
-
-def _set_text(reading: _Reading) -> None:
-    """Gives every row its text and token offsets: tokens joined by blanks, or found in the text beside them."""
-    for row in reading.rows:
-        if row.words is not None and reading.found.text is None:
-            row.text, row.tokens = join_tokens(row.words)
-        elif row.words is not None:
-            row.tokens = _aligned(row.words, row.text)
-
-
-def _aligned(words: Sequence[str], text: str) -> Offsets | None:
-    """Offsets of the words in a text that holds them in order with nothing but blanks between, else ``None``."""
-    offsets, end = [], 0
-    for word in words:
-        start = text.find(word, end)
-        if start < 0 or text[end:start].strip():
-            return None
-        end = start + len(word)
-        offsets.append((start, end))
-    return None if text[end:].strip() else offsets
 
 
 # Answers
