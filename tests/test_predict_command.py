@@ -134,9 +134,11 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(tmp_path):
         deaths += running.wait() == -signal.SIGKILL
         assert not out.exists()
     assert deaths == 5
-    # What a death in the middle of a line leaves.
+    # What a death in the middle of a batch leaves: a whole line of it, and one that is cut off.
     partial = tmp_path / ".out.jsonl.partial"
-    partial.write_bytes((partial.read_bytes() if partial.exists() else b"") + b'{"id": "r')
+    kept = partial.read_bytes() if partial.exists() else b""
+    following = whole.read_bytes().splitlines(keepends=True)[kept.count(b"\n")]
+    partial.write_bytes(kept + following + following[:9])
     refused = subprocess.run(
         command("--input", source, "--output", out),
         cwd=tmp_path,
