@@ -20,13 +20,12 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from pipelines import precision
 from pipelines.corpora import read_examples
 from pipelines.errors import UserError
 from pipelines.families import causal_lm
-from pipelines.families.generation import generate
-from pipelines.networks import weights
-from pipelines.runs import CostMeter
+from pipelines.families.causal_lm.generation import generate
+from pipelines.networks import precision, weights
+from pipelines.runs.cost import CostMeter
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -23,10 +23,11 @@ import torch
 from pipelines.corpora.tables import read_classes
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-from pipelines.families import features, frozen_head, head_search, sequence_classifier
+from pipelines.families import frozen_head, sequence_classifier
 from pipelines.families.batching import LengthBatchSampler
-from pipelines.families.classifier_training import training_rows
+from pipelines.families.frozen_head import features, head_search
 from pipelines.families.sequence_classifier import Settings
+from pipelines.families.sequence_classifier.classifier_training import training_rows
 
 
 class FrozenTrainer(Trainer):

@@ -20,7 +20,8 @@ import numpy as np
 
 from pipelines.corpora import read_examples
 from pipelines.corpora.splits import stratified_folds
-from pipelines.families import features, frozen_head, head_search, sequence_classifier
+from pipelines.families import frozen_head, sequence_classifier
+from pipelines.families.frozen_head import features, head_search
 
 LABELS = ("none", "Disease")
 RATES = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1]

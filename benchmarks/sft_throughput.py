@@ -19,10 +19,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines import precision
 from pipelines.corpora import read_examples
-from pipelines.families import causal_lm, sft
-from pipelines.networks import weights
+from pipelines.families import causal_lm
+from pipelines.families.causal_lm import sft
+from pipelines.networks import precision, weights
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 16

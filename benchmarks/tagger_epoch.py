@@ -29,8 +29,7 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from pipelines.corpora import read_examples
 from pipelines.examples import Example
-from pipelines.families import word_tagging
-from pipelines.families.token_tagger import Settings, tags_for
+from pipelines.families.token_tagger import Settings, tags_for, word_tagging
 from pipelines.networks.feedforward import FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.recurrent import RecurrentConfig, RecurrentTagger
 from pipelines.networks.tagger import Tagger

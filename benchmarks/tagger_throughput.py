@@ -23,10 +23,11 @@ from typing import Any
 
 from transformers import DataCollatorForTokenClassification, Trainer, TrainingArguments, set_seed
 
-from pipelines import precision
 from pipelines.corpora import read_examples
 from pipelines.evaluation.span_scores import score_spans
-from pipelines.families import tagging, token_tagger
+from pipelines.families import token_tagger
+from pipelines.families.token_tagger import tagging
+from pipelines.networks import precision
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pipelines.checks.audit import as_text, audit
-from pipelines.config import DataArguments
 from pipelines.corpora import good_rows, read_corpora, refuse_unlabelled
 from pipelines.corpora.stream import batches
 from pipelines.errors import DataError
@@ -16,7 +15,10 @@ from pipelines.examples import Example, Prediction, write_predictions
 from pipelines.job import rehearse_submission, submit
 from pipelines.reporting.html import write_report
 from pipelines.reporting.text import report_as_text
-from pipelines.runs import CostMeter, Run, reading_of, tell
+from pipelines.runs.cost import CostMeter
+from pipelines.runs.options import DataArguments
+from pipelines.runs.provenance import reading_of
+from pipelines.runs.run import Run, tell
 
 
 class Predicted(NamedTuple):

@@ -170,18 +170,6 @@ def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> No
     write_jsonl(path, map(prediction_to_json, predictions))
 
 
-def read_predictions(path: str | Path) -> list[Prediction]:
-    """Reads `predictions.jsonl` in our own form; `corpora.predictions` reads outside systems' too.
-
-    Raises:
-        DataError: naming every unreadable line.
-        UserError: when the file is missing or empty.
-    """
-    from pipelines.corpora import predictions  # it imports this module
-
-    return predictions.read_predictions(path)
-
-
 def prediction_to_json(prediction: Prediction) -> dict[str, Any]:
     row: dict[str, Any] = {"id": prediction.id}
     if prediction.spans is not None:

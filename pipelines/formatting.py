@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 
+def some(names: Sequence[object], most: int = 10) -> str:
+    """The first names, separated by commas, and how many more there are: ``a, b and 3 more``."""
+    shown = ", ".join(map(str, names[:most]))
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, prose: Collection[str] = ()) -> list[str]:
     """Lines with columns as wide as they need be: names to the left, numbers to the right; nothing without rows.
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import submission
-from pipelines.config import DataArguments
 from pipelines.corpora.splits import classes_of
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction, replacing
-from pipelines.runs import Run
+from pipelines.runs.options import DataArguments
+from pipelines.runs.run import Run
 
 
 def rehearse_submission(examples: Mapping[str, Sequence[Example]], options: DataArguments, *, answer: str) -> None:

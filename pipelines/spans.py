@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
-from pipelines.alignment import inside_word
 from pipelines.examples import Span
 
 TokenRange = tuple[int, int, str]
@@ -265,18 +264,3 @@ def overlapping_pairs(spans: Iterable[Span]) -> list[tuple[Span, Span]]:
         pairs.extend((other, span) for other in open_spans if overlap(other, span))
         open_spans.append(span)
     return pairs
-
-
-def find_occurrences(text: str, string: str) -> Iterator[tuple[int, int]]:
-    """Yields where ``string`` stands in ``text`` on word boundaries, case-sensitively, from left to right.
-
-    Occurrences do not overlap one another. An empty string occurs nowhere.
-    """
-    start = 0
-    while string and (start := text.find(string, start)) >= 0:
-        end = start + len(string)
-        if inside_word(text, start) or inside_word(text, end):
-            start += 1
-        else:
-            yield start, end
-            start = end

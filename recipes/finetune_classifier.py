@@ -32,21 +32,25 @@ from accelerate.utils import broadcast_object_list
 from peft import LoraConfig
 from transformers import set_seed
 
-from pipelines import config
 from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write_cut
 from pipelines.corpora.splits import classes_of
 from pipelines.corpora.stream import batches
 from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation.reports import evaluate_classes
 from pipelines.examples import Example, Prediction, write_predictions
-from pipelines.families import classifier_training, head_search, sequence_classifier, tagging
-from pipelines.families.sequence_classifier import Settings
+from pipelines.families import sequence_classifier
+from pipelines.families.frozen_head import head_search
+from pipelines.families.sequence_classifier import Settings, classifier_training
+from pipelines.families.token_tagger import tagging
 from pipelines.job import rehearse_submission, submit
 from pipelines.networks.pooled_classifier import POOLINGS
 from pipelines.reporting.compare import compare_runs, comparison_as_text, write_comparison
 from pipelines.reporting.html import write_report
 from pipelines.reporting.text import report_as_text
-from pipelines.runs import CostMeter, Run, provenance, reading_of, tell
+from pipelines.runs import options as config
+from pipelines.runs.cost import CostMeter
+from pipelines.runs.provenance import provenance, reading_of
+from pipelines.runs.run import Run, tell
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -270,7 +274,7 @@ def train(found: ClassSplits, options: RecipeArguments, training: TrainingArgume
     for split, ids in cuts.items():
         tell(first and ids, f"{split}: {len(ids)} texts are over that and lose their end: id {', '.join(ids[:10])}"
                             f"{f' and {len(ids) - 10} more' if len(ids) > 10 else ''}")
-    callbacks = tagging.choose_on_dev(training, dev, options.early_stopping_patience, show=first)
+    callbacks = tagging.choose_on_dev(training, dev, options.early_stopping_patience)
     half_copies = tagging.half_copies(options.half_copies, training)
     if half_copies:
         training.bf16 = False

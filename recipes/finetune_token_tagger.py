@@ -26,14 +26,18 @@ from accelerate.utils import broadcast_object_list
 from peft import LoraConfig
 from transformers import set_seed
 
-from pipelines import config, precision
 from pipelines.entity_run import checked_examples, finish, predict_splits
 from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.examples import Example
-from pipelines.families import tagging, token_tagger
-from pipelines.families.units import describe_unreachable, shown
+from pipelines.families import token_tagger
+from pipelines.families.token_tagger import tagging
+from pipelines.families.token_tagger.units import describe_unreachable, shown
+from pipelines.networks import precision
 from pipelines.networks.tagger_ensemble import ensemble_of
-from pipelines.runs import CostMeter, Run, provenance, tell
+from pipelines.runs import options as config
+from pipelines.runs.cost import CostMeter
+from pipelines.runs.provenance import provenance
+from pipelines.runs.run import Run, tell
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -166,7 +170,7 @@ def train(train_examples: Sequence[Example], dev: Sequence[Example], options: Re
           training: TrainingArguments, run: Run) -> dict[str, Any]:
     """Trains the tagger, or several that tag together, and saves it into the run; returns figures of its cost."""
     first = PartialState().is_main_process
-    callbacks = tagging.choose_on_dev(training, dev, options.early_stopping_patience, show=first)
+    callbacks = tagging.choose_on_dev(training, dev, options.early_stopping_patience)
     half_copies = tagging.half_copies(options.half_copies, training)
     if half_copies:
         training.bf16 = False

@@ -21,20 +21,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines import config
 from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write_cut
+from pipelines.corpora.predictions import read_predictions
 from pipelines.corpora.splits import classes_of, stratified_folds
 from pipelines.corpora.stream import batches
 from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation.reports import evaluate_classes
-from pipelines.examples import Example, read_predictions, write_predictions
-from pipelines.families import features, frozen_head, head_search, sequence_classifier
+from pipelines.examples import Example, write_predictions
+from pipelines.families import frozen_head, sequence_classifier
+from pipelines.families.frozen_head import features, head_search
 from pipelines.families.sequence_classifier import Settings
 from pipelines.job import rehearse_submission, submit
 from pipelines.reporting.grid import grid_as_text, write_grid
 from pipelines.reporting.html import write_report
 from pipelines.reporting.text import report_as_text
-from pipelines.runs import CostMeter, Run, provenance, reading_of
+from pipelines.runs import options as config
+from pipelines.runs.cost import CostMeter
+from pipelines.runs.provenance import provenance, reading_of
+from pipelines.runs.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -189,7 +193,7 @@ def search(data: head_search.SearchData, points: list[frozen_head.Point], option
            run: Run) -> list[dict[str, Any]]:
     if not options.study:
         return head_search.search(data, points, run.folder / "search")
-    from pipelines.families.head_study import search_study
+    from pipelines.families.frozen_head.head_study import search_study
 
     return search_study(data, points, storage=options.study)
 

@@ -20,11 +20,16 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from transformers import set_seed
 
-from pipelines import config, precision
 from pipelines.corpora import read_examples
 from pipelines.errors import DataError, UserError, one_line_errors
-from pipelines.families import masked_lm, sequence_classifier, tagging, token_tagger
-from pipelines.runs import CostMeter, Run, provenance, tell
+from pipelines.families import sequence_classifier, token_tagger
+from pipelines.families.language_model import masked_lm
+from pipelines.families.token_tagger import tagging
+from pipelines.networks import precision
+from pipelines.runs import options as config
+from pipelines.runs.cost import CostMeter
+from pipelines.runs.provenance import provenance
+from pipelines.runs.run import Run, tell
 
 ROOT = Path(__file__).resolve().parent.parent
 

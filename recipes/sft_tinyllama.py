@@ -24,14 +24,18 @@ from peft import LoraConfig
 from transformers import EarlyStoppingCallback
 from trl import ModelConfig, SFTConfig, get_quantization_config
 
-from pipelines import config, precision
 from pipelines.entity_run import checked_examples, finish, predict_splits
 from pipelines.errors import one_line_errors
 from pipelines.examples import Example, Prediction
-from pipelines.families import causal_lm, sft
-from pipelines.families.units import shown
-from pipelines.prompts import prompt_format
-from pipelines.runs import CostMeter, Run, provenance, tell
+from pipelines.families import causal_lm
+from pipelines.families.causal_lm import sft
+from pipelines.families.token_tagger.units import shown
+from pipelines.networks import precision
+from pipelines.prompting.formats import prompt_format
+from pipelines.runs import options as config
+from pipelines.runs.cost import CostMeter
+from pipelines.runs.provenance import provenance
+from pipelines.runs.run import Run, tell
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -24,11 +24,15 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments, set_seed
 
-from pipelines import config
 from pipelines.errors import UserError, one_line_errors
 from pipelines.examples import write_jsonl
 from pipelines.formatting import seconds
-from pipelines.networks.latch_and_parity import (
+from pipelines.reporting import plots
+from pipelines.reporting.page import Picture, Section, Table, write_page
+from pipelines.runs import options as config
+from pipelines.runs.provenance import provenance
+from pipelines.runs.run import Run
+from pipelines.studies.latch_and_parity import (
     CELLS,
     TASKS,
     BitReader,
@@ -41,9 +45,6 @@ from pipelines.networks.latch_and_parity import (
     parity_gru,
     threshold_functions,
 )
-from pipelines.reporting import plots
-from pipelines.reporting.page import Picture, Section, Table, write_page
-from pipelines.runs import Run, provenance
 
 NOT_CLIPPED = 1e30  # a norm to clip at that is never reached: the trainer still computes and logs the norm
 POINTS = 60  # of a curve in the page

@@ -20,17 +20,21 @@ from typing import Any
 
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArguments, set_seed
 
-from pipelines import config, precision
-from pipelines import search as option_search
 from pipelines.entity_run import checked_examples, finish, predict_splits
 from pipelines.errors import UserError, one_line_errors
 from pipelines.examples import Example
-from pipelines.families import lexical, token_tagger, word_tagging
+from pipelines.families import lexical, token_tagger
+from pipelines.families.token_tagger import word_tagging
+from pipelines.networks import precision
 from pipelines.networks.embeddings import CHARACTER_FEATURES
 from pipelines.networks.feedforward import ACTIVATIONS, FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.recurrent import CELLS, INITIAL_STATES, RecurrentConfig, RecurrentTagger
 from pipelines.networks.tagger import Tagger
-from pipelines.runs import CostMeter, Run, provenance
+from pipelines.runs import options as config
+from pipelines.runs import search as option_search
+from pipelines.runs.cost import CostMeter
+from pipelines.runs.provenance import provenance
+from pipelines.runs.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = (*lexical.METHODS, "ffnn", "window", *CELLS)

@@ -78,7 +78,8 @@ def answering(tmp_path_factory: pytest.TempPathFactory):
     import torch
     from tiny_llama import write
 
-    from pipelines.families import causal_lm, sft
+    from pipelines.families import causal_lm
+    from pipelines.families.causal_lm import sft
 
     folder = str(write(tmp_path_factory.mktemp("models") / "answering", hidden=64))
     tokenizer, model = causal_lm.load_tokenizer(folder), causal_lm.load_network(folder, dtype=torch.float32)

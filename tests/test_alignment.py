@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.alignment import Generated, align
-from pipelines.copies import offsets_in
+from pipelines.alignment.copies import offsets_in
+from pipelines.alignment.strings import Generated, align
+from pipelines.alignment.word_boundaries import inside_word, written_otherwise
 from pipelines.examples import Span
-from pipelines.prompts import FORMATS
-from pipelines.word_boundaries import inside_word, written_otherwise
+from pipelines.prompting.formats import FORMATS
 
 NFC, NFD = "Jos\u00e9", "Jose\u0301"
 
@@ -102,7 +102,7 @@ WORDS = st.lists(st.sampled_from(["flu", "or", "gout", "the", ","]), max_size=25
 
 @given(WORDS, WORDS)
 def test_long_copies_are_aligned_in_order_and_word_by_word(words, copied):
-    from pipelines import copies
+    from pipelines.alignment import copies
 
     pairs = copies._on_shortest_path(words, copied)
     assert all(words[i] == copied[j] for i, j in pairs)

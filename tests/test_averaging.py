@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
-from pipelines.families.averaging import AveragingTrainer
+from pipelines.families.training.averaging import AveragingTrainer
 
 
 class Line(nn.Module):

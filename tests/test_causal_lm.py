@@ -8,12 +8,13 @@ import torch
 from conftest import ANSWERED, answered
 from peft import LoraConfig, get_peft_model
 
-from pipelines import precision, prompts
 from pipelines.errors import UserError
 from pipelines.examples import Example, Span
 from pipelines.families import causal_lm
 from pipelines.families.causal_lm import Loaded, answer_ids, load, predict, prompt_for, prompt_ids, save
-from pipelines.families.sft import IGNORED, assert_trainable, training_rows
+from pipelines.families.causal_lm.sft import IGNORED, assert_trainable, training_rows
+from pipelines.networks import precision
+from pipelines.prompting import formats as prompts
 
 TEXT = "Ataxia <|user|> and colon cancer; β-thal."
 SPANS = (Span(0, 6, "Disease"), Span(20, 32, "Disease"), Span(34, 40, "Disease"))

@@ -2,12 +2,12 @@
 
 import pytest
 
-from pipelines import prompts
 from pipelines.errors import UserError
 from pipelines.examples import Example, Span
 from pipelines.families.causal_lm import load_tokenizer, predict, prompt_for, prompt_hash
-from pipelines.families.prompt_tokens import answer_ids, answer_lead, prompt_ids
-from pipelines.families.sft import training_rows
+from pipelines.families.causal_lm.prompt_tokens import answer_ids, answer_lead, prompt_ids
+from pipelines.families.causal_lm.sft import training_rows
+from pipelines.prompting import formats as prompts
 
 TURNS = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] | trim }}{{ eos_token }}{% endfor %}"
 ASK = "{% if add_generation_prompt %}[assistant]{% endif %}"

@@ -11,8 +11,8 @@ from transformers import BertForTokenClassification
 
 from pipelines.examples import BATCH, Example, Span, prediction_to_json
 from pipelines.families import batching, causal_lm, lexical, sequence_classifier, token_tagger
-from pipelines.families.prompt_tokens import prompt_for
-from pipelines.families.word_tagging import fit_words
+from pipelines.families.causal_lm.prompt_tokens import prompt_for
+from pipelines.families.token_tagger.word_tagging import fit_words
 from pipelines.networks.recurrent import RecurrentConfig, RecurrentTagger
 from pipelines.spans import word_units
 

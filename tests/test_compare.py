@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.corpora import read_examples
+from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import DataError, UserError
+from pipelines.evaluation.comparison import compare_predictions
 from pipelines.evaluation.reports import evaluate_classes, evaluate_language_model, evaluate_spans
-from pipelines.evaluation.runs import compare_predictions
-from pipelines.examples import Example, Prediction, read_predictions, write_predictions
+from pipelines.evaluation.tasks import TASKS
+from pipelines.examples import Example, Prediction, write_predictions
 from pipelines.reporting.compare import compare_runs, comparison_as_text, pareto_front, write_comparison
-from pipelines.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
 TEXT = "colon cancer, flu"

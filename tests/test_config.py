@@ -7,8 +7,8 @@ import pytest
 import yaml
 from conftest import ROOT, load_recipe
 
-from pipelines import config
 from pipelines.errors import UserError
+from pipelines.runs import options as config
 
 CONFIGS = sorted((ROOT / "recipes" / "configs").glob("*.yaml"))
 ACCELERATE = sorted((ROOT / "recipes" / "accelerate").glob("*.yaml"))

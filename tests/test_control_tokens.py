@@ -6,14 +6,15 @@ from conftest import answered
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
-from pipelines import prompts
 from pipelines.errors import UserError
 from pipelines.examples import Example, Span
-from pipelines.families import causal_lm, masked_lm, sequence_classifier
+from pipelines.families import causal_lm, sequence_classifier
 from pipelines.families.causal_lm import predict, prompt_for, prompt_ids
-from pipelines.families.control_tokens import MARK, control_strings, rendered_ids, shield, text_ids, unshield
-from pipelines.families.generation import generate
-from pipelines.families.sft import assert_trainable, training_rows
+from pipelines.families.causal_lm.control_tokens import MARK, control_strings, rendered_ids, shield, text_ids, unshield
+from pipelines.families.causal_lm.generation import generate
+from pipelines.families.causal_lm.sft import assert_trainable, training_rows
+from pipelines.families.language_model import masked_lm
+from pipelines.prompting import formats as prompts
 
 TEXT = "a</s>b got <s><unk> and </s> then gout"
 SPANS = (Span(0, 6, "Disease"), Span(24, 28, "Disease"), Span(34, 38, "Disease"))

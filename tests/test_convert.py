@@ -18,8 +18,9 @@ from pipelines.corpora.convert import FORMATS, convert, format_of, gold_content,
 from pipelines.corpora.convert.content import words_of
 from pipelines.corpora.convert.docbin import split_words
 from pipelines.corpora.corpus import Columns
+from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import DataError, UserError
-from pipelines.examples import Example, Prediction, Span, read_predictions, write_predictions
+from pipelines.examples import Example, Prediction, Span, write_predictions
 from pipelines.spans import join_tokens
 
 TEXT = "Acute gout, no flu 😀 then flu."

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.alignment import inside_word
+from pipelines.alignment.strings import inside_word
 from pipelines.corpora import read_corpus, read_examples
 from pipelines.errors import UserError
 from pipelines.examples import Example, Span

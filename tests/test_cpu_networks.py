@@ -17,9 +17,9 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from pipelines.networks.cpu_attention import NAME, attend_plainly
-from pipelines.networks.dropout import CheapDropout, cheap_dropout, dropout
-from pipelines.networks.trained_rows import TrainedRows, only_rows
+from pipelines.cpu.attention import NAME, attend_plainly
+from pipelines.cpu.dropout import CheapDropout, cheap_dropout, dropout
+from pipelines.cpu.trained_rows import TrainedRows, only_rows
 
 IDS = torch.tensor([[5, 9, 12, 7, 0, 0], [3, 8, 2, 6, 11, 4]])
 MASK = torch.tensor([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]])

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import UserError
-from pipelines.evaluation.audit import label_audit
 from pipelines.evaluation.baselines import (
     dictionary_predictions,
     linear_svm_predictions,
@@ -18,7 +17,8 @@ from pipelines.evaluation.baselines import (
     most_frequent_tag_predictions,
 )
 from pipelines.evaluation.calibration import best_threshold, calibration, scored_spans
-from pipelines.evaluation.errors import error_budget, find_mistakes
+from pipelines.evaluation.label_audit import label_audit
+from pipelines.evaluation.mistakes import error_budget, find_mistakes
 from pipelines.evaluation.reports import evaluate_spans
 from pipelines.evaluation.slices import is_abbreviation
 from pipelines.evaluation.span_scores import score_spans

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.errors import DataError, UserError
+from pipelines.evaluation.comparison import compare_predictions, evaluate_runs
 from pipelines.evaluation.reports import (
     evaluate_classes,
     evaluate_language_model,
@@ -15,9 +16,8 @@ from pipelines.evaluation.reports import (
     evaluate_values,
     gold_sha256,
 )
-from pipelines.evaluation.runs import compare_predictions, evaluate_runs
+from pipelines.evaluation.tasks import TASKS, metric, task_of
 from pipelines.examples import Example, Prediction, Span
-from pipelines.tasks import TASKS, metric, task_of
 
 TEXT = "colon cancer and flu"
 CANCER, FLU = Span(0, 12, "D"), Span(17, 20, "D")

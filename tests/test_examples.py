@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import DataError, UserError
 from pipelines.examples import (
     Example,
     Prediction,
     Span,
     joined_by_id,
-    read_predictions,
     replacing,
     write_predictions,
 )

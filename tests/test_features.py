@@ -11,7 +11,8 @@ from safetensors import safe_open
 
 from pipelines.errors import UserError
 from pipelines.examples import Example
-from pipelines.families import features, sequence_classifier
+from pipelines.families import sequence_classifier
+from pipelines.families.frozen_head import features
 
 TEXTS = ["a good book", "bad", "so and so, and then some more of the same again and again and again", "why not?", "x"]
 EXAMPLES = [Example(str(i), text) for i, text in enumerate(TEXTS)]

@@ -9,8 +9,8 @@ from conftest import ROOT, run_python
 
 from pipelines import cli
 from pipelines.corpora import read_examples
+from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import UserError
-from pipelines.examples import read_predictions
 
 RECIPE = ROOT / "recipes" / "finetune_token_tagger.py"
 
@@ -60,7 +60,7 @@ def test_predict_gives_the_runs_own_answers(tagger_run, corpus, tmp_path):
 def test_bad_options_and_data_are_told_in_one_line(arguments, corpus, tmp_path):
     from conftest import load_recipe
 
-    from pipelines import config
+    from pipelines.runs import options as config
 
     recipe = load_recipe("finetune_token_tagger")
 
@@ -87,7 +87,7 @@ def test_bad_options_and_data_are_told_in_one_line(arguments, corpus, tmp_path):
 def test_without_dev_nothing_stops_early(bare_bert, corpus, tmp_path, capsys):
     from conftest import load_recipe
 
-    from pipelines import config
+    from pipelines.runs import options as config
 
     recipe = load_recipe("finetune_token_tagger")
     arguments = ["--model_name_or_path", bare_bert, "--train_file", corpus["train"], "--test_file", corpus["test"],
@@ -100,7 +100,7 @@ def test_without_dev_nothing_stops_early(bare_bert, corpus, tmp_path, capsys):
 def test_types_that_training_lacks_are_told(tmp_path, capsys):
     from conftest import load_recipe
 
-    from pipelines.config import DataArguments
+    from pipelines.runs.options import DataArguments
 
     recipe, files = load_recipe("finetune_token_tagger"), {}
     for split, labels in (("train", ["Flu"]), ("test", ["Flu", "Cold", "Cold"])):

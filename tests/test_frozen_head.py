@@ -11,9 +11,9 @@ from transformers import AutoModelForSequenceClassification
 
 from pipelines.errors import UserError
 from pipelines.examples import Example
-from pipelines.families import frozen_head, head_search, sequence_classifier
-from pipelines.families.frozen_head import Point, train_heads
-from pipelines.families.head_search import SearchData, grid, search, stacks, train_and_score, tune_offsets
+from pipelines.families import frozen_head, sequence_classifier
+from pipelines.families.frozen_head import Point, head_search, train_heads
+from pipelines.families.frozen_head.head_search import SearchData, grid, search, stacks, train_and_score, tune_offsets
 from pipelines.families.sequence_classifier import Settings
 
 

@@ -6,7 +6,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora.layer import Linear
 from torch._dynamo.testing import CompileCounter
 
-from pipelines.families.fused_adapters import FusedLinear, fused_adapters
+from pipelines.cpu.fused_adapters import FusedLinear, fused_adapters
 
 IDS = torch.tensor([[5, 9, 12, 7], [3, 8, 2, 6]])
 

@@ -16,8 +16,9 @@ import pytest
 from mutators import mutated
 
 from pipelines.corpora import read_corpus
+from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import UserError
-from pipelines.examples import Example, Prediction, Span, read_predictions
+from pipelines.examples import Example, Prediction, Span
 from pipelines.submission import write_submission
 
 CASES, CHUNKS, FAST = 20_000, 4, 100

@@ -10,14 +10,15 @@ from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from pipelines import grammars, prompts
+from pipelines.alignment.word_boundaries import find_occurrences
+from pipelines.cpu.attention import attend_plainly
+from pipelines.cpu.llama_layers import use_lean_layers
 from pipelines.errors import UserError
 from pipelines.examples import Example
 from pipelines.families.causal_lm import Loaded, predict, prompt_for, prompt_ids
-from pipelines.families.generation import generate
-from pipelines.networks.cpu_attention import attend_plainly
-from pipelines.networks.llama_layers import use_lean_layers
-from pipelines.spans import find_occurrences
+from pipelines.families.causal_lm.generation import generate
+from pipelines.prompting import formats as prompts
+from pipelines.prompting import grammars
 
 LENGTHS = [1, 40, 3, 17, 17, 64, 5]
 PLACED = {"exact", "case_repaired", "whitespace_repaired"}

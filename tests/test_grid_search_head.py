@@ -16,12 +16,13 @@ from conftest import ROOT, load_recipe, run_python
 from test_frozen_head import POINTS, data_for
 
 from pipelines import cli
+from pipelines.corpora.predictions import read_predictions
 from pipelines.corpora.splits import stratified_folds
 from pipelines.errors import DataError, UserError
-from pipelines.examples import Example, read_predictions
-from pipelines.families import head_search, head_study
-from pipelines.families.head_search import search
-from pipelines.families.head_study import search_study
+from pipelines.examples import Example
+from pipelines.families.frozen_head import head_search, head_study
+from pipelines.families.frozen_head.head_search import search
+from pipelines.families.frozen_head.head_study import search_study
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

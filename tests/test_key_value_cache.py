@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import DynamicCache, LlamaConfig, MistralConfig
 
-from pipelines.networks.key_value_cache import ROOM, RoomyLayer, keep_rows, roomy_cache
+from pipelines.cpu.key_value_cache import ROOM, RoomyLayer, keep_rows, roomy_cache
 
 CONFIG = LlamaConfig(num_hidden_layers=2, hidden_size=8, num_attention_heads=2, num_key_value_heads=2)
 

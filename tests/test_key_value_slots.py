@@ -9,10 +9,10 @@ import pytest
 import torch
 from test_llama_layers import lean, llama
 
-from pipelines.families import generation
-from pipelines.networks import key_value_slots
-from pipelines.networks.cpu_attention import attend_plainly
-from pipelines.networks.key_value_slots import ROOM, LastTokens, Prompts, Slots
+from pipelines.cpu import key_value_slots
+from pipelines.cpu.attention import attend_plainly
+from pipelines.cpu.key_value_slots import ROOM, LastTokens, Prompts, Slots
+from pipelines.families.causal_lm import generation
 
 NOBODY = torch.zeros(0, dtype=torch.long)
 

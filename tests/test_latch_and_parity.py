@@ -11,7 +11,7 @@ import torch
 from conftest import load_recipe
 
 from pipelines.errors import UserError
-from pipelines.networks.latch_and_parity import (
+from pipelines.studies.latch_and_parity import (
     BitReader,
     BitReaderConfig,
     all_bits,

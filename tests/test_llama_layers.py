@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pipelines.networks.cpu_attention import attend_plainly
-from pipelines.networks.llama_layers import LeanLayer, use_lean_layers
+from pipelines.cpu.attention import attend_plainly
+from pipelines.cpu.llama_layers import LeanLayer, use_lean_layers
 
 IDS = torch.tensor([[0, 0, 5, 9, 12, 7], [3, 8, 2, 6, 11, 4]])
 MASK = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])

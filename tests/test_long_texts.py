@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipelines.examples import Example, Prediction, Span
 from pipelines.families import causal_lm, sequence_classifier, token_tagger
 from pipelines.families.causal_lm import Loaded, predict, prompt_for
-from pipelines.families.text_windows import TextWindow, merged_prediction, text_windows
+from pipelines.families.causal_lm.text_windows import TextWindow, merged_prediction, text_windows
 from pipelines.spans import word_units
 
 

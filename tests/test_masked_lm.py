@@ -10,9 +10,9 @@ import torch
 from conftest import ROOT, load_recipe, run_python
 from transformers import AutoModelForMaskedLM, AutoModelForTokenClassification, AutoTokenizer, TrainingArguments
 
-from pipelines import config
 from pipelines.errors import UserError
-from pipelines.families import masked_lm
+from pipelines.families.language_model import masked_lm
+from pipelines.runs import options as config
 
 RECIPE = ROOT / "recipes" / "pretrain_encoder.py"
 TEXTS = ["flu", "a cat sat.", "colon cancer", "the gene brca1 was read", "no flu was seen, she said"]

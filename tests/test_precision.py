@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import run_python
 
-from pipelines import precision
+from pipelines.networks import precision
 
 
 def machine(monkeypatch, *, cuda=None, mps=False, bf16=False):
@@ -46,7 +46,7 @@ def test_a_cpu_is_asked_by_trying(fast, monkeypatch):
 
 PLACES = """
 import torch
-from pipelines import precision
+from pipelines.networks import precision
 
 def in_heap():
     start = torch.empty(6_000_000).data_ptr()

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.alignment import Generated, _longest_chain, align, mention_to_json
+from pipelines.alignment.strings import Generated, _longest_chain, align, mention_to_json
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction, Span, prediction_to_json
-from pipelines.grammars import grammar
-from pipelines.prompts import FORMATS, format_hash, messages, plain_prompt
+from pipelines.prompting.formats import FORMATS, format_hash, messages, plain_prompt
+from pipelines.prompting.grammars import grammar
 
 NCBI = Path(os.environ.get("PIPELINES_DATA", "../shared/data")) / "ncbi_disease"
 ONE, TWO = ("Disease",), ("PER", "LOC")
@@ -307,7 +307,7 @@ def test_format_hash_tells_apart_what_shapes_an_answer(monkeypatch: pytest.Monke
     assert len(hashes) == 3 * 3 * 2
     before = format_hash("list", ONE)
     assert before == subprocess.run(
-        [sys.executable, "-c", "from pipelines.prompts import *; print(format_hash('list', ['Disease']))"],
+        [sys.executable, "-c", "from pipelines.prompting.formats import *; print(format_hash('list', ['Disease']))"],
         capture_output=True, text=True, check=True).stdout.strip()
     original = FORMATS["list"]
     for render in (lambda text, spans, labels: original.render(text, spans, labels) if spans else "nothing",
@@ -317,7 +317,7 @@ def test_format_hash_tells_apart_what_shapes_an_answer(monkeypatch: pytest.Monke
 
 
 def test_prompts_import_neither_torch_nor_transformers() -> None:
-    code = "import sys, pipelines.prompts; print({'torch', 'transformers', 'llguidance'} & set(sys.modules))"
+    code = "import sys, pipelines.prompting.formats; print({'torch', 'transformers', 'llguidance'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 

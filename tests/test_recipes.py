@@ -18,11 +18,12 @@ from conftest import ROOT, run_python
 
 from pipelines import cli
 from pipelines.commands import predict
-from pipelines.config import DataArguments
 from pipelines.corpora import read_examples
+from pipelines.corpora.predictions import read_predictions
 from pipelines.entity_run import checked_examples
 from pipelines.errors import UserError
-from pipelines.examples import Prediction, read_predictions
+from pipelines.examples import Prediction
+from pipelines.runs.options import DataArguments
 from pipelines.submission import validate_submission
 
 SMOKE = ROOT / "recipes" / "configs" / "sft_smoke.yaml"

@@ -13,19 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.evaluation.errors import find_mistakes
+from pipelines.evaluation.comparison import evaluate_runs
+from pipelines.evaluation.mistakes import find_mistakes
 from pipelines.evaluation.reports import (
     evaluate_classes,
     evaluate_language_model,
     evaluate_spans,
     evaluate_values,
 )
-from pipelines.evaluation.runs import evaluate_runs
+from pipelines.evaluation.tasks import TASKS
 from pipelines.examples import Example, Prediction, Span, joined_by_id
 from pipelines.reporting import plots
 from pipelines.reporting.browser import MOST_EXAMPLES, browser, marked
 from pipelines.reporting.html import write_report
-from pipelines.tasks import TASKS
 
 HOSTILE = 'flu <script>document.title="owned"</script> & <img src=x onerror=alert(1)> "quoted" $x_1$'
 VOID = {"meta", "link", "input", "br", "img", "hr"}

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines import config
 from pipelines.errors import UserError
-from pipelines.runs import CostMeter, Run, provenance
+from pipelines.runs import options as config
+from pipelines.runs.cost import CostMeter
+from pipelines.runs.provenance import provenance
+from pipelines.runs.run import Run
 
 
 def test_a_new_run_makes_its_folder(tmp_path):

@@ -9,9 +9,14 @@ import pytest
 from conftest import ROOT, run_python
 
 PACKAGE = ROOT / "pipelines"
-LIGHT = ["examples", "spans", "tasks", "alignment", "prompts", "voting", "errors",
+# Each room may import those above it in this table, and itself; never one beside or below it.
+LAYERS = (("errors",), ("examples", "formatting"), ("spans",), ("alignment",), ("corpora",),
+          ("prompting", "evaluation"),
+          ("checks",), ("networks",), ("cpu",), ("families",), ("runs",), ("submission", "inspection", "studies"),
+          ("reporting",), ("job",), ("commands",), ("cli",))
+LIGHT = ["examples", "spans", "errors", "formatting",
          *(".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
-           for folder in ("checks", "corpora", "evaluation", "submission")
+           for folder in ("alignment", "checks", "corpora", "evaluation", "prompting", "submission")
            for path in sorted((PACKAGE / folder).rglob("*.py")) if path.stem not in ("hub", "span_f1"))]
 HEAVY = ("torch", "transformers", "datasets", "trl", "peft")
 
@@ -71,11 +76,29 @@ def test_networks_know_nothing_of_ours_but_spans_and_errors():
         assert not extra, f"{path.name} imports {extra}"
 
 
+def rooms_imported() -> dict[str, set[str]]:
+    """Room -> the other rooms of the package that its files import."""
+    found: dict[str, set[str]] = {}
+    for path in modules(PACKAGE):
+        room = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        names = [name.split(".") for name in under(imports(path), "pipelines")]
+        found.setdefault(room, set()).update(parts[1] for parts in names if len(parts) > 1 and parts[1] != room)
+    return found
+
+
+def test_each_room_has_a_layer_and_imports_lower_ones_only():
+    layer = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
+    found = rooms_imported()
+    found.pop("__init__")
+    assert found.keys() == layer.keys()
+    upward = {f"{room} imports {other}" for room, others in found.items() for other in others
+              if other in layer and layer[other] >= layer[room]}
+    assert not upward
+
+
 def test_the_package_does_not_reach_up():
     for path in modules(PACKAGE):
         assert not under(imports(path), "recipes", "benchmarks", "tests", "data"), path
-        if path.parent.name != "reporting" and path.parent.name != "commands" and path.name != "entity_run.py":
-            assert not under(imports(path), "pipelines.reporting"), path
 
 
 def test_recipes_stand_alone():

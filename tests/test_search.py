@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.search import Range, parse_space, search, search_as_text
+from pipelines.runs.search import Range, parse_space, search, search_as_text
 
 
 @dataclass

@@ -9,11 +9,12 @@ from conftest import ROOT, load_recipe, run_python
 from tiny_encoder import WINDOW, write
 from transformers import AutoModelForSequenceClassification
 
+from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import UserError
-from pipelines.examples import Example, read_predictions
+from pipelines.examples import Example
 from pipelines.families import sequence_classifier
-from pipelines.families.classifier_training import class_frequency_weights, training_rows
 from pipelines.families.sequence_classifier import Settings, decide, encode, load_network, load_tokenizer
+from pipelines.families.sequence_classifier.classifier_training import class_frequency_weights, training_rows
 from pipelines.networks.pooled_classifier import POOLINGS, pool
 
 SETTINGS = Settings(("a", "b", "c"), max_length=20)

@@ -20,12 +20,17 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 from trl import SFTConfig
 
+from pipelines.cpu.attention import attend_plainly
 from pipelines.examples import Example, Prediction, Span
-from pipelines.families import sft
-from pipelines.families.causal_lm import prompt_for
-from pipelines.families.merging import merged_adapter
-from pipelines.families.sft import IGNORED, AnswerTrainer, LengthBatchSampler, ReturnFreedMemory, training_rows
-from pipelines.networks.cpu_attention import attend_plainly
+from pipelines.families.causal_lm import prompt_for, sft
+from pipelines.families.causal_lm.merging import merged_adapter
+from pipelines.families.causal_lm.sft import (
+    IGNORED,
+    AnswerTrainer,
+    LengthBatchSampler,
+    ReturnFreedMemory,
+    training_rows,
+)
 
 # Batches
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB1, IOB2, IOBES, Entities
 
+from pipelines.alignment.word_boundaries import find_occurrences
 from pipelines.examples import Span
 from pipelines.spans import (
     SCHEMES,
     detect_scheme,
-    find_occurrences,
     illegal_tags,
     join_tokens,
     overlapping_pairs,

@@ -9,15 +9,17 @@ import torch
 from conftest import ROOT, load_recipe
 from transformers import AutoModelForTokenClassification
 
-from pipelines import cli, config
+from pipelines import cli
 from pipelines.corpora import read_examples
+from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import UserError
-from pipelines.examples import read_predictions
-from pipelines.families import tagging, token_tagger
+from pipelines.evaluation.voting import vote
+from pipelines.families import token_tagger
+from pipelines.families.token_tagger import tagging
 from pipelines.inspection.tags import inspect_examples
 from pipelines.networks.tagger_ensemble import TaggerEnsemble, ensemble_of
+from pipelines.runs import options as config
 from pipelines.spans import tags_to_spans
-from pipelines.voting import vote
 
 TAGS = ["O", "B-D", "I-D"]
 

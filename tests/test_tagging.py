@@ -9,13 +9,13 @@ from torch import nn
 from transformers import TrainerCallback
 from word_bert import TAGS, bert_config, example
 
+from pipelines.cpu.trained_rows import TrainedRows
 from pipelines.errors import UserError
-from pipelines.families import tagging
 from pipelines.families.token_tagger import (
     Settings,
     collate,
+    tagging,
 )
-from pipelines.networks.trained_rows import TrainedRows
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from word_bert import LETTERS, NAMES, TAGS, bert_config, example, word_pieces
 
 from pipelines.errors import UserError
 from pipelines.examples import Example, Span
-from pipelines.families import tagging
 from pipelines.families.token_tagger import (
     Loaded,
     Settings,
@@ -24,6 +23,7 @@ from pipelines.families.token_tagger import (
     predict,
     read_tags,
     save,
+    tagging,
     unit_logits,
     unreachable,
 )

@@ -11,8 +11,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from pipelines.examples import Example, Span
-from pipelines.families import lexical, tagging, word_tagging
-from pipelines.families.units import (
+from pipelines.families import lexical
+from pipelines.families.token_tagger import tagging, word_tagging
+from pipelines.families.token_tagger.units import (
     SHOWN_IDS,
     Settings,
     describe_unreachable,

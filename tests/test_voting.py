@@ -7,9 +7,10 @@ from conftest import run_python
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import DataError
-from pipelines.examples import Prediction, Span, read_predictions, write_predictions
-from pipelines.voting import vote
+from pipelines.evaluation.voting import vote
+from pipelines.examples import Prediction, Span, write_predictions
 
 NAMES = ["a", "b", "c"]
 

@@ -8,9 +8,8 @@ from transformers import BertConfig, BertModel, TrainingArguments
 
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Span
-from pipelines.families import word_tagging
-from pipelines.families.token_tagger import Settings, tags_for
-from pipelines.families.word_tagging import check_tags, collate, fit_words, put_vectors, training_rows
+from pipelines.families.token_tagger import Settings, tags_for, word_tagging
+from pipelines.families.token_tagger.word_tagging import check_tags, collate, fit_words, put_vectors, training_rows
 from pipelines.networks.embeddings import distilled_vectors, read_vectors, shape, unit_variance
 from pipelines.networks.feedforward import FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.word_tokenizer import vocabulary, word_counts, word_tokenizer

@@ -13,7 +13,7 @@ from pipelines.checks.tables import as_text, some
 from pipelines.corpora.corpus import Corpus
 from pipelines.evaluation.span_scores import score_spans
 from pipelines.examples import Example
-from pipelines.prompts import FORMATS, Labels
+from pipelines.prompting.formats import FORMATS, Labels
 
 __all__ = ["Audit", "Shared", "Split", "as_text", "audit"]
 

@@ -34,10 +34,10 @@ def run(options: argparse.Namespace) -> int:
     from pipelines.checks.predictions import check_predictions, known_labels
     from pipelines.corpora import read_examples
     from pipelines.corpora.predictions import read_any_predictions
-    from pipelines.evaluation.runs import evaluate_runs
+    from pipelines.evaluation.comparison import evaluate_runs
+    from pipelines.evaluation.tasks import answer_kind, task_of
     from pipelines.examples import replacing
     from pipelines.reporting.text import report_as_text
-    from pipelines.tasks import answer_kind, task_of
 
     columns = columns_of(options)
     # What kind of answers there are decides what is read of the gold file, which an outside system's are aligned with.

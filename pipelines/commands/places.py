@@ -42,7 +42,7 @@ def check_output(path: str, *inputs: str) -> None:
 
 def family_and_folder(run_dir: str) -> tuple[Any, Path]:
     """The module of the family that a run's model belongs to, and the folder that it loads."""
-    from pipelines.runs import Run
+    from pipelines.runs.run import Run
 
     run = Run(run_dir)
     found = next(((folder, name) for folder in (run.merged, run.model) for file, name in FAMILIES.items()

@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from pipelines.corpora.stream import batches, stream_examples
-    from pipelines.runs import Run
+    from pipelines.runs.run import Run
 
     if options.output == "-" and options.resume:
         raise UserError("got --resume with --output -; standard output keeps nothing to go on from, name a file")

@@ -81,7 +81,7 @@ def _add_sample_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from pipelines.corpora import read_examples
-    from pipelines.examples import read_predictions
+    from pipelines.corpora.predictions import read_predictions
     from pipelines.submission import LAYOUTS, push, write_submission
 
     if options.bundle:

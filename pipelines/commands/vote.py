@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from pipelines.corpora import good_rows, read_corpus
     from pipelines.corpora.predictions import read_any_predictions
+    from pipelines.evaluation.voting import vote
     from pipelines.examples import write_predictions
-    from pipelines.voting import vote
 
     if len(options.predictions) < 2:
         raise UserError(

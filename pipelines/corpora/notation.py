@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.alignment import Generated, align, inside_word
-from pipelines.alignment import Mention as Placed
+from pipelines.alignment.strings import Generated, align, inside_word
+from pipelines.alignment.strings import Mention as Placed
+from pipelines.alignment.word_boundaries import find_occurrences, written_otherwise
 from pipelines.corpora.mentions import Mention
 from pipelines.errors import UserError
 from pipelines.examples import Span
-from pipelines.spans import Offsets, find_occurrences, overlapping_pairs
-from pipelines.word_boundaries import written_otherwise
+from pipelines.spans import Offsets, overlapping_pairs
 
 Finding = tuple[str, str, str | None]  # kind of fault, message, repair
 

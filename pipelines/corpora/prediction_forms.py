@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.alignment import repair_status
+from pipelines.alignment.strings import repair_status
 from pipelines.corpora.corpus import Columns, Table, Unreadable, printable
 from pipelines.corpora.layouts import brat, conll
 from pipelines.corpora.source import Source

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.errors import DataError
-from pipelines.evaluation import baselines, calibration, errors, significance, span_scores, token_scores
+from pipelines.evaluation import baselines, calibration, significance, span_scores, token_scores
+from pipelines.evaluation import mistakes as errors
 from pipelines.evaluation.classification import class_scores, multilabel_scores
 from pipelines.evaluation.regression import perplexity, value_scores
 from pipelines.evaluation.slices import false_alarms, mention_slices

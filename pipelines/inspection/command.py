@@ -26,7 +26,7 @@ from pipelines.inspection.activations import (
     saliency,
 )
 from pipelines.inspection.tags import Inspection, inspect_example
-from pipelines.runs import Run
+from pipelines.runs.run import Run
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pipelines.evaluation.errors import KINDS, Mistake, find_mistakes, ordered
+from pipelines.evaluation.mistakes import KINDS, Mistake, find_mistakes, ordered
 from pipelines.evaluation.reports import Pairs, label_set
 from pipelines.examples import Example, Prediction, Span
 

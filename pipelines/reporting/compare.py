@@ -14,17 +14,17 @@ from typing import Any, NamedTuple
 import yaml
 
 from pipelines.checks.predictions import check_predictions
-from pipelines.corpora.predictions import read_any_predictions
+from pipelines.corpora.predictions import read_any_predictions, read_predictions
 from pipelines.errors import DataError, UserError
+from pipelines.evaluation.comparison import compare_predictions
 from pipelines.evaluation.reports import gold_sha256
-from pipelines.evaluation.runs import compare_predictions
-from pipelines.examples import Example, Prediction, joined_by_id, read_predictions
+from pipelines.evaluation.tasks import TASKS, Task, interval_path, metric, metric_name
+from pipelines.examples import Example, Prediction, joined_by_id
 from pipelines.formatting import interval, score, seconds, short_count, size
 from pipelines.reporting import plots
 from pipelines.reporting.page import Cell, Picture, Section, Table, write_page
 from pipelines.reporting.text import sections_as_text
-from pipelines.runs import Run
-from pipelines.tasks import TASKS, Task, interval_path, metric, metric_name
+from pipelines.runs.run import Run
 
 
 class Cost(NamedTuple):

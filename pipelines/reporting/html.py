@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.evaluation.errors import KINDS
+from pipelines.evaluation.mistakes import KINDS
+from pipelines.evaluation.tasks import TASKS
 from pipelines.examples import Example, Prediction, joined_by_id
 from pipelines.reporting.browser import browser
 from pipelines.reporting.page import write_page
 from pipelines.reporting.sections import facts, headline, report_sections
-from pipelines.tasks import TASKS
 
 
 def write_report(report: dict[str, Any], examples: Sequence[Example], predictions: Sequence[Prediction],

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from pipelines.evaluation.errors import KINDS
+from pipelines.evaluation.mistakes import KINDS
+from pipelines.evaluation.tasks import TASKS, Task, interval_path, metric, metric_name
 from pipelines.formatting import count, interval, score, seconds, short_count, size
 from pipelines.reporting import plots
 from pipelines.reporting.page import Cell, Picture, Section, Table
-from pipelines.tasks import TASKS, Task, interval_path, metric, metric_name
 
 SPAN_SCORES = {
     "strict": "offsets and type right",

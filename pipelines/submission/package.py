@@ -20,9 +20,10 @@ from typing import IO, Any, NamedTuple
 import yaml
 
 from pipelines.corpora import read_examples
+from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import DataError, UserError
-from pipelines.examples import Prediction, prediction_from_json, read_predictions, replacing
-from pipelines.runs import Run
+from pipelines.examples import Prediction, prediction_from_json, replacing
+from pipelines.runs.run import Run
 from pipelines.spans import split_tag
 from pipelines.submission.token_ranges import (
     Tokens,

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.alignment.word_boundaries import inside_word
 from pipelines.corpora.corpus import described, printable
 from pipelines.examples import Example, Span
 from pipelines.spans import overlap, whitespace_tokens
-from pipelines.word_boundaries import inside_word
 
 IDS_SHOWN = 5
 

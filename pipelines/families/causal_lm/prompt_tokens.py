@@ -1,0 +1,172 @@
+"""Prompts and answers as token ids, for training and for prediction: `prompt_ids` and `answer_ids`.
+
+A chat template writes control tokens around the turns. Three kinds need care. One that takes no system turn
+gets the instruction at the head of the user's turn. One that writes an empty thinking block before an answer
+gets that block into the prompt, so that the answer alone is trained and generated. One that renders the
+prompt differently once an answer follows is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from jinja2.exceptions import TemplateError
+
+from pipelines.errors import UserError
+from pipelines.examples import Span
+from pipelines.families.causal_lm.control_tokens import MARK, rendered_ids, shield, text_ids
+from pipelines.prompting import formats as prompts
+
+STYLES = ("auto", "chat", "plain")
+ANSWER = f"{MARK}answer{MARK}"
+PROBE = "A text."
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """How a text is put to the model, and what it answers.
+
+    Attributes:
+        format: one of `prompts.FORMATS`.
+        labels: the types that are asked for.
+        style: `chat` (the tokenizer's chat template) or `plain`.
+        constrained: whether answers can only hold strings of their text (where the format has a grammar).
+    """
+
+    format: str
+    labels: tuple[str, ...]
+    style: str
+    constrained: bool = True
+
+
+class Frame(NamedTuple):
+    """What a chat template writes around an answer.
+
+    Attributes:
+        question: all up to where the answer begins.
+        lead: blanks that the template puts before the answer.
+        tail: what it writes between the answer and the end token.
+        merged: whether the instruction had to go into the user's turn.
+        thinking: the thinking block at the end of `question`, which the template writes only once an answer
+            follows.
+        thinking_off: whether thinking had to be switched off (`enable_thinking`).
+    """
+
+    question: str
+    lead: str
+    tail: str
+    merged: bool
+    thinking: str
+    thinking_off: bool
+
+
+def prompt_for(tokenizer: Any, *, format: str, labels: Sequence[str], style: str,
+               constrained: bool) -> Prompt:
+    """Checks the settings; `auto` is the chat template where there is one.
+
+    Raises:
+        UserError: for an unknown format or style, a chat style without a template, or a template that cannot
+            be trained on.
+    """
+    prompts.prompt_format(format)
+    if style not in STYLES:
+        raise UserError(f"got the prompt style {style!r}; wanted one of {', '.join(STYLES)}")
+    if style == "chat" and not tokenizer.chat_template:
+        raise UserError("the model has no chat template; take --prompt_style plain")
+    if style == "auto":
+        style = "chat" if tokenizer.chat_template else "plain"
+    prompt = Prompt(format, tuple(labels), style, constrained)
+    if style == "chat":
+        frame(tokenizer, PROBE, prompt)
+    return prompt
+
+
+def prompt_ids(tokenizer: Any, text: str, prompt: Prompt) -> list[int]:
+    """Token ids of the question, up to where the answer begins; control tokens in the text are text."""
+    if prompt.style == "plain":
+        return text_ids(tokenizer, prompts.plain_prompt(text, prompt.format, prompt.labels))
+    shielded, strings = shield(tokenizer, text)
+    # The template writes its own special tokens.
+    return rendered_ids(tokenizer, frame(tokenizer, shielded, prompt).question, strings)
+
+
+def answer_ids(tokenizer: Any, text: str, spans: Sequence[Span], prompt: Prompt) -> list[int]:
+    """Token ids of the answer, its end token last; control tokens in a mention are text."""
+    answer = prompts.prompt_format(prompt.format).render(text, spans, prompt.labels)
+    if prompt.style == "plain":
+        return [*text_ids(tokenizer, f" {answer}", add_special_tokens=False), tokenizer.eos_token_id]
+    shielded, strings = shield(tokenizer, answer)
+    around = frame(tokenizer, PROBE, prompt)
+    written = rendered_ids(tokenizer, around.lead + shielded + around.tail, strings)
+    return [*written, tokenizer.eos_token_id]
+
+
+def answer_lead(tokenizer: Any, prompt: Prompt) -> str:
+    """The blanks that stand between prompt and answer."""
+    return " " if prompt.style == "plain" else frame(tokenizer, PROBE, prompt).lead
+
+
+def frame(tokenizer: Any, text: str, prompt: Prompt) -> Frame:
+    """Renders a text by the chat template, with and without an answer, and compares the two.
+
+    Raises:
+        UserError: when the template refuses both ways to put the instruction, or renders the prompt
+            differently once an answer follows.
+    """
+    question = ""
+    for thinking_off in (False, True):
+        question, merged = _render(tokenizer, text, prompt, answer=None, thinking_off=thinking_off)
+        conversation, _ = _render(tokenizer, text, prompt, answer=ANSWER, thinking_off=thinking_off)
+        before, answer, after = conversation.partition(ANSWER)
+        if before.startswith(question) and answer:
+            break
+    else:
+        raise UserError(
+            "the chat template renders the prompt differently once an answer follows (its generation prompt ends "
+            f"in {question[-20:]!r}), so training and prediction would not see the same; take --prompt_style plain")
+    lead = before[len(question):]
+    end = after.find(tokenizer.eos_token)
+    tail = after[:end] if end >= 0 else after
+    if not lead.strip():
+        return Frame(question, lead, tail, merged, "", thinking_off)
+    return Frame(before, "", tail, merged, lead, thinking_off)
+
+
+def _render(tokenizer: Any, text: str, prompt: Prompt, *, answer: str | None,
+            thinking_off: bool) -> tuple[str, bool]:
+    """The conversation as the template writes it, and whether the instruction stands in the user's turn."""
+    system, user = prompts.messages(text, format=prompt.format, labels=prompt.labels)
+    instruction = system["content"]
+    answered = [] if answer is None else [{"role": "assistant", "content": answer}]
+    merged = {"role": "user", "content": f"{instruction}\n\n{user['content']}"}
+    options: dict[str, Any] = {"enable_thinking": False} if thinking_off else {}
+    reason = "it leaves the instruction out"
+    for turns in ([system, user, *answered], [merged, *answered]):
+        try:
+            rendered = tokenizer.apply_chat_template(turns, tokenize=False,
+                                                     add_generation_prompt=answer is None, **options)
+        except (TemplateError, TypeError) as error:
+            reason = str(error)
+            continue
+        # Some templates skip a system turn instead of refusing it.
+        if instruction in rendered:
+            return str(rendered), turns[0] is merged
+    raise UserError(f"the chat template cannot write the prompt ({reason}); take --prompt_style plain")
+
+
+def prompt_hash(tokenizer: Any, prompt: Prompt) -> str:
+    """A hash of all that shapes prompts and answers."""
+    if prompt.style == "plain":
+        return prompts.format_hash(prompt.format, prompt.labels, chat_template=None)
+    shaped = prompts.format_hash(prompt.format, prompt.labels, chat_template=tokenizer.chat_template)
+    around = frame(tokenizer, PROBE, prompt)
+    adaptation = around.merged, around.thinking, around.thinking_off
+    if not any(adaptation):
+        return shaped
+    # Not the rendered prompt itself: some templates write the date into it.
+    adapted = json.dumps([shaped, *adaptation])
+    return hashlib.sha256(adapted.encode()).hexdigest()[:16]

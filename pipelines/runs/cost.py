@@ -1,0 +1,36 @@
+"""What a run costs: seconds of each stage, and memory."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+
+class CostMeter:
+    """Seconds of each stage, and the peak memory of this process (and of its GPU)."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def to_json(self) -> dict[str, Any]:
+        """Memory is in bytes: the largest resident set so far, and the most that tensors took on the GPU."""
+        import torch
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        cost: dict[str, Any] = {"seconds": {name: round(value, 2) for name, value in self.seconds.items()},
+                                "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+        if torch.cuda.is_available():
+            cost["peak_gpu_memory"] = torch.cuda.max_memory_allocated()
+        return cost

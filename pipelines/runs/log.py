@@ -1,0 +1,27 @@
+"""What a run says while it runs: `logging`, on the terminal, by the main process alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+
+class TerminalHandler(logging.Handler):
+    """Writes notes to standard output and warnings to standard error, as they are at that time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+        print(self.format(record), file=stream, flush=True)
+
+
+def log_to_terminal() -> None:
+    """Shows what `logging.getLogger("pipelines…")` is given; of several processes only the first shows notes.
+
+    Calling it again changes nothing.
+    """
+    logger = logging.getLogger("pipelines")
+    is_main = os.environ.get("RANK", "0") == "0"
+    logger.setLevel(logging.INFO if is_main else logging.ERROR)
+    if not any(isinstance(handler, TerminalHandler) for handler in logger.handlers):
+        logger.addHandler(TerminalHandler())

@@ -1,0 +1,66 @@
+"""What a run was made of: command, versions, machine, commit, data, and how its files were read."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pipelines.corpora import Corpus
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "scikit-learn", "numpy")
+
+
+def reading_of(corpora: Mapping[str, Corpus]) -> dict[str, Any]:
+    """What a run has to keep of how it read its files, so that others are read alike."""
+    first = next(iter(corpora.values()))
+    return {"answer": first.answer, "found": dataclasses.asdict(first.found) if first.found else None,
+            "ends": first.ends, "offsets": first.offsets}
+
+
+def provenance(files: Sequence[str | Path], **facts: Any) -> dict[str, Any]:
+    """What is needed to run the same again: command, versions, machine, and the data by its SHA-256."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+        "hardware": hardware(),
+        "data": {str(file): _sha256(file) for file in files if Path(file).is_file()},
+        **facts,
+    }
+
+
+def hardware() -> dict[str, Any]:
+    import torch
+
+    cpu = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                 if line.startswith("model name")]
+        cpu = names[0] if names else cpu
+    return {"cpu": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]}
+
+
+def _commit() -> str | None:
+    try:
+        return subprocess.run(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+                              capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _sha256(file: str | Path) -> str:
+    with open(file, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
