@@ -24,10 +24,10 @@ from pipelines.corpora.tables import read_classes
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from pipelines.families import frozen_head, sequence_classifier
-from pipelines.families.batching import LengthBatchSampler
 from pipelines.families.frozen_head import features, head_search
-from pipelines.families.sequence_classifier import Settings
+from pipelines.families.sequence_classifier import ClassifierSettings
 from pipelines.families.sequence_classifier.classifier_training import training_rows
+from pipelines.families.training.batches import LengthBatchSampler
 
 
 class FrozenTrainer(Trainer):
@@ -57,7 +57,7 @@ def main() -> None:
     random.Random(0).shuffle(examples)
     examples = examples[:options.texts]
     labels = tuple(sorted({str(example.label) for example in examples}))
-    settings = Settings(labels, max_length=options.max_length)
+    settings = ClassifierSettings(labels, max_length=options.max_length)
     tokenizer = sequence_classifier.load_tokenizer(options.model)
     points = head_search.grid(pooling=["mean", "max", "cls"], learning_rate=[1e-3, 3e-3, 1e-2, 3e-2, 1e-1],
                               weight_decay=[0.01, 1.0], dropout=[0.0, 0.5], epochs=[options.epochs])

@@ -29,7 +29,7 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from pipelines.corpora import read_examples
 from pipelines.examples import Example
-from pipelines.families.token_tagger import Settings, tags_for, word_tagging
+from pipelines.families.token_tagger import TaggerSettings, tags_for, word_tagging
 from pipelines.networks.feedforward import FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.recurrent import RecurrentConfig, RecurrentTagger
 from pipelines.networks.tagger import Tagger
@@ -122,7 +122,7 @@ def main() -> None:
             logging_strategy="epoch", save_strategy="no", report_to="none", remove_unused_columns=False,
             disable_tqdm=True, use_cpu=True, dataloader_pin_memory=False)
         word_tagging.WordTaggerTrainer(
-            model=ours, args=training, train_dataset=rows, processing_class=words.tokenizer, settings=Settings(),
+            model=ours, args=training, train_dataset=rows, processing_class=words.tokenizer, settings=TaggerSettings(),
             batch_tokens=options.batch_tokens, callbacks=[mine]).train()
     report(options.network, tokens, len(tags), mine, theirs, max(peaks))
 

@@ -68,7 +68,7 @@ def measure(options: argparse.Namespace) -> dict:
     tokenizer = token_tagger.load_tokenizer(options.model)
     attention: dict[str, Any] = {"attn_implementation": "eager"} if ours and on_cpu else {}
     model = tagging.new_model(options.model, token_tagger.tags_for(train), **attention).model
-    settings = token_tagger.Settings(window=token_tagger.window_of(model, tokenizer))
+    settings = token_tagger.TaggerSettings(window=token_tagger.window_of(model, tokenizer))
     rows = tagging.training_rows(train, model, tokenizer, settings).rows
     half = precision.choose().training
     half_copies = ours and on_cpu and half["bf16"]
@@ -79,7 +79,7 @@ def measure(options: argparse.Namespace) -> dict:
             # On a CPU float32 is the library's default.
             **(half if ours or not on_cpu else {"use_cpu": True}) | ({"bf16": False} if half_copies else {}))
         if ours:
-            trainer: Trainer = tagging.TaggerTrainer(
+            trainer: Trainer = tagging.TokenTaggerTrainer(
                 model=model, args=arguments, train_dataset=rows, processing_class=tokenizer, settings=settings,
                 batch_tokens=options.batch_tokens, head_rate=10.0, half_copies=half_copies)
         else:

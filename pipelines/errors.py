@@ -5,13 +5,35 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
-_FULL = "the disk is full; free some space and go on with the same command: finished files and checkpoints are kept"
-
-_NO_FILE = {errno.EISDIR: "a folder, where a file is wanted", errno.ENOTDIR: "below a file, which is no folder",
-            errno.EEXIST: "a file, where a folder is wanted", errno.ENAMETOOLONG: "the name is too long"}
+_DISK_FULL = (
+    "the disk is full; free some space and run the same command again: finished files and "
+    "checkpoints are kept"
+)
+_WRONG_KIND = {
+    errno.EISDIR: "a folder; wanted a file",
+    errno.ENOTDIR: "below a file, not a folder",
+    errno.EEXIST: "a file; wanted a folder",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+# What safetensors and torch write in errors of their own when the system has no space.
+_SIGNS_OF_FULL_DISK = (
+    "No space left on device",
+    "os error 28",
+    "os error 27",
+    "PytorchStreamWriter failed writing",
+    "unexpected pos",
+)
+# What stands before a secret, and the secret.
+_SECRETS = (
+    r"(\b\w[\w+.-]*://[^/\s:@]*:)\S+(?=@)",  # scheme://user:password@host
+    r"((?i:[?&\s](?:password|passwd|token|secret|api_?key))=)[^&\s'\"]+",
+    r"(\bhf_)[A-Za-z0-9]{16,}",  # access token of the Hub
+)
 
 
 class UserError(Exception):
@@ -22,38 +44,52 @@ class DataError(UserError):
     """Faults in the rows of a data file, all of them at once."""
 
 
+def without_passwords(text: str) -> str:
+    """Text with `***` for passwords in URLs and for access tokens of the Hub."""
+    for pattern in _SECRETS:
+        text = re.sub(pattern, r"\1***", text)
+    return text
+
+
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Ends the program with one line on stderr and exit code 2 where the body fails on bad input.
 
-    A traceback is kept for everything else: that is our fault, not the user's.
+    Everything else keeps its traceback: that is our fault, not the user's.
     """
     try:
         yield
     except UserError as error:
-        sys.exit(_told(error))
+        _exit(str(error))
     except BrokenPipeError:
-        # The reader, such as `| head`, has seen enough. What the interpreter still has to flush goes nowhere.
+        # The reader, such as `| head`, has seen enough: what is still to be flushed goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            sys.exit(_told(f"{_FULL} ({error.filename or error})"))
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            sys.exit(_told(f"no permission to write or read {error.filename}; choose another folder"))
-        if error.errno in _NO_FILE:
-            # What is put in a file's place names first the temporary file, then the place.
-            sys.exit(_told(f"{error.filename2 or error.filename}: {_NO_FILE[error.errno]}; choose another path"))
-        raise
     except Exception as error:
-        # safetensors and torch wrap what the system says in errors of their own.
-        if any(sign in str(error) for sign in ("No space left on device", "os error 28", "os error 27",
-                                               "PytorchStreamWriter failed writing", "unexpected pos")):
-            sys.exit(_told(f"{_FULL} ({error})"))
-        raise
+        message = _system_fault(error)
+        if message is None:
+            raise
+        _exit(message)
 
 
-def _told(message: object) -> int:
+def _system_fault(error: Exception) -> str | None:
+    """The message for an error of the system that a user can fix; None for others."""
+    if not isinstance(error, OSError):
+        is_full = any(sign in str(error) for sign in _SIGNS_OF_FULL_DISK)
+        return f"{_DISK_FULL} ({error})" if is_full else None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{_DISK_FULL} ({error.filename or error})"
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return f"no permission to write or read {error.filename}; choose another folder"
+    if error.errno in _WRONG_KIND:
+        # When a file is replaced, the error names the temporary file first, then the path.
+        path = error.filename2 or error.filename
+        return f"{path}: {_WRONG_KIND[error.errno]}; choose another path"
+    return None
+
+
+def _exit(message: str) -> NoReturn:
     # A progress bar leaves the cursor in the middle of its line.
-    print(f"{chr(10) if 'tqdm' in sys.modules else ''}error: {message}", file=sys.stderr)
-    return 2
+    line_end = "\n" if "tqdm" in sys.modules else ""
+    print(f"{line_end}error: {without_passwords(message)}", file=sys.stderr)
+    sys.exit(2)

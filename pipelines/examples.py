@@ -10,6 +10,7 @@ import re
 import secrets
 import stat
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,17 +18,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipelines.errors import DataError, UserError
+from pipelines.formatting import short_repr, some
 
-# What a generator's answer can be; ``Prediction.status``.
-STATUSES = ("ok", "cut_off", "unparsable")
-# Examples that are predicted together. The same for runs and commands, so that both give the same bytes.
+STATUSES = ("ok", "cut_off", "unparsable")  # of a generator's answer; see `Prediction.status`
+# Examples predicted together: the same for runs and commands, so that both give the same bytes.
 BATCH = 1024
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
-    """Half-open character offsets ``text[start:end]`` with a type. The score takes no part in comparisons."""
+    """Half-open character offsets `text[start:end]` with a type; comparisons ignore the score."""
 
     start: int
     end: int
@@ -37,16 +38,16 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A text and what is known of it; ``None`` = not known (unlabelled), ``()`` = known to be empty.
+    """A text and what is known of it; None = not known (unlabelled), `()` = known to be empty.
 
     Attributes:
         id: unique within its file; a row without one gets its 0-based row number.
         text: the text; for a tokenised corpus its tokens joined by one blank.
         spans: gold mentions, sorted by offset.
         label: gold class; a tuple for a multi-label example; a number for regression.
-        tokens: half-open character offsets of each token into ``text``, for a tokenised corpus.
+        tokens: half-open character offsets of each token into `text`, for a tokenised corpus.
         pair: the second text, where a class or number belongs to two.
-        group: the document that it belongs to, where its file says so.
+        group: the document that it belongs to, where its file has one.
     """
 
     id: str
@@ -69,7 +70,7 @@ class Prediction:
         scores: probability of each class, where the model has them.
         value: predicted number, for regression.
         raw: what a generator wrote, to the letter.
-        status: ``ok``, ``cut_off`` (length limit reached) or ``unparsable``, for a generator.
+        status: `ok`, `cut_off` (length limit reached) or `unparsable`, for a generator.
         mentions: for a generator, each generated string with what the aligner did to place it.
     """
 
@@ -84,14 +85,17 @@ class Prediction:
 
 
 @contextmanager
-def replacing(path: str | Path, mode: str = "w", *,
-              inputs: Iterable[str | Path] = ()) -> Iterator[IO[Any]]:
-    """Opens a temporary neighbour of ``path`` that takes its name only when the body has succeeded.
+def replacing(
+    path: str | Path, mode: str = "w", *, inputs: Iterable[str | Path] = ()
+) -> Iterator[IO[Any]]:
+    """Opens a temporary file beside `path` that takes its name only when the body has succeeded.
 
-    A link stays, and what it leads to is replaced; a file that is replaced keeps its permissions.
-    ``-`` is standard output, written when the body has succeeded.
+    A link stays, and its target is replaced; a file that is replaced keeps its permissions. `-` is
+    standard output, written when the body has succeeded.
 
     Args:
+        path: the file to write.
+        mode: as for `open`, to write.
         inputs: files that the command reads and must not replace.
 
     Raises:
@@ -103,7 +107,7 @@ def replacing(path: str | Path, mode: str = "w", *,
         _write_out(memory.getvalue())  # type: ignore[attr-defined]
         return
     target = Path(os.path.realpath(path))
-    permissions = _checked_output(Path(path), target, inputs)
+    permissions = _permissions(Path(path), target, inputs)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Not from `tempfile`, whose files are private: this one has the permissions of any new file.
     temporary = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}")
@@ -120,28 +124,36 @@ def replacing(path: str | Path, mode: str = "w", *,
         raise
 
 
-def _checked_output(path: Path, target: Path, inputs: Iterable[str | Path]) -> int | None:
-    """The permissions of the file that is to be replaced, None where there is none yet."""
+def _permissions(path: Path, target: Path, inputs: Iterable[str | Path]) -> int | None:
+    """The permissions of the file to be replaced, None where there is none yet.
+
+    Raises:
+        UserError: when it must not be replaced.
+    """
     for source in inputs:
         if os.path.realpath(source) == str(target) or _is_same_file(target, Path(source)):
-            raise UserError(f"{path}: one of this command's own inputs; wanted another file to "
-                            "write to; choose another name")
+            raise UserError(
+                f"{path}: one of this command's own inputs; wanted another file to "
+                "write to; choose another name"
+            )
     try:
-        found = target.lstat().st_mode
+        mode = target.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if stat.S_ISDIR(found):
+    if stat.S_ISDIR(mode):
         raise UserError(f"{path}: a folder; wanted a file to write to; give the name of one in it")
-    if stat.S_ISLNK(found):
-        raise UserError(f"{path}: a link that leads to itself; wanted a file to write to; remove it")
-    if not stat.S_ISREG(found):
-        raise UserError(f"{path}: a device, pipe or socket; wanted a file to write to; `-` writes to "
-                        "standard output")
-    return stat.S_IMODE(found)
+    if stat.S_ISLNK(mode):
+        raise UserError(f"{path}: a link to itself; wanted a file to write to; remove it")
+    if not stat.S_ISREG(mode):
+        raise UserError(
+            f"{path}: a device, pipe or socket; wanted a file to write to; `-` writes to "
+            "standard output"
+        )
+    return stat.S_IMODE(mode)
 
 
 def _is_same_file(target: Path, source: Path) -> bool:
-    # Two names of one file (hard links, or a file system without case) have one number.
+    # Two names of one file (hard links, or a file system that ignores case) share an inode.
     try:
         return target.samefile(source)
     except OSError:
@@ -167,10 +179,12 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> None:
+    """Writes predictions as JSON lines."""
     write_jsonl(path, map(prediction_to_json, predictions))
 
 
 def prediction_to_json(prediction: Prediction) -> dict[str, Any]:
+    """The JSON object of a prediction, without what it does not have."""
     row: dict[str, Any] = {"id": prediction.id}
     if prediction.spans is not None:
         row["spans"] = [span_to_json(span) | {"score": span.score} for span in prediction.spans]
@@ -189,28 +203,35 @@ def prediction_from_json(row: Any) -> Prediction:
     """
     if not isinstance(row, dict):
         raise ValueError(f"got {short_repr(row)}; wanted one JSON object a line")
+    id = _id(row)
     if not {"spans", "label", "value"} & row.keys():
-        _id(row)
         raise ValueError('none of "spans", "label", "value" is there')
-    spans, mentions = _objects(row, "spans"), _objects(row, "mentions")
-    for mention in mentions or ():
-        if not all(isinstance(mention.get(name), str) for name in ("string", "label")):
-            raise ValueError('a mention without a "string" and a "label" in words')
-    if not isinstance(row.get("raw"), str | None):
-        raise ValueError(f'"raw" is {short_repr(row["raw"])}; wanted the generated string')
-    _whole_characters(row.get("raw") or "", "raw")
-    if row.get("status") not in (None, *STATUSES):
-        raise ValueError(f'"status" is {short_repr(row["status"])}; wanted {", ".join(STATUSES)}')
+    raw, status = row.get("raw"), row.get("status")
+    if not isinstance(raw, str | None):
+        raise ValueError(f'"raw" is {short_repr(raw)}; wanted the generated string')
+    if status not in (None, *STATUSES):
+        raise ValueError(f'"status" is {short_repr(status)}; wanted {", ".join(STATUSES)}')
+    spans, value = _objects(row, "spans"), row.get("value")
     return Prediction(
-        id=_id(row),
+        id=id,
         spans=None if spans is None else tuple(map(span_from_json, spans)),
         label=_label(row.get("label")),
         scores=_scores(row.get("scores")),
-        value=None if row.get("value") is None else _number(row["value"], "value"),
-        raw=row.get("raw"),
-        status=row.get("status"),
-        mentions=None if mentions is None else tuple(mentions),
+        value=None if value is None else _number(value, "value"),
+        raw=None if raw is None else _whole_characters(raw, "raw"),
+        status=status,
+        mentions=_mentions(row),
     )
+
+
+def _mentions(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...] | None:
+    mentions = _objects(row, "mentions")
+    if mentions is None:
+        return None
+    for mention in mentions:
+        if not all(isinstance(mention.get(name), str) for name in ("string", "label")):
+            raise ValueError('a mention without a "string" and a "label", both strings')
+    return tuple(mentions)
 
 
 def _id(row: Mapping[str, Any]) -> str:
@@ -243,8 +264,9 @@ def _name(value: Any, what: str) -> str:
 def _whole_characters(string: str, what: str) -> str:
     # Half of a surrogate pair is no character: it can be neither written nor shown.
     if not string.isascii() and _HALF_PAIR.search(string):
-        raise ValueError(f"the {what} {short_repr(string)} holds half a surrogate pair; "
-                         "wanted whole characters")
+        raise ValueError(
+            f"the {what} {short_repr(string)} holds half a surrogate pair; wanted whole characters"
+        )
     return string
 
 
@@ -252,10 +274,13 @@ def _scores(value: Any) -> dict[str, float] | None:
     if value is None:
         return None
     if not isinstance(value, dict):
-        raise ValueError(f'"scores" is {short_repr(value)}; wanted an object with a number for '
-                         "each class")
-    return {_whole_characters(name, "class"): _number(score, f"score of {name!r}")
-            for name, score in value.items()}
+        raise ValueError(
+            f'"scores" is {short_repr(value)}; wanted an object with a number for each class'
+        )
+    return {
+        _whole_characters(name, "class"): _number(score, f"score of {name!r}")
+        for name, score in value.items()
+    }
 
 
 def _objects(row: Mapping[str, Any], name: str) -> list[dict[str, Any]] | None:
@@ -268,19 +293,25 @@ def _objects(row: Mapping[str, Any], name: str) -> list[dict[str, Any]] | None:
 
 
 def span_to_json(span: Span) -> dict[str, Any]:
+    """The JSON object of a span, without its score."""
     return {"start": span.start, "end": span.end, "label": span.label}
 
 
 def span_from_json(row: Mapping[str, Any]) -> Span:
+    """Reads a span.
+
+    Raises:
+        ValueError: saying what is wrong with it.
+    """
     for name in ("start", "end", "label"):
         if row.get(name) is None:
             raise ValueError(f'a span without "{name}": {short_repr(row)}')
     score = row.get("score")
-    return Span(_whole(row["start"]), _whole(row["end"]), _name(row["label"], "label"),
-                None if score is None else _number(score, "score"))
+    score = None if score is None else _number(score, "score")
+    return Span(_offset(row["start"]), _offset(row["end"]), _name(row["label"], "label"), score)
 
 
-def _whole(value: Any) -> int:
+def _offset(value: Any) -> int:
     if type(value) is int:  # as nearly all are
         return value
     number = _number(value, "offset")
@@ -299,56 +330,58 @@ def _number(value: Any, name: str) -> float:
     return number
 
 
-def short_repr(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:59]}…"
-
-
 def documents_of(ids: Sequence[str]) -> list[str] | None:
     """The document of each id, or None where ids do not name documents.
 
-    They do when 95 % of them read ``<document>-<number>``, of several documents that have several sentences each, but
-    not hundreds: ``dev-0 … dev-59`` names no documents. An id of another shape is a document by itself.
+    They do when 95 % of them read `<document>-<number>`, of several documents that have several
+    sentences each, but not hundreds: `dev-0 … dev-59` names no documents. An id of another shape is
+    a document by itself.
     """
-    documents = [head if head and tail.isdecimal() else None for head, _, tail in (id.rpartition("-") for id in ids)]
-    n_shaped, n_documents = sum(document is not None for document in documents), len({*documents} - {None})
-    if n_shaped < max(1, 0.95 * len(ids)) or n_documents < 2 or not n_documents < n_shaped <= 100 * n_documents:
+    documents: list[str | None] = []
+    for id in ids:
+        head, _, tail = id.rpartition("-")
+        documents.append(f"{head}-" if head and tail.isdecimal() else None)
+    n_named, n_documents = len(ids) - documents.count(None), len({*documents} - {None})
+    are_most = n_named >= max(1, 0.95 * len(ids))
+    if not are_most or n_documents < 2 or not n_documents < n_named <= 100 * n_documents:
         return None
-    return [id if document is None else f"{document}-" for document, id in zip(documents, ids, strict=True)]
+    return [document or id for document, id in zip(documents, ids, strict=True)]
 
 
-def joined_by_id(examples: Iterable[Example], predictions: Iterable[Prediction], *,
-                 allow_missing: Callable[[str], Prediction] | None = None) -> list[tuple[Example, Prediction]]:
+def joined_by_id(
+    examples: Iterable[Example],
+    predictions: Iterable[Prediction],
+    *,
+    allow_missing: Callable[[str], Prediction] | None = None,
+) -> list[tuple[Example, Prediction]]:
     """Pairs examples with predictions by id, in the order of the examples.
 
     Args:
-        allow_missing: makes the answer of an example that has none; by default a missing answer raises.
+        examples: with ids.
+        predictions: in any order.
+        allow_missing: makes the answer of an example that has none; by default a missing answer
+            raises.
 
     Raises:
-        DataError: naming missing, extra and doubled ids.
+        DataError: naming missing, extra and duplicate ids.
     """
     examples, predictions = list(examples), list(predictions)
     by_id = {prediction.id: prediction for prediction in predictions}
     known = {example.id for example in examples}
-    problems = [
-        _some_ids("doubled in the gold file", _doubled(example.id for example in examples)),
-        _some_ids("doubled in the predictions", _doubled(prediction.id for prediction in predictions)),
-        _some_ids("extra in the predictions", [id for id in by_id if id not in known]),
-        "" if allow_missing else
-        _some_ids("missing from the predictions", [example.id for example in examples if example.id not in by_id]),
-    ]
-    if any(problems):
-        raise DataError("; ".join(filter(None, problems)))
-    return [(example, by_id.get(example.id) or allow_missing(example.id)) for example in examples]  # type: ignore[misc]
+    missing = [example.id for example in examples if example.id not in by_id]
+    problems = {
+        "duplicate in the gold file": _duplicates(example.id for example in examples),
+        "duplicate in the predictions": _duplicates(prediction.id for prediction in predictions),
+        "extra in the predictions": [id for id in by_id if id not in known],
+        "missing from the predictions": [] if allow_missing else missing,
+    }
+    faults = [f"{len(ids)} ids {what}: {some(ids)}" for what, ids in problems.items() if ids]
+    if faults:
+        raise DataError("; ".join(faults))
+    if allow_missing:
+        by_id |= {id: allow_missing(id) for id in missing}
+    return [(example, by_id[example.id]) for example in examples]
 
 
-def _doubled(ids: Iterable[str]) -> list[str]:
-    seen: set[str] = set()
-    return list(dict.fromkeys(id for id in ids if id in seen or seen.add(id)))  # type: ignore[func-returns-value]
-
-
-def _some_ids(what: str, ids: list[str], shown: int = 10) -> str:
-    if not ids:
-        return ""
-    more = f" and {len(ids) - shown} more" if len(ids) > shown else ""
-    return f"{len(ids)} ids {what}: {', '.join(ids[:shown])}{more}"
+def _duplicates(ids: Iterable[str]) -> list[str]:
+    return [id for id, count in Counter(ids).items() if count > 1]

@@ -1,18 +1,336 @@
-"""What every recipe does before and after it trains, whatever its task."""
+"""The two ends of every training job: `start` reads, checks and opens a run; `finish` predicts, scores and reports.
+
+    data = job.read(options, answer="spans")
+    with job.start("tagger", data, options, training, model=name) as work:
+        if work.trains():
+            ...                          # the recipe's own part: train and save into work.run.model
+        work.finish(predict)
+"""
 
 from __future__ import annotations
 
+import contextlib
 import csv
-from collections.abc import Mapping, Sequence
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from transformers import TrainerCallback
+
 from pipelines import submission
+from pipelines.checks.audit import as_text, audit
+from pipelines.corpora import Corpus, good_rows, read_corpora, read_examples, refuse_unlabelled
+from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write_cut
 from pipelines.corpora.splits import classes_of
-from pipelines.errors import UserError
-from pipelines.examples import Example, Prediction, replacing
-from pipelines.runs.options import DataArguments
-from pipelines.runs.run import Run
+from pipelines.corpora.stream import batches
+from pipelines.errors import DataError, UserError
+from pipelines.evaluation.tasks import TASKS, interval_path, metric, metric_name
+from pipelines.examples import Example, Prediction, replacing, write_predictions
+from pipelines.formatting import interval, score, size, text_table
+from pipelines.reporting.html import write_report
+from pipelines.reporting.text import report_as_text
+from pipelines.runs import sessions
+from pipelines.runs.checkpoints import CheckpointManifest, asks_for_more, checkpoint_to_resume, differences
+from pipelines.runs.cost import CostMeter
+from pipelines.runs.lock import interruptible, run_lock
+from pipelines.runs.options import DataArguments, given_files
+from pipelines.runs.provenance import provenance, reading_of
+from pipelines.runs.run import Run, config_of
+
+logger = logging.getLogger(__name__)
+
+TASK_OF_ANSWER = {"spans": "span_extraction", "label": "sequence_classification", "value": "sequence_regression"}
+Predict = Callable[[Sequence[Example]], list[Prediction]]
+
+
+@dataclass
+class Data:
+    """The examples of a job, as read.
+
+    Attributes:
+        answer: what is learnt, `spans`, `label`, `value`, or `text` where only texts are read.
+        files: split -> file.
+        splits: split -> examples.
+        classes: for `label`, what else is known of the classes.
+    """
+
+    answer: str
+    files: dict[str, str]
+    splits: dict[str, list[Example]]
+    corpora: dict[str, Corpus] = field(default_factory=dict)
+    classes: ClassSplits | None = None
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes and reports."""
+    return bool(PartialState().is_main_process)
+
+
+def read(options: DataArguments, *, answer: str, project: Path, seed: int = 0,
+         prompt_format: str | None = None) -> Data:
+    """Reads the files of a job, reports how they were read and what is odd, and rehearses the submission.
+
+    Args:
+        project: the folder of the checkout, which holds the sample corpora.
+        seed: for cutting dev off train where texts with classes come without it.
+        prompt_format: the format of the prompts; the audit counts what it cannot express.
+
+    Raises:
+        DataError: naming every fault, unless bad rows are to be skipped; for training without answers.
+        UserError: for files that cannot be read, or a sample submission that does not fit.
+    """
+    files = given_files(options, project)
+    if answer == "text":
+        splits = {split: read_examples(file, labelled=False, answer="text", columns=options.columns())
+                  for split, file in files.items()}
+        return Data(answer, files, splits)
+    if answer == "label":
+        classes = read_class_splits(files, columns=options.columns(), sizes=getattr(options, "sizes", ""), seed=seed,
+                                    skip_bad_rows=options.skip_bad_rows, report=logger.info)
+        data = Data(answer, files, classes.splits, classes.corpora, classes)
+    else:
+        corpora = read_corpora(files, columns=options.columns(), answer=answer)
+        findings = audit(list(corpora.values()), format=prompt_format)
+        logger.info("%s", as_text(findings))
+        if not findings.ok and not options.skip_bad_rows:
+            raise DataError("the data has faults (above); fix them, or leave those rows out by --skip_bad_rows true")
+        splits = {split: good_rows(corpus, skip_bad_rows=options.skip_bad_rows) for split, corpus in corpora.items()}
+        for split in ("train", "dev"):
+            refuse_unlabelled(files.get(split, split), splits.get(split, []), answer)
+        data = Data(answer, files, splits, corpora)
+    rehearse_submission(data.splits, options, answer=answer)
+    return data
+
+
+@dataclass
+class Job:
+    """A job between its start and its end.
+
+    Attributes:
+        more_epochs: whether a finished run is to be trained on.
+        trained_on: split -> the examples that the scored model was trained on; train, where a split is not in it.
+        earlier_seconds: of training, before this run was resumed; None for a new one.
+    """
+
+    run: Run
+    data: Data
+    options: DataArguments
+    meter: CostMeter
+    more_epochs: bool = False
+    trained_on: dict[str, list[Example]] = field(default_factory=dict)
+    earlier_seconds: float | None = None
+
+    @property
+    def examples(self) -> dict[str, list[Example]]:
+        return self.data.splits
+
+    def finish(self, predict: Predict, *, everywhere: bool = False,
+               known: Mapping[str, list[Prediction]] | None = None,
+               facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Predicts dev and test, writes and scores the predictions, and writes report, page and submission.
+
+        Args:
+            predict: answers examples; called by the main process alone unless `everywhere`.
+            known: split -> predictions that are there already.
+            facts: further entries of the report.
+
+        Returns:
+            The report of the last labelled split, with its cost; empty in other processes.
+        """
+        answered = dict(known or {})
+        for split in ("dev", "test"):
+            if split not in self.examples or split in answered or not (everywhere or is_main()):
+                continue
+            with self.meter.stage(f"predict_{split}"):
+                answered[split] = [answer for batch in batches(self.examples[split]) for answer in predict(batch)]
+        if not is_main():
+            return {}
+        report: dict[str, Any] = {}
+        for split, predictions in answered.items():
+            write_predictions(self.run.predictions(split), predictions)
+            if self.is_labelled(split):
+                report = {"split": split, **self.scores(split, predictions)}
+        report |= {"cost": self.cost(), **(facts or {})}
+        self.run.write_json("report.json", report)
+        asked = "test" if "test" in self.examples else "dev"
+        if asked in answered and (self.options.sample_submission or "test" in self.examples):
+            submit(self.run, self.examples[asked], answered[asked], self.options)
+        if "split" in report:
+            split = report["split"]
+            write_report(report, self.examples[split], answered[split], self.run.page, title=self.run.folder.name,
+                         trainer_log=self.run.training_log())
+            logger.info("%s\n\n%s\n", report_as_text(report), summary(report))
+        self.run.log_files(asked)
+        return report
+
+    def callbacks(self) -> list[TrainerCallback]:
+        """For a trainer: they keep its checkpoints sound and record what the training takes."""
+        return [CheckpointManifest(), sessions.SessionRecorder(self.run.folder)]
+
+    def checkpoint(self, training: Any) -> str | None:
+        """The checkpoint that a trainer goes on from, if any.
+
+        Args:
+            training: the trainer's arguments; of several trainers in a run each has an `output_dir`.
+        """
+        choice = "true" if self.more_epochs else training.resume_from_checkpoint
+        return checkpoint_to_resume(choice, training.output_dir)
+
+    def record_training(self, trainer: Any, *, tokens: int) -> None:
+        """Writes a trainer's log and records what its training took.
+
+        Args:
+            tokens: in one pass over the training rows.
+        """
+        if not is_main():
+            return
+        self.run.write_json("trainer_log.json", trainer.state.log_history)
+        every, trained = parameter_counts(trainer.accelerator.unwrap_model(trainer.model))
+        epochs = trainer.state.epoch or 0
+        self.record(parameters=every, trained_parameters=trained, epochs=round(epochs, 2),
+                    tokens=round(tokens * epochs))
+
+    def record(self, **figures: Any) -> None:
+        """Keeps figures of the cost of training, such as `parameters` and `tokens`, over any number of resumes."""
+        if is_main():
+            sessions.record(self.run.folder, **figures)
+
+    def cost(self) -> dict[str, Any]:
+        """Seconds of each stage, memory, and the recorded figures, over all sessions of training."""
+        figures = sessions.total(self.run.folder)
+        seconds, tokens = figures.pop("seconds", 0.0), figures.pop("tokens", None)
+        figures.pop("steps", None)
+        if tokens and seconds:
+            figures["training_tokens_per_second"] = round(tokens / seconds, 1)
+        measured = self.meter.to_json()
+        if self.earlier_seconds is not None:
+            spent = measured["seconds"].get("training", 0.0) + self.earlier_seconds
+            measured["seconds"] = {"training": round(spent, 2)} | measured["seconds"] | {"training": round(spent, 2)}
+        return {**figures, **measured}
+
+    def trains(self) -> bool:
+        """Whether there is something to train: no model yet, or more epochs asked of a finished run."""
+        if not self.run.model.is_dir() or self.more_epochs:
+            return True
+        logger.info("%s is there already: going on with prediction", self.run.model)
+        return False
+
+    def is_labelled(self, split: str) -> bool:
+        name = "spans" if self.data.answer == "spans" else "label"
+        examples = self.examples[split]
+        return bool(examples) and all(getattr(example, name) is not None for example in examples)
+
+    def scores(self, split: str, predictions: Sequence[Prediction]) -> dict[str, Any]:
+        """The report of a split, without its cost."""
+        task = TASKS[TASK_OF_ANSWER[self.data.answer]]
+        return task.evaluate(self.examples[split], predictions,
+                             train=self.trained_on.get(split, self.examples["train"]))
+
+
+@contextlib.contextmanager
+def start(name: str, data: Data, options: DataArguments, *others: Any, model: str,
+          folder: str | Path | None = None, resume: bool = False) -> Iterator[Job]:
+    """Opens the run of a job: its folder, lock, config and provenance.
+
+    Args:
+        name: begins the name of the folder where `--run_dir` names none.
+        others: the further dataclasses of options; of a trainer's, `output_dir` becomes the run's `checkpoints/`.
+        model: what is trained, for the provenance.
+        folder: instead of `--run_dir`.
+        resume: go on with a run that is there, if its options and data are the same.
+
+    Raises:
+        UserError: where the folder holds a run that is not to be resumed, or one of other options or data; where
+            another process works in it.
+    """
+    [path] = broadcast_object_list([folder or options.run_dir or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"])
+    run = Run(path)
+    work = Job(run, data, options, CostMeter())
+    with contextlib.ExitStack() as stack:
+        if is_main():
+            make_folder(run, resume=resume)
+            stack.enter_context(run_lock(run.folder))
+        for group in others:
+            if hasattr(group, "output_dir"):
+                group.output_dir = group.output_dir or str(run.checkpoints)
+        if is_main():
+            config = config_of(options, *others)
+            cut = write_cut(data.classes, data.files, run.splits) if data.classes else []
+            facts = provenance([*data.files.values(), *cut], model=model, reading=reading_of(data.corpora))
+            if resume:
+                refuse_differences(run, config, facts["data"])
+                work.more_epochs = run.model.is_dir() and asks_for_more(run.config(), config)
+                work.earlier_seconds = sessions.total(run.folder).get("seconds")
+            run.write_config(config)
+            run.write_json("provenance.json", facts)
+        [work.more_epochs] = broadcast_object_list([work.more_epochs])
+        stack.enter_context(interruptible(run.folder))
+        yield work
+
+
+def parameter_counts(model: Any) -> tuple[int, int]:
+    """How many parameters a model has, and how many of them are trained."""
+    if hasattr(model, "get_nb_trainable_parameters"):  # of peft, which counts packed 4-bit weights rightly
+        trained, every = model.get_nb_trainable_parameters()
+        return every, trained
+    parameters = list(model.parameters())
+    return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
+
+
+def make_folder(run: Run, *, resume: bool) -> None:
+    """Makes the folder of a run.
+
+    Raises:
+        UserError: where it holds a trained run that is not to be resumed, or is a file.
+    """
+    if (run.report_file.exists() or run.model.exists()) and not resume:
+        raise UserError(f"{run.folder} holds a trained run; give another --run_dir, or go on with this one by "
+                        "--resume_from_checkpoint true")
+    if any(run.checkpoints.glob("checkpoint-*")) and not resume:
+        raise UserError(f"{run.folder} holds an interrupted run; give another --run_dir, or go on with this one by "
+                        "--resume_from_checkpoint true")
+    if run.folder.is_file():
+        raise UserError(f"--run_dir {run.folder} is a file; give a folder")
+    run.folder.mkdir(parents=True, exist_ok=True)
+
+
+def refuse_differences(run: Run, config: Mapping[str, Any], data: Mapping[str, str]) -> None:
+    """Refuses to go on with a run under other options or on other data.
+
+    Args:
+        data: file -> SHA-256, as provenance has it.
+
+    Raises:
+        UserError: naming each difference.
+    """
+    before = run.config()
+    if not before:
+        return
+    searched = [part.split("=")[0] for part in before.get("search") or ()]
+    faults = differences({name: value for name, value in before.items() if name not in searched},
+                         {name: value for name, value in config.items() if name not in searched})
+    known = run.provenance().get("data", {})
+    faults += [f"{file} was changed" for file, digest in data.items() if known.get(file, digest) != digest]
+    if faults:
+        raise UserError(f"{run.folder}: the run was started otherwise: {'; '.join(faults)}; give the options and data "
+                        "that it was started with, or another --run_dir")
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """The numbers that decide, with interval, seconds and memory, as a table of one row."""
+    task = TASKS[report["task"]]
+    names = task.metrics[:3]
+    numbers = [score(metric(report, name), task.scale) for name in names]
+    seconds = sum(report["cost"]["seconds"].values())
+    memory = size(report["cost"]["peak_memory"])
+    head = ["split", *map(metric_name, names), "95 % interval", "seconds", "peak memory"]
+    within = interval(metric(report, interval_path(task.primary_metric)), task.scale)
+    return "\n".join(text_table(head, [[report["split"], *numbers, within, f"{seconds:.0f}", memory]]))
 
 
 def rehearse_submission(examples: Mapping[str, Sequence[Example]], options: DataArguments, *, answer: str) -> None:
@@ -32,13 +350,14 @@ def rehearse_submission(examples: Mapping[str, Sequence[Example]], options: Data
     if asked is None:
         raise UserError("got --sample_submission without --test_file; give the file with the texts that are asked for")
     counts: list[int] | None
+    train = examples["train"]
     if answer == "spans":
-        labels = {span.label for example in examples["train"] for span in example.spans or ()} or {"Disease"}
-        counts = sorted({len(example.spans or ()) for example in examples["train"]}) or [1]
+        labels = {span.label for example in train for span in example.spans or ()} or {"Disease"}
+        counts = sorted({len(example.spans or ()) for example in train}) or [1]
     else:
-        labels = {label for example in examples["train"] for label in classes_of(example)}
-        several = any(isinstance(example.label, tuple) for example in examples["train"])
-        counts = sorted({len(classes_of(example)) for example in examples["train"]}) if several else None
+        labels = {label for example in train for label in classes_of(example)}
+        several = any(isinstance(example.label, tuple) for example in train)
+        counts = sorted({len(classes_of(example)) for example in train}) if several else None
     submission.rehearse_submission(asked, options.sample_submission, answer=answer, labels=sorted(labels),
                                    counts=counts, **submission_options(options))
 
@@ -59,4 +378,4 @@ def submit(run: Run, examples: Sequence[Example], predictions: Sequence[Predicti
     written = submission.write_submission(predictions, examples, sample=sample, out=run.submission,
                                           **submission_options(options))
     for note in written.notes:
-        print(note)
+        logger.info("%s", note)

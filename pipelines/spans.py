@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from functools import cache
 
@@ -227,12 +228,16 @@ def token_ranges_to_spans(ranges: Iterable[TokenRange], tokens: Offsets) -> list
 
 
 def spans_to_token_ranges(spans: Iterable[Span], tokens: Offsets) -> list[TokenRange]:
-    """Gives each span the tokens that it touches, even in part; a span that touches none is left out."""
+    """Gives each span the tokens that it touches, even in part, in the order of the spans.
+
+    A span that touches no token is left out.
+    """
+    starts, ends = [start for start, _ in tokens], [end for _, end in tokens]
     ranges = []
     for span in spans:
-        touched = [i for i, (start, end) in enumerate(tokens) if start < span.end and span.start < end]
-        if touched:
-            ranges.append((touched[0], touched[-1] + 1, span.label))
+        first, past = bisect_right(ends, span.start), bisect_left(starts, span.end)
+        if first < past:
+            ranges.append((first, past, span.label))
     return ranges
 
 
@@ -244,10 +249,18 @@ def tags_to_spans(tags: Sequence[str], tokens: Offsets, *, scheme: str = "BIO") 
 def spans_to_tags(spans: Iterable[Span], tokens: Offsets, *, scheme: str = "BIO") -> list[str]:
     """Writes spans as T tags over tokens with (T, 2) character offsets.
 
-    Raises:
-        ValueError: when two spans touch the same token.
+    This is the one rule for all taggers, scores and submissions: a span tags every token that it
+    touches. Of spans that touch the same token, the one with the highest score is kept, then the
+    longest, then the first. Gold spans have no scores.
     """
-    return token_ranges_to_tags(spans_to_token_ranges(spans, tokens), len(tokens), scheme=scheme)
+    by_priority = sorted(spans, key=lambda span: (-(span.score or 0.0), span.start - span.end, span))
+    kept: list[TokenRange] = []
+    taken: set[int] = set()
+    for first, past, label in spans_to_token_ranges(by_priority, tokens):
+        if taken.isdisjoint(range(first, past)):
+            kept.append((first, past, label))
+            taken.update(range(first, past))
+    return token_ranges_to_tags(kept, len(tokens), scheme=scheme)
 
 
 def overlap(a: Span, b: Span) -> bool:

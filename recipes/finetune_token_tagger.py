@@ -11,89 +11,103 @@ from __future__ import annotations
 
 import copy
 import gc
+import logging
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
+
+from pipelines.runs import options as config
+from pipelines.runs.usage import answer_help
+
+if __name__ == "__main__":
+    answer_help(__file__)  # before the imports below, which take seconds
 
 import torch
 import transformers
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from peft import LoraConfig
 from transformers import set_seed
 
-from pipelines.entity_run import checked_examples, finish, predict_splits
+from pipelines import job
 from pipelines.errors import DataError, UserError, one_line_errors
-from pipelines.examples import Example
 from pipelines.families import token_tagger
 from pipelines.families.token_tagger import tagging
-from pipelines.families.token_tagger.units import describe_unreachable, shown
+from pipelines.families.token_tagger.units import describe_unreachable
+from pipelines.families.training import cpu_training, dev_scores, early_stopping, encoders
+from pipelines.formatting import some
 from pipelines.networks import precision
 from pipelines.networks.tagger_ensemble import ensemble_of
-from pipelines.runs import options as config
-from pipelines.runs.cost import CostMeter
-from pipelines.runs.provenance import provenance
-from pipelines.runs.run import Run, tell
+from pipelines.runs.log import log_to_terminal
+from pipelines.runs.run import replacing_folder
 
 ROOT = Path(__file__).resolve().parent.parent
+logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
 class RecipeArguments(config.DataArguments):
-    model_name_or_path: str = field(default="local:minilm", metadata={"help": "an encoder: a folder, a Hub id, or "
-                                                                              "local:minilm"})
-    decode: str = field(default="viterbi", metadata={"help": "argmax; viterbi: the likeliest legal BIO tags; crf: "
-                                                             "transition scores that are trained too"})
-    tune: str = field(default="full", metadata={"help": "what is trained: full, lora, head (the encoder is frozen), or "
-                                                        "last_n (the head and the last layers)"})
-    last_n: int = field(default=2, metadata={"help": "layers that --tune last_n trains"})
-    lora_r: int = field(default=16, metadata={"help": "rank of --tune lora"})
-    lora_alpha: int = field(default=32, metadata={"help": "scale of --tune lora"})
-    case_feature: bool = field(default=False, metadata={"help": "add a vector for the case of letters, which an "
-                                                                "uncased tokenizer drops"})
-    layer_decay: float = field(default=1.0, metadata={"help": "each layer's rate is that of the next times this"})
-    head_rate: float = field(default=10.0, metadata={"help": "the head's rate, in learning rates"})
-    class_weight_power: float = field(default=0.0, metadata={"help": "weigh each tag by its frequency to minus this "
-                                                                     "power: 0 = all alike, 1 = all types alike"})
-    focal_gamma: float = field(default=0.0, metadata={"help": "focal loss with this exponent; 0 = cross-entropy"})
-    dropout: float | None = field(default=None, metadata={"help": "in place of the checkpoint's own"})
-    window: int | None = field(default=None, metadata={"help": "sub-words of a window (default: as many as the model "
-                                                               "takes)"})
-    stride: int = field(default=128, metadata={"help": "sub-words that neighbouring windows of a long text share"})
-    batch_tokens: int | None = field(default=None, metadata={"help": "batches of rows of one length with at most so "
-                                                                     "many sub-words, in place of "
-                                                                     "per_device_train_batch_size"})
-    half_copies: bool | None = field(default=None, metadata={"help": "compute in bf16 copies of the weights (default: "
-                                                                     "on a CPU that has bf16)"})
-    members: int = field(default=1, metadata={"help": "train so many taggers, from seeds that follow each other, and "
-                                                      "let them vote on spans"})
-    ema_decay: float = field(default=0.0, metadata={"help": "score and save a running mean of the weights, which keeps "
-                                                            "this share of itself at each step (such as 0.99); 0 = "
-                                                            "the weights themselves"})
-    early_stopping_patience: int | None = field(default=None, metadata={"help": "stop after so many evaluations "
-                                                                                "without a better strict F1"})
+    model_name_or_path: str = config.option(
+        "local:minilm", "an encoder: a folder, a Hub id, or local:minilm", group="model")
+    decode: str = config.option(
+        "viterbi", "argmax; viterbi: the likeliest legal BIO tags; crf: transition scores that are "
+        "trained too")
+    tune: str = config.option(
+        "full", "what is trained: full, lora, head (the encoder is frozen), or last_n (the head and "
+        "the last layers)")
+    last_n: int = config.option(2, "layers that --tune last_n trains")
+    lora_r: int = config.option(16, "rank of the adapters of --tune lora")
+    lora_alpha: int = config.option(32, "scale of the adapters, divided by their rank")
+    case_feature: bool = config.option(
+        False, "add a vector for the case of letters, which an uncased tokenizer drops")
+    dropout: float | None = config.option(None, "instead of the checkpoint's own")
+    window: int | None = config.option(
+        None, "sub-words of a window (default: as many as the model takes)")
+    stride: int = config.option(128, "sub-words that neighbouring windows of a long text share")
+    members: int = config.option(
+        1, "train N taggers, with consecutive seeds, that vote on spans")
+    batch_tokens: int | None = config.option(
+        None, "batches of rows of one length with at most N sub-words; 0: batches of "
+        "per_device_train_batch_size rows", group="training")
+    layer_decay: float = config.option(
+        1.0, "learning rate of a layer, as a multiple of that of the layer above")
+    head_rate: float = config.option(
+        10.0, "learning rate of the head, as a multiple of --learning_rate")
+    class_weight_power: float = config.option(
+        0.0, "weight each tag by its frequency to minus this power; 0: all tags alike, 1: all types "
+        "alike")
+    focal_gamma: float = config.option(0.0, "focal loss with this exponent; 0: cross-entropy")
+    half_copies: bool | None = config.option(
+        None, "compute in bf16 copies of the weights (default: on a CPU that computes bf16 fast)")
+    ema_decay: float = config.option(
+        0.0, "score and save an exponential moving average of the weights with this decay, such as "
+        "0.99; 0: the weights themselves")
+    early_stopping_patience: int | None = config.option(
+        None, "stop after N evaluations without a better score")
 
 
 @dataclass
 class TrainingArguments(config.RunTrainingArguments, transformers.TrainingArguments):
-    """Transformers', with defaults for tagging; the number format is left to the machine (`precision.choose`)."""
+    """Transformers', with defaults for tagging."""
 
-    learning_rate: float = field(default=5e-5, metadata={"help": "of the encoder's top layer"})
-    logging_steps: float = field(default=20, metadata={"help": "steps between lines of the log"})
-    eval_strategy: str = field(default="epoch", metadata={"help": "when dev is predicted and scored"})
-    save_strategy: str = field(default="epoch", metadata={"help": "when a checkpoint is written"})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "keep the checkpoint of the best strict F1"})
-    metric_for_best_model: str | None = field(default="strict_f1", metadata={"help": "on dev, against all gold"})
-    save_total_limit: int | None = field(default=2, metadata={"help": "checkpoints kept"})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "rows hold what the network takes"})
+    metrics: ClassVar[tuple[str, ...]] = (*dev_scores.SPAN_METRICS, "loss")
+
+    learning_rate: float = config.option(
+        5e-5, "largest learning rate of the encoder's top layer", group="training")
+    num_train_epochs: float = config.option(3.0, "passes over the training examples")
+    logging_steps: float = config.option(20, "steps between lines of the log")
+    eval_strategy: str = config.option("epoch", "when dev is predicted and scored")
+    save_strategy: str = config.option("epoch", "when a checkpoint is written")
+    load_best_model_at_end: bool = config.option(True, "keep the checkpoint that is best on dev")
+    metric_for_best_model: str | None = config.option("strict_f1", "score that decides which is best")
+    save_total_limit: int | None = config.option(2, "checkpoints kept")
 
 
 def main() -> None:
     with one_line_errors():
+        log_to_terminal()
         default = "tagger_bert_base" if torch.cuda.is_available() else "tagger_minilm"
         options, training = config.parse((RecipeArguments, TrainingArguments),
                                          default_config=ROOT / "recipes" / "configs" / f"{default}.yaml")
@@ -103,46 +117,28 @@ def main() -> None:
 def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]:
     """The whole job; returns the report of the last labelled split."""
     check(options, training)
-    meter, first = CostMeter(), PartialState().is_main_process
-    files = config.given_files(options, ROOT)
-    examples, reading = checked_examples(files, options, show=first)
-    check_types(examples, files, show=first)
-    [folder] = broadcast_object_list([options.run_dir or f"runs/token_tagger-{time.strftime('%Y%m%d-%H%M%S')}"])
-    run = Run(folder)
-    training.output_dir = training.output_dir or str(run.checkpoints)
-    if first:
-        run.start(resume=training.resume_from_checkpoint is not None)
-        run.write_config(options, training)
-        run.write_json("provenance.json", provenance(list(files.values()), model=options.model_name_or_path,
-                                                          reading=reading))
-
-    cost: dict[str, Any] = {}
-    if (run.model / token_tagger.MODEL_FILE).is_file():
-        tell(first, f"{run.model} is there already: going on with prediction")
-    else:
-        with meter.stage("training"):
-            cost = train(examples["train"], examples.get("dev", []), options, training, run)
-    PartialState().wait_for_everyone()
-    gc.collect()
-    if not first:
-        return {}
-    loaded = token_tagger.load(run.model)
-    predicted = predict_splits(lambda part: token_tagger.predict(loaded, part, progress=sys.stderr.isatty()), examples,
-                               run, meter)
-    return finish(predicted, examples, run, options, {**cost, **meter.to_json()})
+    data = job.read(options, answer="spans", project=ROOT)
+    check_types(data)
+    with job.start("token_tagger", data, options, training, model=options.model_name_or_path,
+                   resume=training.resume_from_checkpoint is not None) as work:
+        if work.trains():
+            with work.meter.stage("training"):
+                train(work, options, training)
+        PartialState().wait_for_everyone()
+        gc.collect()
+        loaded = token_tagger.load(work.run.model) if job.is_main() else None
+        return work.finish(lambda part: token_tagger.predict(loaded, part, progress=sys.stderr.isatty()))
 
 
 def check(options: RecipeArguments, training: TrainingArguments) -> None:
     """Refuses options that no run could follow, before anything is read."""
-    metric = (training.metric_for_best_model or "none").removeprefix("eval_")
     for name, value, wanted in (("decode", options.decode, token_tagger.DECODERS),
-                                ("tune", options.tune, tagging.TUNED),
-                                ("metric_for_best_model", metric, tagging.METRICS)):
+                                ("tune", options.tune, encoders.TUNING_MODES)):
         if value not in wanted:
             raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
     if options.members < 1:
         raise UserError(f"got --members {options.members}; wanted 1 or more")
-    tagging.half_copies(options.half_copies, training)
+    cpu_training.use_half_copies(options.half_copies, training)
     if options.members > 1 and (training.resume_from_checkpoint or "true").lower() not in ("true", "false"):
         raise UserError("of several --members each goes on from its own checkpoint; take --resume_from_checkpoint true")
     if options.decode == "crf" and options.members > 1:
@@ -154,69 +150,68 @@ def check(options: RecipeArguments, training: TrainingArguments) -> None:
                         "--decode crf scores whole sequences; take --decode viterbi, or leave them at 0")
 
 
-def check_types(examples: dict[str, list[Example]], files: dict[str, str], *, show: bool) -> None:
-    """Refuses training without mentions, and tells the types that only dev or test has."""
-    tags = token_tagger.tags_for(examples["train"])
+def check_types(data: job.Data) -> None:
+    """Refuses training without mentions, and names the types that only dev or test has."""
+    tags = token_tagger.tags_for(data.splits["train"])
     if tags == ["O"]:
-        raise DataError(f"{files['train']} has no mention, so there is nothing to learn; give a file with mentions")
+        raise DataError(f"{data.files['train']} has no mention, so there is nothing to learn; give a file with "
+                        "mentions")
     for split in ("dev", "test"):
-        unknown = Counter(span.label for example in examples.get(split, []) for span in example.spans or ()
-                          if f"B-{span.label}" not in tags)
-        tell(show and unknown, f"{files.get(split)}: types that training lacks, which count as missed: "
-                               f"{', '.join(f'{label} ({count})' for label, count in unknown.items())}")
+        spans = (span for example in data.splits.get(split, []) for span in example.spans or ())
+        unknown = Counter(span.label for span in spans if f"B-{span.label}" not in tags)
+        if unknown:
+            logger.info("%s: types that training lacks, which count as missed: %s", data.files[split],
+                        some([f"{label} ({count})" for label, count in unknown.items()]))
 
 
-def train(train_examples: Sequence[Example], dev: Sequence[Example], options: RecipeArguments,
-          training: TrainingArguments, run: Run) -> dict[str, Any]:
-    """Trains the tagger, or several that tag together, and saves it into the run; returns figures of its cost."""
-    first = PartialState().is_main_process
-    callbacks = tagging.choose_on_dev(training, dev, options.early_stopping_patience)
-    half_copies = tagging.half_copies(options.half_copies, training)
+def train(work: job.Job, options: RecipeArguments, training: TrainingArguments) -> None:
+    """Trains the tagger, or several that vote, and saves it into the run."""
+    dev = work.examples.get("dev", [])
+    callbacks = early_stopping.choose_on_dev(training, dev, options.early_stopping_patience)
+    half_copies = cpu_training.use_half_copies(options.half_copies, training)
     if half_copies:
         training.bf16 = False
     tokenizer = token_tagger.load_tokenizer(options.model_name_or_path)
-    taggers, start = [], time.perf_counter()
+    taggers = []
     for number in range(options.members):
         arguments = copy.deepcopy(training)
         if options.members > 1:
-            tell(first, f"\ntagger {number + 1} of {options.members}")
+            logger.info("\ntagger %d of %d", number + 1, options.members)
             arguments.seed, arguments.output_dir = training.seed + number, f"{training.output_dir}/tagger-{number + 1}"
-        taggers.append(train_tagger(train_examples, dev, tokenizer, options, arguments, callbacks,
-                                    half_copies=half_copies, show=first and number == 0))
-    seconds = time.perf_counter() - start
+        taggers.append(train_tagger(work, tokenizer, options, arguments, callbacks, half_copies=half_copies,
+                                    show=number == 0))
     models = [tagger.model for tagger in taggers]
-    if first:
-        # The model last: a run that has one is not trained again.
-        run.write_json("trainer_log.json", taggers[0].log)
-        token_tagger.save(run.model, model=models[0] if len(models) == 1 else ensemble_of(models), tokenizer=tokenizer,
-                          settings=taggers[0].settings)
-    return {"parameters": sum(tagger.parameters for tagger in taggers),
-            "trained_parameters": sum(tagger.trained_parameters for tagger in taggers),
-            "unreachable_mentions": taggers[0].unreachable,
-            "training_tokens_per_second": round(sum(tagger.tokens for tagger in taggers) / seconds, 1)}
+    if job.is_main():
+        if len(taggers) > 1:
+            work.record(parameters=sum(tagger.parameters for tagger in taggers),
+                        trained_parameters=sum(tagger.trained_parameters for tagger in taggers),
+                        tokens=sum(tagger.tokens for tagger in taggers))
+        with replacing_folder(work.run.model) as folder:  # last of all: a run with a model is not trained again
+            token_tagger.save(folder, model=models[0] if len(models) == 1 else ensemble_of(models),
+                              tokenizer=tokenizer, settings=taggers[0].settings)
 
 
 class Tagger(NamedTuple):
     model: Any
-    settings: token_tagger.Settings
-    log: list[dict[str, Any]]
+    settings: token_tagger.TaggerSettings
     parameters: int
     trained_parameters: int
-    unreachable: int  # mentions that tags cannot say
-    tokens: float  # read in training
+    tokens: int  # read in training
 
 
-def train_tagger(train_examples: Sequence[Example], dev: Sequence[Example], tokenizer: Any, options: RecipeArguments,
-                 training: TrainingArguments, callbacks: Sequence[Any], *, half_copies: bool, show: bool) -> Tagger:
+def train_tagger(work: job.Job, tokenizer: Any, options: RecipeArguments, training: TrainingArguments,
+                 callbacks: Sequence[Any], *, half_copies: bool, show: bool) -> Tagger:
     """Trains one tagger; its adapters, if it has any, are merged."""
     set_seed(training.seed)
+    train_examples, dev = work.examples["train"], work.examples.get("dev", [])
     tags = token_tagger.tags_for(train_examples)
     # On a CPU plain products: the backward pass of the fused kernel takes longer on short rows.
     attention = {"attn_implementation": "eager"} if precision.choose().device == "cpu" else {}
     model, new = tagging.new_model(options.model_name_or_path, tags, case_feature=options.case_feature,
                                    crf=options.decode == "crf", dropout=options.dropout, **attention)
-    tell(show and new, f"{options.model_name_or_path} has no {', '.join(new)} for these tags: they start at random")
-    tagging.choose_trained(model, options.tune, last_n=options.last_n,
+    if show and new:
+        logger.info("%s has no %s for these tags: they start at random", options.model_name_or_path, ", ".join(new))
+    encoders.choose_trained(model, options.tune, last_n=options.last_n,
                            lora=LoraConfig(r=options.lora_r, lora_alpha=options.lora_alpha,
                                            target_modules="all-linear"))
     settings = settings_for(model, tokenizer, options)
@@ -224,22 +219,21 @@ def train_tagger(train_examples: Sequence[Example], dev: Sequence[Example], toke
     report_rows(found, settings, show=show)
     weight = tagging.tag_weights(found.rows, len(tags), power=options.class_weight_power) if \
         options.class_weight_power else None
-    trainer = tagging.TaggerTrainer(
+    trainer = tagging.TokenTaggerTrainer(
         model=model, args=training, train_dataset=found.rows, processing_class=tokenizer,
-        eval_dataset=found.rows[:1] if dev else None,  # for the trainer's own check: `dev` is predicted
-        dev=dev, settings=settings, batch_tokens=options.batch_tokens, layer_decay=options.layer_decay,
-        head_rate=options.head_rate, weight=weight, focal_gamma=options.focal_gamma, half_copies=half_copies,
-        ema_decay=options.ema_decay, callbacks=list(callbacks))
-    trainer.train(resume_from_checkpoint=config.checkpoint_of(training))
+        train=train_examples, dev=dev, settings=settings, batch_tokens=options.batch_tokens,
+        layer_decay=options.layer_decay, head_rate=options.head_rate, weight=weight, focal_gamma=options.focal_gamma, half_copies=half_copies,
+        ema_decay=options.ema_decay, callbacks=[*callbacks, *work.callbacks()])
+    trainer.train(resume_from_checkpoint=work.checkpoint(training))
     trained = trainer.accelerator.unwrap_model(trainer.model)
-    counts = [sum(parameter.numel() for parameter in trained.parameters() if parameter.requires_grad or not only)
-              for only in (False, True)]
-    tokens = sum(len(row["input_ids"]) for row in found.rows) * (trainer.state.epoch or 0)
-    return Tagger(tagging.merged(trained), settings, trainer.state.log_history, counts[0], counts[1], len(found.lost),
-                  tokens)
+    counts = job.parameter_counts(trained)
+    tokens = sum(len(row["input_ids"]) for row in found.rows)
+    work.record_training(trainer, tokens=tokens)
+    work.record(unreachable_mentions=len(found.lost))
+    return Tagger(encoders.merged(trained), settings, *counts, round(tokens * (trainer.state.epoch or 0)))
 
 
-def settings_for(model: Any, tokenizer: Any, options: RecipeArguments) -> token_tagger.Settings:
+def settings_for(model: Any, tokenizer: Any, options: RecipeArguments) -> token_tagger.TaggerSettings:
     """How texts are cut and tags read.
 
     Raises:
@@ -251,17 +245,20 @@ def settings_for(model: Any, tokenizer: Any, options: RecipeArguments) -> token_
         raise UserError(f"got --window {options.window}; wanted {least} to {largest}, as the model has it")
     if options.stride < 0:
         raise UserError(f"got --stride {options.stride}; wanted 0 or more")
-    return token_tagger.Settings(options.decode, window, min(options.stride, window // 2))
+    return token_tagger.TaggerSettings(options.decode, window, min(options.stride, window // 2))
 
 
-def report_rows(found: tagging.Rows, settings: token_tagger.Settings, *, show: bool) -> None:
+def report_rows(found: tagging.Rows, settings: token_tagger.TaggerSettings, *, show: bool) -> None:
     """Says what training cannot use, and refuses to train on nothing."""
     if not found.rows:
         raise DataError("no training text has a word in it; give texts")
-    tell(show and found.long, f"longer than {settings.window} sub-words, tagged in overlapping windows: "
-                              f"{len(found.long)} examples: {shown(found.long)}")
-    tell(show and found.empty, f"empty texts, which train nothing: {len(found.empty)}: {shown(found.empty)}")
-    tell(show and found.lost, describe_unreachable(found.lost))
+    if show and found.long:
+        logger.info("longer than %d sub-words, tagged in overlapping windows: %d examples: %s", settings.window,
+                    len(found.long), some(found.long))
+    if show and found.empty:
+        logger.info("empty texts, which train nothing: %d: %s", len(found.empty), some(found.empty))
+    if show and found.lost:
+        logger.info("%s", describe_unreachable(found.lost))
 
 
 if __name__ == "__main__":

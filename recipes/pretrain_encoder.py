@@ -10,57 +10,65 @@ trainer_log.json, model/ (a checkpoint that every recipe for encoders starts fro
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from pipelines.runs import options as config
+from pipelines.runs.usage import answer_help
+
+if __name__ == "__main__":
+    answer_help(__file__)  # before the imports below, which take seconds
 
 import transformers
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from transformers import set_seed
 
-from pipelines.corpora import read_examples
+from pipelines import job
 from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.families import sequence_classifier, token_tagger
 from pipelines.families.language_model import masked_lm
-from pipelines.families.token_tagger import tagging
+from pipelines.families.training import cpu_training
 from pipelines.networks import precision
-from pipelines.runs import options as config
-from pipelines.runs.cost import CostMeter
-from pipelines.runs.provenance import provenance
-from pipelines.runs.run import Run, tell
+from pipelines.runs.log import log_to_terminal
+from pipelines.runs.run import replacing_folder
 
 ROOT = Path(__file__).resolve().parent.parent
+logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
 class RecipeArguments(config.DataArguments):
-    model_name_or_path: str = field(default="local:minilm", metadata={"help": "an encoder: a folder, a Hub id, or "
-                                                                              "local:minilm"})
-    mlm_probability: float = field(default=0.15, metadata={"help": "the share of tokens that have to be guessed"})
-    window: int | None = field(default=None, metadata={"help": "sub-words of a row; longer texts are several rows "
-                                                               "(default: as many as the model takes)"})
-    batch_tokens: int | None = field(default=None, metadata={"help": "batches of rows of one length with at most so "
-                                                                     "many sub-words, in place of "
-                                                                     "per_device_train_batch_size"})
-    half_copies: bool | None = field(default=None, metadata={"help": "compute in bf16 copies of the weights (default: "
-                                                                     "on a CPU that has bf16)"})
+    model_name_or_path: str = config.option(
+        "local:minilm", "an encoder: a folder, a Hub id, or local:minilm", group="model")
+    window: int | None = config.option(
+        None, "sub-words of a row; longer texts are several rows (default: as many as the model "
+        "takes)")
+    mlm_probability: float = config.option(
+        0.15, "share of tokens that are masked and predicted", group="training")
+    batch_tokens: int | None = config.option(
+        None, "batches of rows of one length with at most N sub-words; 0: batches of "
+        "per_device_train_batch_size rows")
+    half_copies: bool | None = config.option(
+        None, "compute in bf16 copies of the weights (default: on a CPU that computes bf16 fast)")
 
 
 @dataclass
 class TrainingArguments(config.RunTrainingArguments, transformers.TrainingArguments):
-    """Transformers', with defaults for pretraining; the number format is left to the machine (`precision.choose`)."""
+    """Transformers', with defaults for pretraining."""
 
-    learning_rate: float = field(default=1e-4, metadata={"help": "of all weights"})
-    logging_strategy: str = field(default="epoch", metadata={"help": "when the loss is told"})
-    save_strategy: str = field(default="epoch", metadata={"help": "when a checkpoint is written"})
-    save_total_limit: int | None = field(default=1, metadata={"help": "checkpoints kept"})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "rows hold what the network takes"})
+    trainer: ClassVar[str] = "pretraining"
+
+    learning_rate: float = config.option(1e-4, "largest learning rate", group="training")
+    num_train_epochs: float = config.option(3.0, "passes over the texts")
+    logging_strategy: str = config.option("epoch", "when the loss is logged")
+    save_strategy: str = config.option("epoch", "when a checkpoint is written")
+    save_total_limit: int | None = config.option(1, "checkpoints kept")
 
 
 def main() -> None:
     with one_line_errors():
+        log_to_terminal()
         options, training = config.parse((RecipeArguments, TrainingArguments),
                                          default_config=ROOT / "recipes" / "configs" / "pretrain_minilm.yaml")
         run(options, training)
@@ -71,47 +79,47 @@ def run(options: RecipeArguments, training: TrainingArguments) -> None:
     if not 0 < options.mlm_probability < 1:
         raise UserError(f"got --mlm_probability {options.mlm_probability}; wanted a share between 0 and 1, such as "
                         "0.15")
-    half_copies = tagging.half_copies(options.half_copies, training)
-    first = PartialState().is_main_process
-    files = config.given_files(options, ROOT)
-    texts = [example.text for file in files.values()
-             for example in read_examples(file, labelled=False, answer="text", columns=options.columns())]
-    [folder] = broadcast_object_list([options.run_dir or f"runs/pretrained-{time.strftime('%Y%m%d-%H%M%S')}"])
-    run = Run(folder)
-    training.output_dir = training.output_dir or str(run.checkpoints)
-    if first:
-        run.start(resume=training.resume_from_checkpoint is not None)
-    if run.model.is_dir():
-        tell(first, f"{run.model} is there already: nothing to do")
-        return
+    half_copies = cpu_training.use_half_copies(options.half_copies, training)
+    data = job.read(options, answer="text", project=ROOT)
+    with job.start("pretrained", data, options, training, model=options.model_name_or_path,
+                   resume=training.resume_from_checkpoint is not None) as work:
+        if not work.trains():
+            return
+        if half_copies:
+            training.bf16 = False
+        with work.meter.stage("training"):
+            train(work, options, training, half_copies=half_copies)
+        if job.is_main():
+            finish(work)
 
+
+def train(work: job.Job, options: RecipeArguments, training: TrainingArguments, *, half_copies: bool) -> None:
+    """Trains the encoder and saves it into the run."""
     set_seed(training.seed)
-    tokenizer = token_tagger.load_tokenizer(options.model_name_or_path)
+    name = options.model_name_or_path
+    tokenizer = token_tagger.load_tokenizer(name)
     if tokenizer.mask_token is None:
-        raise UserError(f"the tokenizer of {options.model_name_or_path!r} has no token that masks a word; take BERT or "
-                        "one of its kin")
+        raise UserError(f"the tokenizer of {name!r} has no mask token; take BERT or a model of its kind")
+    texts = [example.text for part in work.examples.values() for example in part]
     rows = masked_lm.text_rows(texts, tokenizer, window=window_of(options, tokenizer))
     if not rows:
-        raise DataError(f"{', '.join(files.values())}: no text has a word in it; give texts")
+        raise DataError(f"{', '.join(work.data.files.values())}: no text has a word in it; give texts")
     attention = {"attn_implementation": "eager"} if precision.choose().device == "cpu" else {}
-    model, new = masked_lm.new_model(options.model_name_or_path, rows, **attention)
-    tell(first and new, f"{options.model_name_or_path} has no {', '.join(new)}: they start at random, and the words' "
-                        "bias from their frequencies")
+    model, new = masked_lm.new_model(name, rows, **attention)
+    if new:
+        logger.info("%s has no %s: they start at random, and the words' bias from their frequencies", name,
+                    ", ".join(new))
     tokens = sum(len(row["input_ids"]) for row in rows)
-    tell(first, f"{len(rows)} rows of {len(texts)} texts, {tokens} sub-words")
-    if first:
-        run.write_config(options, training)
-        run.write_json("provenance.json", provenance(list(files.values()), model=options.model_name_or_path))
-    if half_copies:
-        training.bf16 = False
+    logger.info("%d rows of %d texts, %d sub-words", len(rows), len(texts), tokens)
     trainer = masked_lm.MaskedWordTrainer(
         model=model, args=training, train_dataset=rows, processing_class=tokenizer, batch_tokens=options.batch_tokens,
-        mlm_probability=options.mlm_probability, half_copies=half_copies)
-    meter = CostMeter()
-    with meter.stage("training"):
-        trainer.train(resume_from_checkpoint=config.checkpoint_of(training))
-    if first:
-        finish(trainer, run, tokens * (trainer.state.epoch or 0), meter)
+        mlm_probability=options.mlm_probability, half_copies=half_copies,
+        callbacks=work.callbacks())
+    trainer.train(resume_from_checkpoint=work.checkpoint(training))
+    work.record_training(trainer, tokens=tokens)
+    if job.is_main():
+        with replacing_folder(work.run.model) as folder:
+            trainer.save_model(str(folder))
 
 
 def window_of(options: RecipeArguments, tokenizer: Any) -> int:
@@ -127,18 +135,16 @@ def window_of(options: RecipeArguments, tokenizer: Any) -> int:
     return window
 
 
-def finish(trainer: masked_lm.MaskedWordTrainer, run: Run, tokens: float, meter: CostMeter) -> None:
-    """Saves the model, which appears whole or not at all, and prints what it cost and gained."""
-    run.write_json("trainer_log.json", trainer.state.log_history)
-    unfinished = run.model.with_name("unfinished-model")
-    trainer.save_model(str(unfinished))
-    unfinished.rename(run.model)
-    cost = meter.to_json()
-    seconds = cost["seconds"]["training"]
-    losses = [f"{entry['loss']:.2f}" for entry in trainer.state.log_history if "loss" in entry]
-    tell(losses, f"loss of masked words, in nats: {', '.join(losses)}")
-    print(f"{seconds:.0f} s, {tokens / seconds:.0f} sub-words/s, peak memory {cost['peak_memory'] / 2**30:.2f} GiB\n")
-    print(f"{'model':<12} {run.model}")
+def finish(work: job.Job) -> None:
+    """Writes the report, and logs what pretraining cost and gained."""
+    cost = work.cost()
+    work.run.write_json("report.json", {"cost": cost})
+    losses = [f"{entry['loss']:.2f}" for entry in work.run.training_log() if "loss" in entry]
+    if losses:
+        logger.info("loss of masked words, in nats: %s", ", ".join(losses))
+    logger.info("%.0f s, %.0f sub-words/s, peak memory %.2f GiB\n", cost["seconds"]["training"],
+                cost["training_tokens_per_second"], cost["peak_memory"] / 2**30)
+    work.run.log_files("test")
 
 
 if __name__ == "__main__":

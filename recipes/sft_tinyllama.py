@@ -10,130 +10,145 @@ Everything lands in the run folder: config.yaml, provenance.json, model/, predic
 from __future__ import annotations
 
 import gc
-import time
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from pipelines.runs import options as config
+from pipelines.runs.usage import answer_help
+
+if __name__ == "__main__":
+    answer_help(__file__)  # before the imports below, which take seconds
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import EarlyStoppingCallback
 from trl import ModelConfig, SFTConfig, get_quantization_config
 
-from pipelines.entity_run import checked_examples, finish, predict_splits
+from pipelines import job
 from pipelines.errors import one_line_errors
 from pipelines.examples import Example, Prediction
 from pipelines.families import causal_lm
 from pipelines.families.causal_lm import sft
-from pipelines.families.token_tagger.units import shown
+from pipelines.families.training import dev_scores
+from pipelines.families.training.early_stopping import choose_on_dev
+from pipelines.formatting import some
 from pipelines.networks import precision
 from pipelines.prompting.formats import prompt_format
-from pipelines.runs import options as config
-from pipelines.runs.cost import CostMeter
-from pipelines.runs.provenance import provenance
-from pipelines.runs.run import Run, tell
+from pipelines.runs.log import log_to_terminal
+from pipelines.runs.run import replacing_folder
 
 ROOT = Path(__file__).resolve().parent.parent
+logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
 class RecipeArguments(config.DataArguments):
-    prompt_format: str = field(default="list", metadata={"help": "how mentions are written: list, json or tagged"})
-    prompt_style: str = field(default="auto", metadata={"help": "chat (the model's template), plain, or auto: chat "
-                                                                "where there is a template"})
-    constrained: bool = field(default=True, metadata={"help": "let answers hold only strings of their text"})
-    lora_layers: int | None = field(default=None, metadata={"help": "adapt only the last so many layers: the backward "
-                                                                    "pass ends there"})
-    batch_tokens: int | None = field(default=None, metadata={"help": "batches of rows of one length with at most so "
-                                                                     "many tokens, in place of "
-                                                                     "per_device_train_batch_size"})
-    generation_batch_tokens: int = field(default=1024, metadata={"help": "prompt tokens of a batch at generation"})
-    eval_examples: int = field(default=200, metadata={"help": "dev examples, evenly spread, on which checkpoints are "
-                                                              "compared"})
-    early_stopping_patience: int | None = field(default=None, metadata={"help": "stop after so many evaluations "
-                                                                                "without a better strict F1"})
-    answer_logits_only: bool | None = field(default=None, metadata={"help": "project to the vocabulary only where the "
-                                                                            "loss is (default: on a CPU; TRL's own "
-                                                                            "head does it on a GPU)"})
-    compile_layers: bool = field(default=False, metadata={"help": "compile the layers, where there is a C++ compiler: "
-                                                                  "a minute or two at the start, a quarter less "
-                                                                  "time afterwards"})
-    save_merged: bool = field(default=False, metadata={"help": "also save the model with the adapter merged"})
+    prompt_format: str = config.option(
+        "list", "how the answer writes mentions: list, json or tagged", group="model")
+    prompt_style: str = config.option(
+        "auto", "chat (the model's template), plain, or auto: chat where there is a template")
+    lora_layers: int | None = config.option(
+        None, "adapt only the last N layers: the backward pass ends there (default: all)")
+    save_merged: bool = config.option(False, "also save the model with the adapter merged")
+    batch_tokens: int | None = config.option(
+        None, "batches of rows of one length with at most N tokens; 0: batches of "
+        "per_device_train_batch_size rows", group="training")
+    eval_examples: int = config.option(
+        200, "dev examples, evenly spread, on which checkpoints are compared")
+    early_stopping_patience: int | None = config.option(
+        None, "stop after N evaluations without a better score")
+    answer_logits_only: bool | None = config.option(
+        None, "compute logits of answers only (default: on a CPU; on a GPU TRL does it itself)")
+    compile_layers: bool = config.option(
+        False, "compile the layers if there is a C++ compiler: a minute or two at the start, a "
+        "quarter less time afterwards")
+    constrained: bool = config.option(
+        True, "let answers hold only strings of their text", group="prediction")
+    generation_batch_tokens: int = config.option(1024, "prompt tokens of a batch in generation")
 
 
 @dataclass
 class TrainingArguments(config.RunTrainingArguments, SFTConfig):
-    """TRL's, with defaults for short texts; the number format is left to the machine (`precision.choose`)."""
+    """TRL's, with defaults for short texts."""
 
-    max_length: int | None = field(default=512, metadata={"help": "tokens of prompt and answer; longer rows are left "
-                                                                  "out of training, and counted"})
-    bf16: bool = field(default=False, metadata={"help": "set by the recipe to what the machine can do"})
-    gradient_checkpointing: bool = field(default=False, metadata={"help": "recompute activations to save memory"})
-    logging_steps: float = field(default=10, metadata={"help": "steps between lines of the log"})
-    metric_for_best_model: str | None = field(default="strict_f1", metadata={"help": "of generated answers"})
-    save_total_limit: int | None = field(default=2, metadata={"help": "checkpoints kept"})
+    trainer: ClassVar[str] = "sft"
+    metrics: ClassVar[tuple[str, ...]] = (*dev_scores.SPAN_METRICS, "loss")
+
+    max_length: int | None = config.option(
+        512, "tokens of prompt and answer; longer rows are left out of training, and counted",
+        group="training")
+    learning_rate: float = config.option(2e-5, "largest learning rate")
+    num_train_epochs: float = config.option(3.0, "passes over the training examples")
+    logging_steps: float = config.option(10, "steps between lines of the log")
+    metric_for_best_model: str | None = config.option(
+        "strict_f1", "score of generated answers that decides between checkpoints")
+    save_total_limit: int | None = config.option(2, "checkpoints kept")
+
+
+@dataclass
+class ModelArguments(ModelConfig):
+    """TRL's, for LoRA alone."""
+
+    model_name_or_path: str = config.option(
+        "local:smollm2", "a causal language model: a folder, a Hub id, or local:smollm2",
+        group="model")
+    dtype: str | None = "auto"  # what the machine computes fast
+    use_peft: bool = True
+    lora_r: int = config.option(16, "rank of the adapters")
+    lora_alpha: int = config.option(32, "scale of the adapters, divided by their rank")
+    lora_dropout: float = config.option(0.05, "dropout on the input of the adapters")
+    load_in_4bit: bool = config.option(False, "quantise the base model to 4 bits (QLoRA)")
 
 
 def main() -> None:
     with one_line_errors():
+        log_to_terminal()
         default = "sft_tinyllama" if torch.cuda.is_available() else "sft_smollm2"
-        options, training, model = config.parse((RecipeArguments, TrainingArguments, ModelConfig),
+        options, training, model = config.parse((RecipeArguments, TrainingArguments, ModelArguments),
                                                 default_config=ROOT / "recipes" / "configs" / f"{default}.yaml")
         run(options, training, model)
 
 
 def run(options: RecipeArguments, training: TrainingArguments, model_options: ModelConfig) -> dict[str, Any]:
     """The whole job; returns the report of the last labelled split."""
-    meter, first = CostMeter(), PartialState().is_main_process
-    files = config.given_files(options, ROOT)
-    prompt_format(options.prompt_format)  # refuses one that is none
-    examples, reading = checked_examples(files, options, format=options.prompt_format, show=first)
-    [folder] = broadcast_object_list([options.run_dir or f"runs/sft_tinyllama-{time.strftime('%Y%m%d-%H%M%S')}"])
-    run = Run(folder)
-    training.output_dir = training.output_dir or str(run.checkpoints)
-    if first:
-        run.start(resume=training.resume_from_checkpoint is not None)
-        run.write_config(options, training, model_options)
-        run.write_json("provenance.json", provenance(list(files.values()), model=model_options.model_name_or_path,
-                                                          reading=reading))
-
-    cost: dict[str, Any] = {}
-    if (run.model / causal_lm.PROMPT_FILE).is_file():
-        tell(first, f"{run.model} is there already: going on with prediction")
-    else:
-        with meter.stage("training"):
-            cost = train(examples["train"], examples.get("dev", []), options, training, model_options, run)
-    PartialState().wait_for_everyone()
-    gc.collect()
-
-    loaded = causal_lm.load(run.model)
-    predicted = predict_splits(lambda part: predict_everywhere(loaded, part, options), examples, run, meter,
-                               first=first)
-    return finish(predicted, examples, run, options, {**cost, **meter.to_json()}) if first else {}
+    prompt_format(options.prompt_format)  # refuses an unknown one
+    data = job.read(options, answer="spans", project=ROOT, prompt_format=options.prompt_format)
+    with job.start("sft_tinyllama", data, options, training, model_options,
+                   model=str(model_options.model_name_or_path),
+                   resume=training.resume_from_checkpoint is not None) as work:
+        if work.trains():
+            with work.meter.stage("training"):
+                train(work, options, training, model_options)
+        PartialState().wait_for_everyone()
+        gc.collect()
+        loaded = causal_lm.load(work.run.model, trust_remote_code=training.trust_remote_code)
+        return work.finish(lambda part: predict_everywhere(loaded, part, options), everywhere=True)
 
 
-def train(train_examples: Sequence[Example], dev: Sequence[Example], options: RecipeArguments,
-          training: TrainingArguments, model_options: ModelConfig, run: Run) -> dict[str, Any]:
-    """Trains the adapter and saves it into the run; returns figures of its cost."""
-    first, name = PartialState().is_main_process, str(model_options.model_name_or_path)
+def train(work: job.Job, options: RecipeArguments, training: TrainingArguments,
+          model_options: ModelConfig) -> None:
+    """Trains the adapter and saves it into the run."""
+    train_examples, dev = work.examples["train"], work.examples.get("dev", [])
+    name = str(model_options.model_name_or_path)
     tokenizer = causal_lm.load_tokenizer(name, trust_remote_code=training.trust_remote_code)
     labels = sorted({span.label for example in train_examples for span in example.spans or ()}) or ["Disease"]
     prompt = causal_lm.prompt_for(tokenizer, format=options.prompt_format, labels=labels, style=options.prompt_style,
                                   constrained=options.constrained)
-    context = causal_lm.context_length(name)
+    context = causal_lm.context_length(name, trust_remote_code=training.trust_remote_code)
     max_length = min(training.max_length or context, context)
     rows, too_long = sft.training_rows(train_examples, tokenizer, prompt, max_length=max_length)
-    tell(first and too_long, f"left out of training, longer than {max_length} tokens (--max_length, or the model's "
-                             f"context): {len(too_long)} examples: {shown(too_long)}")
-    tell(first, f"one training example, without a loss on ⟦ ⟧:\n{sft.assert_trainable(rows, tokenizer)}\n")
+    if too_long:
+        logger.info("left out of training, longer than %d tokens (--max_length, or the model's context): %d examples: "
+                    "%s", max_length, len(too_long), some(too_long))
+    logger.info("one training example, without a loss on ⟦ ⟧:\n%s\n", sft.assert_trainable(rows, tokenizer))
     dev = dev[::max(1, len(dev) // max(1, options.eval_examples))]
-    if not dev or training.eval_strategy == "no":
-        training.eval_strategy, training.load_best_model_at_end = "no", False
-    else:
+    stopping = choose_on_dev(training, dev, options.early_stopping_patience)
+    if training.eval_strategy != "no":
         sft.refuse_sharded_generation()
     dtype = precision.choose().weights
     model_options.dtype = str(dtype).removeprefix("torch.")  # in which a quantised model computes
@@ -144,24 +159,21 @@ def train(train_examples: Sequence[Example], dev: Sequence[Example], options: Re
     training.dataset_kwargs = {"skip_prepare_dataset": True}
     trainer = sft.AnswerTrainer(
         model=network, args=training, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
-        eval_dataset=Dataset.from_list(rows[:1]) if dev else None,  # for the trainer's own check: `dev` is generated on
-        peft_config=lora(options, model_options, network.config.num_hidden_layers), dev=dev, prompt=prompt,
+        peft_config=lora(options, model_options, network.config.num_hidden_layers), dev=dev, train=train_examples,
+        prompt=prompt,
         batch_tokens=options.batch_tokens, answer_logits_only=options.answer_logits_only,
         generation_batch_tokens=options.generation_batch_tokens, compile_layers=options.compile_layers,
-        callbacks=[EarlyStoppingCallback(options.early_stopping_patience)] if options.early_stopping_patience else [])
-    start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=config.checkpoint_of(training))
+        callbacks=[*stopping, *work.callbacks()])
+    trainer.train(resume_from_checkpoint=work.checkpoint(training))
     trained = sft.trained_model(trainer)
-    if first:
-        causal_lm.save(run.model, model=trained, tokenizer=tokenizer, prompt=prompt, base_model=name)
-        run.write_json("trainer_log.json", trainer.state.log_history)
-    parameters = trained.get_nb_trainable_parameters()
-    if options.save_merged and first:
-        causal_lm.save(run.merged, model=trained.merge_and_unload(), tokenizer=tokenizer, prompt=prompt,
-                       base_model=name)
-    tokens = sum(len(row["input_ids"]) for row in rows) * (trainer.state.epoch or 0)
-    return {"parameters": parameters[1], "trained_parameters": parameters[0],
-            "training_tokens_per_second": round(tokens / (time.perf_counter() - start), 1)}
+    work.record_training(trainer, tokens=sum(len(row["input_ids"]) for row in rows))
+    if job.is_main():
+        with replacing_folder(work.run.model) as folder:  # last of all: a run with a model is not trained again
+            causal_lm.save(folder, model=trained, tokenizer=tokenizer, prompt=prompt, base_model=name)
+            if options.save_merged:
+                with replacing_folder(work.run.merged) as merged:
+                    causal_lm.save(merged, model=trained.merge_and_unload(), tokenizer=tokenizer, prompt=prompt,
+                                   base_model=name)
 
 
 def lora(options: RecipeArguments, model_options: ModelConfig, layers: int) -> LoraConfig:

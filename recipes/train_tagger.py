@@ -12,31 +12,37 @@ search also search.json, with every trial and how much each option mattered.
 from __future__ import annotations
 
 import copy
-import time
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArguments, set_seed
+from pipelines.runs import options as config
+from pipelines.runs.usage import answer_help
 
-from pipelines.entity_run import checked_examples, finish, predict_splits
+if __name__ == "__main__":
+    answer_help(__file__)  # before the imports below, which take seconds
+
+from transformers import PrinterCallback, TrainingArguments, set_seed
+
+from pipelines import job
 from pipelines.errors import UserError, one_line_errors
 from pipelines.examples import Example
 from pipelines.families import lexical, token_tagger
 from pipelines.families.token_tagger import word_tagging
+from pipelines.families.training import dev_scores, early_stopping
 from pipelines.networks import precision
 from pipelines.networks.embeddings import CHARACTER_FEATURES
 from pipelines.networks.feedforward import ACTIVATIONS, FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.recurrent import CELLS, INITIAL_STATES, RecurrentConfig, RecurrentTagger
 from pipelines.networks.tagger import Tagger
-from pipelines.runs import options as config
 from pipelines.runs import search as option_search
-from pipelines.runs.cost import CostMeter
-from pipelines.runs.provenance import provenance
-from pipelines.runs.run import Run
+from pipelines.runs.log import log_to_terminal
+from pipelines.runs.run import config_of, replacing_folder
 
 ROOT = Path(__file__).resolve().parent.parent
+logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 NETWORKS = (*lexical.METHODS, "ffnn", "window", *CELLS)
 WORD_OPTIONS = ("min_freq", "remove_frac", "lowercase", "embeddings", "embedding_dim", "padding_side",
                 "truncation_side")
@@ -44,73 +50,77 @@ WORD_OPTIONS = ("min_freq", "remove_frac", "lowercase", "embeddings", "embedding
 
 @dataclass
 class RecipeArguments(config.DataArguments):
-    network: str = field(default="rnn", metadata={"help": ", ".join(NETWORKS)})
-    hidden_size: int = field(default=512, metadata={"help": "units of a hidden layer (and direction)"})
-    num_layers: int = field(default=1, metadata={"help": "hidden layers"})
-    window: int = field(default=2, metadata={"help": "words on each side that --network window sees"})
-    activation: str | None = field(default=None, metadata={"help": "relu, tanh or prelu (default: relu for ffnn and "
-                                                                   "window, tanh for rnn)"})
-    library_cell: bool = field(default=False, metadata={"help": "torch's recurrent layer in place of the one written "
-                                                                "by hand"})
-    bidirectional: bool = field(default=False, metadata={"help": "read sentences from both ends"})
-    initial_state: str = field(default="zero", metadata={"help": "zero, random or learned"})
-    crf: bool = field(default=False, metadata={"help": "score whole tag sequences"})
-    decode: str | None = field(default=None, metadata={"help": "argmax, viterbi (legal BIO only) or crf (default: crf "
-                                                               "with --crf, else argmax)"})
-    dropout: float = field(default=0.0, metadata={"help": "between layers"})
-    variational_dropout: bool = field(default=False, metadata={"help": "one dropout mask a sentence, on recurrent "
-                                                                       "states too"})
-    word_dropout: float = field(default=0.0, metadata={"help": "share of training words that are read as unknown"})
-    embeddings: str = field(default="random", metadata={"help": "random, a text file of vectors (GloVe, word2vec, "
-                                                                "fastText), or distil: and an encoder, such as "
-                                                                "distil:local:minilm"})
-    embedding_dim: int | None = field(default=None, metadata={"help": "numbers of a word vector (default: 300 random, "
-                                                                      "256 distilled, the file's own)"})
-    train_embeddings: bool = field(default=True, metadata={"help": "train word vectors on"})
-    character_feature: str = field(default="none", metadata={"help": ", ".join(CHARACTER_FEATURES)})
-    character_dim: int = field(default=32, metadata={"help": "numbers of the vector of an affix, or of the CNN's"})
-    min_freq: int = field(default=1, metadata={"help": "words that training has less often are unknown"})
-    remove_frac: float = field(default=0.0, metadata={"help": "share of what is then left, the rarest, that is unknown "
-                                                              "too"})
-    lowercase: bool = field(default=False, metadata={"help": "lower-case words"})
-    max_length: int | None = field(default=None, metadata={"help": "words of a training sentence at most"})
-    padding_side: str = field(default="right", metadata={"help": "left or right"})
-    truncation_side: str = field(default="right", metadata={"help": "left or right: what --max_length cuts off"})
-    batch_tokens: int | None = field(default=2048, metadata={"help": "batches of sentences of one length with at most "
-                                                                     "so many words, in place of "
-                                                                     "per_device_train_batch_size"})
-    early_stopping_patience: int | None = field(default=None, metadata={"help": "stop after so many evaluations "
-                                                                                "without a better strict F1"})
-    search: list[str] | None = field(default=None, metadata={"help": "options to search, as name=a,b,c or name=low:high"
-                                                                     " (spread over the logarithm where it spans a "
-                                                                     "factor of ten)"})
-    search_trials: int = field(default=20, metadata={"help": "trials of a search by TPE"})
-    search_sampler: str = field(default="tpe", metadata={"help": "tpe, or grid: every combination"})
+    network: str = config.option("rnn", "dictionary, most_frequent_tag, ffnn, window, rnn, gru or lstm", group="model")
+    hidden_size: int = config.option(512, "units of a hidden layer, in each direction")
+    num_layers: int = config.option(1, "hidden layers")
+    window: int = config.option(2, "words on each side that --network window reads")
+    activation: str | None = config.option(
+        None, "relu, tanh or prelu (default: relu for ffnn and window, tanh for rnn)")
+    library_cell: bool = config.option(
+        False, "torch's recurrent layer instead of the one written by hand")
+    bidirectional: bool = config.option(False, "read sentences from both ends")
+    initial_state: str = config.option("zero", "zero, random or learned")
+    crf: bool = config.option(False, "score whole tag sequences")
+    decode: str | None = config.option(
+        None, "argmax, viterbi (legal BIO only) or crf (default: crf with --crf, else argmax)")
+    dropout: float = config.option(0.0, "dropout between layers")
+    variational_dropout: bool = config.option(
+        False, "one dropout mask a sentence, on recurrent states too")
+    word_dropout: float = config.option(0.0, "share of training words that are read as unknown")
+    embeddings: str = config.option(
+        "random", "random, a text file of vectors (GloVe, word2vec, fastText), or distil: and an "
+        "encoder, such as distil:local:minilm", group="words")
+    embedding_dim: int | None = config.option(
+        None, "size of a word vector (default: 300 random, 256 distilled, the file's own)")
+    train_embeddings: bool = config.option(True, "train the word vectors too")
+    character_feature: str = config.option("none", "none, affixes or cnn")
+    character_dim: int = config.option(32, "size of the vector of an affix, or of the CNN's")
+    min_freq: int = config.option(1, "words that are rarer than this in training are unknown")
+    remove_frac: float = config.option(
+        0.0, "share of the remaining words, the rarest, that are unknown too")
+    lowercase: bool = config.option(False, "lower-case words")
+    max_length: int | None = config.option(None, "words of a training sentence at most")
+    padding_side: str = config.option("right", "left or right")
+    truncation_side: str = config.option("right", "left or right: what --max_length cuts off")
+    batch_tokens: int | None = config.option(
+        2048, "batches of sentences of one length with at most N words; 0: batches of "
+        "per_device_train_batch_size sentences", group="training")
+    early_stopping_patience: int | None = config.option(
+        None, "stop after N evaluations without a better score")
+    search: list[str] | None = config.option(
+        None, "options to search, as name=a,b,c or name=low:high (on a logarithmic scale if it spans "
+        "a factor of ten)", group="search")
+    search_trials: int = config.option(20, "trials of a search by TPE")
+    search_sampler: str = config.option("tpe", "tpe, or grid: every combination")
 
 
 @dataclass
 class TaggerTrainingArguments(config.RunTrainingArguments, TrainingArguments):
-    """transformers', with defaults for small networks; the number format is left to the machine."""
+    """transformers', with defaults for small networks."""
 
-    learning_rate: float = field(default=2e-3, metadata={"help": "of AdamW, at its highest"})
-    num_train_epochs: float = field(default=10, metadata={"help": "passes over the training examples"})
-    warmup_steps: float = field(default=0.05, metadata={"help": "steps, or their share below 1, of rising rate"})
-    eval_strategy: str = field(default="epoch", metadata={"help": "when dev is predicted and scored"})
-    save_strategy: str = field(default="epoch", metadata={"help": "when a checkpoint is written"})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "keep the best checkpoint"})
-    metric_for_best_model: str | None = field(default="strict_f1", metadata={"help": "of the spans on dev"})
-    save_total_limit: int | None = field(default=1, metadata={"help": "checkpoints kept beside the best"})
-    logging_strategy: str = field(default="epoch", metadata={"help": "when the loss is logged"})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "rows hold what the network takes"})
+    trainer: ClassVar[str] = "words"
+    metrics: ClassVar[tuple[str, ...]] = (*dev_scores.SPAN_METRICS, "loss")
 
-    def number_format(self) -> dict[str, Any]:
+    learning_rate: float = config.option(2e-3, "largest learning rate of AdamW", group="training")
+    num_train_epochs: float = config.option(10, "passes over the training examples")
+    warmup_steps: float = config.option(
+        0.05, "steps, or their share below 1, in which the learning rate rises")
+    eval_strategy: str = config.option("epoch", "when dev is predicted and scored")
+    save_strategy: str = config.option("epoch", "when a checkpoint is written")
+    load_best_model_at_end: bool = config.option(True, "keep the checkpoint that is best on dev")
+    metric_for_best_model: str | None = config.option("strict_f1", "score that decides which is best")
+    save_total_limit: int | None = config.option(1, "checkpoints kept beside the best")
+    logging_strategy: str = config.option("epoch", "when the loss is logged")
+
+    def precision_options(self) -> dict[str, Any]:
+        """Half precision gains nothing on a GPU for layers this small."""
         chosen = precision.choose()
-        # On a GPU such small layers gain nothing from half the digits.
         return chosen.training if chosen.device == "cpu" else {"bf16": False, "fp16": False}
 
 
 def main() -> None:
     with one_line_errors():
+        log_to_terminal()
         options, training = config.parse((RecipeArguments, TaggerTrainingArguments))
         run(options, training)
 
@@ -118,42 +128,37 @@ def main() -> None:
 def run(options: RecipeArguments, training: TaggerTrainingArguments) -> dict[str, Any]:
     """The whole job; returns the report of the last labelled split."""
     check_options(options)
-    meter = CostMeter()
-    files = config.given_files(options, ROOT)
-    examples, reading = checked_examples(files, options, show=True)
-    word_tagging.check_tags({split: rows for split, rows in examples.items() if split != "train"},
-                            token_tagger.tags_for(examples["train"]))
-    run = Run(options.run_dir or f"runs/{options.network}-{time.strftime('%Y%m%d-%H%M%S')}")
-    training.output_dir = training.output_dir or str(run.checkpoints)
-    run.start(resume=training.resume_from_checkpoint is not None)
-    if options.search:
-        with meter.stage("search"):
-            options, training = search(options, training, examples, run)
-    run.write_config(options, training)
-    run.write_json("provenance.json", provenance(list(files.values()), model=options.network,
-                                                          reading=reading))
+    data = job.read(options, answer="spans", project=ROOT)
+    word_tagging.check_tags({split: rows for split, rows in data.splits.items() if split != "train"},
+                            token_tagger.tags_for(data.splits["train"]))
+    with job.start(options.network, data, options, training, model=options.network,
+                   resume=training.resume_from_checkpoint is not None) as work:
+        if options.search:
+            with work.meter.stage("search"):
+                options, training = search(options, training, work)
+            work.run.write_config(config_of(options, training))
+        family: Any = lexical if options.network in lexical.METHODS else token_tagger
+        if work.trains():
+            fit(work, options, training)
+        loaded = family.load(work.run.model)
+        return work.finish(lambda part: family.predict(loaded, part))
 
-    cost: dict[str, Any] = {}
-    family: Any = lexical if options.network in lexical.METHODS else token_tagger
-    if (run.model / family.MODEL_FILE).is_file():
-        print(f"{run.model} is there already: going on with prediction")
-    elif family is lexical:
-        with meter.stage("training"):
-            lexical.save(run.model, lexical.fit(examples["train"], method=options.network))
-    else:
-        with meter.stage("vocabulary"):
-            words = words_of(options, examples)
-        with meter.stage("training"):
-            trainer = train(examples, words, options, training)
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        token_tagger.save(run.model, model=model, tokenizer=words.tokenizer, settings=trainer.settings)
-        run.write_json("trainer_log.json", trainer.state.log_history)
-        cost = {"parameters": sum(weights.numel() for weights in model.parameters()),
-                "trained_parameters": sum(weights.numel() for weights in model.parameters() if weights.requires_grad),
-                "epochs": round(trainer.state.epoch or 0, 2)}
-    loaded = family.load(run.model)
-    predicted = predict_splits(lambda part: family.predict(loaded, part), examples, run, meter)
-    return finish(predicted, examples, run, options, {**cost, **meter.to_json()})
+
+def fit(work: job.Job, options: RecipeArguments, training: TaggerTrainingArguments) -> None:
+    """Counts or trains a model and saves it into the run."""
+    if options.network in lexical.METHODS:
+        with work.meter.stage("training"), replacing_folder(work.run.model) as folder:
+            lexical.save(folder, lexical.fit(work.examples["train"], method=options.network))
+        work.record(seconds=work.meter.seconds["training"])
+        return
+    with work.meter.stage("vocabulary"):
+        words = words_of(options, work.examples)
+    with work.meter.stage("training"):
+        trainer = train(work.examples, words, options, training, work=work)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    work.record_training(trainer, tokens=sum(len(row["input_ids"]) for row in trainer.train_dataset))
+    with replacing_folder(work.run.model) as folder:
+        token_tagger.save(folder, model=model, tokenizer=words.tokenizer, settings=trainer.settings)
 
 
 def check_options(options: RecipeArguments) -> None:
@@ -199,35 +204,38 @@ def build(options: RecipeArguments, words: word_tagging.Words, tags: Sequence[st
 
 
 def train(examples: dict[str, list[Example]], words: word_tagging.Words, options: RecipeArguments,
-          training: TaggerTrainingArguments, *, quiet: bool = False) -> word_tagging.WordTaggerTrainer:
-    """Trains a network; the trainer that comes back holds the best one."""
+          training: TaggerTrainingArguments, *, work: job.Job | None = None) -> word_tagging.WordTaggerTrainer:
+    """Trains a network; the trainer that comes back holds the best one.
+
+    Args:
+        work: the job whose checkpoints it keeps; a trial of a search keeps none, and logs nothing.
+    """
     set_seed(training.seed)
     model = build(options, words, token_tagger.tags_for(examples["train"]))
     rows = word_tagging.training_rows(examples["train"], model, words.tokenizer, max_length=options.max_length)
     if not rows:
         raise UserError("no training example has a word; give other training data")
     dev = examples.get("dev", [])
-    if not dev:
-        training.eval_strategy, training.load_best_model_at_end = "no", False  # type: ignore[assignment]
-    stopping = [EarlyStoppingCallback(options.early_stopping_patience)] if options.early_stopping_patience else []
+    stopping = early_stopping.choose_on_dev(training, dev, options.early_stopping_patience)
     decode = options.decode or ("crf" if options.crf else "argmax")
     trainer = word_tagging.WordTaggerTrainer(
-        model=model, args=training, train_dataset=rows, eval_dataset=rows[:1] if dev else None, dev=dev,
-        processing_class=words.tokenizer, settings=token_tagger.Settings(decode=decode),
-        batch_tokens=options.batch_tokens, callbacks=stopping)
-    if quiet:
+        model=model, args=training, train_dataset=rows, train=examples["train"], dev=dev,
+        processing_class=words.tokenizer, settings=token_tagger.TaggerSettings(decode=decode),
+        batch_tokens=options.batch_tokens, callbacks=[*stopping, *(work.callbacks() if work else ())])
+    if work is None:
         trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=config.checkpoint_of(training))
+    trainer.train(resume_from_checkpoint=work.checkpoint(training) if work else None)
     return trainer
 
 
-def search(options: RecipeArguments, training: TaggerTrainingArguments, examples: dict[str, list[Example]],
-           run: Run) -> tuple[RecipeArguments, TaggerTrainingArguments]:
+def search(options: RecipeArguments, training: TaggerTrainingArguments,
+           work: job.Job) -> tuple[RecipeArguments, TaggerTrainingArguments]:
     """Trains with other options again and again; returns the best ones on dev, by strict F1.
 
     Raises:
         UserError: without dev, for an option that there is not, or for a network that has none to search.
     """
+    examples, run = work.examples, work.run
     if not examples.get("dev") or options.network in lexical.METHODS:
         raise UserError("--search compares networks on dev; give --dev_file and a --network that is trained")
     space = option_search.parse_space(options.search or [], (options, training))
@@ -248,15 +256,15 @@ def search(options: RecipeArguments, training: TaggerTrainingArguments, examples
         key = repr([values.get(name) for name in WORD_OPTIONS])
         if key not in vocabularies:
             vocabularies[key] = words_of(trial_options, examples)
-        log = train(examples, vocabularies[key], trial_options, arguments, quiet=True).state.log_history
+        log = train(examples, vocabularies[key], trial_options, arguments).state.log_history
         reached = max(entry["eval_strict_f1"] for entry in log if "eval_strict_f1" in entry)
-        print(f"strict F1 on dev {reached:.4f}  {values}", flush=True)
+        logger.info("strict F1 on dev %.4f  %s", reached, values)
         return reached
 
     found = option_search.search(space, score, trials=options.search_trials, sampler=options.search_sampler,
                                  seed=training.seed, storage=run.folder / "search.db")
     run.write_json("search.json", found)
-    print(f"\n{option_search.search_as_text(found)}\n")
+    logger.info("\n%s\n", option_search.search_as_text(found))
     return chosen(found["best"])
 
 

@@ -62,7 +62,7 @@ def test_mentions_that_a_format_cannot_carry_are_a_fault(tmp_path):
     assert found.splits[0].carried["list"].lost_mentions == 1
     assert found.splits[0].carried["list"].ids == ["0"]
     assert not found.ok
-    assert "format 'list' cannot carry 1 of 2 gold mentions" in found.problems[0]
+    assert "format 'list' loses 1 of 2 gold mentions" in found.problems[0]
     assert "1 fault:" in as_text(found)
     assert audit([bad], format="tagged").ok
     assert audit([bad]).ok  # one of the formats will do
@@ -120,7 +120,7 @@ def test_a_split_of_classes_is_counted(tmp_path):
     assert (split.no_mention, split.carried, split.contradicting) == (None, {}, 1)
     assert found.ok
     assert [warning.split(": ", 1)[1] for warning in found.warnings] == [
-        "1 texts stand there more than once, with different classes",
+        "1 texts occur more than once, with different classes",
         "1 of 2 classes have fewer than 5 texts, too few to learn or to score: music (1)"]
     text = as_text(found)
     assert "come back" not in text

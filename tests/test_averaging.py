@@ -4,9 +4,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from transformers import TrainerCallback, TrainingArguments, set_seed
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from pipelines.families.training.averaging import AveragingTrainer
+from pipelines.families.training.averaging import WeightAveraging
+
+
+class AveragingTrainer(WeightAveraging, Trainer):
+    pass
 
 
 class Line(nn.Module):

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from pipelines.corpora import read_examples
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Prediction, Span, write_predictions
 from pipelines.spans import join_tokens, tags_to_token_ranges, token_ranges_to_tags
@@ -83,14 +84,14 @@ def test_the_same_runs_give_the_same_bytes(run, tmp_path):
 
 def test_numbers_are_those_of_the_index_column(tmp_path):
     (tmp_path / "cut.json").write_text(json.dumps({"text": [["Rome", "fell"]], "index": [[100, 101]]}))
-    tokens = numbered_tokens(tmp_path / "cut.json")
+    tokens = numbered_tokens(tmp_path / "cut.json", read_examples(tmp_path / "cut.json"))
     predictions = [Prediction("0", spans=(Span(0, 9, "LOC"),))]
     assert type_ranges(tokens, predictions) == {"LOC": [(100, 101)]}
 
 
 def test_a_file_without_index_is_counted_through(tmp_path):
     (tmp_path / "a.conll").write_text("Rome B-LOC\nfell O\n\nBo B-PER\n")
-    tokens = numbered_tokens(tmp_path / "a.conll")
+    tokens = numbered_tokens(tmp_path / "a.conll", read_examples(tmp_path / "a.conll"))
     answers = [Prediction(example.id, spans=example.spans) for example in tokens.examples]
     assert ranges_as_csv(type_ranges(tokens, answers)) == "type,ranges\nLOC,0-0\nPER,2-2\n"
 
@@ -194,6 +195,34 @@ def test_rows_with_faults_may_be_without_an_answer_and_good_ones_not(run, tmp_pa
     write_predictions(run / "predictions" / "test.jsonl", answers[:1])
     with pytest.raises(DataError, match=r"1 ids? missing from the predictions: 1"):
         write_bundle([run], tmp_path / "out.zip", kind="leaderboard")
+
+
+def ranges_of(package: Path) -> str:
+    with zipfile.ZipFile(package) as archive:
+        return archive.read("rnn/predictions/test.csv").decode()
+
+
+def test_a_file_is_read_by_the_columns_of_the_run(run, tmp_path):
+    # By its names the file has its tokens in `tokens`; the run was told to read `form` and `nr`.
+    pieces = [["x", *row] for row in FILE["text"]]
+    file = run.parent / "test.json"
+    file.write_text(json.dumps({"tokens": pieces, "form": FILE["text"], "nr": ["0", "1", "2"][::-1]}))
+    answers = [Prediction(nr, spans=tuple(Span(*span) for span in spans))
+               for nr, spans in zip("210", PREDICTED.values(), strict=True)]
+    write_predictions(run / "predictions" / "test.jsonl", answers)
+    write_bundle([run], tmp_path / "out.zip", kind="leaderboard")
+    assert ranges_of(tmp_path / "out.zip") != CSV
+    with (run / "config.yaml").open("a") as f:
+        f.write("text_column: form\nid_column: nr\n")
+    write_bundle([run], tmp_path / "out.zip", kind="leaderboard")
+    assert ranges_of(tmp_path / "out.zip") == CSV
+
+
+def test_a_column_of_row_numbers_is_not_the_index_of_tokens(tmp_path):
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps({"text": [["Rome", "fell"], ["So"]], "index": [7, 8]}))
+    tokens = numbered_tokens(file, read_examples(file))
+    assert [list(numbers) for numbers in tokens.numbers.values()] == [[0, 1], [2]]
 
 
 def test_the_command(run, tmp_path):

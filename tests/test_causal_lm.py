@@ -2,17 +2,31 @@
 
 import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import ANSWERED, answered
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
+from tiny_llama import write as write_tiny_llama
+from transformers import BitsAndBytesConfig
 
+from pipelines import cpu
 from pipelines.errors import UserError
 from pipelines.examples import Example, Span
 from pipelines.families import causal_lm
-from pipelines.families.causal_lm import Loaded, answer_ids, load, predict, prompt_for, prompt_ids, save
-from pipelines.families.causal_lm.sft import IGNORED, assert_trainable, training_rows
+from pipelines.families.causal_lm import (
+    Loaded,
+    answer_ids,
+    load,
+    load_network,
+    predict,
+    prompt_for,
+    prompt_ids,
+    save,
+)
+from pipelines.families.causal_lm.sft import assert_trainable, training_rows
+from pipelines.families.training.dev_scores import IGNORED
 from pipelines.networks import precision
 from pipelines.prompting import formats as prompts
 
@@ -238,9 +252,39 @@ def test_weights_in_bf16_are_rounded_once(network, tiny_llama, tokenizer, tmp_pa
     rounded = load(tmp_path).model
     assert rounded.dtype == torch.bfloat16
     assert torch.equal(exact.model.rotary_emb.inv_freq, rounded.model.rotary_emb.inv_freq)
-    for one, other in zip(exact.model.layers, rounded.model.layers, strict=True):
-        for name in ("qkv", "out", "gate_up", "down"):
-            assert torch.equal(getattr(one, name).bfloat16(), getattr(other, name)), name
+    for (name, one), other in zip(exact.named_parameters(), rounded.parameters(), strict=True):
+        assert torch.equal(one.bfloat16(), other), name
+
+
+def four_bit(folder):
+    """The network of a folder in 4 bits, as `--load_in_4bit true` loads it."""
+    quantization = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                                      bnb_4bit_compute_dtype=torch.float32)
+    return causal_lm.load_network(str(folder), dtype=torch.float32, quantization_config=quantization,
+                                  device_map={"": "cpu"})
+
+
+def test_a_run_in_4_bits_is_scored_with_the_base_it_was_trained_on(tokenizer, tmp_path):
+    base, folder = str(write_tiny_llama(tmp_path / "base", hidden=64)), tmp_path / "model"
+    prompt = prompt_of(tokenizer, "chat")
+    ids = torch.tensor([prompt_ids(tokenizer, TEXT, prompt)])
+    model = adapted(four_bit(base)).eval()
+    with torch.no_grad():
+        expected = model(input_ids=ids).logits
+    save(folder, model=model, tokenizer=tokenizer, prompt=prompt, base_model=base)
+    written = json.loads((folder / "prompt.json").read_text())["quantization"]
+    assert (written["load_in_4bit"], written["bnb_4bit_quant_type"], written["bnb_4bit_use_double_quant"],
+            written["bnb_4bit_compute_dtype"]) == (True, "nf4", True, "float32")
+    loaded = load(folder).model
+    assert loaded.is_quantized
+    whole = PeftModel.from_pretrained(load_network(base, dtype=torch.float32), folder).eval()
+    with torch.no_grad():
+        error = (loaded(input_ids=ids).logits - expected).abs().max()
+        cpu.for_prediction(loaded)  # leaves packed weights as they are
+        error = max(error, (loaded(input_ids=ids).logits - expected).abs().max())
+        error_on_whole_base = (whole(input_ids=ids).logits - expected).abs().max()
+    # The kernel for 4 bits rounds states on a CPU.
+    assert error < 0.01 < 0.1 < error_on_whole_base
 
 
 @pytest.fixture
@@ -259,7 +303,7 @@ def test_a_model_of_other_prompts_is_refused(change, saved, monkeypatch):
     else:
         (saved / "chat_template.jinja").write_text(
             (saved / "chat_template.jinja").read_text().replace("<|user|>", "<|human|>"))
-    with pytest.raises(UserError, match="trained on prompts that this version writes otherwise"):
+    with pytest.raises(UserError, match="trained on prompts that this version renders differently"):
         load(saved)
 
 
@@ -269,9 +313,30 @@ def test_a_model_that_was_not_saved_to_the_end_is_refused(saved):
         load(saved)
 
 
+def cut(path):
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("damage", [cut, Path.unlink], ids=["cut", "missing"])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "prompt.json",
+                                  "adapter_model.safetensors", "adapter_config.json"])
+def test_a_damaged_folder_is_one_line(name, damage, network, tokenizer, tiny_llama, tmp_path):
+    model = adapted(network) if name.startswith("adapter") else network
+    save(tmp_path, model=model, tokenizer=tokenizer, prompt=prompt_of(tokenizer, "chat"),
+         base_model=str(tiny_llama))
+    load(tmp_path)
+    damage(tmp_path / name)
+    with pytest.raises(UserError) as raised:
+        load(tmp_path)
+    message = str(raised.value)
+    assert message.startswith(f"{tmp_path}: ")
+    assert "\n" not in message
+    assert "train again" in message or "give a run that has model/" in message
+
+
 def test_an_adapter_without_its_base_says_so(network, tokenizer, tmp_path):
     save(tmp_path, model=adapted(network), tokenizer=tokenizer, prompt=prompt_of(tokenizer, "chat"),
          base_model="some-owner/some-model")
-    with pytest.raises(UserError, match="'some-owner/some-model' cannot be had"):
+    with pytest.raises(UserError, match="'some-owner/some-model' could not be loaded"):
         load(tmp_path)
     assert json.loads((tmp_path / "prompt.json").read_text())["base_model"] == "some-owner/some-model"

@@ -39,7 +39,7 @@ def generator(tmp_path_factory, examples):
 def encoder_tagger(tmp_path_factory, examples):
     torch.manual_seed(0)
     model = BertForTokenClassification(word_bert.bert_config(initializer_range=0.5, **word_bert.NAMES)).eval()
-    return token_tagger, token_tagger.Loaded(model, word_bert.word_pieces(), token_tagger.Settings(window=40, stride=8))
+    return token_tagger, token_tagger.Loaded(model, word_bert.word_pieces(), token_tagger.TaggerSettings(window=40, stride=8))
 
 
 def word_tagger(tmp_path_factory, examples):
@@ -48,14 +48,14 @@ def word_tagger(tmp_path_factory, examples):
     config = RecurrentConfig(vocab_size=len(words.tokenizer), embedding_dim=8, hidden_size=8, bidirectional=True,
                              crf=True, id2label=word_bert.NAMES["id2label"], label2id=word_bert.NAMES["label2id"])
     return token_tagger, token_tagger.Loaded(RecurrentTagger(config).eval(), words.tokenizer,
-                                             token_tagger.Settings(decode="crf"))
+                                             token_tagger.TaggerSettings(decode="crf"))
 
 
 def classifier(tmp_path_factory, examples):
     from tiny_encoder import write
 
     folder = str(write(tmp_path_factory.mktemp("models") / "bert"))
-    settings = sequence_classifier.Settings(("a", "b", "c"), max_length=48)
+    settings = sequence_classifier.ClassifierSettings(("a", "b", "c"), max_length=48)
     return sequence_classifier, sequence_classifier.Loaded(
         sequence_classifier.load_network(folder, settings).eval(), sequence_classifier.load_tokenizer(folder), settings)
 

@@ -22,7 +22,8 @@ from pipelines.evaluation.comparison import compare_predictions
 from pipelines.evaluation.reports import evaluate_classes, evaluate_language_model, evaluate_spans
 from pipelines.evaluation.tasks import TASKS
 from pipelines.examples import Example, Prediction, write_predictions
-from pipelines.reporting.compare import compare_runs, comparison_as_text, pareto_front, write_comparison
+from pipelines.reporting.compare import compare_runs, pareto_front
+from pipelines.reporting.comparison import comparison_as_text, write_comparison
 
 ROOT = Path(__file__).parent.parent
 TEXT = "colon cancer, flu"
@@ -116,7 +117,7 @@ def test_every_bad_folder_is_named_at_once(runs, tmp_path):
     told = str(caught.value).splitlines()
     assert len(told) == 3
     assert ["better" in told[0], "wasteful" in told[1], "empty" in told[2]] == [True] * 3
-    assert ["cut off" in told[0], "no scores" in told[1], "no such file" in told[2]] == [True] * 3
+    assert ["cut off" in told[0], "no scores" in told[1], "so it is no run" in told[2]] == [True] * 3
 
 
 def test_gold_that_moved_is_asked_for_and_taken(runs, gold, tmp_path):

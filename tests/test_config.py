@@ -14,7 +14,7 @@ CONFIGS = sorted((ROOT / "recipes" / "configs").glob("*.yaml"))
 ACCELERATE = sorted((ROOT / "recipes" / "accelerate").glob("*.yaml"))
 # Config file -> its recipe and the dataclasses that the recipe parses it into.
 # The first prefix that a file's name begins with counts.
-RECIPES = {"sft_": ("sft_tinyllama", ("RecipeArguments", "TrainingArguments", "ModelConfig")),
+RECIPES = {"sft_": ("sft_tinyllama", ("RecipeArguments", "TrainingArguments", "ModelArguments")),
            "tagger_bert": ("finetune_token_tagger", ("RecipeArguments", "TrainingArguments")),
            "tagger_minilm": ("finetune_token_tagger", ("RecipeArguments", "TrainingArguments")),
            "tagger_": ("train_tagger", ("RecipeArguments", "TaggerTrainingArguments")),

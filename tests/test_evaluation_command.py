@@ -106,7 +106,7 @@ def test_several_runs_and_threshold(evaluate, gold, tmp_path):
 @pytest.mark.parametrize(("rows", "told"), [
     (RIGHT[:2], ["no prediction for 2 of 4 ids: d2, d3", "--allow_missing"]),
     ([*RIGHT, row(9, [])], ["p.jsonl:5", "id d9", "not an id of the gold file"]),
-    ([*RIGHT, RIGHT[0]], ["p.jsonl:5", "id d0", "there before, in line 1"]),
+    ([*RIGHT, RIGHT[0]], ["p.jsonl:5", "id d0", "is in line 1 too"]),
     ([*RIGHT[:3], row(3, [(0, 99)])], ["p.jsonl:4", "id d3", "0-99", "13 characters"]),
     ([*RIGHT[:3], row(3, [(5, 5)])], ["p.jsonl:4", "id d3", "5-5"]),
     ([*RIGHT[:3], row(3, [(-1, 5)])], ["p.jsonl:4", "id d3"]),

@@ -16,12 +16,13 @@ from pipelines.evaluation.baselines import (
     majority_predictions,
     most_frequent_tag_predictions,
 )
-from pipelines.evaluation.calibration import best_threshold, calibration, scored_spans
+from pipelines.evaluation.calibration import calibration, scored_spans
 from pipelines.evaluation.label_audit import label_audit
 from pipelines.evaluation.mistakes import error_budget, find_mistakes
 from pipelines.evaluation.reports import evaluate_spans
 from pipelines.evaluation.slices import is_abbreviation
 from pipelines.evaluation.span_scores import score_spans
+from pipelines.evaluation.thresholds import best_span_threshold
 from pipelines.examples import Example, Prediction, Span
 
 TEXT = "colon cancer and rectal cancer in APC carriers with cancer"
@@ -86,9 +87,9 @@ def test_budget_by_hand():
     report = evaluate_spans(*zip(*one(gold, predicted), strict=True))
     assert report["strict"]["f1"] == 0.25
     budget = report["error_budget"]
-    assert budget["boundary"] == {"gold": 1, "predicted": 1, "lost": 0.25, "f1_if_mended": 0.5}
-    assert budget["missed"] == {"gold": 1, "predicted": 0, "lost": 0.125, "f1_if_mended": 2 * 2 / 9}
-    assert budget["spurious"] == {"gold": 0, "predicted": 1, "lost": 0.125, "f1_if_mended": 2 / 7}
+    assert budget["boundary"] == {"gold": 1, "predicted": 1, "lost": 0.25, "f1_if_fixed": 0.5}
+    assert budget["missed"] == {"gold": 1, "predicted": 0, "lost": 0.125, "f1_if_fixed": 2 * 2 / 9}
+    assert budget["spurious"] == {"gold": 0, "predicted": 1, "lost": 0.125, "f1_if_fixed": 2 / 7}
     assert "unparsable" not in budget
 
 
@@ -107,8 +108,8 @@ def test_budget_adds_up_and_promises_what_mending_gives(cases):
         for kind, row in budget.items():
             mended = [mend(example, prediction, [m for m in mistakes if m.id == example.id and m.kind == kind])
                       for example, prediction in pairs]
-            assert row["f1_if_mended"] == pytest.approx(score_spans(gold, mended)["strict"]["f1"], abs=1e-12)
-            assert row["f1_if_mended"] >= strict["f1"] - 1e-12
+            assert row["f1_if_fixed"] == pytest.approx(score_spans(gold, mended)["strict"]["f1"], abs=1e-12)
+            assert row["f1_if_fixed"] >= strict["f1"] - 1e-12
 
     check()
 
@@ -125,7 +126,7 @@ def mend(example, prediction, mistakes):
 
 def test_empty_budget():
     empty = {"support": 0, "predicted": 0}
-    assert {row["f1_if_mended"] for row in error_budget([], empty, generator=True).values()} == {1.0}
+    assert {row["f1_if_fixed"] for row in error_budget([], empty, generator=True).values()} == {1.0}
 
 
 def documents():
@@ -215,7 +216,7 @@ def test_score_of_one_is_in_the_last_bin():
 
 
 @pytest.mark.parametrize("cases", [100, pytest.param(1000, marks=pytest.mark.slow)])
-def test_best_threshold_is_the_best_of_all(cases):
+def test_best_span_threshold_is_the_best_of_all(cases):
     @quietly(cases)
     @given(st.lists(st.tuples(SPANS.filter(bool), SPANS.filter(bool)), min_size=1, max_size=3))
     def check(rows):
@@ -225,7 +226,7 @@ def test_best_threshold_is_the_best_of_all(cases):
 
         pairs = [(Example(str(i), TEXT, spans=tuple(gold)), Prediction(str(i), spans=tuple(row)))
                  for i, (gold, row) in enumerate(rows)]
-        cut, best = best_threshold(pairs)
+        cut, best = best_span_threshold(pairs)
         assert best == pytest.approx(f1_above(cut), abs=1e-12)
         assert best == pytest.approx(max(map(f1_above, (0.2, 0.5, 0.9))), abs=1e-12)
 
@@ -235,7 +236,7 @@ def test_best_threshold_is_the_best_of_all(cases):
 def test_threshold_needs_scores():
     assert scored_spans(one([], [Span(0, 5, "D")])) is None
     with pytest.raises(UserError, match="score"):
-        best_threshold(one([], [Span(0, 5, "D")]))
+        best_span_threshold(one([], [Span(0, 5, "D")]))
 
 
 def test_threshold_says_what_it_gains():

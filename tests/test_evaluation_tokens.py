@@ -12,7 +12,7 @@ from seqeval.metrics import classification_report as seqeval_report
 from seqeval.scheme import IOB2
 from sklearn.metrics import accuracy_score, classification_report
 
-from pipelines.evaluation.token_scores import tagged_pairs, tags_of, token_scores
+from pipelines.evaluation.token_scores import tagged_pairs, token_scores
 from pipelines.examples import Example, Prediction, Span
 
 CASES = pytest.mark.parametrize("cases", [100, pytest.param(1000, marks=pytest.mark.slow)])
@@ -85,13 +85,6 @@ def test_entities_agree_with_seqeval_in_both_modes(cases):
                 assert scores["weighted_entity_f1"] == pytest.approx(theirs["weighted avg"]["f1-score"], abs=1e-12)
 
     check()
-
-
-def test_tags_of_spans_that_share_tokens():
-    tokens = ((0, 3), (4, 7), (8, 11))
-    assert tags_of([Span(4, 11, "B"), Span(0, 7, "A")], tokens) == ["B-A", "I-A", "O"]
-    assert tags_of([Span(0, 3, "A"), Span(0, 7, "A")], tokens) == ["B-A", "I-A", "O"]
-    assert tags_of([Span(5, 6, "A")], tokens) == ["O", "B-A", "O"]
 
 
 def test_tags_that_a_model_wrote_are_read_as_written():

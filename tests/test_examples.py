@@ -206,8 +206,8 @@ def test_missing_extra_and_doubled_ids_are_told_at_once():
     with pytest.raises(DataError) as raised:
         joined_by_id(examples, predictions)
     assert set(str(raised.value).split("; ")) == {
-        "1 ids doubled in the gold file: c",
-        "1 ids doubled in the predictions: a",
+        "1 ids duplicate in the gold file: c",
+        "1 ids duplicate in the predictions: a",
         "2 ids extra in the predictions: x, y",
         "1 ids missing from the predictions: b",
     }

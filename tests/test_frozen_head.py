@@ -1,5 +1,6 @@
-"""Heads on frozen features: stacks against single heads and autograd, search, thresholds, checkpoints."""
+"""Heads on frozen features: stacks against single heads and autograd, search, checkpoints."""
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +11,12 @@ from tiny_encoder import ENCODERS, write
 from transformers import AutoModelForSequenceClassification
 
 from pipelines.errors import UserError
+from pipelines.evaluation.thresholds import decision_scores
 from pipelines.examples import Example
 from pipelines.families import frozen_head, sequence_classifier
 from pipelines.families.frozen_head import Point, head_search, train_heads
-from pipelines.families.frozen_head.head_search import SearchData, grid, search, stacks, train_and_score, tune_offsets
-from pipelines.families.sequence_classifier import Settings
+from pipelines.families.frozen_head.head_search import SearchData, grid, search, stacks, train_and_score
+from pipelines.families.sequence_classifier import ClassifierSettings
 
 
 def data_for(n=60, width=6, classes=3, several=False, **options):
@@ -128,11 +130,12 @@ def test_folds_score_each_text_by_a_head_that_has_not_seen_it():
         heads = train_heads(vectors[others], [together[row] for row in others], [point], n_classes=3, batch_size=8)
         np.testing.assert_allclose(found[:, fold], heads.scores(vectors[fold]), atol=1e-5)
     [row] = train_and_score(replace(data, folds=folds), [point])
-    assert row["macro_f1"] == pytest.approx(head_search.scores(found[0], targets, None)["macro_f1"])
+    assert row["macro_f1"] == pytest.approx(decision_scores(found[0], targets)["macro_f1"])
     assert replace(data, folds=folds).key() != data.key()
 
 
-def test_the_same_grid_twice_gives_the_same_table_and_a_stopped_one_goes_on(tmp_path, monkeypatch):
+def test_the_same_grid_twice_gives_the_same_table_and_a_stopped_one_goes_on(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
     data, trained = data_for(), []
     whole = search(data, POINTS, tmp_path / "a", progress=False)
     assert [head_search.point_of(row) for row in whole] == POINTS
@@ -149,17 +152,17 @@ def test_the_same_grid_twice_gives_the_same_table_and_a_stopped_one_goes_on(tmp_
         search(data, POINTS, tmp_path / "b", progress=False)
     monkeypatch.setattr(head_search, "train_and_score",
                         lambda data, stack, **options: trained.append(stack) or original(data, stack, **options))
-    told: list[str] = []
-    assert search(data, POINTS, tmp_path / "b", progress=False, told=told.append) == whole
+    caplog.clear()
+    assert search(data, POINTS, tmp_path / "b", progress=False) == whole
     assert len(trained) == len(stacks(POINTS))  # each stack once, over both searches
-    assert told == [f"{len(trained[0])} of {len(POINTS)} points were there from an earlier search"]
+    assert caplog.messages == [f"{len(trained[0])} of {len(POINTS)} points are there from an earlier search"]
 
 
-def test_another_search_does_not_take_the_rows_of_this_one(tmp_path):
+def test_another_search_does_not_take_the_rows_of_this_one(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     search(data_for(), POINTS[:1], tmp_path, progress=False)
-    told: list[str] = []
-    search(data_for(seed=1), POINTS[:1], tmp_path, progress=False, told=told.append)
-    assert told == []
+    search(data_for(seed=1), POINTS[:1], tmp_path, progress=False)
+    assert caplog.messages == []
 
 
 def test_stacks_hold_one_shape_and_all_points():
@@ -178,30 +181,6 @@ def test_a_grid_refuses_what_cannot_be(values, told):
         grid(**values)
 
 
-def test_thresholds_by_hand():
-    # Two classes: class 1 is right from a margin of -2 up; the plain decision says class 0 everywhere.
-    margins = np.array([-5.0, -4.0, -3.0, -1.0, -0.5])
-    logits, targets = np.stack([np.zeros(5), margins], axis=1), np.array([0, 0, 0, 1, 1])
-    offsets = tune_offsets(logits, targets, "macro_f1")
-    assert ((logits + offsets).argmax(1) == targets).all()
-    assert offsets[0] - offsets[1] == pytest.approx(-2.0)
-    several = np.array([[-3.0, 2.0], [-1.0, -2.0], [-2.5, 3.0]])
-    wanted = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
-    assert ((several + tune_offsets(several, wanted, "macro_f1") > 0) == wanted).all()
-
-
-def test_scores_agree_with_scikit_learn():
-    from sklearn import metrics
-
-    random = np.random.default_rng(1)
-    logits, targets = random.normal(size=(50, 4)), random.integers(4, size=50)
-    found, guessed = head_search.scores(logits, targets, None), logits.argmax(1)
-    assert found["macro_f1"] == pytest.approx(metrics.f1_score(targets, guessed, average="macro"))
-    assert found["weighted_f1"] == pytest.approx(metrics.f1_score(targets, guessed, average="weighted"))
-    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(targets, guessed))
-    assert found["matthews"] == pytest.approx(metrics.matthews_corrcoef(targets, guessed))
-
-
 # Checkpoints
 
 
@@ -216,7 +195,7 @@ def test_the_checkpoint_gives_the_heads_logits(kind, pooling, hidden, tmp_path):
     point = Point(pooling=pooling, hidden_layer=hidden, learning_rate=0.05, epochs=8)
     heads = train_heads(found.vectors[pooling], [0, 1, 2, 0, 1], [point, point], n_classes=3,
                         activation=frozen_head.activation_for(kind))
-    settings = Settings(("a", "b", "c"), max_length=40)
+    settings = ClassifierSettings(("a", "b", "c"), max_length=40)
     model = frozen_head.classifier_with(encoder, heads, 1, point, settings)
     sequence_classifier.save(tmp_path / "model", model=model, tokenizer=tokenizer, settings=settings)
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
@@ -243,7 +222,7 @@ def test_the_checkpoint_gives_the_heads_logits_on_real_weights(pooling, tmp_path
     encoder = sequence_classifier.load_encoder("local:minilm")
     point = Point(pooling=pooling, hidden_layer=0, learning_rate=0.05, epochs=30)
     heads = train_heads(found.vectors[pooling], [0, 1, 2], [point], n_classes=3, activation="gelu")
-    model = frozen_head.classifier_with(encoder, heads, 0, point, Settings(("a", "b", "c"), max_length=128))
+    model = frozen_head.classifier_with(encoder, heads, 0, point, ClassifierSettings(("a", "b", "c"), max_length=128))
     model.save_pretrained(tmp_path / "model")
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
     wanted, tokenizer = heads.scores(found.vectors[pooling])[0], sequence_classifier.load_tokenizer("local:minilm")

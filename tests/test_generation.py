@@ -11,8 +11,7 @@ from llguidance.hf import from_tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from pipelines.alignment.word_boundaries import find_occurrences
-from pipelines.cpu.attention import attend_plainly
-from pipelines.cpu.llama_layers import use_lean_layers
+from pipelines.cpu.attention import use_grouped_attention
 from pipelines.errors import UserError
 from pipelines.examples import Example
 from pipelines.families.causal_lm import Loaded, predict, prompt_for, prompt_ids
@@ -42,8 +41,7 @@ def by_library(model, tokenizer, prompt, limit):
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 40, 10_000])  # prompts join those that are written, or all are one batch
-@pytest.mark.parametrize("kind", ["rotary", "absolute", "sliding", "sliding_grouped", "together", "qwen_together",
-                                  "lean"])
+@pytest.mark.parametrize("kind", ["rotary", "absolute", "sliding", "sliding_grouped", "together", "qwen_together"])
 def test_a_batch_writes_what_one_at_a_time_and_the_library_write(kind, batch_tokens, network, tokenizer,
                                                                  random_prompts):
     torch.manual_seed(0)
@@ -61,11 +59,9 @@ def test_a_batch_writes_what_one_at_a_time_and_the_library_write(kind, batch_tok
             num_key_value_heads=2, head_dim=8, initializer_range=0.5, bos_token_id=1, eos_token_id=2)).eval()
     limits = [9, 20, 1, 12, 30, 2, 20]
     model = copy.deepcopy(network)
-    if kind in ("together", "qwen_together", "lean", "sliding_grouped"):
+    if kind in ("together", "qwen_together", "sliding_grouped"):
         # One pass reads prompts and answers, but where there are windows.
-        attend_plainly(model)
-    if kind == "lean":
-        use_lean_layers(model, model.dtype)
+        use_grouped_attention(model)
     together = generate(model, tokenizer, random_prompts, limits=limits, batch_tokens=batch_tokens)
     for prompt, limit, answer in zip(random_prompts, limits, together, strict=True):
         [alone] = generate(model, tokenizer, [prompt], limits=[limit])

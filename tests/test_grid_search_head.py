@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import os
 import platform
 import signal
@@ -30,45 +31,45 @@ def storage(request, tmp_path):
     return f"sqlite:///{tmp_path / 'heads.db'}" if request.param == "sqlite" else request.getfixturevalue("postgresql")
 
 
-def test_a_study_is_shared_and_taken_up_again(storage, tmp_path):
+def test_a_study_is_shared_and_taken_up_again(storage, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "pipelines")
     data = data_for()
     points = POINTS[:6]
     plain = search(data, points, tmp_path / "plain", progress=False)
     killed = subprocess.Popen(["true"])
     killed.wait()
-    told: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         # A process of this machine took some points and was killed.
         patch.setattr(os, "getpid", lambda: killed.pid)
         patch.setattr(head_study, "train_and_score", raising(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            search_study(data, points, storage=storage, progress=False, told=told.append)
-    rows = search_study(data, points, storage=storage, progress=False, told=told.append)
+            search_study(data, points, storage=storage, progress=False)
+    rows = search_study(data, points, storage=storage, progress=False)
     assert [head_search.point_of(row) for row in rows] == points
     assert [row["accuracy"] for row in rows] == [row["accuracy"] for row in plain]
-    again = search_study(data, points, storage=storage, progress=False, told=told.append)
+    again = search_study(data, points, storage=storage, progress=False)
     assert again == rows
-    assert told[-2].endswith("6 of 6 points are there already")
-    assert told[-1].endswith("0 of 6 points trained here, the others elsewhere or before")
+    assert caplog.messages[-2].endswith("6 of 6 points are there already")
+    assert caplog.messages[-1].endswith("0 of 6 points trained here, the others elsewhere or before")
     # Another grid on the same data takes what it has in common.
-    more = search_study(data, POINTS[4:8], storage=storage, progress=False, told=told.append)
+    more = search_study(data, POINTS[4:8], storage=storage, progress=False)
     assert more[:2] == rows[4:]
-    assert told[-2].endswith("2 of 4 points are there already")
-    assert told[-1].split(":")[1].startswith(" 2 of 4 points trained here")
+    assert caplog.messages[-2].endswith("2 of 4 points are there already")
+    assert caplog.messages[-1].split(":")[1].startswith(" 2 of 4 points trained here")
 
 
-def test_a_point_taken_by_a_process_killed_before_it_signed_is_given_out_again(tmp_path, monkeypatch):
+def test_a_point_taken_by_a_process_killed_before_it_signed_is_given_out_again(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "pipelines")
     data, storage = data_for(), f"sqlite:///{tmp_path / 'heads.db'}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(head_study.optuna.Trial, "set_user_attr", raising(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            search_study(data, POINTS[:3], storage=storage, progress=False, told=lambda line: None)
+            search_study(data, POINTS[:3], storage=storage, progress=False)
     monkeypatch.setattr(head_study, "UNSIGNED_SECONDS", 0.2)
     monkeypatch.setattr(head_study, "WAIT_SECONDS", 0.1)
-    told: list[str] = []
-    rows = search_study(data, POINTS[:3], storage=storage, progress=False, told=told.append)
+    rows = search_study(data, POINTS[:3], storage=storage, progress=False)
     assert [head_search.point_of(row) for row in rows] == POINTS[:3]
-    assert "waiting for 1 points that another process holds" in told
+    assert "waiting for 1 points of another process" in caplog.messages
 
 
 def raising(error):
@@ -78,8 +79,9 @@ def raising(error):
     return raises
 
 
-def test_a_stack_that_takes_too_long_is_given_up_and_counts_all_the_same(tmp_path, monkeypatch):
-    data, storage, told = data_for(), f"sqlite:///{tmp_path / 'heads.db'}", list[str]()
+def test_a_stack_that_takes_too_long_is_given_up_and_counts_all_the_same(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "pipelines")
+    data, storage = data_for(), f"sqlite:///{tmp_path / 'heads.db'}"
     original, first = head_study.train_and_score, [True]
     monkeypatch.setattr(head_study, "WAIT_SECONDS", 0.0)
 
@@ -90,14 +92,14 @@ def test_a_stack_that_takes_too_long_is_given_up_and_counts_all_the_same(tmp_pat
                 seconds = itertools.count(time.time() + head_study.GIVEN_UP_SECONDS - 100, 20)
                 patch.setattr(head_study, "time", SimpleNamespace(
                     time=lambda: next(seconds), sleep=time.sleep, monotonic=time.monotonic))
-                search_study(data, POINTS[:2], storage=storage, progress=False, told=told.append)
+                search_study(data, POINTS[:2], storage=storage, progress=False)
         return original(*arguments, **options)
 
     monkeypatch.setattr(head_study, "train_and_score", overtaken)
-    rows = search_study(data, POINTS[:2], storage=storage, progress=False, told=told.append)
+    rows = search_study(data, POINTS[:2], storage=storage, progress=False)
     assert [head_search.point_of(row) for row in rows] == POINTS[:2]
-    assert [line for line in told if "waiting" in line] == [
-        f"waiting for 2 points that process {os.getpid()} on {platform.node()} holds"]
+    assert [line for line in caplog.messages if "waiting" in line] == [
+        f"waiting for 2 points of process {os.getpid()} on {platform.node()}"]
 
 
 @pytest.mark.parametrize(("holder", "gone"), [

@@ -15,21 +15,15 @@ from transformers import BertConfig, BertForTokenClassification, BertTokenizerFa
 from pipelines.errors import UserError
 from pipelines.examples import Example, Span
 from pipelines.families import token_tagger
-from pipelines.families.token_tagger import Loaded, Settings
-from pipelines.inspection.activations import (
-    _Moments,
-    activations,
-    compare_layers,
-    hoyer,
-    layer_names,
-    leanings,
-    saliency,
-)
+from pipelines.families.token_tagger import Loaded, TaggerSettings
+from pipelines.inspection.activations import activations
+from pipelines.inspection.layers import LayerSums, compare_layers, hoyer, layer_names
+from pipelines.inspection.saliency import saliency, strongest
 from pipelines.inspection.tags import Inspection, Token, inspect_example
 from pipelines.networks.feedforward import FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.recurrent import RecurrentConfig, RecurrentTagger
 from pipelines.networks.word_tokenizer import word_tokenizer
-from pipelines.reporting.inspection import write_inspection
+from pipelines.reporting.inspection import InspectionResults, write_inspection
 from pipelines.spans import join_tokens
 
 WORDS = ["Ada", "met", "Bo", "in", "Rome", "<b>"]
@@ -48,7 +42,7 @@ def tagger(kind="feedforward", **options):
              else RecurrentTagger(RecurrentConfig(**SMALL, **({"hidden_size": 5} | options))))
     with torch.no_grad():
         model.embeddings.words.weight.mul_(20)
-    return Loaded(model.eval(), word_tokenizer(WORDS), Settings(decode="argmax"))
+    return Loaded(model.eval(), word_tokenizer(WORDS), TaggerSettings(decode="argmax"))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +55,7 @@ def encoder(tmp_path_factory):
     model = BertForTokenClassification(BertConfig(
         vocab_size=len(pieces), hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12,
         id2label=TAGS, label2id={tag: number for number, tag in TAGS.items()})).eval()
-    return Loaded(model, BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=False), Settings())
+    return Loaded(model, BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=False), TaggerSettings())
 
 
 KINDS = ["feedforward", "recurrent", "bidirectional", "library", "encoder"]
@@ -171,7 +165,7 @@ def test_sparsity_by_hand():
 
 def test_separation_by_hand():
     """One unit, entities 1 and 3, others -1 and -3: means ±2, variances 1; the second unit is the same for all."""
-    moments = _Moments(2)
+    moments = LayerSums(2)
     moments.add(np.array([[1, 7], [-1, 7]]), np.array([True, False]))
     moments.add(np.array([[3, 7], [-3, 7]]), np.array([True, False]))
     layer = moments.layer("x")
@@ -248,7 +242,7 @@ def test_saliency_of_pieces_is_that_of_their_word(encoder):
     found = saliency(encoder, example())
     assert found.values.shape == (6, 6)
     assert np.count_nonzero(found.values) == 36
-    [[(first, value), *_], *_] = leanings(found)
+    [[(first, value), *_], *_] = strongest(found)
     assert abs(value) == abs(found.values[0]).max() == abs(found.values[0, first])
 
 
@@ -257,7 +251,7 @@ def test_frozen_vectors_have_a_saliency_too():
 
 
 def test_a_text_of_two_windows_is_refused(encoder):
-    short = encoder._replace(settings=Settings(window=5, stride=1))
+    short = encoder._replace(settings=TaggerSettings(window=5, stride=1))
     with pytest.raises(UserError, match="within one window"):
         saliency(short, example())
 
@@ -268,8 +262,9 @@ def test_a_very_long_text_is_drawn_in_part(tmp_path, words):
     found = saliency(loaded, long)
     assert len(found.rows) == 100
     assert found.values.shape == (100, words)
-    write_inspection(tmp_path / "a.html", run="r", inspection=inspect_example(loaded, long), saliency=found,
-                     activations=("layers.0.0", activations(loaded, long, "layers.0.0")))
+    results = InspectionResults(inspection=inspect_example(loaded, long), saliency=found,
+                                activations=activations(loaded, long, "layers.0.0"), module="layers.0.0")
+    write_inspection(results, tmp_path / "a.html", run="r")
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2
     assert page.count(f"The picture ends at token 300 of {words:,}.") == 2
@@ -299,7 +294,7 @@ def test_the_command_prints_and_draws(run):
     assert "example 1: 2 tokens" in done.stdout
     assert "fell" in done.stdout
     assert "layers.0.0" in done.stdout
-    assert "what the predicted tags lean on" in done.stdout or "no entity was predicted" in done.stdout
+    assert "what the predicted tags depend on" in done.stdout or "no entity was predicted" in done.stdout
     page = (run / "inspect.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 4
     assert "http://" not in page.replace("http://www.w3.org", "")
@@ -327,7 +322,7 @@ def test_parameters_of_a_run(run, capsys):
 
 @pytest.mark.parametrize(("arguments", "told"), [
     (["--id", "9"], "got --id 9; no such example in"),
-    ([], "inspect wants --id"),
+    ([], "inspect needs --id"),
     (["--id", "2"], "no words to look at"),
     (["--id", "0", "--activations", "nothing"], "no such module"),
     (["--id", "0", "--input", "missing.json"], "missing.json: no such file"),
@@ -347,7 +342,7 @@ def test_a_run_of_another_family_is_told(run, tmp_path, capsys):
 
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "lexical.json").write_text("{}")
-    for folder, told in ((tmp_path, "of the family lexical"), (tmp_path / "none", "no model/ or merged/")):
+    for folder, told in ((tmp_path, "of the family lexical"), (tmp_path / "none", "no such folder")):
         with pytest.raises(SystemExit):
             main(["inspect", "--run", str(folder), "--id", "0"])
         assert told in capsys.readouterr().err

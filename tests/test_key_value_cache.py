@@ -1,10 +1,10 @@
-"""The cache with room: what is read is what the library's own cache gives, whatever grows, leaves or joins."""
+"""The preallocated cache: what is read is what the library's own cache gives, whatever grows, leaves or joins."""
 
 import pytest
 import torch
 from transformers import DynamicCache, LlamaConfig, MistralConfig
 
-from pipelines.cpu.key_value_cache import ROOM, RoomyLayer, keep_rows, roomy_cache
+from pipelines.networks.key_value_cache import SPARE, PreallocatedLayer, keep_rows, preallocated_cache
 
 CONFIG = LlamaConfig(num_hidden_layers=2, hidden_size=8, num_attention_heads=2, num_key_value_heads=2)
 
@@ -28,9 +28,9 @@ def assert_equal(mine, theirs):
         assert torch.equal(a.values, b.values)
 
 
-@pytest.mark.parametrize("steps", [1, ROOM, 2 * ROOM + 3])
+@pytest.mark.parametrize("steps", [1, SPARE, 2 * SPARE + 3])
 def test_it_grows_as_the_librarys(steps):
-    mine, theirs = roomy_cache(CONFIG), DynamicCache(config=CONFIG)
+    mine, theirs = preallocated_cache(CONFIG), DynamicCache(config=CONFIG)
     for cache in (mine, theirs):
         filled(cache, 3, 5)
         for step in range(steps):
@@ -39,7 +39,7 @@ def test_it_grows_as_the_librarys(steps):
 
 
 def test_a_step_copies_nothing_while_there_is_room():
-    cache = filled(roomy_cache(CONFIG), 3, 5)
+    cache = filled(preallocated_cache(CONFIG), 3, 5)
     before = cache.layers[0].keys.data_ptr()
     filled(cache, 3, 1)
     assert cache.layers[0].keys.data_ptr() == before
@@ -47,7 +47,7 @@ def test_a_step_copies_nothing_while_there_is_room():
 
 @pytest.mark.parametrize("kept", [[0, 1], [1, 3], [0, 2, 4], [4], [1, 2, 3, 4]])
 def test_rows_that_stay_keep_their_states_and_go_on(kept):
-    mine, theirs = (filled(cache, 5, 6) for cache in (roomy_cache(CONFIG), DynamicCache(config=CONFIG)))
+    mine, theirs = (filled(cache, 5, 6) for cache in (preallocated_cache(CONFIG), DynamicCache(config=CONFIG)))
     order = keep_rows(mine, kept, torch.device("cpu"))
     assert sorted(order) == kept
     theirs.batch_select_indices(torch.tensor(order))
@@ -60,17 +60,17 @@ def test_rows_that_stay_keep_their_states_and_go_on(kept):
 def test_windows_are_the_librarys_and_rows_leave_them_too():
     config = MistralConfig(num_hidden_layers=2, hidden_size=8, num_attention_heads=2, num_key_value_heads=2,
                            sliding_window=4)
-    mine, theirs = (filled(cache, 3, 6) for cache in (roomy_cache(config), DynamicCache(config=config)))
-    assert not any(isinstance(layer, RoomyLayer) for layer in mine.layers)
+    mine, theirs = (filled(cache, 3, 6) for cache in (preallocated_cache(config), DynamicCache(config=config)))
+    assert not any(isinstance(layer, PreallocatedLayer) for layer in mine.layers)
     assert keep_rows(mine, [1, 2], torch.device("cpu")) == [2, 1]
     theirs.batch_select_indices(torch.tensor([2, 1]))
     assert_equal(mine, theirs)
 
 
 def test_batches_are_put_below_each_other_in_their_last_columns():
-    upper, lower = filled(roomy_cache(CONFIG), 2, 6).layers[0], filled(roomy_cache(CONFIG), 1, 3, seed=5).layers[0]
+    upper, lower = filled(preallocated_cache(CONFIG), 2, 6).layers[0], filled(preallocated_cache(CONFIG), 1, 3, seed=5).layers[0]
     whole, short = upper.keys.clone(), lower.keys.clone()
-    upper.resize([[upper.keys, lower.keys], [upper.values, lower.values]], like=(upper.keys, upper.values), columns=4)
+    upper.stack([upper, lower], columns=4)
     assert upper.keys.shape == upper.values.shape == (3, 2, 4, 4)
     assert torch.equal(upper.keys[:2], whole[:, :, 2:])
     assert torch.equal(upper.keys[2:, :, 1:], short)

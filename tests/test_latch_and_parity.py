@@ -11,6 +11,8 @@ import torch
 from conftest import load_recipe
 
 from pipelines.errors import UserError
+from pipelines.reporting.gradient_clipping import pictures
+from pipelines.studies.gradient_clipping import summarize
 from pipelines.studies.latch_and_parity import (
     BitReader,
     BitReaderConfig,
@@ -123,8 +125,8 @@ def test_a_network_survives_a_round_trip(tmp_path):
 def studied(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study") / "run"
     recipe = load_recipe("study_gradient_clipping")
-    report = recipe.study(recipe.StudyArguments(
-        run_dir=str(folder), tasks=["latch"], networks=["rnn"], lengths=[6], seeds=2, steps=12, max_grad_norm=0.05))
+    report = recipe.run(recipe.StudyArguments(run_dir=str(folder), tasks=["latch"], networks=["rnn"], lengths=[6], seeds=2,
+                                              steps=12, max_grad_norm=0.05))
     return folder, report
 
 
@@ -155,19 +157,18 @@ def test_the_page_holds_the_curves_and_the_proof(studied):
 
 
 def test_a_diverged_run_is_told_and_drawn():
-    recipe = load_recipe("study_gradient_clipping")
     row = {"task": "latch", "network": "rnn", "length": 6, "accuracy": 0.5, "accuracy_at_the_end": 0.5}
     rows = [row | {"seed": 0, "clipped": clipped, "loss": [0.7, None, None], "gradient_norm": [2.0, None, None]}
             for clipped in (False, True)]
-    assert [kind["diverged"] for kind in recipe.summary(rows)] == [1, 1]
-    assert all(picture.svg.startswith("<svg") for picture in recipe.pictures(rows, name="a", title="a", limit=1.0))
+    assert [kind["diverged"] for kind in summarize(rows)] == [1, 1]
+    assert all(picture.svg.startswith("<svg") for picture in pictures(rows, name="a", title="a", limit=1.0))
 
 
 def test_bad_options_are_told_at_once(tmp_path):
     recipe = load_recipe("study_gradient_clipping")
     with pytest.raises(UserError) as caught:
-        recipe.study(recipe.StudyArguments(tasks=["latch", "xor"], networks=["lstm"], lengths=[0], max_grad_norm=0,
-                                           run_dir=str(tmp_path / "run")))
+        recipe.run(recipe.StudyArguments(tasks=["latch", "xor"], networks=["lstm"], lengths=[0], max_grad_norm=0,
+                                         run_dir=str(tmp_path / "run")))
     told = str(caught.value)
     assert "\n" not in told
     assert all(part in told for part in ("'xor'", "'lstm'", "--lengths got 0", "--max_grad_norm got 0"))

@@ -108,7 +108,7 @@ def test_where_nothing_fits_the_answer_is_unparsable_and_named(network, tokenize
 
 
 def test_classifiers_name_the_texts_they_cut_at_prediction_too(tiny_bert, caplog):
-    settings = sequence_classifier.Settings(("a", "b"), max_length=12)
+    settings = sequence_classifier.ClassifierSettings(("a", "b"), max_length=12)
     tokenizer = sequence_classifier.load_tokenizer(tiny_bert)
     model = sequence_classifier.load_network(tiny_bert, settings).eval()
     loaded = sequence_classifier.Loaded(model, tokenizer, settings)
@@ -125,7 +125,7 @@ def test_taggers_read_a_text_of_any_length(tiny_bert):
     text = "no flu " * 90
     case = Example("0", text, spans=tuple(Span(start, start + 3, "D") for start in range(3, len(text), 7)))
     tokenizer = token_tagger.load_tokenizer(tiny_bert)
-    [encoded] = token_tagger.encode([case], tokenizer, token_tagger.Settings(window=48, stride=8))
+    [encoded] = token_tagger.encode([case], tokenizer, token_tagger.TaggerSettings(window=48, stride=8))
     assert len(encoded.windows) > 5
     assert not token_tagger.unreachable(case, token_tagger.gold_tags(case, encoded.offsets), encoded.offsets)
 

@@ -71,4 +71,4 @@ def test_an_encoder_has_products_in_its_attention_and_no_closed_form():
     assert table.elsewhere == pytest.approx(2 * 2 * 10 * 8)
     assert table.multiply_adds == pytest.approx(2 * (4 * 64 + 2 * 96) + 320 + 16)
     assert table.closed_form is None
-    assert "products without parameters, at 10 tokens" in table_as_text(table)
+    assert "matmuls without parameters, at 10 tokens" in table_as_text(table)

@@ -16,14 +16,14 @@ import pytest
 import yaml
 from conftest import ROOT, run_python
 
-from pipelines import cli
-from pipelines.commands import predict
+from pipelines import cli, job
 from pipelines.corpora import read_examples
 from pipelines.corpora.predictions import read_predictions
-from pipelines.entity_run import checked_examples
 from pipelines.errors import UserError
 from pipelines.examples import Prediction
 from pipelines.runs.options import DataArguments
+from pipelines.runs.provenance import reading_of
+from pipelines.runs.run import Run
 from pipelines.submission import validate_submission
 
 SMOKE = ROOT / "recipes" / "configs" / "sft_smoke.yaml"
@@ -98,7 +98,8 @@ def test_what_is_printed(smoke_run, corpus):
     for file in ("report.json", "predictions/test.jsonl", "submission.csv"):
         assert str(smoke_run / file) in printed
     strict = json.loads((smoke_run / "report.json").read_text())["strict"]
-    assert f"{strict['interval'][0]:.4f}–{strict['interval'][1]:.4f}" in printed
+    low, high = strict["interval"]
+    assert f"[{100 * low:.1f}, {100 * high:.1f}]" in printed
 
 
 def test_the_written_config_and_provenance_name_the_data(smoke_run, corpus):
@@ -172,7 +173,7 @@ BAD = {
                   "a.json: 1 of 1 examples are without mentions marked"),
     "no training file": (lambda at: ["--dev_file", write(at / "a.json", WHOLE)], "without --train_file"),
     "unknown Hub model": (lambda at: ["--train_file", write(at / "a.json", WHOLE), "--model_name_or_path", "no/such"],
-                          "'no/such' cannot be had"),
+                          "'no/such' could not be loaded"),
     "unknown local model": (lambda at: ["--train_file", write(at / "a.json", WHOLE), "--model_name_or_path",
                                         "local:gpt"], "wanted one of local:smollm2"),
     "missing model folder": (lambda at: ["--train_file", write(at / "a.json", WHOLE), "--model_name_or_path",
@@ -254,7 +255,7 @@ def test_a_sample_that_does_not_fit_stops_before_training(content, message, reci
 
 
 @pytest.mark.parametrize(("run", "input", "message"), [
-    ("none", "unlabelled", "no model/ or merged/"), ("smoke", "none", r"none\.json")])
+    ("none", "unlabelled", "no such folder"), ("smoke", "none", r"none\.json")])
 def test_predict_with_bad_input_is_one_line(run, input, message, smoke_run, corpus, tmp_path):
     done = run_python("-m", "pipelines.cli", "predict", "--run", smoke_run if run == "smoke" else tmp_path / run,
                       "--input", corpus.get(input, tmp_path / "none.json"), "--output", tmp_path / "p.jsonl")
@@ -267,9 +268,10 @@ def test_predict_with_bad_input_is_one_line(run, input, message, smoke_run, corp
                                               ("x" * 300, "too long")])
 def test_predict_refuses_a_bad_output_before_it_loads_the_model(output, told, tmp_path, monkeypatch, capsys):
     (tmp_path / "in.json").write_text('[{"text": "a"}]')
-    monkeypatch.setattr(predict, "family_and_folder", lambda run: pytest.fail("the model is loaded"))
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    monkeypatch.setattr(Run, "model_folder", lambda run: pytest.fail("the model is loaded"))
     with pytest.raises(SystemExit):
-        cli.main(["predict", "--run", "run", "--input", str(tmp_path / "in.json"), "--output", str(tmp_path / output)])
+        cli.main(["predict", "--run", str(tmp_path / "run"), "--input", str(tmp_path / "in.json"), "--output", str(tmp_path / output)])
     assert told in one_error(capsys.readouterr().err)
 
 
@@ -277,8 +279,9 @@ def test_predict_reads_the_columns_it_is_told(tmp_path, monkeypatch):
     (tmp_path / "in.json").write_text('[{"nr": 7, "satz": "a"}, {"nr": 8, "satz": 1}]')
     family = SimpleNamespace(load=lambda folder: None, predict=lambda loaded, examples, progress: [
         Prediction(example.id, ()) for example in examples])
-    monkeypatch.setattr(predict, "family_and_folder", lambda run: (family, run))
-    assert cli.main(["predict", "--run", "run", "--input", str(tmp_path / "in.json"), "--output",
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    monkeypatch.setattr(Run, "model_folder", lambda run: (family, run.model))
+    assert cli.main(["predict", "--run", str(tmp_path / "run"), "--input", str(tmp_path / "in.json"), "--output",
                      str(tmp_path / "p.jsonl"), "--text_column", "satz", "--id_column", "nr", "--entities_column",
                      "gold", "--skip_bad_rows"]) == 0
     assert [prediction.id for prediction in read_predictions(tmp_path / "p.jsonl")] == ["7"]
@@ -288,11 +291,12 @@ def test_a_recipes_test_file_may_lack_the_named_mentions(tmp_path):
     files = {split: str(tmp_path / f"{split}.json") for split in ("train", "test")}
     Path(files["train"]).write_text('[{"text": "a cancer", "gold": ["cancer"]}]')
     Path(files["test"]).write_text('[{"text": "another cancer"}]')
-    examples, reading = checked_examples(files, DataArguments(entities_column="gold"), show=False)
-    assert reading["found"]["entities"] == "gold"
-    assert [example.spans for example in examples["test"]] == [None]
+    options = {"train_file": files["train"], "test_file": files["test"]}
+    data = job.read(DataArguments(entities_column="gold", **options), answer="spans", project=ROOT)
+    assert reading_of(data.corpora)["found"]["entities"] == "gold"
+    assert [example.spans for example in data.splits["test"]] == [None]
     with pytest.raises(UserError, match="nearest: gold"):
-        checked_examples(files, DataArguments(entities_column="golds"), show=False)
+        job.read(DataArguments(entities_column="golds", **options), answer="spans", project=ROOT)
 
 
 # Stops in the middle

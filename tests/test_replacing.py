@@ -48,7 +48,7 @@ def test_what_is_no_file_is_refused_and_left_alone(tmp_path):
     for path, message in (
         (folder, "a folder"),
         (fifo, "a device, pipe or socket"),
-        (loop, "leads to itself"),
+        (loop, "a link to itself"),
         (os.devnull, "a device"),
         (link, "a device"),
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -298,3 +299,17 @@ def test_browser_counts_what_it_shows():
     shown = browser(joined_by_id(EXAMPLES, PREDICTIONS), "spans", most=4)
     assert (len(shown.rows), shown.examples) == (4, len(EXAMPLES))
     assert shown.kinds == Counter(kind for row in shown.rows for kind in row.kinds)
+
+
+def test_curves_of_dev_and_of_a_sample_of_train():
+    log = [{"loss": 2.0, "step": 1}, {"eval_loss": 1.5, "eval_strict_f1": 0.5, "eval_runtime": 9.0, "step": 2},
+           {"train_loss": 1.25, "train_strict_f1": 0.75, "step": 2},
+           {"train_loss": 1.5, "train_runtime": 60.0, "step": 2}]
+    curves = plots.training_curves(log)
+    assert list(curves) == ["Loss", "Strict F1 while training"]
+    for label in ("training batches", "dev", "sample of train"):
+        assert f">{label}</text>" in curves["Loss"]
+    assert ">training batches</text>" not in curves["Strict F1 while training"]
+    assert re.search(r">(50|75)\s*</text>", curves["Strict F1 while training"])  # times 100
+    # The closing row of the trainer is the mean over all steps, and no point of a curve.
+    assert plots.training_curves(log[3:]) == {}

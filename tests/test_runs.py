@@ -8,31 +8,73 @@ from pathlib import Path
 
 import pytest
 import yaml
+from transformers import TrainingArguments
+from trl import SFTConfig
 
 from pipelines.errors import UserError
+from pipelines.job import make_folder
 from pipelines.runs import options as config
 from pipelines.runs.cost import CostMeter
 from pipelines.runs.provenance import provenance
-from pipelines.runs.run import Run
+from pipelines.runs.run import Run, config_of, replacing_folder
 
 
 def test_a_new_run_makes_its_folder(tmp_path):
-    assert Run(tmp_path / "a" / "b").start().folder.is_dir()
+    make_folder(Run(tmp_path / "a" / "b"), resume=False)
+    assert (tmp_path / "a" / "b").is_dir()
 
 
-@pytest.mark.parametrize("what", ["report.json", "model/prompt.json"])
-def test_a_finished_run_is_not_overwritten(what, tmp_path):
-    (tmp_path / what).parent.mkdir(exist_ok=True)
+@pytest.mark.parametrize(("what", "message"), [
+    ("report.json", "holds a trained run"), ("model/prompt.json", "holds a trained run"),
+    ("checkpoints/checkpoint-2/trainer_state.json", "holds an interrupted run")])
+def test_a_run_is_not_overwritten(what, message, tmp_path):
+    (tmp_path / what).parent.mkdir(exist_ok=True, parents=True)
     (tmp_path / what).write_text("{}")
-    with pytest.raises(UserError, match="holds a trained run; give another --run_dir"):
-        Run(tmp_path).start()
-    Run(tmp_path).start(resume=True)
+    with pytest.raises(UserError, match=message):
+        make_folder(Run(tmp_path), resume=False)
+    make_folder(Run(tmp_path), resume=True)
 
 
 def test_a_run_needs_a_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file; give a folder"):
-        Run(tmp_path / "file").start()
+        make_folder(Run(tmp_path / "file"), resume=False)
+
+
+def test_only_a_run_is_opened(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        Run.open(tmp_path / "none")
+    with pytest.raises(UserError, match="so it is no run"):
+        Run.open(tmp_path)
+    (tmp_path / "report.json").write_text('{"task": "span_extraction"')
+    with pytest.raises(UserError, match=r"report\.json: damaged or cut off"):
+        Run.open(tmp_path).report()
+    (tmp_path / "report.json").write_text("{}")
+    with pytest.raises(UserError, match="holds no scores"):
+        Run.open(tmp_path).task()
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    model = tmp_path / "model"
+    with replacing_folder(model) as folder:
+        (folder / "a").write_text("old")
+    with pytest.raises(ZeroDivisionError), replacing_folder(model) as folder:
+        (folder / "a").write_text(f"new {1 / 0}")
+    assert (model / "a").read_text() == "old"
+    with replacing_folder(model) as folder:
+        (folder / "b").write_text("new")
+    assert [path.name for path in sorted(model.iterdir())] == ["b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_run_reads_its_splits_as_it_read_them(tmp_path):
+    (tmp_path / "dev.json").write_text('[{"id": "7", "a": "flu", "b": "cold", "gold": ["cold"]}]')
+    run = Run(tmp_path / "run")
+    run.write_config({"dev_file": str(tmp_path / "dev.json"), "text_column": "b", "entities_column": "gold"})
+    [example] = Run.open(run.folder).examples("dev")
+    assert (example.text, [(span.start, span.end) for span in example.spans]) == ("cold", [(0, 4)])
+    with pytest.raises(UserError, match="its test examples are"):
+        run.examples("test")
 
 
 def test_the_written_options_give_the_same_run_again(recipe, tmp_path):
@@ -40,32 +82,30 @@ def test_the_written_options_give_the_same_run_again(recipe, tmp_path):
     first = config.parse(groups, arguments=[
         "--learning_rate", "0.003", "--prompt_format", "json", "--lora_target_modules", "q_proj", "v_proj",
         "--train_file", "å b.json", "--constrained", "false", "--output_dir", str(tmp_path / "checkpoints")])
-    Run(tmp_path).write_config(*first)
+    Run(tmp_path).write_config(config_of(*first))
     second = config.parse(groups, arguments=["--config", str(tmp_path / "config.yaml")])
     assert second[0] == first[0]
     for one, other in zip(first, second, strict=True):
-        Run(tmp_path / "first").write_config(one)
-        Run(tmp_path / "second").write_config(other)
+        Run(tmp_path / "first").write_config(config_of(one))
+        Run(tmp_path / "second").write_config(config_of(other))
         assert (tmp_path / "first/config.yaml").read_text() == (tmp_path / "second/config.yaml").read_text()
     written = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert (written["learning_rate"], written["lora_target_modules"]) == (0.003, ["q_proj", "v_proj"])
 
 
 def test_secrets_are_not_written(recipe, tmp_path):
-    training, = config.parse((recipe.TrainingArguments,), arguments=["--hub_token", "hf_secret"])
+    training, = config.parse((recipe.TrainingArguments,), arguments=["--push_to_hub", "true", "--hub_token",
+                                                                     "hf_secret"])
     assert training.hub_token == "hf_secret"
-    Run(tmp_path).write_config(training)
-    assert "hf_secret" not in (tmp_path / "config.yaml").read_text()
+    Run(tmp_path).write_config(config_of(training))
     # Nor a stand-in, which would be taken for the secret.
-    again, = config.parse((recipe.TrainingArguments,), arguments=["--config", str(tmp_path / "config.yaml")])
-    assert again.hub_token is None
+    assert "hub_token" not in (tmp_path / "config.yaml").read_text()
 
 
-def test_tokens_that_are_no_secrets_are_written(recipe, tmp_path):
-    training, = config.parse((recipe.TrainingArguments,), arguments=["--eos_token", "</s>", "--pad_token", "<unk>"])
-    Run(tmp_path).write_config(training)
-    again, = config.parse((recipe.TrainingArguments,), arguments=["--config", str(tmp_path / "config.yaml")])
-    assert (again.eos_token, again.pad_token) == ("</s>", "<unk>")
+def test_tokens_that_are_no_secrets_are_written():
+    written = config_of(TrainingArguments(hub_token="hf_verysecret"), SFTConfig(eos_token="</s>", use_cpu=True))
+    assert written["eos_token"] == "</s>"
+    assert "hf_verysecret" not in str(written)
 
 
 def test_provenance_tells_data_versions_and_machine(tmp_path):
@@ -76,6 +116,14 @@ def test_provenance_tells_data_versions_and_machine(tmp_path):
     assert facts["model"] == "local:smollm2"
     assert facts["hardware"]["cores"] >= 1
     assert facts["command"][0] == Path(sys.argv[0]).name
+
+
+def test_provenance_holds_no_secret(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["grid.py", "--hub_token", "hf_verysecret", "--study",
+                                      "postgresql://me:pass%40word@host/name", "--wandb_api_key=abc123secret"])
+    written = str(provenance([], model="https://me:pass%40word@host/m"))
+    assert not [secret for secret in ("verysecret", "pass%40word", "abc123secret") if secret in written]
+    assert "--study" in written
 
 
 def test_a_stage_is_summed_up_even_when_it_fails(monkeypatch):

@@ -10,7 +10,7 @@ from conftest import ROOT, run_python
 
 PACKAGE = ROOT / "pipelines"
 # Each room may import those above it in this table, and itself; never one beside or below it.
-LAYERS = (("errors",), ("examples", "formatting"), ("spans",), ("alignment",), ("corpora",),
+LAYERS = (("errors",), ("formatting",), ("examples",), ("spans",), ("alignment",), ("corpora",),
           ("prompting", "evaluation"),
           ("checks",), ("networks",), ("cpu",), ("families",), ("runs",), ("submission", "inspection", "studies"),
           ("reporting",), ("job",), ("commands",), ("cli",))

@@ -13,11 +13,11 @@ from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import UserError
 from pipelines.examples import Example
 from pipelines.families import sequence_classifier
-from pipelines.families.sequence_classifier import Settings, decide, encode, load_network, load_tokenizer
+from pipelines.families.sequence_classifier import ClassifierSettings, encode, load_network, load_tokenizer
 from pipelines.families.sequence_classifier.classifier_training import class_frequency_weights, training_rows
 from pipelines.networks.pooled_classifier import POOLINGS, pool
 
-SETTINGS = Settings(("a", "b", "c"), max_length=20)
+SETTINGS = ClassifierSettings(("a", "b", "c"), max_length=20)
 
 
 @pytest.fixture(scope="session")
@@ -75,29 +75,26 @@ def test_what_is_saved_predicts_the_same_in_any_batch(tiny_bert, tokenizer, pool
 
 def test_offsets_are_thresholds():
     logits = np.array([[0.0, -1.0], [0.0, -3.0]])
-    assert decide(logits, Settings(("a", "b"), offsets=(0.0, 2.0))).tolist() == [1, 0]
-    assert decide(logits, Settings(("a", "b"), multi_label=True, offsets=(-1.0, 2.0))).tolist() == [[False, True],
-                                                                                                 [False, False]]
     [first, _] = sequence_classifier.predictions_from(
-        [Example("1", ""), Example("2", "")], logits, Settings(("a", "b"), offsets=(0.0, 2.0)))
+        [Example("1", ""), Example("2", "")], logits, ClassifierSettings(("a", "b"), offsets=(0.0, 2.0)))
     assert first.label == "b"
     assert first.scores["a"] == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-6)  # probabilities stay the model's own
 
 
 def test_class_weights_by_hand():
     examples = [Example(str(i), "", label=label) for i, label in enumerate("aaabbbbbbb")]
-    settings = Settings(("a", "b"))
+    settings = ClassifierSettings(("a", "b"))
     assert class_frequency_weights(examples, settings, power=1).tolist() == pytest.approx([10 / 6, 10 / 14])
     assert class_frequency_weights(examples, settings, power=0).tolist() == [1, 1]
     several = [Example(str(i), "", label=tuple(label)) for i, label in enumerate(["a", "ab", "", "a"])]
-    weights = class_frequency_weights(several, Settings(("a", "b"), multi_label=True), power=1)
+    weights = class_frequency_weights(several, ClassifierSettings(("a", "b"), multi_label=True), power=1)
     assert weights.tolist() == pytest.approx([1 / 3, 3])
 
 
 def test_rows_bear_classes(tokenizer):
     rows = training_rows([Example("1", "x", label="c"), Example("2", "y", label="a")], tokenizer, SETTINGS).rows
     assert [row["labels"] for row in rows] == [2, 0]
-    several = Settings(("a", "b"), multi_label=True)
+    several = ClassifierSettings(("a", "b"), multi_label=True)
     [row] = training_rows([Example("1", "x", label=("b",))], tokenizer, several).rows
     assert row["labels"] == [0.0, 1.0]
 
@@ -120,7 +117,7 @@ def test_a_head_goes_with_the_order_of_its_classes(tiny_bert, tokenizer, tmp_pat
 
     def heads(*labels):
         told = []
-        return load_network(str(tmp_path), Settings(labels), told=told.append).classifier.weight, told
+        return load_network(str(tmp_path), ClassifierSettings(labels), told=told.append).classifier.weight, told
 
     kept, told = heads("a", "b", "c")
     assert torch.equal(kept, model.classifier.weight)

@@ -1,11 +1,6 @@
 """Batches of one length, the loss on answers, the best checkpoint, the merged adapter, and going on after a stop."""
 
-import copy
-import ctypes
-import os
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,20 +12,15 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file
 from torch._dynamo.testing import CompileCounter
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from trl import SFTConfig
 
-from pipelines.cpu.attention import attend_plainly
 from pipelines.examples import Example, Prediction, Span
 from pipelines.families.causal_lm import prompt_for, sft
 from pipelines.families.causal_lm.merging import merged_adapter
-from pipelines.families.causal_lm.sft import (
-    IGNORED,
-    AnswerTrainer,
-    LengthBatchSampler,
-    ReturnFreedMemory,
-    training_rows,
-)
+from pipelines.families.causal_lm.sft import AnswerTrainer, training_rows
+from pipelines.families.training.batches import LengthBatchSampler
+from pipelines.families.training.dev_scores import IGNORED
 
 # Batches
 
@@ -83,16 +73,15 @@ def test_the_order_follows_from_seed_and_epoch():
 # The trainer
 
 
-def rows_of(tokenizer, style="plain"):
-    prompt = prompt_for(tokenizer, format="list", labels=["Disease"], style=style, constrained=True)
+def rows_of(tokenizer):
+    prompt = prompt_for(tokenizer, format="list", labels=["Disease"], style="plain", constrained=True)
     return training_rows([*answered(), Example("4", "No cancer.", (Span(3, 9, "Disease"),)),
                           Example("5", "Nothing but a word.", ())], tokenizer, prompt, max_length=512).rows, prompt
 
 
 def trainer_for(model, tokenizer, folder, *, init_lora_weights=False, answer_logits_only=True, batch_tokens=200,
-                dropout=0.0, dev=(), style="plain", count=None, **training):
-    rows, prompt = rows_of(tokenizer, style)
-    rows = rows[:count]
+                dropout=0.0, dev=(), train=(), **training):
+    rows, prompt = rows_of(tokenizer)
     arguments = SFTConfig(output_dir=str(folder), use_cpu=True, bf16=False, report_to="none", disable_tqdm=True,
                           max_length=None, seed=5, logging_steps=1, dataset_kwargs={"skip_prepare_dataset": True},
                           dataloader_pin_memory=False,
@@ -101,8 +90,8 @@ def trainer_for(model, tokenizer, folder, *, init_lora_weights=False, answer_log
     lora = LoraConfig(r=2, target_modules="all-linear", lora_dropout=dropout, task_type="CAUSAL_LM",
                       init_lora_weights=init_lora_weights)
     return AnswerTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
-                         eval_dataset=Dataset.from_list(rows[:1]) if dev else None, peft_config=lora, prompt=prompt,
-                         dev=dev, batch_tokens=batch_tokens, answer_logits_only=answer_logits_only)
+                         peft_config=lora, prompt=prompt, dev=dev, train=train, batch_tokens=batch_tokens,
+                         answer_logits_only=answer_logits_only)
 
 
 def loss_and_gradients(trainer, inputs, count):
@@ -148,107 +137,15 @@ def test_labels_are_smoothed_as_asked_and_by_trl(network, tokenizer, tmp_path):
     assert loss.item() == pytest.approx(trainer.compute_loss(trainer.model, dict(inputs)).item(), abs=1e-5)
 
 
-def test_only_answers_are_read_after_the_last_attention(network, tokenizer, tmp_path):
+def test_only_answers_are_projected_to_the_vocabulary(network, tokenizer, tmp_path):
     trainer = trainer_for(network, tokenizer, tmp_path)
     inputs = next(iter(trainer.get_train_dataloader()))
-    ids, seen = inputs["input_ids"], []
-    for layer in network.model.layers:
-        layer.mlp.down_proj.register_forward_hook(lambda _, __, found: seen.append(found[..., 0].numel()))
     _, outputs = trainer.compute_loss(trainer.model, dict(inputs), return_outputs=True)
     answers = int((inputs["labels"][:, 1:] != IGNORED).sum())
     assert outputs.logits.shape[:-1] == (answers,)
-    assert seen == [*[ids.numel()] * (len(network.model.layers) - 1), answers]
     # And outside of the loss the model is as it was.
-    seen.clear()
+    ids = inputs["input_ids"]
     assert trainer.model(input_ids=ids).logits.shape[:-1] == ids.shape
-    assert set(seen) == {ids.numel()}
-
-
-@pytest.mark.parametrize("longer", [0, 300], ids=["short texts", "long texts"])
-def test_what_all_prompts_begin_with_is_read_once_and_trains_the_same(longer, network, tokenizer, tmp_path):
-    attend_plainly(network)
-    trainer = trainer_for(network, tokenizer, tmp_path, style="chat", batch_tokens=10_000)
-    trainer.model.train()
-    for row in (rows := trainer.train_dataset.to_list()):  # bytes of the text, in the middle
-        middle = row["labels"].count(IGNORED) - 14
-        row["input_ids"][middle:middle] = [50] * longer
-        row["labels"][middle:middle] = [IGNORED] * longer
-    inputs = trainer.data_collator(rows)
-    shared, seen = trainer.shared, []
-    begin = [row["input_ids"][:shared + 1] for row in rows]
-    assert all(ids[:-1] == begin[0][:-1] for ids in begin)
-    assert len({ids[-1] for ids in begin}) > 1
-    network.model.layers[0].mlp.down_proj.register_forward_hook(lambda _, __, found: seen.append(found.shape[:-1]))
-    once, gradients = loss_and_gradients(trainer, inputs, None)
-    trainer.shared = 0
-    each, wanted = loss_and_gradients(trainer, inputs, None)
-    length = inputs["input_ids"].shape[1]
-    assert seen == [(1 + 6, max(length - shared, shared + 1)), (6, length)]
-    assert (length - shared > shared) == (longer > 0)
-    assert once == pytest.approx(each, abs=1e-5)
-    for name, gradient in wanted.items():
-        assert gradient.abs().max() > 0, name
-        torch.testing.assert_close(gradients[name], gradient, atol=1e-5, rtol=1e-3)
-
-
-def test_noise_on_embeddings_is_as_large_where_a_beginning_is_shared(network, tokenizer, tmp_path):
-    attend_plainly(network)
-    trainer = trainer_for(network, tokenizer, tmp_path, style="chat", neftune_noise_alpha=5.0)
-    inputs, seen = next(iter(trainer.get_train_dataloader())), []
-    network.get_input_embeddings().register_forward_hook(lambda _, __, found: seen.append(found.shape))
-    trainer.compute_loss(trainer.model, dict(inputs))
-    assert [shape[:2] for shape in seen] == [inputs["input_ids"].shape]
-
-
-def test_a_beginning_is_shared_where_it_is_long_and_attention_sees_all_of_it(network, tokenizer, tmp_path):
-    def shared(model, *, plainly=True, **options):
-        model = copy.deepcopy(model)
-        if plainly:
-            attend_plainly(model)
-        return trainer_for(model, tokenizer, tmp_path, **options).shared
-
-    assert shared(network, style="chat") > 50
-    assert shared(network, style="plain") == 0  # `Text: ` only
-    assert shared(network, style="chat", count=1) == 0
-    assert shared(network, style="chat", plainly=False) == 0
-    assert shared(network, style="chat", answer_logits_only=False) == 0
-    windows = MistralConfig(vocab_size=259, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-                            num_attention_heads=2, num_key_value_heads=1, sliding_window=12)
-    assert shared(MistralForCausalLM(windows), style="chat") == 0
-
-
-def test_what_is_shared_is_read_for_each_text_where_that_is_less(network, tokenizer, tmp_path):
-    attend_plainly(network)
-    trainer = trainer_for(network, tokenizer, tmp_path, style="chat")
-    row, seen = trainer.train_dataset[0], []
-    network.get_input_embeddings().register_forward_hook(lambda _, __, found: seen.append(found.shape[:-1]))
-    network.model.layers[0].register_forward_hook(lambda _, __, found: seen.append(found.shape[:-1]))
-    own, shared = len(row["input_ids"]) - trainer.shared, trainer.shared
-    for longer in (2 * shared - own - 1, 2 * shared - own, 2 * shared - own + 1):  # T is 2 P - 1, 2 P, 2 P + 1
-        rows = [{"input_ids": row["input_ids"][:shared] + [50] * longer + row["input_ids"][shared:],
-                 "labels": row["labels"][:shared] + [IGNORED] * longer + row["labels"][shared:]}] * 2
-        trainer.compute_loss(trainer.model, trainer.data_collator(rows))
-    # Two texts, (P + T) each, or three rows of T.
-    assert seen[1::2] == [(3, 2 * shared - 1), (2, 3 * shared), (2, 3 * shared + 1)]
-
-
-def test_what_is_shared_ends_before_the_last_token_of_the_shortest_prompt(network, tokenizer, tmp_path, monkeypatch):
-    attend_plainly(network)
-    [row, *_], prompt = rows_of(tokenizer)
-    monkeypatch.setattr(sys.modules[__name__], "rows_of", lambda *_: ([row] * 3, prompt))
-    trainer = trainer_for(network, tokenizer, tmp_path)
-    assert trainer.shared == row["labels"].count(IGNORED) - 1
-
-
-def test_layers_that_share_a_beginning_are_compiled_once_for_all_batches(network, tokenizer, tmp_path):
-    attend_plainly(network)
-    trainer = trainer_for(network, tokenizer, tmp_path, style="chat", batch_tokens=10_000)
-    rows, compiled = trainer.train_dataset.to_list(), CompileCounter()
-    for layer in network.model.layers[:-1]:
-        layer.compile(backend=compiled, dynamic=True)
-    for count in (5, 6, 4, 3, 1):
-        trainer.compute_loss(trainer.model, trainer.data_collator(rows[:count]))
-    assert compiled.frame_count == 1
 
 
 def test_layers_computed_again_on_the_way_back_train_the_same(network, tokenizer, tmp_path):
@@ -261,21 +158,6 @@ def test_layers_computed_again_on_the_way_back_train_the_same(network, tokenizer
         network = trainer.model.unload()
     for name, weight in trained[0].items():
         torch.testing.assert_close(weight, trained[1][name], atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="no glibc")
-def test_freed_memory_goes_back_to_the_system(network, tokenizer, tmp_path):
-    def held():
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
-
-    trainer = trainer_for(network, tokenizer, tmp_path)
-    assert any(isinstance(callback, ReturnFreedMemory) for callback in trainer.callback_handler.callbacks)
-    blocks = [bytearray(b"x" * 100_000) for _ in range(2000)]
-    del blocks[:-1]  # what is left keeps the heap from shrinking
-    before = held()
-    trainer.state.global_step = ReturnFreedMemory.every
-    trainer.callback_handler.on_step_end(trainer.args, trainer.state, trainer.control)
-    assert held() < before - 100_000_000
 
 
 def test_a_batch_of_one_row_is_not_compiled_for_itself(network, tokenizer, tmp_path):
@@ -338,6 +220,31 @@ def test_evaluation_scores_generated_answers(answering, tmp_path):
     assert metrics["eval_strict_recall"] == 1
     assert metrics["eval_strict_f1"] == pytest.approx(12 / 13)
     assert trainer.state.log_history[-1]["eval_strict_f1"] == metrics["eval_strict_f1"]
+    # The loss is that of training: the mean over all tokens of the answers.
+    rows = training_rows([*answered(), wrong], answering.tokenizer, answering.prompt, max_length=512).rows
+    total, count = 0.0, 0
+    for row in rows:
+        with torch.no_grad():
+            logits = answering.model(torch.tensor([row["input_ids"]])).logits[0, :-1]               # (T, V)
+        targets = torch.tensor(row["labels"][1:])
+        total += cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum").item()
+        count += int((targets != IGNORED).sum())
+    assert metrics["eval_loss"] == pytest.approx(total / count, abs=1e-4)
+
+
+def test_an_evaluation_answers_a_sample_of_train_too(answering, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(answering.tokenizer.name_or_path, dtype=torch.float32)
+    model.load_state_dict(answering.model.state_dict())
+    wrong = Example("x", "A flu, then an even worse flu, was noted.", (Span(2, 5, "Disease"),))
+    trainer = trainer_for(model, answering.tokenizer, tmp_path, init_lora_weights=True, dev=[wrong],
+                          train=answered(), eval_strategy="steps", eval_steps=2, max_steps=2, learning_rate=0.0)
+    trainer.train()
+    [logged] = [entry for entry in trainer.state.log_history if "eval_strict_f1" in entry]
+    assert logged["eval_strict_f1"] == pytest.approx(2 / 3)
+    assert logged["train_strict_f1"] == 1
+    # Tokens of an evaluation are not trained on.
+    tokens = [entry["num_tokens"] for entry in trainer.state.log_history if "num_tokens" in entry]
+    assert tokens[-1] <= 2 * sum(len(ids) for ids in trainer.train_dataset["input_ids"])
 
 
 def test_the_best_checkpoint_is_that_of_the_best_generated_answers(network, tokenizer, tmp_path, monkeypatch):

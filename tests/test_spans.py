@@ -147,8 +147,39 @@ def test_a_span_takes_the_tokens_it_touches():
     assert offsets == ((0, 16), (18, 24), (25, 33))
     spans = [Span(6, 20, "X"), Span(16, 18, "blank"), Span(25, 31, "Y")]
     assert spans_to_token_ranges(spans, offsets) == [(0, 2, "X"), (2, 3, "Y")]
-    with pytest.raises(ValueError, match="overlaps"):
-        spans_to_tags([Span(0, 3, "X"), Span(4, 5, "X")], offsets)
+
+
+@SEEDED
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=6),
+       st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=6))
+def test_touched_tokens_are_those_with_a_character_in_common(gaps, pairs):
+    tokens, end = [], 0
+    for gap, size in gaps:
+        tokens.append((end + gap, end + gap + size))
+        end += gap + size
+    for start, past in pairs:
+        characters = set(range(start, past))
+        touched = [i for i, token in enumerate(tokens) if characters & set(range(*token))]
+        wanted = [(touched[0], touched[-1] + 1, "X")] if touched else []
+        # An empty span inside a token touches it, although it has no character.
+        if start < past:
+            assert spans_to_token_ranges([Span(start, past, "X")], tokens) == wanted
+
+
+@pytest.mark.parametrize(("spans", "tags"), [
+    ([Span(4, 11, "B"), Span(0, 7, "A")], "B-A I-A O"),  # as long, so the first
+    ([Span(0, 3, "A"), Span(0, 7, "A")], "B-A I-A O"),  # the longest
+    ([Span(0, 7, "A"), Span(4, 11, "B", 0.5)], "O B-B I-B"),  # the surest, before the longest
+    ([Span(0, 11, "A", 0.1), Span(8, 11, "B", 0.2)], "O O B-B"),
+    ([Span(0, 7, "A"), Span(6, 15, "B")], "O B-B I-B"),
+    ([Span(5, 6, "A")], "O B-A O"),  # a part of a token tags the whole
+    ([Span(0, 3, "A"), Span(4, 7, "A")], "B-A B-A O"),
+    ([Span(3, 4, "A"), Span(20, 30, "A")], "O O O"),  # touches no token
+])
+def test_of_spans_that_share_a_token_one_is_tagged(spans, tags):
+    tokens = ((0, 3), (4, 7), (8, 11))
+    assert spans_to_tags(spans, tokens) == tags.split()
+    assert spans_to_tags(spans[::-1], tokens) == tags.split()
 
 
 @SEEDED

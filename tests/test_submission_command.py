@@ -110,8 +110,8 @@ def test_command_notes_formulas_on_stderr(files: Path) -> None:
 
 
 @pytest.mark.parametrize(("out", "told"), [
-    ("folder", "a folder; wanted a file to write to"), ("p.jsonl/out.csv", "a file, where a folder is wanted"),
-    ("p.jsonl/deeper/out.csv", "below a file, which is no folder"), ("x" * 300, "the name is too long"),
+    ("folder", "a folder; wanted a file to write to"), ("p.jsonl/out.csv", "a file; wanted a folder"),
+    ("p.jsonl/deeper/out.csv", "below a file, not a folder"), ("x" * 300, "the name is too long"),
 ])
 def test_command_tells_in_one_line_that_it_cannot_write_there(files: Path, out: str, told: str) -> None:
     (files / "folder").mkdir()

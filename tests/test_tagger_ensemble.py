@@ -60,7 +60,7 @@ def test_its_probabilities_are_the_mean_of_theirs(taggers):
 
 def test_it_is_saved_as_one_checkpoint(taggers, encoder, corpus, tmp_path):
     tokenizer = token_tagger.load_tokenizer(str(encoder))
-    settings = token_tagger.Settings(window=32, stride=8)
+    settings = token_tagger.TaggerSettings(window=32, stride=8)
     agree(taggers)
     whole = token_tagger.Loaded(ensemble_of(taggers).eval(), tokenizer, settings)
     token_tagger.save(tmp_path, model=whole.model, tokenizer=tokenizer, settings=settings)
@@ -74,7 +74,7 @@ def test_it_is_saved_as_one_checkpoint(taggers, encoder, corpus, tmp_path):
 
 
 def test_its_members_vote_and_inspection_shows_what_they_find(taggers, encoder, corpus):
-    tokenizer, settings = token_tagger.load_tokenizer(str(encoder)), token_tagger.Settings(window=32, stride=8)
+    tokenizer, settings = token_tagger.load_tokenizer(str(encoder)), token_tagger.TaggerSettings(window=32, stride=8)
     agree(taggers)
     taggers[2].classifier.bias.data[0] += 100
     examples = read_examples(corpus["test"])

@@ -15,9 +15,8 @@ from pipelines.errors import UserError
 from pipelines.examples import Example, Span
 from pipelines.families.token_tagger import (
     Loaded,
-    Settings,
+    TaggerSettings,
     encode,
-    gold_tags,
     load,
     load_network,
     predict,
@@ -51,7 +50,7 @@ def bare_bert(tmp_path_factory):
 
 
 def test_the_first_sub_word_of_each_unit_carries_its_tag(tokenizer):
-    [encoded] = encode([example("No BRCA, flu.")], tokenizer, Settings(window=64))
+    [encoded] = encode([example("No BRCA, flu.")], tokenizer, TaggerSettings(window=64))
     [window] = encoded.windows
     assert encoded.offsets == [(0, 2), (3, 7), (7, 8), (9, 12), (12, 13)]
     assert tokenizer.convert_ids_to_tokens(window.input_ids) == \
@@ -61,13 +60,13 @@ def test_the_first_sub_word_of_each_unit_carries_its_tag(tokenizer):
 
 
 def test_rows_have_labels_at_first_sub_words_only(tokenizer, model):
-    rows = tagging.training_rows([example("No BRCA flu.", (3, 11))], model, tokenizer, Settings(window=64)).rows
+    rows = tagging.training_rows([example("No BRCA flu.", (3, 11))], model, tokenizer, TaggerSettings(window=64)).rows
     assert rows == [{"input_ids": rows[0]["input_ids"], "labels": [-100, 0, 1, -100, -100, -100, 2, 0, -100]}]
 
 
 def test_tokens_of_a_corpus_are_the_units(tokenizer):
     text, tokens = "x-ray (flu) .", ((0, 5), (6, 11), (12, 13))
-    [encoded] = encode([example(text, tokens=tokens)], tokenizer, Settings(window=64))
+    [encoded] = encode([example(text, tokens=tokens)], tokenizer, TaggerSettings(window=64))
     assert encoded.offsets == list(tokens)
     assert [encoded.windows[0].words[position] for position in encoded.windows[0].positions] == ["x", "(", "."]
 
@@ -75,29 +74,29 @@ def test_tokens_of_a_corpus_are_the_units(tokenizer):
 def test_units_under_one_sub_word_are_one(model):
     from pipelines.networks.word_tokenizer import word_tokenizer
 
-    [encoded] = encode([example("a flu, then (b).")], word_tokenizer(["a", "flu,"]), Settings())
+    [encoded] = encode([example("a flu, then (b).")], word_tokenizer(["a", "flu,"]), TaggerSettings())
     assert encoded.offsets == [(0, 1), (2, 6), (7, 11), (12, 16)]
 
 
 def test_what_tags_cannot_say_is_counted(tokenizer, model):
     texts = [example("colon cancer", (0, 12), (6, 12)), example("antiflu", (4, 7)), example("flu", (0, 3))]
-    found = tagging.training_rows(texts, model, tokenizer, Settings(window=64))
+    found = tagging.training_rows(texts, model, tokenizer, TaggerSettings(window=64))
     assert [(span.start, span.end) for _, span in found.lost] == [(6, 12), (4, 7)]
     other = tagging.training_rows([Example("9", "flu", spans=(Span(0, 3, "Other"),))], model, tokenizer,
-                                  Settings(window=64))
+                                  TaggerSettings(window=64))
     assert other.lost == [("9", Span(0, 3, "Other"))]
     assert other.rows[0]["labels"] == [-100, 0, -100]
 
 
 def test_empty_texts_train_nothing_and_have_no_spans(tokenizer, model):
     texts = [Example("0", "", spans=()), Example("1", "flu", spans=()), Example("2", " \n", spans=())]
-    found = tagging.training_rows(texts, model, tokenizer, Settings(window=64))
+    found = tagging.training_rows(texts, model, tokenizer, TaggerSettings(window=64))
     assert found.empty == ["0", "2"]
     assert len(found.rows) == 1
-    predictions = predict(Loaded(model, tokenizer, Settings(window=64)), texts, progress=False)
+    predictions = predict(Loaded(model, tokenizer, TaggerSettings(window=64)), texts, progress=False)
     assert [prediction.id for prediction in predictions] == ["0", "1", "2"]
     assert predictions[0].spans == predictions[2].spans == ()
-    assert predict(Loaded(model, tokenizer, Settings()), [], progress=False) == []
+    assert predict(Loaded(model, tokenizer, TaggerSettings()), [], progress=False) == []
 
 
 @given(st.lists(st.tuples(st.text(alphabet=LETTERS + "ABÉß-(),._ \t\u00a0\u0300\u200b漢", max_size=9),
@@ -110,12 +109,12 @@ def test_windows_cover_each_unit_once_and_gold_comes_back(words, window, stride)
         text += word + " "
     case = Example("0", text, spans=tuple(spans))
     tokenizer = _TOKENIZER
-    [whole] = encode([case], tokenizer, Settings(window=10_000))
-    [cut] = encode([case], tokenizer, Settings(window=window, stride=stride))
+    [whole] = encode([case], tokenizer, TaggerSettings(window=10_000))
+    [cut] = encode([case], tokenizer, TaggerSettings(window=window, stride=stride))
     assert cut.offsets == whole.offsets
     assert sorted(unit for part in cut.windows for unit in part.units) == list(range(len(cut.offsets)))
     assert all(len(part.input_ids) <= window for part in cut.windows)
-    tags = gold_tags(case, cut.offsets)
+    tags = spans_to_tags(case.spans, cut.offsets)
     assert not illegal_tags(tags)
     lost = unreachable(case, tags, cut.offsets)
     reached = [span for span in spans if span not in lost]
@@ -129,7 +128,7 @@ _TOKENIZER = word_pieces()
 
 def test_a_unit_is_tagged_where_it_has_most_context(tokenizer):
     text = " ".join(LETTERS[:20])
-    [encoded] = encode([Example("0", text)], tokenizer, Settings(window=12, stride=4))
+    [encoded] = encode([Example("0", text)], tokenizer, TaggerSettings(window=12, stride=4))
     # Windows of ten letters, six apart: a–j, g–p, m–t. The shared ones go to the nearer middle.
     assert ["".join(window.words[position] for position in window.positions) for window in encoded.windows] == \
         ["abcdefgh", "ijklmn", "opqrst"]
@@ -153,14 +152,14 @@ def test_long_texts_are_predicted_to_their_end(tokenizer):
     text = "no x flu " * 300
     gold = [(start + 5, start + 8) for start in range(0, len(text), 9)]
     for decode in ("argmax", "viterbi"):
-        [found] = predict(Loaded(ByToken(), tokenizer, Settings(decode, 64, 16)), [Example("0", text)], progress=False)
+        [found] = predict(Loaded(ByToken(), tokenizer, TaggerSettings(decode, 64, 16)), [Example("0", text)], progress=False)
         assert [(span.start, span.end) for span in found.spans] == gold
 
 
 def test_answers_do_not_depend_on_the_batch(tokenizer, model):
     texts = [Example(str(number), text) for number, text in enumerate(
         ["colon cancer", "no flu", "the flu of no colon, no cancer (flu)", "x"])]
-    loaded = Loaded(model, tokenizer, Settings(window=64))
+    loaded = Loaded(model, tokenizer, TaggerSettings(window=64))
     alone = [scores for text in texts for scores in unit_logits(
         loaded, encode([text], tokenizer, loaded.settings), batch_tokens=64, progress=False)]
     together = unit_logits(loaded, encode(texts, tokenizer, loaded.settings), batch_tokens=4096, progress=False)
@@ -180,8 +179,8 @@ def test_viterbi_is_the_likeliest_legal_sequence(model):
 
 
 def test_a_span_scores_as_its_least_likely_tag(tokenizer, model):
-    [found] = encode([Example("0", "colon cancer")], tokenizer, Settings(window=64))
-    loaded = Loaded(model, tokenizer, Settings("argmax", 64))
+    [found] = encode([Example("0", "colon cancer")], tokenizer, TaggerSettings(window=64))
+    loaded = Loaded(model, tokenizer, TaggerSettings("argmax", 64))
     with torch.no_grad():
         model.classifier.weight.zero_()
         model.classifier.bias.copy_(torch.tensor([0.0, 1.0, 0.0]))
@@ -217,7 +216,7 @@ def test_case_of_letters():
 def test_case_reaches_the_scores(tokenizer):
     torch.manual_seed(0)
     tagger = EncoderTagger(EncoderTaggerConfig(encoder=bert_config(), case_feature=True, **NAMES)).eval()
-    loaded, texts = Loaded(tagger, tokenizer, Settings(window=64)), [Example("0", "no flu"), Example("1", "No FLU")]
+    loaded, texts = Loaded(tagger, tokenizer, TaggerSettings(window=64)), [Example("0", "no flu"), Example("1", "No FLU")]
 
     def scores():
         return unit_logits(loaded, encode(texts, tokenizer, loaded.settings), batch_tokens=64, progress=False)
@@ -237,7 +236,7 @@ def test_a_saved_model_answers_alike(tokenizer, bare_bert, tmp_path, case_featur
     model, new = tagging.new_model(str(bare_bert), TAGS, case_feature=case_feature, crf=crf)
     assert "classifier.weight" in new
     torch.nn.init.normal_(model.classifier.weight)
-    settings = Settings("crf" if crf else "viterbi", 32, 8)
+    settings = TaggerSettings("crf" if crf else "viterbi", 32, 8)
     save(tmp_path / "model", model=model, tokenizer=tokenizer, settings=settings)
     texts = [Example("0", "No colon cancer, no flu. " * 9)]
     before = predict(Loaded(model, tokenizer, settings), texts, progress=False)
@@ -250,7 +249,7 @@ def test_an_unfinished_or_foreign_folder_is_refused(bare_bert, tokenizer, model,
     with pytest.raises(UserError, match=r"tagger\.json"):
         load(bare_bert)
     shutil.copytree(bare_bert, tmp_path / "headless")
-    save(tmp_path / "whole", model=model, tokenizer=tokenizer, settings=Settings())
+    save(tmp_path / "whole", model=model, tokenizer=tokenizer, settings=TaggerSettings())
     shutil.copy(tmp_path / "whole" / "tagger.json", tmp_path / "headless")
     with pytest.raises(UserError, match="lack classifier"):
         load(tmp_path / "headless")
@@ -289,7 +288,7 @@ def test_tags_in_another_order_keep_their_scores(tokenizer, bare_bert, tmp_path,
     first = tagging.new_model(str(bare_bert), TAGS, crf=crf).model.eval()
     if crf:
         torch.nn.init.normal_(first.crf.transitions)
-    save(tmp_path, model=first, tokenizer=tokenizer, settings=Settings())
+    save(tmp_path, model=first, tokenizer=tokenizer, settings=TaggerSettings())
     again, new = tagging.new_model(str(tmp_path), REORDERED, crf=crf)
     assert new == []
     ids, order = torch.tensor([[2, 5, 9, 3]]), [0, 2, 1]
@@ -304,7 +303,7 @@ def test_tags_in_another_order_keep_their_scores(tokenizer, bare_bert, tmp_path,
 def test_a_head_of_other_tags_starts_at_random(tokenizer, bare_bert, tmp_path):
     first = tagging.new_model(str(bare_bert), TAGS, crf=True).model
     torch.nn.init.normal_(first.crf.transitions)
-    save(tmp_path, model=first, tokenizer=tokenizer, settings=Settings())
+    save(tmp_path, model=first, tokenizer=tokenizer, settings=TaggerSettings())
     # As many tags; and the rules are those of the new ones, in which the third tag opens a mention.
     other, new = tagging.new_model(str(tmp_path), ["O", "B-E", "B-F"], crf=True)
     assert new == ["classifier.bias", "classifier.weight", "crf.end", "crf.start", "crf.transitions"]
@@ -318,13 +317,13 @@ def test_a_head_of_other_tags_starts_at_random(tokenizer, bare_bert, tmp_path):
 
 def test_parts_that_a_tagger_lacks_are_added(tokenizer, bare_bert, tmp_path):
     save(tmp_path, model=tagging.new_model(str(bare_bert), TAGS, case_feature=True).model, tokenizer=tokenizer,
-         settings=Settings())
+         settings=TaggerSettings())
     model, new = tagging.new_model(str(tmp_path), TAGS, crf=True)
     assert new == ["crf.end", "crf.start", "crf.transitions"]
     assert not any(parameter.any() for parameter in model.crf.parameters())
     assert model.crf.allowed_first.tolist() == [True, True, False]
     assert model.case_embeddings is not None
-    save(tmp_path, model=model, tokenizer=tokenizer, settings=Settings("crf"))
+    save(tmp_path, model=model, tokenizer=tokenizer, settings=TaggerSettings("crf"))
     assert tagging.new_model(str(tmp_path), TAGS).model.crf is None
 
 
@@ -333,5 +332,5 @@ def test_a_case_feature_needs_vectors_of_one_width(tmp_path):
 
     ElectraModel(ElectraConfig(vocab_size=90, embedding_size=8, hidden_size=16, num_hidden_layers=1,
                                num_attention_heads=2, intermediate_size=8)).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="embeddings of 8 numbers and states of 16"):
+    with pytest.raises(UserError, match="embeddings of size 8 and states of size 16"):
         tagging.new_model(str(tmp_path), TAGS, case_feature=True)

@@ -14,17 +14,15 @@ from pipelines.examples import Example, Span
 from pipelines.families import lexical
 from pipelines.families.token_tagger import tagging, word_tagging
 from pipelines.families.token_tagger.units import (
-    SHOWN_IDS,
-    Settings,
+    TaggerSettings,
     describe_unreachable,
     encode,
-    gold_tags,
     tags_for,
     unreachable,
 )
 from pipelines.networks.feedforward import FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.word_tokenizer import splitter, word_counts, word_tokenizer
-from pipelines.spans import is_unspaced, word_units
+from pipelines.spans import is_unspaced, spans_to_tags, word_units
 
 
 def example(id, text, *mentions):
@@ -75,27 +73,27 @@ TOKENIZERS = {
 @pytest.mark.parametrize("case", UNSPACED + MARKS, ids=lambda case: case.id)
 def test_mentions_come_back_at_the_exact_characters(case, tokenizer):
     for window in (10_000, 12):
-        [encoded] = encode([case], tokenizer, Settings(window=window, stride=4))
+        [encoded] = encode([case], tokenizer, TaggerSettings(window=window, stride=4))
         assert sorted(unit for part in encoded.windows for unit in part.units) == list(range(len(encoded.offsets)))
-        assert not unreachable(case, gold_tags(case, encoded.offsets), encoded.offsets)
+        assert not unreachable(case, spans_to_tags(case.spans, encoded.offsets), encoded.offsets)
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
 def test_a_mention_inside_a_word_is_named(tokenizer):
-    encoded = encode(INSIDE, tokenizer, Settings())
+    encoded = encode(INSIDE, tokenizer, TaggerSettings())
     lost = [(case.id, span) for case, text in zip(INSIDE, encoded, strict=True)
-            for span in unreachable(case, gold_tags(case, text.offsets), text.offsets)]
+            for span in unreachable(case, spans_to_tags(case.spans, text.offsets), text.offsets)]
     assert [id for id, _ in lost] == ["korean", "german", "nested", "blank"]
     line = describe_unreachable(lost)
     assert line.startswith("4 mentions cannot be expressed by tags")
     assert line.endswith("korean 0:2, german 0:6, nested 6:12, blank 1:5")
     many = describe_unreachable(lost * 10)
-    assert many.endswith(f" and {40 - SHOWN_IDS} more")
+    assert many.endswith(" and 30 more")
 
 
 def test_an_unknown_run_is_read_again_where_it_is_and_nowhere_else():
     tokenizer = word_bert.word_pieces()
-    [encoded] = encode([Example("0", "no ไข้ flu")], tokenizer, Settings())
+    [encoded] = encode([Example("0", "no ไข้ flu")], tokenizer, TaggerSettings())
     [window] = encoded.windows
     assert tokenizer.convert_ids_to_tokens(window.input_ids) == [
         "[CLS]", "no", "[UNK]", "[UNK]", "flu", "[SEP]"]
@@ -106,13 +104,13 @@ def test_an_unknown_run_is_read_again_where_it_is_and_nowhere_else():
 
 def test_a_known_piece_of_several_characters_is_left_whole():
     tokenizer = word_tokenizer(["肺炎"])
-    [encoded] = encode([example("0", "肺炎 肺癌", "肺炎")], tokenizer, Settings())
+    [encoded] = encode([example("0", "肺炎 肺癌", "肺炎")], tokenizer, TaggerSettings())
     assert encoded.offsets == [(0, 2), (3, 4), (4, 5)]
 
 
 def test_tokens_of_a_corpus_stay_whole():
     case = Example("0", "肺炎 です", spans=(Span(0, 2, "D"),), tokens=((0, 2), (3, 5)))
-    assert encode([case], word_tokenizer(["a"]), Settings())[0].offsets == [(0, 2), (3, 5)]
+    assert encode([case], word_tokenizer(["a"]), TaggerSettings())[0].offsets == [(0, 2), (3, 5)]
 
 
 def test_units_by_hand():
@@ -174,19 +172,19 @@ def test_word_taggers_name_what_training_cannot_use(caplog):
         word_tagging.training_rows(train[-1:], model, words.tokenizer, max_length=7)
     assert [record.getMessage() for record in caplog.records] == [
         "1 training texts have more than --max_length 7 words and were cut: long"]
-    chinese = tagging.training_rows(UNSPACED[:1], model, words.tokenizer, Settings()).rows[0]["labels"]
+    chinese = tagging.training_rows(UNSPACED[:1], model, words.tokenizer, TaggerSettings()).rows[0]["labels"]
     assert chinese == [0, 0, 0, 1, 2, 2, 2, 0, 0, 1, 2, 0]
 
 
 def test_a_control_token_in_a_text_is_text():
     tokenizer = word_bert.word_pieces()
     case = example("0", "no [SEP] flu [PAD] [CLS]cancer", "flu", "cancer")
-    [encoded] = encode([case], tokenizer, Settings())
+    [encoded] = encode([case], tokenizer, TaggerSettings())
     [window] = encoded.windows
     control = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     assert not control & set(window.input_ids[1:-1])
     assert [word for word in window.words if word][:4] == ["no", "[", "S", "E"]
-    assert not unreachable(case, gold_tags(case, encoded.offsets), encoded.offsets)
+    assert not unreachable(case, spans_to_tags(case.spans, encoded.offsets), encoded.offsets)
 
 
 def test_a_corpus_that_holds_the_padding_word_keeps_its_vocabulary():
@@ -195,5 +193,5 @@ def test_a_corpus_that_holds_the_padding_word_keeps_its_vocabulary():
     assert set(counts) == {"a", "b"}
     tokenizer = word_tokenizer(sorted(counts))
     assert (tokenizer.pad_token_id, tokenizer.unk_token_id) == (0, 1)
-    [encoded] = encode([Example("0", texts[0], tokens=((0, 1), (2, 7), (8, 13), (14, 15)))], tokenizer, Settings())
+    [encoded] = encode([Example("0", texts[0], tokens=((0, 1), (2, 7), (8, 13), (14, 15)))], tokenizer, TaggerSettings())
     assert encoded.windows[0].input_ids == [2, 1, 1, 3]

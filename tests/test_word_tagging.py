@@ -8,7 +8,7 @@ from transformers import BertConfig, BertModel, TrainingArguments
 
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Span
-from pipelines.families.token_tagger import Settings, tags_for, word_tagging
+from pipelines.families.token_tagger import TaggerSettings, tags_for, word_tagging
 from pipelines.families.token_tagger.word_tagging import check_tags, collate, fit_words, put_vectors, training_rows
 from pipelines.networks.embeddings import distilled_vectors, read_vectors, shape, unit_variance
 from pipelines.networks.feedforward import FeedforwardConfig, FeedforwardTagger
@@ -109,8 +109,8 @@ def test_words_of_other_texts_join_where_they_have_a_vector(tmp_path):
     model = tagger(words)
     put_vectors(model, words)
     table = model.embeddings.words.weight
-    assert torch.equal(table[words.numbers], words.vectors)
-    assert {words.tokenizer.convert_ids_to_tokens(int(number)) for number in words.numbers} == {"Ada", "new"}
+    assert torch.equal(table[words.ids], words.vectors)
+    assert {words.tokenizer.convert_ids_to_tokens(int(number)) for number in words.ids} == {"Ada", "new"}
     assert words.vectors.mean().item() == pytest.approx(0, abs=1e-6)
     assert "new" not in fit_words(TRAIN, [tokenised("2", "new")]).tokenizer.get_vocab()
     with pytest.raises(UserError, match="2 numbers, not --embedding_dim 3"):
@@ -159,7 +159,7 @@ def test_rows_hold_words_tags_and_spelling(side):
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_batches_are_padded_on_the_side(side):
     words = fit_words(TRAIN)
-    batch = collate(training_rows(TRAIN, tagger(words), words.tokenizer), padding_side=side)
+    batch = collate(training_rows(TRAIN, tagger(words), words.tokenizer), pad=0, padding_side=side)
     assert batch["attention_mask"][1].tolist() == ([0] * 3 + [1] * 3 if side == "left" else [1] * 3 + [0] * 3)
     assert ((batch["labels"] == -100) == (batch["attention_mask"] == 0)).all()
     assert (batch["input_ids"][batch["attention_mask"] == 0] == 0).all()
@@ -181,7 +181,7 @@ def test_training_learns_by_heart_and_keeps_the_best(tmp_path):
         remove_unused_columns=False, disable_tqdm=True, use_cpu=True, dataloader_pin_memory=False, save_only_model=True)
     rows = training_rows(TRAIN, model, words.tokenizer)
     trainer = word_tagging.WordTaggerTrainer(
-        model=model, args=arguments, train_dataset=rows, eval_dataset=rows[:1], dev=TRAIN, settings=Settings("argmax"),
+        model=model, args=arguments, train_dataset=rows, dev=TRAIN, settings=TaggerSettings("argmax"),
         processing_class=words.tokenizer, batch_tokens=6)
     assert len(trainer.get_train_dataloader()) == 2
     trainer.train()

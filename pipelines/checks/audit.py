@@ -1,4 +1,4 @@
-"""What is wrong with corpora, and what will be lost, said before anything is trained."""
+"""What is wrong with corpora and what will be lost, reported before anything is trained."""
 
 from __future__ import annotations
 
@@ -9,23 +9,30 @@ import numpy as np
 
 from pipelines.checks.duplicates import near_duplicates
 from pipelines.checks.findings import Audit, Carried, CutOff, Percentiles, Shared, Split, Values
-from pipelines.checks.tables import as_text, some
+from pipelines.checks.tables import as_text
 from pipelines.corpora.corpus import Corpus
 from pipelines.evaluation.span_scores import score_spans
 from pipelines.examples import Example
+from pipelines.formatting import score, some
 from pipelines.prompting.formats import FORMATS, Labels
 
 __all__ = ["Audit", "Shared", "Split", "as_text", "audit"]
 
-CARRIED = 0.99  # strict F1 of gold -> render -> parse below which a format is unfit for a corpus
-RARE = 5  # texts of a class below which it can be neither learnt nor scored
-IMBALANCED = 10  # times as many texts in the largest class as in the smallest that is not rare
+CARRIED = 0.99  # least strict F1 of gold -> render -> parse for a format to suit a corpus
+RARE = 5  # a class with fewer texts can be neither learnt nor scored
+IMBALANCED = 10  # least ratio of the largest class to the smallest that is not rare
 
 Lengths = Callable[[Sequence[Example], Sequence[str]], Sequence[int]]
 
 
-def audit(corpora: Sequence[Corpus], *, against: Corpus | None = None, format: str | None = None,
-          lengths: Lengths | None = None, max_length: int | None = None) -> Audit:
+def audit(
+    corpora: Sequence[Corpus],
+    *,
+    against: Corpus | None = None,
+    format: str | None = None,
+    lengths: Lengths | None = None,
+    max_length: int | None = None,
+) -> Audit:
     """Audits corpora of mentions, classes or numbers by themselves and against one another.
 
     Args:
@@ -38,29 +45,36 @@ def audit(corpora: Sequence[Corpus], *, against: Corpus | None = None, format: s
         lengths: `(examples, labels) -> tokens of each`, with prompt and answer.
         max_length: tokens that a model takes.
     """
-    known = [*corpora, *([against] if against else [])]
-    types = {span.label for example in _all_examples(known) for span in example.spans or ()}
+    others = [against] if against else []
+    types: set[str] = set()
+    for corpus in [*corpora, *others]:
+        types |= set(_type_counts(corpus.examples))
     labels = Labels.of(sorted(types) or ["Disease"])
     formats = [format] if format else list(FORMATS)
     splits = [_split(corpus, labels, formats, lengths, max_length) for corpus in corpora]
     shared = []
     for index, corpus in enumerate(corpora):
-        earlier = [*([against] if against else []), *corpora[:index]]
-        shared += [_shared(corpus, other) for other in earlier]
-    problems = [problem for split in splits for problem in _problems(split)]
-    warnings = [warning for split in splits for warning in _class_warnings(split)]
+        shared += [_shared(corpus, other) for other in [*others, *corpora[:index]]]
+    problems, warnings = [], []
+    for split in splits:
+        problems += _problems(split)
+        warnings += _class_warnings(split)
     return Audit(splits, shared, problems, warnings)
 
 
-def _all_examples(corpora: Sequence[Corpus]) -> Iterator[Example]:
-    for corpus in corpora:
-        yield from corpus.examples
+def _type_counts(examples: Sequence[Example]) -> Counter[str]:
+    return Counter(span.label for example in examples for span in example.spans or ())
 
 
-def _split(corpus: Corpus, labels: Labels, formats: Sequence[str], lengths: Lengths | None,
-           max_length: int | None) -> Split:
+def _split(
+    corpus: Corpus,
+    labels: Labels,
+    formats: Sequence[str],
+    lengths: Lengths | None,
+    max_length: int | None,
+) -> Split:
     examples = corpus.examples
-    types = Counter(span.label for example in examples for span in example.spans or ())
+    types = _type_counts(examples)
     tokens = None if lengths is None else list(lengths(examples, labels))
     classes = _classes(examples) if corpus.answer == "label" else {}
     by_text = _classes_by_text(examples)
@@ -74,7 +88,7 @@ def _split(corpus: Corpus, labels: Labels, formats: Sequence[str], lengths: Leng
         bad_rows=len({fault.row for fault in corpus.faults if not fault.is_warning}),
         examples=len(examples),
         repeated=len(examples) - len({(example.text, example.pair) for example in examples}),
-        contradicting=sum(len(set(found.values())) > 1 for found in by_text.values()),
+        contradicting=sum(len(set(by_id.values())) > 1 for by_id in by_text.values()),
         mentions=types.total(),
         types=dict(types.most_common()),
         no_mention=_share_without(examples, "spans") if corpus.answer == "spans" else None,
@@ -131,8 +145,8 @@ def _text_key(example: Example) -> str:
 
 
 def _values(examples: Sequence[Example]) -> Values | None:
-    numbers = [example.label for example in examples
-               if isinstance(example.label, int | float) and np.isfinite(example.label)]
+    labels = [example.label for example in examples if isinstance(example.label, int | float)]
+    numbers = [label for label in labels if np.isfinite(label)]
     if not numbers:
         return None
     return Values(float(min(numbers)), float(np.median(numbers)), float(max(numbers)))
@@ -141,19 +155,24 @@ def _values(examples: Sequence[Example]) -> Values | None:
 def _percentiles(lengths: Sequence[int]) -> Percentiles:
     if not lengths:
         return Percentiles(0, 0, 0)
-    return Percentiles(*(int(n) for n in np.percentile(lengths, [50, 95, 100], method="higher")))
+    p50, p95, longest = np.percentile(lengths, [50, 95, 100], method="higher").astype(int).tolist()
+    return Percentiles(p50, p95, longest)
 
 
 def _carried(examples: Sequence[Example], format: str, labels: Labels) -> Carried:
     """Gold -> render -> parse -> strict F1."""
     render, parse = FORMATS[format].render, FORMATS[format].parse
     gold = [example.spans or () for example in examples]
-    back = [parse(render(example.text, spans, labels), example.text, labels).spans
-            for example, spans in zip(examples, gold, strict=True)]
-    changed = [i for i in range(len(examples)) if set(gold[i]) != set(back[i])]
-    lost = sum(len(set(gold[i]) - set(back[i])) for i in changed)
-    f1 = score_spans(gold, back)["strict"]["f1"]
-    return Carried(f1, lost, [examples[i].id for i in changed])
+    parsed = []
+    for example, spans in zip(examples, gold, strict=True):
+        answer = render(example.text, spans, labels)
+        parsed.append(parse(answer, example.text, labels).spans)
+    lost, changed_ids = 0, []
+    for example, before, after in zip(examples, gold, parsed, strict=True):
+        lost += len(set(before) - set(after))
+        if set(before) != set(after):
+            changed_ids.append(example.id)
+    return Carried(score_spans(gold, parsed)["strict"]["f1"], lost, changed_ids)
 
 
 def _cut_off(examples: Sequence[Example], tokens: Sequence[int], max_length: int) -> CutOff:
@@ -164,20 +183,33 @@ def _cut_off(examples: Sequence[Example], tokens: Sequence[int], max_length: int
 
 def _shared(corpus: Corpus, other: Corpus) -> Shared:
     known = {_text_key(example): example.id for example in other.examples}
-    same = [(example.id, known[key], 1.0) for example in corpus.examples
-            if (key := _text_key(example)) in known]
-    rest = [example for example in corpus.examples if _text_key(example) not in known]
-    near = near_duplicates([_whole_text(example) for example in rest],
-                           [_whole_text(example) for example in other.examples])
-    similar = [(rest[match.position].id, other.examples[match.other].id, round(match.similarity, 3))
-               for match in near]
+    same, rest = [], []
+    for example in corpus.examples:
+        id = known.get(_text_key(example))
+        if id is None:
+            rest.append(example)
+        else:
+            same.append((example.id, id, 1.0))
+    texts, other_texts = map(_whole_text, rest), map(_whole_text, other.examples)
+    similar = [
+        (rest[match.position].id, other.examples[match.other].id, round(match.similarity, 3))
+        for match in near_duplicates(list(texts), list(other_texts))
+    ]
     contradictions = list(_contradictions(corpus, other))
     mentions, known_mentions = _strings(corpus.examples), set(_strings(other.examples))
     seen = None
     if mentions and known_mentions:
         seen = sum(string in known_mentions for string in mentions) / len(mentions)
-    return Shared(corpus.path, other.path, len(same), len(similar), same + similar,
-                  len(contradictions), contradictions, seen)
+    return Shared(
+        path=corpus.path,
+        against=other.path,
+        exact=len(same),
+        near=len(similar),
+        pairs=same + similar,
+        contradicting=len(contradictions),
+        contradictions=contradictions,
+        seen_mentions=seen,
+    )
 
 
 def _contradictions(corpus: Corpus, other: Corpus) -> Iterator[tuple[str, str, str, str]]:
@@ -194,8 +226,11 @@ def _written(classes: Sequence[str]) -> str:
 
 
 def _strings(examples: Sequence[Example]) -> list[str]:
-    return [example.text[span.start:span.end].casefold()
-            for example in examples for span in example.spans or ()]
+    return [
+        example.text[span.start : span.end].casefold()
+        for example in examples
+        for span in example.spans or ()
+    ]
 
 
 def _problems(split: Split) -> list[str]:
@@ -204,23 +239,32 @@ def _problems(split: Split) -> list[str]:
     unfit = {name: carried for name, carried in split.carried.items() if carried.f1 < CARRIED}
     if not split.carried or len(unfit) < len(split.carried):
         return []
-    return [f"{split.path}: the prompt format {name!r} cannot carry {carried.lost_mentions} of "
-            f"{split.mentions} gold mentions (strict F1 after render and parse {carried.f1:.3f}; "
-            f"wanted {CARRIED}), in {some(carried.ids)}" for name, carried in unfit.items()]
+    return [
+        f"{split.path}: the prompt format {name!r} loses {carried.lost_mentions} of "
+        f"{split.mentions} gold mentions (strict F1 after render and parse {score(carried.f1)}; "
+        f"wanted {score(CARRIED)}), in {some(carried.ids, 5)}"
+        for name, carried in unfit.items()
+    ]
 
 
 def _class_warnings(split: Split) -> Iterator[str]:
     if split.contradicting:
-        yield (f"{split.path}: {split.contradicting} texts stand there more than once, with "
-               "different classes")
+        yield (
+            f"{split.path}: {split.contradicting} texts occur more than once, with different "
+            "classes"
+        )
     rare = [f"{name} ({count})" for name, count in split.classes.items() if count < RARE]
     if rare:
-        yield (f"{split.path}: {len(rare)} of {len(split.classes)} classes have fewer than {RARE} "
-               f"texts, too few to learn or to score: {some(rare)}")
+        yield (
+            f"{split.path}: {len(rare)} of {len(split.classes)} classes have fewer than {RARE} "
+            f"texts, too few to learn or to score: {some(rare, 5)}"
+        )
     frequent = [(name, count) for name, count in split.classes.items() if count >= RARE]
     if len(frequent) > 1 and frequent[0][1] >= IMBALANCED * frequent[-1][1]:
         (largest, most), (smallest, fewest) = frequent[0], frequent[-1]
-        yield (f"{split.path}: imbalanced, {most} texts of {largest} and {fewest} of {smallest}; "
-               "judge by macro F1, accuracy hides the small classes")
+        yield (
+            f"{split.path}: imbalanced, {most} texts of {largest} and {fewest} of {smallest}; "
+            "judge by macro F1, accuracy hides the small classes"
+        )
     if len(split.classes) == 1:
         yield f"{split.path}: all texts have one class, {next(iter(split.classes))}"

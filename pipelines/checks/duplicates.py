@@ -1,4 +1,4 @@
-"""Texts of one split that stand, word for word or nearly, in another."""
+"""Texts of one split that are, word for word or nearly, in another."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 SIMILAR = 0.6  # one word changed in a sentence of seven
-# What bounds the time for each text where all are similar, as rows of one template are: entries of
-# the index that are counted, shingles that are compared, and texts compared at the least.
+# These bound the time for each text where all are similar, as rows of one template are: entries of
+# the index that are counted, shingles that are compared, and the least number of texts compared.
 COUNTED_ENTRIES = 200_000
 COMPARED_SHINGLES = 20_000
 COMPARED_TEXTS = 20
@@ -33,17 +33,17 @@ def shingles(text: str) -> frozenset[str]:
     return frozenset(words) | {f"{a} {b}" for a, b in pairwise(words)}
 
 
-def near_duplicates(texts: Sequence[str], others: Sequence[str], *,
-                    threshold: float = SIMILAR) -> list[Match]:
+def near_duplicates(
+    texts: Sequence[str], others: Sequence[str], *, threshold: float = SIMILAR
+) -> list[Match]:
     """Finds for each text the most similar one among the others, if that is similar enough.
 
-    A set similar enough shares one of the rarest members of a text, as many as `_prefix` says (the
-    prefix filter of Chaudhuri, Ganti and Kaushik 2006). How many of them it shares bounds how
-    similar it can be; candidates are compared from the highest bound on, until none can be better
-    than the best so far.
+    A set that is similar enough shares one of the `_prefix` rarest members of a text (the prefix
+    filter of Chaudhuri, Ganti and Kaushik 2006). How many of them it shares bounds its similarity;
+    candidates are compared from the highest bound down, until none can beat the best so far.
 
-    That is exact but where a text has very many candidates: more than `COUNTED_ENTRIES` entries of
-    the index for its rarest shingles, or more than `COMPARED_SHINGLES` divided by its number of
+    This is exact unless a text has very many candidates: more than `COUNTED_ENTRIES` entries of the
+    index for its rarest shingles, or more than `COMPARED_SHINGLES` divided by its number of
     shingles (at least `COMPARED_TEXTS`) that could be better. Then the match may be a less similar
     one, or be missed. Time and memory grow with the shingles of all texts, not with the number of
     pairs.
@@ -75,9 +75,9 @@ class _Index:
         ranks: shingle -> its rank, the rarest first.
         sets: the ranks of the members of each set.
         sizes: ndarray of shape (n_sets,).
-        first: where each set stood first.
+        first: the position at which each set occurs first.
         entries: ndarray of shape (n_members,), the sets that have each shingle, by rank.
-        offsets: ndarray of shape (n_shingles + 1,), where the entries of each rank begin.
+        offsets: ndarray of shape (n_shingles + 1,), the first entry of each rank.
     """
 
     def __init__(self, members: Sequence[frozenset[str]], threshold: float) -> None:
@@ -119,15 +119,15 @@ class _Index:
         return None if best < self.threshold else (self.first[best_number], best)
 
     def _candidates(self, known: frozenset[int], size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Sets that can be similar enough, in order, and how similar each can be at the most.
+        """Sets that can be similar enough, in order, and an upper bound of the similarity of each.
 
         Args:
             known: the ranks of those of the members of a set of this size that have one.
         """
         # Shingles without a rank come first: they are the rarest.
-        rarest = sorted(known)[:max(0, _prefix(size, self.threshold) - (size - len(known)))]
-        entries = [self.entries[self.offsets[rank]:self.offsets[rank + 1]] for rank in rarest]
-        counts = np.cumsum([len(some) for some in entries])
+        rarest = sorted(known)[: max(0, _prefix(size, self.threshold) - (size - len(known)))]
+        entries = [self.entries[self.offsets[rank] : self.offsets[rank + 1]] for rank in rarest]
+        counts = np.cumsum(list(map(len, entries)))
         counted = max(1, int(np.searchsorted(counts, COUNTED_ENTRIES, side="right")))
         entries = entries[:counted]
         if not entries:
@@ -149,5 +149,5 @@ class _Index:
 
 
 def _prefix(size: int, threshold: float) -> int:
-    """Of how many of its rarest members a similar set has to share one."""
+    """The number of its rarest members of which a similar set shares at least one."""
     return size - math.ceil(threshold * size) + 1

@@ -10,17 +10,24 @@ from pathlib import Path
 
 from pipelines.errors import DataError
 from pipelines.examples import Example, Prediction, Span
+from pipelines.formatting import some
 
-SHOWN = 50
-SHOWN_IDS = 10
+MOST_FAULTS = 50
 
 
-def check_predictions(predictions: Sequence[Prediction], examples: Sequence[Example], *,
-                      path: str | Path, labels: Collection[str] | None = None,
-                      allow_missing: bool = False) -> None:
+def check_predictions(
+    predictions: Sequence[Prediction],
+    examples: Sequence[Example],
+    *,
+    path: str | Path,
+    labels: Collection[str] | None = None,
+    allow_missing: bool = False,
+) -> None:
     """Checks that predictions can be scored against these examples.
 
     Args:
+        predictions: as read.
+        examples: what they are about.
         path: the file they were read from, which the message names with the line.
         labels: the known labels; another one that is predicted is a fault. None = any will do.
         allow_missing: an example without a prediction is not a fault.
@@ -33,25 +40,27 @@ def check_predictions(predictions: Sequence[Prediction], examples: Sequence[Exam
     lines = cache(partial(_line_numbers, path, len(predictions)))
     faults: list[tuple[int, str]] = []
     first: dict[str, int] = {}
-    known = None if labels is None else _Known(labels)
+    known = None if labels is None else _KnownLabels(labels)
     for row, prediction in enumerate(predictions):
         if first.setdefault(prediction.id, row) != row:
             earlier = lines()[first[prediction.id]]
-            faults.append((row, f"this id was there before, in line {earlier}"))
+            faults.append((row, f"this id is in line {earlier} too"))
         text = texts.get(prediction.id)
         faults += [(row, fault) for fault in _faults(prediction, text, known)]
     missing = [id for id in texts if id not in first and not allow_missing]
     if not faults and not missing:
         return
-    messages = [f"{path}:{lines()[row]}: id {predictions[row].id}: {fault}"
-                for row, fault in faults[:SHOWN]]
-    if len(faults) > SHOWN:
-        messages.append(f"{path}: and {len(faults) - SHOWN} more faults")
+    messages = [
+        f"{path}:{lines()[row]}: id {predictions[row].id}: {fault}"
+        for row, fault in faults[:MOST_FAULTS]
+    ]
+    if len(faults) > MOST_FAULTS:
+        messages.append(f"{path}: and {len(faults) - MOST_FAULTS} more faults")
     if missing:
-        more = f" and {len(missing) - SHOWN_IDS} more" if len(missing) > SHOWN_IDS else ""
-        messages.append(f"{path}: no prediction for {len(missing)} of {len(texts)} ids: "
-                        f"{', '.join(missing[:SHOWN_IDS])}{more}; "
-                        "--allow_missing counts them as empty")
+        messages.append(
+            f"{path}: no prediction for {len(missing)} of {len(texts)} ids: {some(missing)}; "
+            "--allow_missing counts them as empty"
+        )
     raise DataError("\n".join(messages))
 
 
@@ -67,24 +76,25 @@ def known_labels(examples: Iterable[Example]) -> set[str]:
 
 
 def _line_numbers(path: str | Path, count: int) -> list[int]:
-    """The line number of each prediction (blank lines hold none); where lines are none, its own number from 1."""
+    """The line of each prediction, blank ones skipped; its own number from 1 in other files."""
     numbers: list[int] = []
     with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as f:
         numbers = [number for number, line in enumerate(f, start=1) if line.strip()]
     return numbers if len(numbers) == count else [*range(1, count + 1)]
 
 
-class _Known(frozenset[str]):
-    """The known labels, and what is said of another one."""
+class _KnownLabels(frozenset[str]):
+    """The known labels, and the fault of another one."""
 
     @cached_property
     def message(self) -> str:
-        some = ", ".join(sorted(self)[:SHOWN_IDS]) or "none"
-        return (f"which the gold file does not have (it has {some}); "
-                "--allow_new_labels counts it as wrong")
+        return (
+            f"which the gold file does not have (it has {some(sorted(self)) or 'none'}); "
+            "--allow_new_labels counts it as wrong"
+        )
 
 
-def _faults(prediction: Prediction, text: str | None, known: _Known | None) -> Iterator[str]:
+def _faults(prediction: Prediction, text: str | None, known: _KnownLabels | None) -> Iterator[str]:
     if text is None:
         yield "not an id of the gold file"
         return
@@ -101,17 +111,17 @@ def _faults(prediction: Prediction, text: str | None, known: _Known | None) -> I
         yield f"the value is {prediction.value}"
 
 
-def _span_faults(span: Span, text: str, known: _Known | None) -> Iterator[str]:
-    place = f"span {span.start}-{span.end}"
+def _span_faults(span: Span, text: str, known: _KnownLabels | None) -> Iterator[str]:
+    where = f"span {span.start}-{span.end}"
     if not 0 <= span.start < span.end <= len(text):
-        yield f"{place} is empty or not within the text, which has {len(text)} characters"
+        yield f"{where} is empty or not within the text, which has {len(text)} characters"
     if span.score is not None and not math.isfinite(span.score):
-        yield f"{place} has the score {span.score}"
+        yield f"{where} has the score {span.score}"
     if known is not None and span.label not in known:
-        yield f"{place} has the label {span.label!r}, {known.message}"
+        yield f"{where} has the label {span.label!r}, {known.message}"
 
 
-def _score_faults(prediction: Prediction, known: _Known | None) -> Iterator[str]:
+def _score_faults(prediction: Prediction, known: _KnownLabels | None) -> Iterator[str]:
     if not isinstance(prediction.scores, dict | None):
         yield f'"scores" is {prediction.scores!r:.60}; wanted a number for each class'
         return

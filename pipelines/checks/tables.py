@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipelines.checks.findings import Audit, Percentiles, Shared, Split
+from pipelines.checks.findings import Audit, Percentiles, Shared, Split, Values
 from pipelines.corpora.corpus import printable
-from pipelines.formatting import text_table
+from pipelines.formatting import score, some, text_table
 
-SHOWN = 5
-SHOWN_CLASSES = 20
-SHOWN_PAIRS = 3
+MOST_LINES = 5
+MOST_CLASSES = 20
+MOST_PAIRS = 3
 
 
 def as_text(audit: Audit) -> str:
     """The audit as tables, with the faults below them; control characters are escaped."""
-    names = _names([split.path for split in audit.splits] + [s.against for s in audit.shared])
+    paths = [split.path for split in audit.splits] + [pair.against for pair in audit.shared]
+    names = _names(paths)
     blocks = [_split_table(audit.splits, names)]
     blocks += [list(_described(split, names[split.path])) for split in audit.splits]
     blocks += [_carried_table(audit.splits, names), _shared_table(audit.shared, names)]
-    blocks += [list(_contradictions(both, names)) for both in audit.shared]
+    blocks += [list(_contradictions(pair, names)) for pair in audit.shared]
     blocks += [list(_counts(split, names[split.path])) for split in audit.splits]
-    faults = [fault for split in audit.splits for fault in split.faults if not fault.is_warning]
-    warnings = [fault for split in audit.splits for fault in split.faults if fault.is_warning]
-    if audit.warnings or warnings:
-        blocks.append(_listed("warning", [*audit.warnings, *map(str, warnings)]))
-    blocks.append(_listed("fault", [*audit.problems, *map(str, faults)]))
+    warnings, faults = list(audit.warnings), list(audit.problems)
+    for split in audit.splits:
+        for fault in split.faults:
+            (warnings if fault.is_warning else faults).append(str(fault))
+    if warnings:
+        blocks.append(_listed("warning", warnings))
+    blocks.append(_listed("fault", faults))
     return "\n\n".join("\n".join(map(_one_line, block)) for block in blocks if block)
 
 
@@ -38,11 +41,6 @@ def _listed(what: str, lines: Sequence[str]) -> list[str]:
     return [f"{len(lines)} {plural}:", *lines] if lines else [f"no {plural}"]
 
 
-def some(names: Sequence[str], shown: int = SHOWN) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
-
-
 def _names(paths: Sequence[str]) -> dict[str, str]:
     """The last part of each path, where that tells them apart."""
     last = {path: path.rsplit("/", 1)[-1] for path in paths}
@@ -51,28 +49,36 @@ def _names(paths: Sequence[str]) -> dict[str, str]:
 
 def _split_table(splits: Sequence[Split], names: Mapping[str, str]) -> list[str]:
     answers = {split.answer for split in splits if split.labelled} or {"spans"}
-    columns = {"file": [names[split.path] for split in splits],
-               "rows": [str(split.rows) for split in splits],
-               "bad": [str(split.bad_rows) for split in splits],
-               "repeated": [str(split.repeated) for split in splits]}
+    columns = {
+        "file": [names[split.path] for split in splits],
+        "rows": [str(split.rows) for split in splits],
+        "bad": [str(split.bad_rows) for split in splits],
+        "repeated": [str(split.repeated) for split in splits],
+    }
     if "spans" in answers:
-        labelled = [split if split.answer == "spans" else None for split in splits]
-        columns["mentions"] = [str(split.mentions) if split else "-" for split in labelled]
-        columns["types"] = [str(len(split.types)) if split else "-" for split in labelled]
+        columns["mentions"] = [_cell(split, "spans", split.mentions) for split in splits]
+        columns["types"] = [_cell(split, "spans", len(split.types)) for split in splits]
         columns["no mention"] = [_share(split.no_mention) for split in splits]
     if "label" in answers:
-        columns["classes"] = [str(len(split.classes)) if split.answer == "label" else "-"
-                              for split in splits]
+        columns["classes"] = [_cell(split, "label", len(split.classes)) for split in splits]
         columns["no class"] = [_share(split.no_class) for split in splits]
     if "value" in answers:
-        columns["min/median/max"] = [
-            f"{v.min:.4g}/{v.median:.4g}/{v.max:.4g}" if (v := split.values) else "-"
-            for split in splits]
+        columns["min/median/max"] = [_values(split.values) for split in splits]
     columns["words 50/95/max"] = [_lengths(split.words) for split in splits]
     columns["characters"] = [_lengths(split.characters) for split in splits]
     if splits and splits[0].tokens:
         columns["tokens"] = [_lengths(split.tokens) for split in splits]
     return text_table(list(columns), list(zip(*columns.values(), strict=True)))
+
+
+def _cell(split: Split, answer: str, count: int) -> str:
+    return str(count) if split.answer == answer else "-"
+
+
+def _values(values: Values | None) -> str:
+    if values is None:
+        return "-"
+    return f"{values.min:.4g}/{values.median:.4g}/{values.max:.4g}"
 
 
 def _share(share: float | None) -> str:
@@ -93,17 +99,20 @@ def _described(split: Split, name: str) -> Iterator[str]:
 def _counts(split: Split, name: str) -> Iterator[str]:
     if len(split.types) > 1:
         counts = [f"{count} {label}" for label, count in split.types.items()]
-        yield f"{name}: {some(counts, SHOWN_CLASSES)}"
+        yield f"{name}: {some(counts, MOST_CLASSES)}"
     if split.classes:
         total = sum(split.classes.values())
-        counts = [f"{label} {count} ({count / total:.1%})"
-                  for label, count in split.classes.items()]
-        yield f"{name}: {some(counts, SHOWN_CLASSES)}"
+        counts = [
+            f"{label} {count} ({count / total:.1%})" for label, count in split.classes.items()
+        ]
+        yield f"{name}: {some(counts, MOST_CLASSES)}"
     if split.cut_off:
         cut = split.cut_off
-        named = f": {some(cut.ids)}" if cut.ids else ""
-        yield (f"{name}: {cut.max_length} tokens are too few for {cut.examples} examples with "
-               f"{cut.mentions} mentions{named}")
+        named = f": {some(cut.ids, 5)}" if cut.ids else ""
+        yield (
+            f"{name}: {cut.max_length} tokens are too few for {cut.examples} examples with "
+            f"{cut.mentions} mentions{named}"
+        )
 
 
 def _carried_table(splits: Sequence[Split], names: Mapping[str, str]) -> list[str]:
@@ -112,8 +121,10 @@ def _carried_table(splits: Sequence[Split], names: Mapping[str, str]) -> list[st
         return []
     rows = []
     for split in labelled:
-        cells = [f"{split.mentions - carried.lost_mentions} ({carried.f1:.4f})"
-                 for carried in split.carried.values()]
+        cells = [
+            f"{split.mentions - carried.lost_mentions} ({score(carried.f1)})"
+            for carried in split.carried.values()
+        ]
         rows.append([names[split.path], *cells])
     return text_table(["mentions that come back (strict F1)", *labelled[0].carried], rows)
 
@@ -121,21 +132,26 @@ def _carried_table(splits: Sequence[Split], names: Mapping[str, str]) -> list[st
 def _shared_table(shared: Sequence[Shared], names: Mapping[str, str]) -> list[str]:
     head = ["file", "against", "duplicates", "near", "mentions seen there", "such as"]
     rows = []
-    for both in shared:
-        pairs = [f"{a} {'=' if similarity == 1 else '~'} {b}"
-                 for a, b, similarity in both.pairs[:SHOWN_PAIRS]]
-        rows.append([names[both.path], names[both.against], str(both.exact), str(both.near),
-                     _share(both.seen_mentions), ", ".join(pairs)])
-    if all(both.seen_mentions is None for both in shared):
+    for pair in shared:
+        ids = [
+            f"{id} {'=' if similarity == 1 else '~'} {other_id}"
+            for id, other_id, similarity in pair.pairs[:MOST_PAIRS]
+        ]
+        counts = [str(pair.exact), str(pair.near)]
+        seen = _share(pair.seen_mentions)
+        rows.append([names[pair.path], names[pair.against], *counts, seen, ", ".join(ids)])
+    if all(pair.seen_mentions is None for pair in shared):
         head.pop(4)
         rows = [row[:4] + row[5:] for row in rows]
     return text_table(head, rows, prose=("against", "such as"))
 
 
-def _contradictions(both: Shared, names: Mapping[str, str]) -> Iterator[str]:
-    if not both.contradicting:
+def _contradictions(pair: Shared, names: Mapping[str, str]) -> Iterator[str]:
+    if not pair.contradicting:
         return
-    yield (f"{both.contradicting} of {both.exact} texts of {names[both.path]} have another class "
-           f"in {names[both.against]}:")
-    for id, label, other_id, other_label in both.contradictions[:SHOWN]:
+    yield (
+        f"{pair.contradicting} of {pair.exact} texts of {names[pair.path]} have another class in "
+        f"{names[pair.against]}:"
+    )
+    for id, label, other_id, other_label in pair.contradictions[:MOST_LINES]:
         yield f"  {id} {label}, there {other_id} {other_label}"

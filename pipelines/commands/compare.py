@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from pipelines.examples import replacing
-    from pipelines.reporting.compare import compare_runs, comparison_as_text, write_comparison
+    from pipelines.reporting.compare import compare_runs
+    from pipelines.reporting.comparison import comparison_as_text, write_comparison
 
     comparison = compare_runs(options.runs, gold=options.gold)
     if options.json:

@@ -75,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
     if options.html:
         from pipelines.reporting.html import write_report
 
-        write_report(report, examples, runs[0], options.html)
+        facts = {"gold": options.gold, "predictions": options.predictions}
+        write_report(report, examples, runs[0], options.html, facts=facts)
     print(report_as_text(report))
     return 0

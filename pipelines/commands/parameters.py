@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from pipelines.commands.places import family_and_folder
 from pipelines.errors import UserError
 
 HELP = "list the parameters of a run's network and count multiply-adds"
@@ -19,9 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from pipelines.inspection.parameters import parameter_table, table_as_text
+    from pipelines.runs.run import Run
 
     if options.tokens < 1:
         raise UserError(f"got --tokens {options.tokens}; wanted at least 1")
-    family, folder = family_and_folder(options.run_dir)
-    print(table_as_text(parameter_table(family.load(folder).model, tokens=options.tokens)))
+    _, loaded = Run.open(options.run_dir).load()
+    print(table_as_text(parameter_table(loaded.model, tokens=options.tokens)))
     return 0

@@ -1,17 +1,11 @@
-"""Where a command reads a model from, and where it writes to."""
+"""Where a command writes to."""
 
 from __future__ import annotations
 
 import tempfile
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from pipelines.errors import UserError
-
-# The file that a family writes last into its model folder, and the family's module.
-FAMILIES = {"prompt.json": "causal_lm", "lexical.json": "lexical", "tagger.json": "token_tagger",
-            "classifier.json": "sequence_classifier"}
 
 
 def check_output(path: str, *inputs: str) -> None:
@@ -38,17 +32,3 @@ def check_output(path: str, *inputs: str) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=Path(path).parent, prefix=f".{Path(path).name}."):
         pass
-
-
-def family_and_folder(run_dir: str) -> tuple[Any, Path]:
-    """The module of the family that a run's model belongs to, and the folder that it loads."""
-    from pipelines.runs.run import Run
-
-    run = Run(run_dir)
-    found = next(((folder, name) for folder in (run.merged, run.model) for file, name in FAMILIES.items()
-                  if (folder / file).is_file()), None)
-    if found is None:
-        raise UserError(f"{run_dir}: no model/ or merged/ with {' or '.join(FAMILIES)}; give the folder of "
-                        "a run that finished training")
-    folder, name = found
-    return import_module(f"pipelines.families.{name}"), folder

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.commands.columns import add_columns, columns_of
-from pipelines.commands.places import check_output, family_and_folder
+from pipelines.commands.places import check_output
 from pipelines.errors import UserError
 from pipelines.examples import BATCH, prediction_to_json, replacing
 
@@ -40,8 +40,8 @@ def run(options: argparse.Namespace) -> int:
     if options.output == "-" and options.resume:
         raise UserError("got --resume with --output -; standard output keeps nothing to go on from, name a file")
     check_output(options.output, options.input)
-    run = Run(options.run_dir)
-    family, folder = family_and_folder(options.run_dir)
+    run = Run.open(options.run_dir)
+    family, folder = run.model_folder()
     job = {"run": str(Path(options.run_dir).resolve()), "input": options.input, "batch_tokens": options.batch_tokens}
     partial = None if options.output == "-" else Partial(Path(options.output), job)
     kept = partial.start(resume=options.resume) if partial else []

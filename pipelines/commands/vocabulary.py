@@ -29,8 +29,11 @@ def run(options: argparse.Namespace) -> int:
                              min_freq=options.min_freq)
     print(vocabulary_as_text(study))
     if options.html:
+        from pipelines.reporting.run_facts import run_facts
         from pipelines.reporting.vocabulary import write_vocabulary
+        from pipelines.runs.provenance import provenance
 
-        write_vocabulary(study, options.html)
+        facts = run_facts({}, provenance(list(filter(None, [options.file, options.dev]))))
+        write_vocabulary(study, options.html, facts=facts)
         print(f"\n{options.html}")
     return 0

@@ -16,7 +16,8 @@ from pipelines.corpora.source import Source
 from pipelines.corpora.strict_json import loads
 from pipelines.corpora.tags import canonical_tags
 from pipelines.errors import DataError, UserError
-from pipelines.examples import Span, short_repr, span_from_json
+from pipelines.examples import Span, span_from_json
+from pipelines.formatting import short_repr
 from pipelines.spans import TokenRange, detect_scheme, split_tag, tags_to_token_ranges
 
 SHOWN = 50

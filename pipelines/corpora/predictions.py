@@ -15,7 +15,8 @@ from pipelines.corpora.prediction_forms import Answer, Form, Row, first_faults, 
 from pipelines.corpora.source import Source
 from pipelines.corpora.strict_json import loads
 from pipelines.errors import DataError, UserError
-from pipelines.examples import Example, Prediction, Span, prediction_from_json, short_repr
+from pipelines.examples import Example, Prediction, Span, prediction_from_json
+from pipelines.formatting import short_repr
 from pipelines.spans import Offsets, join_tokens
 
 Pair = tuple[Answer, str, Example | None]  # (answer, its id, the example that has the id)

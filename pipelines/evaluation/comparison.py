@@ -13,24 +13,35 @@ from pipelines.evaluation.tasks import Task, interval_path, metric
 from pipelines.examples import Example, Prediction, joined_by_id
 
 
-def evaluate_runs(task: Task, examples: Sequence[Example], runs: Sequence[Sequence[Prediction]],
-                  **options: Any) -> dict[str, Any]:
+def evaluate_runs(
+    task: Task, examples: Sequence[Example], runs: Sequence[Sequence[Prediction]], **options: Any
+) -> dict[str, Any]:
     """Reports the mean of several runs of one recipe, such as its seeds.
 
     Args:
-        options: go to the task's ``evaluate``.
+        task: what is predicted.
+        examples: with gold answers.
+        runs: the predictions of each run.
+        options: go to the task's `evaluate`.
 
     Returns:
-        The report of one run, with the mean over the runs in place of each number; the interval of the mean primary
-        metric over resampled documents where one run's report has its interval; ``spread`` (mean, standard deviation
-        with n − 1, least and greatest of the task's metrics); ``label_audit`` (span extraction); and the ``runs``' own
-        reports.
+        The report of one run with the mean over the runs for each number; the interval of the mean
+        primary metric over resampled documents; `spread` (mean, standard deviation with n − 1,
+        least and greatest of the task's metrics); `warnings` with the number of their run;
+        `label_audit` (span extraction); and the `runs`' own reports.
     """
     reports = [task.evaluate(examples, run, **options) for run in runs]
     summary = _mean(reports)
-    summary["spread"] = {path: _spread([metric(report, path) for report in reports]) for path in task.metrics}
-    empty = (lambda id: Prediction(id, spans=(), label=())) if options.get("allow_missing") else None
-    pairs = [joined_by_id(examples, run, allow_missing=empty) for run in runs]
+    summary["spread"] = {
+        path: _spread([metric(report, path) for report in reports]) for path in task.metrics
+    }
+    summary["warnings"] = [
+        f"run {number}: {sentence}"
+        for number, report in enumerate(reports, start=1)
+        for sentence in report.get("warnings", ())
+    ]
+    allow_missing = _empty_answer if options.get("allow_missing") else None
+    pairs = [joined_by_id(examples, run, allow_missing=allow_missing) for run in runs]
     counts = np.hstack([task.counts(joined) for joined in pairs])
 
     def mean_metric(sums: np.ndarray) -> np.ndarray:
@@ -38,15 +49,20 @@ def evaluate_runs(task: Task, examples: Sequence[Example], runs: Sequence[Sequen
 
     units = significance.resampling_units(examples)
     *owner, name = interval_path(task.primary_metric).split(".")
-    place = metric(summary, owner[0]) if owner else summary
-    place[name] = significance.bootstrap_interval(counts, mean_metric, units)
+    row = metric(summary, owner[0]) if owner else summary
+    row[name] = significance.bootstrap_interval(counts, mean_metric, units)
     if task.name == "span_extraction":
-        summary["label_audit"] = label_audit(examples, [[prediction for _, prediction in joined] for joined in pairs])
+        answers = [[prediction for _, prediction in joined] for joined in pairs]
+        summary["label_audit"] = label_audit(examples, answers)
     return summary | {"runs": reports}
 
 
+def _empty_answer(id: str) -> Prediction:
+    return Prediction(id, spans=(), label=())
+
+
 def _mean(values: Sequence[Any]) -> Any:
-    """The mean of numbers, within dicts; what is no number is kept where all agree, and else left out."""
+    """The mean of numbers, within dicts; other values are kept where all agree, else left out."""
     if all(isinstance(value, dict) for value in values):
         common = [name for name in values[0] if all(name in value for value in values)]
         means = {name: _mean([value[name] for value in values]) for name in common}
@@ -62,38 +78,65 @@ def _spread(values: Sequence[float | None]) -> dict[str, float] | None:
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return None
-    return {"mean": float(np.mean(known)), "sd": float(np.std(known, ddof=1)), "min": min(known), "max": max(known)}
+    return {
+        "mean": float(np.mean(known)),
+        "sd": float(np.std(known, ddof=1)),
+        "min": min(known),
+        "max": max(known),
+    }
 
 
-def compare_predictions(task: Task, examples: Sequence[Example], a: Sequence[Prediction], b: Sequence[Prediction], *,
-                        alpha: float = 0.05) -> dict[str, Any]:
+def compare_predictions(
+    task: Task,
+    examples: Sequence[Example],
+    a: Sequence[Prediction],
+    b: Sequence[Prediction],
+    *,
+    alpha: float = 0.05,
+) -> dict[str, Any]:
     """Tests whether two systems differ in the task's primary metric on the same examples.
 
+    Args:
+        task: what is predicted.
+        examples: with gold answers.
+        a: predictions of the first system.
+        b: predictions of the second.
+        alpha: significance level.
+
     Returns:
-        ``metric``; ``a`` and ``b``, the scores; ``delta`` = a − b with its bootstrap ``interval``; ``test`` and its
-        ``p``: McNemar's for classes, approximate randomisation for the rest; ``p_bootstrap``; the resampled ``unit``
-        and how many ``units``; ``better``: "a", "b", or None where the two cannot be told apart: when p is not under
-        ``alpha`` or the interval holds zero.
+        `metric`; `a` and `b`, the scores; `delta` = a − b with its bootstrap `interval`; `test` and
+        its `p`: McNemar's for classes, approximate randomisation for the rest; `p_bootstrap`; the
+        resampled `unit` and the number of `units`; `better`: "a", "b", or None where the difference
+        is not significant: when p is not under `alpha` or the interval includes zero.
 
     Raises:
         DataError: when ids do not fit the examples.
     """
-    counts_a, counts_b = (task.counts(joined_by_id(examples, predictions)) for predictions in (a, b))
+    counts_a, counts_b = (task.counts(joined_by_id(examples, answers)) for answers in (a, b))
     units = significance.resampling_units(examples)
-    bootstrap = significance.paired_bootstrap(counts_a, counts_b, task.statistic, units, confidence=1 - alpha)
+    bootstrap = significance.paired_bootstrap(
+        counts_a, counts_b, task.statistic, units, confidence=1 - alpha
+    )
     if task.answer == "label":
-        test, p = "mcnemar", significance.mcnemar(counts_a[:, 0] > 0, counts_b[:, 0] > 0)
+        test = "mcnemar"
+        p = significance.mcnemar(counts_a[:, 0] > 0, counts_b[:, 0] > 0)
     else:
         test = "approximate_randomisation"
         p = significance.approximate_randomisation(counts_a, counts_b, task.statistic, units)
     low, high = bootstrap["interval"]
-    told_apart = p < alpha and not low <= 0 <= high
-    first_is_better = (bootstrap["delta"] > 0) == task.greater_is_better
+    better = None
+    if p < alpha and not low <= 0 <= high:
+        better = "a" if (bootstrap["delta"] > 0) == task.greater_is_better else "b"
     return {
         "metric": task.primary_metric,
-        "a": float(task.statistic(counts_a.sum(axis=0))), "b": float(task.statistic(counts_b.sum(axis=0))),
-        "delta": bootstrap["delta"], "interval": bootstrap["interval"],
-        "test": test, "p": p, "p_bootstrap": bootstrap["p"],
-        "unit": units.kind, "units": units.count,
-        "better": ("a" if first_is_better else "b") if told_apart else None,
+        "a": float(task.statistic(counts_a.sum(axis=0))),
+        "b": float(task.statistic(counts_b.sum(axis=0))),
+        "delta": bootstrap["delta"],
+        "interval": bootstrap["interval"],
+        "test": test,
+        "p": p,
+        "p_bootstrap": bootstrap["p"],
+        "unit": units.kind,
+        "units": units.count,
+        "better": better,
     }

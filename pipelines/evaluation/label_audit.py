@@ -1,65 +1,95 @@
-"""Candidates for wrong labels: where several runs agree with one another against the gold annotation."""
+"""Candidates for wrong labels: where several runs agree with one another against the gold."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.evaluation.mistakes import find_mistakes
 from pipelines.examples import Example, Prediction, Span, joined_by_id, span_to_json
 
+# (example id, gold span) -> answer -> the spans that runs gave as this answer, None for no answer.
+Votes = Mapping[tuple[str, Span | None], Mapping[Span | None, list[Span | None]]]
 
-def label_audit(examples: Sequence[Example], runs: Sequence[Sequence[Prediction]]) -> list[dict[str, Any]]:
-    """Gold mentions that several runs answer alike and otherwise, and mentions that several runs miss in the gold.
 
-    A run's answer to a gold mention is the prediction it was paired with as a mistake, or none. An entry stands for at
-    least two runs, and more than half of them, that give the very same answer.
+def label_audit(
+    examples: Sequence[Example], runs: Sequence[Sequence[Prediction]]
+) -> list[dict[str, Any]]:
+    """Gold mentions that several runs answer alike and otherwise, and mentions the gold lacks.
+
+    A run's answer to a gold mention is the prediction it was paired with as a mistake, or none. An
+    entry stands for at least two runs, and more than half of them, that give the very same answer.
 
     Args:
+        examples: with gold spans.
         runs: predictions of at least two runs on the same examples.
 
     Returns:
-        Entries with ``id``; the ``gold`` span and the runs' ``answer``, each with its ``string``, or None; ``runs``:
-        how many gave this answer; ``score``: the answer's mean score, or None; ``cost``: the strict F1 that this
-        disagreement takes from a run, in the mean over the runs; ``pattern_cost``: that of all entries with the same
-        strings and types. Ordered by ``pattern_cost``, so that a convention that is broken again and again comes first,
-        then by ``score``.
+        Entries with `id`; the `gold` span and the runs' `answer`, each with its `string`, or None;
+        `runs`: how many gave this answer; `score`: the answer's mean score, or None; `cost`: the
+        strict F1 that this disagreement takes from a run, in the mean over the runs;
+        `pattern_cost`: that of all entries with the same strings and types. Ordered by
+        `pattern_cost`, so that a convention that is broken repeatedly comes first, then by `score`.
     """
-    votes: dict[tuple[str, Span | None], dict[Span | None, list[Span | None]]] = defaultdict(lambda: defaultdict(list))
-    for run in runs:
-        for mistake in find_mistakes(joined_by_id(examples, run)):
-            # Spurious predictions are no answer to a gold mention; each stands for itself.
-            votes[mistake.id, mistake.gold][mistake.predicted].append(mistake.predicted)
+    votes = _votes(examples, runs)
     gold = sum(len(example.spans or ()) for example in examples)
-    spans_per_run = gold + sum(len(prediction.spans or ()) for run in runs for prediction in run) / len(runs)
+    predicted = sum(len(prediction.spans or ()) for run in runs for prediction in run)
+    spans_per_run = gold + predicted / len(runs)
     texts = {example.id: example.text for example in examples}
     entries: list[dict[str, Any]] = []
     for (id, mention), answers in votes.items():
-        for answer, given in answers.items():
-            if len(given) >= 2 and 2 * len(given) > len(runs):
-                scores = [span.score for span in given if span is not None and span.score is not None]
-                sides = (mention is not None) + (answer is not None)
-                entries.append({
-                    "id": id, "gold": _shown(texts[id], mention), "answer": _shown(texts[id], answer),
-                    "runs": len(given), "score": sum(sorted(scores)) / len(scores) if scores else None,
-                    "cost": sides * len(given) / len(runs) / spans_per_run,
-                })
-    return _dearest_first(entries, {example.id: i for i, example in enumerate(examples)})
+        for answer, spans in answers.items():
+            if len(spans) < 2 or 2 * len(spans) <= len(runs):
+                continue
+            n_wrong = (mention is not None) + (answer is not None)
+            entries.append(
+                {
+                    "id": id,
+                    "gold": _with_string(texts[id], mention),
+                    "answer": _with_string(texts[id], answer),
+                    "runs": len(spans),
+                    "score": _mean_score(spans),
+                    "cost": n_wrong * len(spans) / len(runs) / spans_per_run,
+                }
+            )
+    return _by_cost(entries, {example.id: i for i, example in enumerate(examples)})
 
 
-def _dearest_first(entries: list[dict[str, Any]], position: dict[str, int]) -> list[dict[str, Any]]:
-    def pattern(entry: dict[str, Any]) -> tuple[Any, ...]:
-        return tuple(span and (span["string"], span["label"]) for span in (entry["gold"], entry["answer"]))
+def _votes(examples: Sequence[Example], runs: Sequence[Sequence[Prediction]]) -> Votes:
+    votes: Any = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        for mistake in find_mistakes(joined_by_id(examples, run)):
+            # Spurious predictions answer no gold mention; each stands for itself.
+            votes[mistake.id, mistake.gold][mistake.predicted].append(mistake.predicted)
+    return votes
 
+
+def _mean_score(spans: Sequence[Span | None]) -> float | None:
+    scores = [span.score for span in spans if span is not None and span.score is not None]
+    return sum(sorted(scores)) / len(scores) if scores else None
+
+
+def _by_cost(entries: list[dict[str, Any]], position: Mapping[str, int]) -> list[dict[str, Any]]:
     total: Counter[tuple[Any, ...]] = Counter()
     for entry in entries:
-        total[pattern(entry)] += entry["cost"]
-    entries = [entry | {"pattern_cost": total[pattern(entry)]} for entry in entries]
-    return sorted(entries, key=lambda entry: (
-        -entry["pattern_cost"], repr(pattern(entry)), -(entry["score"] or 0), position[entry["id"]],
-        (entry["gold"] or entry["answer"])["start"]))
+        total[_pattern(entry)] += entry["cost"]
+    entries = [entry | {"pattern_cost": total[_pattern(entry)]} for entry in entries]
+
+    def rank(entry: dict[str, Any]) -> tuple[Any, ...]:
+        start = (entry["gold"] or entry["answer"])["start"]
+        by_cost = -entry["pattern_cost"], repr(_pattern(entry)), -(entry["score"] or 0)
+        return *by_cost, position[entry["id"]], start
+
+    return sorted(entries, key=rank)
 
 
-def _shown(text: str, span: Span | None) -> dict[str, Any] | None:
-    return None if span is None else span_to_json(span) | {"string": text[span.start:span.end]}
+def _pattern(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    spans = (entry["gold"], entry["answer"])
+    return tuple(span and (span["string"], span["label"]) for span in spans)
+
+
+def _with_string(text: str, span: Span | None) -> dict[str, Any] | None:
+    if span is None:
+        return None
+    return span_to_json(span) | {"string": text[span.start : span.end]}

@@ -14,7 +14,7 @@ def value_scores(gold: np.ndarray, predicted: np.ndarray) -> dict[str, float | N
     """
     error = predicted - gold
     variance = float(((gold - gold.mean()) ** 2).sum())
-    squared = float((error ** 2).sum())
+    squared = float((error**2).sum())
     return {
         "mse": squared / len(gold),
         "mae": float(np.abs(error).sum() / len(gold)),
@@ -23,7 +23,7 @@ def value_scores(gold: np.ndarray, predicted: np.ndarray) -> dict[str, float | N
 
 
 def perplexity(nats: float, count: int) -> float:
-    """e to the mean negative log-likelihood; infinite where a float can't hold it.
+    """e to the mean negative log-likelihood; infinite where a float overflows.
 
     Args:
         nats: negative natural log-likelihood, summed over the corpus.

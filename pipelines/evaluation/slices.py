@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -10,87 +9,138 @@ from typing import Any
 import numpy as np
 
 from pipelines.evaluation.significance import Units
-from pipelines.evaluation.span_scores import Columns, Matched, precision_recall_f1
+from pipelines.evaluation.span_scores import MatchedSpans, SpanArrays, precision_recall_f1
 from pipelines.examples import Example, Span
+
+# The names of the slices of each slicing, in the order in which they are shown.
+SLICES = {
+    "length": ("1 word", "2 words", "3 words", "4 or more words"),
+    "abbreviation": ("abbreviation", "no abbreviation"),
+    "place_in_text": ("first third", "middle third", "last third"),
+    "sentence_of_document": ("first", "second to fifth", "later"),
+    "seen_in_train": ("seen", "new"),
+    "train_frequency": ("0", "1", "2 to 9", "10 or more"),
+}
 
 
 def is_abbreviation(string: str) -> bool:
-    """Whether a string is one word of 2 to 10 characters that has two capitals, at least half of its letters."""
+    """Whether a string is one word of 2 to 10 characters with two capitals or more.
+
+    At least half of its letters are capitals.
+    """
     if not 2 <= len(string) <= 10 or any(map(str.isspace, string)):
         return False
     capitals, letters = sum(map(str.isupper, string)), sum(map(str.isalpha, string))
     return capitals >= 2 and 2 * capitals >= letters
 
 
-def mention_slices(examples: Sequence[Example], matched: Matched, *, units: Units,
-                   train: Iterable[Example] | None = None) -> dict[str, Any]:
+def mention_slices(
+    examples: Sequence[Example],
+    matched: MatchedSpans,
+    *,
+    units: Units,
+    train: Iterable[Example] | None = None,
+) -> dict[str, Any]:
     """Strict scores by what a mention is like.
 
-    Gold and predicted spans are sorted into slices by the same rule, so that each slice has a precision and a recall;
-    a correct prediction is in the slice of its gold mention.
+    Gold and predicted spans are sorted by the same rule, so that each slice has a precision and a
+    recall; a correct prediction is in the slice of its gold mention.
 
     Args:
-        matched: the spans of these examples.
-        units: documents, where the ids carry them: sentences are then sliced by their number in the document.
-        train: adds slices by whether, and how often, training has the mention's lower-cased string.
+        examples: the examples.
+        matched: their spans.
+        units: documents, where the ids have them: adds slices by the position of the sentence.
+        train: adds slices by whether, and how often, training has the lower-cased string.
 
     Returns:
-        ``{slice: {value: {"precision", "recall", "f1", "support", "predicted"}}}``.
+        `{slicing: {slice: {"precision", "recall", "f1", "support", "predicted"}}}`.
     """
-    sides = matched.gold, matched.predicted
-    strings = [_strings(examples, side) for side in sides]
-    distinct = set(strings[0]).union(strings[1])  # a corpus says the same again and again
+    positions = _sentence_positions(units) if units.kind == "document" else None
+    train_counts = None if train is None else _mention_counts(train)
+    gold, predicted = (
+        _slice_indices(examples, spans, positions, train_counts)
+        for spans in (matched.gold, matched.predicted)
+    )
+    correct = matched.pairs["strict"].gold
+    return {
+        name: _scores_by_slice(SLICES[name], gold[name][correct], gold[name], predicted[name])
+        for name in gold
+    }
 
-    def by_string(rule: Callable[[str], int]) -> list[np.ndarray]:
-        value = {string: rule(string) for string in distinct}
-        return [np.fromiter(map(value.__getitem__, side), dtype=np.int64, count=len(side)) for side in strings]
+
+def _slice_indices(
+    examples: Sequence[Example],
+    spans: SpanArrays,
+    positions: np.ndarray | None,
+    train_counts: Counter[str] | None,
+) -> dict[str, np.ndarray]:
+    """For each slicing, the index in `SLICES` of each span, of shape (n_spans,)."""
+    strings = _strings(examples, spans)
+    distinct = set(strings)  # a corpus repeats its strings: each is looked at once
+
+    def by_string(rule: Callable[[str], int]) -> np.ndarray:
+        values = {string: rule(string) for string in distinct}
+        return np.fromiter(map(values.__getitem__, strings), dtype=np.int64, count=len(strings))
 
     sizes = np.array([max(len(example.text), 1) for example in examples], dtype=np.int64)
-    # name -> (values, the number of its value for each gold and each predicted span)
-    slices: dict[str, tuple[Sequence[str], Sequence[np.ndarray]]] = {
-        "length": (("1 word", "2 words", "3 words", "4 or more words"),
-                   by_string(lambda string: min(max(len(string.split()), 1), 4) - 1)),
-        "abbreviation": (("abbreviation", "no abbreviation"), by_string(lambda string: not is_abbreviation(string))),
-        "place_in_text": (("first third", "middle third", "last third"),
-                          [np.minimum(2, 3 * side.start // sizes[side.example]) for side in sides]),
+    indices = {
+        "length": by_string(lambda string: min(max(len(string.split()), 1), 4) - 1),
+        "abbreviation": by_string(lambda string: not is_abbreviation(string)),
+        "place_in_text": np.minimum(2, 3 * spans.start // sizes[spans.example]),
     }
-    if units.kind == "document":
-        number = _numbers_in_document(units)
-        slices["sentence_of_document"] = ("first", "second to fifth", "later"), [
-            np.digitize(number[side.example], (1, 5)) for side in sides]
-    if train is not None:
-        seen = Counter(example.text[span.start:span.end].lower() for example in train for span in example.spans or ())
-        slices["seen_in_train"] = ("seen", "new"), by_string(lambda string: string.lower() not in seen)
-        slices["train_frequency"] = ("0", "1", "2 to 9", "10 or more"), by_string(
-            lambda string: bisect_right((1, 2, 10), seen[string.lower()]))
-    found = matched.pairs["strict"].gold
-    return {name: _slice(values, wanted, given, wanted[found]) for name, (values, (wanted, given)) in slices.items()}
+    if positions is not None:
+        indices["sentence_of_document"] = np.digitize(positions[spans.example], (1, 5))
+    if train_counts is not None:
+        counts = by_string(lambda string: train_counts[string.lower()])
+        indices["seen_in_train"] = np.where(counts, 0, 1)
+        indices["train_frequency"] = np.digitize(counts, (1, 2, 10))
+    return indices
 
 
-def _strings(examples: Sequence[Example], spans: Columns) -> list[str]:
-    rows = zip(spans.example.tolist(), spans.start.tolist(), spans.end.tolist(), strict=True)
-    return [examples[at].text[start:end] for at, start, end in rows]
-
-
-def _numbers_in_document(units: Units) -> np.ndarray:
-    """The 0-based number of each example among those of its document, of shape (n_examples,)."""
-    met: Counter[int] = Counter()
-    numbers = []
+def _sentence_positions(units: Units) -> np.ndarray:
+    """The position of each example within its document, from 0, of shape (n_examples,)."""
+    seen: Counter[int] = Counter()
+    positions = []
     for unit in units.index.tolist():
-        numbers.append(met[unit])
-        met[unit] += 1
-    return np.array(numbers, dtype=np.int64)
+        positions.append(seen[unit])
+        seen[unit] += 1
+    return np.array(positions, dtype=np.int64)
 
 
-def _slice(values: Sequence[str], *spans: np.ndarray) -> dict[str, Any]:
-    """From the numbers of the values of gold, predicted and correct spans."""
-    wanted, given, correct = (np.bincount(numbers, minlength=len(values)) for numbers in spans)
-    return {value: precision_recall_f1(correct[i], wanted[i], given[i])
-            for i, value in enumerate(values) if wanted[i] or given[i]}
+def _mention_counts(train: Iterable[Example]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for example in train:
+        spans = example.spans or ()
+        counts.update(example.text[span.start : span.end].lower() for span in spans)
+    return counts
 
 
-def false_alarms(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]) -> dict[str, Any]:
-    """How many of the examples without a mention got a prediction all the same."""
-    alarms = [len(given) for wanted, given in zip(gold, predicted, strict=True) if not wanted]
-    return {"examples": len(alarms), "with_false_alarm": sum(map(bool, alarms)), "predicted": sum(alarms),
-            "rate": sum(map(bool, alarms)) / len(alarms) if alarms else 0.0}
+def _strings(examples: Sequence[Example], spans: SpanArrays) -> list[str]:
+    rows = zip(spans.example.tolist(), spans.start.tolist(), spans.end.tolist(), strict=True)
+    return [examples[example].text[start:end] for example, start, end in rows]
+
+
+def _scores_by_slice(names: Sequence[str], *indices: np.ndarray) -> dict[str, Any]:
+    """Scores each slice, from the slice of each correct, gold and predicted span."""
+    counts = [np.bincount(index, minlength=len(names)) for index in indices]
+    rows = zip(names, *counts, strict=True)
+    return {
+        name: precision_recall_f1(correct, gold, predicted)
+        for name, correct, gold, predicted in rows
+        if gold or predicted
+    }
+
+
+def false_alarms(
+    gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]
+) -> dict[str, Any]:
+    """How many of the examples without a mention have a prediction all the same."""
+    pairs = zip(gold, predicted, strict=True)
+    counts = [len(spans) for gold_spans, spans in pairs if not gold_spans]
+    alarms = sum(map(bool, counts))
+    return {
+        "examples": len(counts),
+        "with_false_alarm": alarms,
+        "predicted": sum(counts),
+        "rate": alarms / len(counts) if counts else 0.0,
+    }

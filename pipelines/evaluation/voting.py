@@ -9,8 +9,9 @@ from typing import Any
 
 from pipelines.errors import DataError
 from pipelines.examples import Prediction, Span
+from pipelines.formatting import some
 
-SHOWN = 10
+MOST_FAULTS = 10
 
 
 def vote(answers: Sequence[Sequence[Prediction]], *, names: Sequence[str]) -> list[Prediction]:
@@ -58,8 +59,7 @@ def _id_faults(
     }
     for what, ids in kinds.items():
         if ids:
-            more = " …" if len(ids) > SHOWN else ""
-            yield f"{what}: {len(ids)}: {', '.join(ids[:SHOWN])}{more}"
+            yield f"{what}: {len(ids)}: {some(ids)}"
 
 
 def _answer_faults(model: Sequence[Prediction]) -> list[str]:
@@ -72,7 +72,7 @@ def _answer_faults(model: Sequence[Prediction]) -> list[str]:
                 wrong.append(
                     f"id {prediction.id}: the score {score!r}, wanted a number between 0 and 1"
                 )
-    return missing[:SHOWN] + wrong[:SHOWN]
+    return missing[:MOST_FAULTS] + wrong[:MOST_FAULTS]
 
 
 def _kind_faults(
@@ -84,7 +84,7 @@ def _kind_faults(
             faults.append(
                 f"id {id}: {_kind(prediction)}, where {first_name} has {_kind(first[id])}"
             )
-    return faults[:SHOWN]
+    return faults[:MOST_FAULTS]
 
 
 def _kind(prediction: Prediction) -> str:

@@ -1,1 +1,1 @@
-"""Looking inside: vocabularies, parameters, and what a tagger did with a sentence and where it did it."""
+"""Looking inside: vocabularies, parameters, a tagger's tags, activations, layers and saliency."""

@@ -1,4 +1,4 @@
-"""What a vocabulary's filters cost: its size and the share of unknown words, against min_freq and remove_frac."""
+"""What a vocabulary's filters cost: its size and the share of unknown words, by filter."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from pathlib import Path
 
 from pipelines.errors import UserError
 from pipelines.examples import Example
+from pipelines.formatting import text_table
 from pipelines.networks.word_tokenizer import vocabulary, word_counts
 
 MIN_FREQS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 REMOVE_FRACS = tuple(tenth / 10 for tenth in range(10))
+SHARES = (0.5, 0.9, 0.99, 1.0)  # of the sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,8 @@ class Cut:
 
     Attributes:
         size: words kept.
-        unknown_train, unknown_dev: share of the running words of training and dev that are then unknown.
+        unknown_train, unknown_dev: share of the running words of training and dev that are then
+            unknown.
     """
 
     min_freq: int
@@ -33,7 +36,14 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class VocabularyStudy:
-    """Attributes: ``by_min_freq`` at remove_frac 0; ``by_remove_frac`` at a given min_freq; sentences by length."""
+    """What the filters leave of the words of a corpus.
+
+    Attributes:
+        min_freq: at which remove_frac is tried.
+        by_min_freq: at remove_frac 0.
+        by_remove_frac: at `min_freq`.
+        lengths: words -> sentences of that length.
+    """
 
     file: str
     dev_file: str | None
@@ -47,79 +57,124 @@ class VocabularyStudy:
     lengths: dict[int, int]
 
     def length_at(self, share: float) -> int:
-        """The least length that so large a share of the sentences does not exceed."""
+        """The least length that this share of the sentences does not exceed."""
         reached = 0
-        for length, number in sorted(self.lengths.items()):
-            reached += number
+        for length, sentences in sorted(self.lengths.items()):
+            reached += sentences
             if reached >= share * self.sentences:
                 return length
         return max(self.lengths)
 
 
-def study_vocabulary(train: Sequence[Example], dev: Sequence[Example] | None = None, *, file: str | Path = "",
-                     dev_file: str | Path | None = None, lowercase: bool = False,
-                     min_freq: int = 1) -> VocabularyStudy:
-    """Counts words as the word tokenizer cuts them (in natural text punctuation stands alone), and tries the filters.
+def study_vocabulary(
+    train: Sequence[Example],
+    dev: Sequence[Example] | None = None,
+    *,
+    file: str | Path = "",
+    dev_file: str | Path | None = None,
+    lowercase: bool = False,
+    min_freq: int = 1,
+) -> VocabularyStudy:
+    """Counts words as the word tokenizer splits them, and tries the filters.
+
+    In natural text, where no example brings its tokens, punctuation is split off.
 
     Args:
         min_freq: at which remove_frac is tried.
 
     Raises:
-        UserError: when there is no word, or none as frequent as ``min_freq``.
+        UserError: when there is no word, or none as frequent as `min_freq`.
     """
     if min_freq < 1:
         raise UserError(f"got --min_freq {min_freq}; wanted at least 1")
-    how = {"lowercase": lowercase, "punctuation": any(example.tokens is None for example in train)}
-    counts = word_counts((example.text for example in train), **how)
+    splits_punctuation = any(example.tokens is None for example in train)
+
+    def counted(examples: Sequence[Example]) -> Counter[str]:
+        texts = (example.text for example in examples)
+        return word_counts(texts, lowercase=lowercase, punctuation=splits_punctuation)
+
+    counts = counted(train)
     if not counts:
         raise UserError(f"{file}: no word in {len(train)} examples; give a file with text")
     vocabulary(counts, min_freq=min_freq)  # refuses a min_freq that leaves nothing
-    dev_counts = None if dev is None else word_counts((example.text for example in dev), **how)
-    most = max(counts.values())
-
-    def cut(min_freq: int, remove_frac: float) -> Cut:
-        try:
-            kept = set(vocabulary(counts, min_freq=min_freq, remove_frac=remove_frac))
-        except UserError:
-            kept = set()
-        return Cut(min_freq, remove_frac, len(kept), _unknown(counts, kept),
-                   None if dev_counts is None else _unknown(dev_counts, kept))
-
+    dev_counts = None if dev is None else counted(dev)
+    tried = [least for least in MIN_FREQS if least <= max(counts.values())]
+    lengths = Counter(counted([example]).total() for example in train)
     return VocabularyStudy(
-        file=str(file), dev_file=None if dev_file is None else str(dev_file), lowercase=lowercase, min_freq=min_freq,
-        sentences=len(train), running_words=counts.total(),
+        file=str(file),
+        dev_file=None if dev_file is None else str(dev_file),
+        lowercase=lowercase,
+        min_freq=min_freq,
+        sentences=len(train),
+        running_words=counts.total(),
         dev_running_words=dev_counts.total() if dev_counts else 0,
-        by_min_freq=[cut(least, 0.0) for least in MIN_FREQS if least <= most],
-        by_remove_frac=[cut(min_freq, share) for share in REMOVE_FRACS],
-        lengths=dict(sorted(Counter(word_counts([example.text], **how).total() for example in train).items())))
+        by_min_freq=[_cut(counts, dev_counts, least, 0.0) for least in tried],
+        by_remove_frac=[_cut(counts, dev_counts, min_freq, share) for share in REMOVE_FRACS],
+        lengths=dict(sorted(lengths.items())),
+    )
+
+
+def _cut(
+    counts: Counter[str], dev_counts: Counter[str] | None, min_freq: int, remove_frac: float
+) -> Cut:
+    try:
+        kept = set(vocabulary(counts, min_freq=min_freq, remove_frac=remove_frac))
+    except UserError:  # nothing is left
+        kept = set()
+    unknown_dev = None if dev_counts is None else _unknown(dev_counts, kept)
+    return Cut(min_freq, remove_frac, len(kept), _unknown(counts, kept), unknown_dev)
 
 
 def _unknown(counts: Counter[str], kept: set[str]) -> float:
-    total = counts.total()
-    return sum(count for word, count in counts.items() if word not in kept) / total if total else 0.0
+    """The share of the running words that are not kept."""
+    unknown = sum(count for word, count in counts.items() if word not in kept)
+    return unknown / counts.total() if counts else 0.0
 
 
 def vocabulary_as_text(study: VocabularyStudy) -> str:
-    """The tables, for a terminal."""
-    lines = [facts(study), ""]
-    for title, cuts, show in (
-        ("min_freq", study.by_min_freq, lambda cut: str(cut.min_freq)),
-        (f"remove_frac (at min_freq {study.min_freq})", study.by_remove_frac, lambda cut: f"{cut.remove_frac:.1f}"),
-    ):
-        dev_head = f"{'unknown, dev':>15}" if study.dev_file else ""
-        lines.append(f"{title:<30}{'words':>9}{'unknown, train':>17}{dev_head}")
-        for cut in cuts:
-            dev = "" if cut.unknown_dev is None else f"{100 * cut.unknown_dev:>13.2f} %"
-            lines.append(f"{show(cut):<30}{cut.size:>9,}{100 * cut.unknown_train:>15.2f} %{dev}")
-        lines.append("")
-    quantiles = ", ".join(f"{100 * share:g} % of the sentences have at most {study.length_at(share)} words"
-                          for share in (0.5, 0.9, 0.99, 1.0))
-    return "\n".join([*lines, quantiles])
+    """The tables and quantiles, for a terminal."""
+    lines = [study_facts(study), ""]
+    lines += [*text_table(*cut_table(study.by_min_freq, "min_freq")), ""]
+    head, rows = cut_table(study.by_remove_frac, "remove_frac")
+    at_least = f"remove_frac (at min_freq {study.min_freq})"
+    lines += [*text_table([at_least, *head[1:]], rows), ""]
+    quantiles = []
+    for share in SHARES:
+        sentences = f"{100 * share:g} % of the sentences"
+        quantiles.append(f"{sentences} have at most {study.length_at(share)} words")
+    return "\n".join([*lines, ", ".join(quantiles)])
 
 
-def facts(study: VocabularyStudy) -> str:
+def cut_table(cuts: Sequence[Cut], option: str) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: the value of an option, the words kept, and the shares of unknown words."""
+    head = [option, "words", "unknown, train"]
+    if cuts[0].unknown_dev is not None:
+        head.append("unknown, dev")
+    rows = []
+    for cut in cuts:
+        row = [str(getattr(cut, option)), f"{cut.size:,}", _percent(cut.unknown_train)]
+        if cut.unknown_dev is not None:
+            row.append(_percent(cut.unknown_dev))
+        rows.append(row)
+    return head, rows
+
+
+def study_facts(study: VocabularyStudy) -> str:
+    """One line: what was counted, and how many of dev's words are not in training."""
     first = study.by_min_freq[0]
-    words = f"{study.sentences:,} sentences, {study.running_words:,} words, {first.size:,} different"
-    dev = "" if first.unknown_dev is None else \
-        f"; {study.dev_file}: {study.dev_running_words:,} words, {100 * first.unknown_dev:.2f} % not in training"
-    return f"{study.file}: {words}{', lower-cased' if study.lowercase else ''}{dev}"
+    parts = [
+        f"{study.file}: {study.sentences:,} sentences",
+        f"{study.running_words:,} words",
+        f"{first.size:,} different",
+    ]
+    if study.lowercase:
+        parts.append("lower-cased")
+    facts = ", ".join(parts)
+    if first.unknown_dev is None:
+        return facts
+    dev = f"{study.dev_file}: {study.dev_running_words:,} words"
+    return f"{facts}; {dev}, {_percent(first.unknown_dev)} not in training"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"

@@ -1,7 +1,8 @@
-"""Any encoder with a pooled text vector and a small head on top, as one `AutoModelForSequenceClassification` model.
+"""Any encoder with a pooled text vector and a small head, as one model.
 
-The library's own classes read the first token alone. This one reads the mean, the maximum or a learnt weighting of all
-of them, with a linear head or one hidden layer. Importing this module registers it, so that `from_pretrained` knows it.
+The library's own classes read only the first token. This one reads the mean, the maximum or a
+learnt weighting of all of them, with a linear head or one hidden layer. Importing this module
+registers it, so that `from_pretrained` knows it.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ POOLINGS = ("cls", "mean", "max", "attention", "token")
 
 @strict
 class PooledClassifierConfig(OnEncoderConfig):
-    """What stands on the encoder.
+    """The layers on top of the encoder.
 
     Args:
-        pooling: ``cls`` (the first token), ``mean`` and ``max`` over all tokens, or ``attention``, a mean weighted by
-            a learnt query. With ``token`` nothing is pooled: each token is scored, and a class has the score of its
-            best one.
+        pooling: `cls` (the first token), `mean` or `max` over all tokens, or `attention`, a mean
+            weighted by a learnt query. With `token` states are not pooled: each token is scored,
+            and a class has the score of its best one.
         hidden_layer: width of the head's hidden layer; 0 = a linear head.
         activation: after the hidden layer.
         dropout: on the text vector and on the hidden layer.
@@ -43,7 +44,7 @@ class PooledClassifierConfig(OnEncoderConfig):
 
 
 class PooledClassifier(PreTrainedModel):
-    """Token states of an encoder -> one vector a text -> scores of the classes."""
+    """Token states of an encoder -> one vector a text -> logits of the classes."""
 
     config_class = PooledClassifierConfig
     base_model_prefix = "encoder"
@@ -62,33 +63,40 @@ class PooledClassifier(PreTrainedModel):
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None,
-                labels: Tensor | None = None, **_: Any) -> SequenceClassifierOutput:
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        **_: Any,
+    ) -> SequenceClassifierOutput:
         """Classifies a batch.
 
         Args:
             input_ids: (B, T).
             attention_mask: (B, T), 1 where there is a token; by default everywhere.
-            token_type_ids: (B, T), for encoders that tell two texts apart.
-            labels: (B,) class numbers, or (B, C) of 0 and 1 where a text may have several classes.
+            token_type_ids: (B, T), for encoders that distinguish the two texts of a pair.
+            labels: (B,) class ids, or (B, C) of 0 and 1 where a text may have several classes.
 
         Returns:
-            loss where labels are given (cross-entropy, the mean over texts; binary for several classes), and logits
-            (B, C).
+            The loss if there are labels (cross-entropy, the mean over texts; binary for several
+            classes), and logits (B, C).
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        states = self.encoder(input_ids=input_ids, attention_mask=mask, **types).last_hidden_state     # (B, T, H)
-        logits = self.head(states, mask)                                                               # (B, C)
+        states = self.encoder(input_ids=input_ids, attention_mask=mask, **types).last_hidden_state
+        logits = self.head(states, mask)  # (B, C)
         loss = None
-        if labels is not None:
-            loss = (binary_cross_entropy_with_logits(logits.float(), labels.float()) if labels.dim() == 2 else
-                    cross_entropy(logits.float(), labels))
+        if labels is not None and labels.dim() == 2:
+            loss = binary_cross_entropy_with_logits(logits.float(), labels.float())
+        elif labels is not None:
+            loss = cross_entropy(logits.float(), labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
 class Head(nn.Module):
-    """Pools token states and scores the classes; ``dense`` and its activation are left out of a linear head."""
+    """Pools token states and scores the classes; a linear head has no `dense` layer."""
 
     def __init__(self, config: PooledClassifierConfig):
         super().__init__()
@@ -101,29 +109,36 @@ class Head(nn.Module):
         self.classifier = nn.Linear(config.hidden_layer or width, int(config.num_labels or 2))
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """From token states (B, T, H) and their mask (B, T) to scores (B, C)."""
-        vectors = states if self.pooling == "token" else pool(states, mask, self.pooling, self.query)
+        """Token states (B, T, H) and their mask (B, T) to logits (B, C)."""
+        by_token = self.pooling == "token"
+        vectors = states if by_token else pool(states, mask, self.pooling, self.query)
         if self.dense is not None:
             vectors = self.activation(self.dense(self.dropout(vectors)))
-        scores = self.classifier(self.dropout(vectors))
-        return pool(scores, mask, "max") if self.pooling == "token" else scores
+        logits = self.classifier(self.dropout(vectors))  # (B, C or T, C)
+        return pool(logits, mask, "max") if by_token else logits
 
 
 def pool(states: Tensor, mask: Tensor, pooling: str, query: nn.Module | None = None) -> Tensor:
-    """One vector a text, (B, H), from its token states (B, T, H); padding, where the mask (B, T) is 0, counts nothing.
+    """One vector a text, (B, H), from its token states (B, T, H).
 
-    The first token is the first that the mask shows, whichever side the padding is on.
+    Args:
+        states: token states.
+        mask: (B, T), 0 at padding, which is ignored on either side.
+        pooling: `cls`, `mean`, `max` or `attention`.
+        query: H to 1, for `attention`.
     """
-    there = mask.bool()
+    unmasked = mask.bool()
     if pooling == "cls":
-        return states[torch.arange(len(states), device=states.device), there.int().argmax(dim=1)]
+        first = unmasked.int().argmax(dim=1)  # (B,)
+        return states[torch.arange(len(states), device=states.device), first]
     if pooling == "max":
-        return states.masked_fill(~there[..., None], torch.finfo(states.dtype).min).amax(dim=1)
+        lowest = torch.finfo(states.dtype).min
+        return states.masked_fill(~unmasked[..., None], lowest).amax(dim=1)
     if query is not None:
-        scores = query(states).squeeze(-1).float().masked_fill(~there, -torch.inf)             # (B, T)
+        scores = query(states).squeeze(-1).float().masked_fill(~unmasked, -torch.inf)  # (B, T)
         weights = scores.softmax(dim=1)
     else:
-        weights = there / there.sum(dim=1, keepdim=True)
+        weights = unmasked / unmasked.sum(dim=1, keepdim=True)
     return (states * weights[..., None].to(states.dtype)).sum(dim=1)
 
 

@@ -1,4 +1,4 @@
-"""Recurrent taggers: RNN, GRU and LSTM, written by hand and through torch's own layers, from the same formulas."""
+"""Recurrent taggers: RNN, GRU and LSTM, written by hand and by torch's own layers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pipelines.networks.tagger import Packed, Tagger, TaggerConfig
 
 CELLS = ("rnn", "gru", "lstm")
 INITIAL_STATES = ("zero", "random", "learned")
+ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "prelu": nn.PReLU}
 
 
 @strict
@@ -23,10 +24,14 @@ class RecurrentConfig(TaggerConfig):
     """Options of the recurrent taggers.
 
     Args:
-        cell: ``rnn``, ``gru`` or ``lstm``.
-        library_cell: torch's own layer in place of the one written here.
-        activation: f of the RNN: ``tanh``, ``relu`` or ``prelu`` (by hand only).
-        initial_state: ``zero``, ``random`` (drawn anew for each sentence in training, zero afterwards) or ``learned``.
+        cell: `rnn`, `gru` or `lstm`.
+        library_cell: torch's own layer instead of the one written here.
+        activation: f of the RNN: `tanh`, `relu` or `prelu` (by hand only).
+        hidden_size: H of each direction.
+        num_layers: stacked layers.
+        bidirectional: whether each layer reads in both directions.
+        initial_state: `zero`, `random` (drawn for each sentence in training, zero otherwise) or
+            `learned`.
     """
 
     model_type = "recurrent_tagger"
@@ -42,20 +47,23 @@ class RecurrentConfig(TaggerConfig):
     def __post_init__(self, **keywords: Any) -> None:
         super().__post_init__(**keywords)
         if self.library_cell and self.activation == "prelu" and self.cell == "rnn":
-            raise ValueError("torch's RNN has no PReLU; take tanh or relu, or the cell written by hand")
+            raise ValueError(
+                "torch's RNN has no PReLU; take tanh or relu, or the cell written by hand"
+            )
 
 
-class StateProduct(nn.Linear):
-    """U z, or U z + x with the sum made inside the product."""
+class StateLinear(nn.Linear):
+    """U z, or U z + x with the sum made inside the matmul."""
 
     def forward(self, z: Tensor, x: Tensor | None = None) -> Tensor:
         return super().forward(z) if x is None else torch.addmm(x, z, self.weight.T)
 
 
 class Cell(nn.Module):
-    """Weights of one layer in one direction: all gates' W, U and b, one below the other.
+    """Weights of one layer in one direction: W, U and b of all gates, one below the other.
 
-    The input's part, W x_t + b, is one product for all steps; the loop holds only what has to wait for z_{t-1}.
+    The input's part, W x_t + b, is one matmul for all steps; the loop contains only what depends on
+    z_{t-1}.
     """
 
     gates = 1
@@ -63,35 +71,45 @@ class Cell(nn.Module):
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
         self.W = nn.Linear(input_size, self.gates * hidden_size)  # its bias is b
-        self.U = StateProduct(hidden_size, self.gates * hidden_size, bias=False)
+        self.U = StateLinear(hidden_size, self.gates * hidden_size, bias=False)
+        bound = hidden_size**-0.5  # as in torch's layers
         for weights in self.parameters():
-            nn.init.uniform_(weights, -hidden_size ** -0.5, hidden_size ** -0.5)  # as torch's layers do
+            nn.init.uniform_(weights, -bound, bound)
 
-    def forward(self, x: Tensor, state: Tensor, batch_sizes: list[int], state_mask: Tensor | None = None,
-                rows: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        state: Tensor,
+        batch_sizes: list[int],
+        state_mask: Tensor | None = None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
         """Reads packed sentences.
 
         Args:
             x: (N, D) packed words, or (U, D) with `rows`.
-            state: (B, H) what each sentence begins with.
+            state: (B, H), the initial state of each sentence.
             batch_sizes: sentences that run at each step, the longest first.
-            state_mask: (B, H) variational dropout of the state that a step reads.
-            rows: (N,) the row of x that each word reads; by default its own.
+            state_mask: (B, H), variational dropout of the state that a step reads.
+            rows: (N,), the row of x that each word reads; by default its own.
 
         Returns:
-            (N, H) the state after each word.
+            (N, H), the state after each word.
         """
         states, memory = [], torch.zeros_like(state)
-        all_inputs = self.W(x) if rows is None else embedding(rows, self.W(x))              # (N, gates * H)
-        for inputs, size in zip(all_inputs.split(batch_sizes), batch_sizes, strict=True):   # (size, gates * H)
+        projected = self.W(x)  # (N, gates · H)
+        if rows is not None:
+            projected = embedding(rows, projected)
+        for inputs, size in zip(projected.split(batch_sizes), batch_sizes, strict=True):
             if size < len(state):
                 state, memory = state[:size], memory[:size]
             before = state if state_mask is None else state * state_mask[:size]
-            state, memory = self.step(inputs, before, memory)                               # (size, H)
+            state, memory = self.step(inputs, before, memory)  # (size, H)
             states.append(state)
-        return torch.cat(states)                                                            # (N, H)
+        return torch.cat(states)  # (N, H)
 
     def step(self, inputs: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs (size, gates · H), state and memory (size, H) to the next state and memory."""
         raise NotImplementedError
 
 
@@ -100,17 +118,17 @@ class RNN(Cell):
 
     def __init__(self, input_size: int, hidden_size: int, *, activation: str = "tanh"):
         super().__init__(input_size, hidden_size)
-        self.f: Callable[[Tensor], Tensor] = {"tanh": nn.Tanh, "relu": nn.ReLU, "prelu": nn.PReLU}[activation]()
+        self.f: Callable[[Tensor], Tensor] = ACTIVATIONS[activation]()
 
     def step(self, inputs: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         return self.f(self.U(state, inputs)), memory
 
 
 class GRU(Cell):
-    """Gated recurrent unit (Cho et al. 2014), with the reset gate where cuDNN and torch have it.
+    """Gated recurrent unit (Cho et al. 2014), with the reset gate as in cuDNN and torch.
 
-        r = s(W_r x + U_r z + b_r), u = s(W_u x + U_u z + b_u)
-        n = tanh(W_n x + b_n + r * (U_n z + a)),  z' = (1 - u) * n + u * z
+    r = s(W_r x + U_r z + b_r), u = s(W_u x + U_u z + b_u)
+    n = tanh(W_n x + b_n + r * (U_n z + a)),  z' = (1 - u) * n + u * z
     """
 
     gates = 3
@@ -120,7 +138,7 @@ class GRU(Cell):
         self.a = nn.Parameter(torch.zeros(hidden_size))
 
     def step(self, inputs: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        x_r, x_u, x_n = inputs.chunk(3, dim=1)                                              # (size, H) each
+        x_r, x_u, x_n = inputs.chunk(3, dim=1)  # (size, H) each
         z_r, z_u, z_n = self.U(state).chunk(3, dim=1)
         r, u = torch.sigmoid(x_r + z_r), torch.sigmoid(x_u + z_u)
         n = torch.tanh(x_n + r * (z_n + self.a))
@@ -128,17 +146,19 @@ class GRU(Cell):
 
 
 class LSTM(Cell):
-    """Long short-term memory (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000).
+    """Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate of Gers et al. 2000).
 
-        i, f, o = s(W x + U z + b),  g = tanh(W_g x + U_g z + b_g),  c' = f * c + i * g,  z' = o * tanh(c')
+    i, f, o = s(W x + U z + b),  g = tanh(W_g x + U_g z + b_g)
+    c' = f * c + i * g,  z' = o * tanh(c')
     """
 
     gates = 4
 
     def step(self, inputs: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        i, f, g, o = self.U(state, inputs).chunk(4, dim=1)                                  # torch's order
-        memory = torch.sigmoid(f) * memory + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(memory), memory
+        i, f, g, o = self.U(state, inputs).chunk(4, dim=1)  # in torch's order, (size, H) each
+        i, f, o = torch.sigmoid(i), torch.sigmoid(f), torch.sigmoid(o)
+        memory = f * memory + i * torch.tanh(g)
+        return o * torch.tanh(memory), memory
 
 
 class LibraryCell(nn.Module):
@@ -146,21 +166,34 @@ class LibraryCell(nn.Module):
 
     def __init__(self, config: RecurrentConfig, input_size: int):
         super().__init__()
-        kind, options = {"rnn": (nn.RNN, {"nonlinearity": config.activation}), "gru": (nn.GRU, {}),
-                         "lstm": (nn.LSTM, {})}[config.cell]
-        self.layer = kind(input_size, config.hidden_size, **options)
+        kinds: dict[str, Any] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+        options = {"nonlinearity": config.activation} if config.cell == "rnn" else {}
+        self.layer = kinds[config.cell](input_size, config.hidden_size, **options)
 
-    def forward(self, x: Tensor, state: Tensor, batch_sizes: list[int], state_mask: Tensor | None = None,
-                rows: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        state: Tensor,
+        batch_sizes: list[int],
+        state_mask: Tensor | None = None,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """As `Cell.forward`."""
         if state_mask is not None:
-            raise ValueError("torch's recurrent layers have no variational dropout of the state; take the cell "
-                             "written by hand (--library_cell false)")
-        x = x if rows is None else embedding(rows, x)
-        start: Any = (state[None], torch.zeros_like(state)[None]) if isinstance(self.layer, nn.LSTM) else state[None]
-        return self.layer(PackedSequence(x, torch.tensor(batch_sizes)), start)[0].data      # (N, H)
+            raise ValueError(
+                "torch's recurrent layers have no variational dropout of the state; "
+                "take the cell written by hand (--library_cell false)"
+            )
+        x = x if rows is None else embedding(rows, x)  # (N, D)
+        initial: Any = state[None]  # (1, B, H)
+        if isinstance(self.layer, nn.LSTM):
+            initial = initial, torch.zeros_like(initial)
+        words = PackedSequence(x, torch.tensor(batch_sizes))
+        return self.layer(words, initial)[0].data  # (N, H)
 
 
 def make_cell(config: RecurrentConfig, input_size: int) -> nn.Module:
+    """One layer in one direction, as the config asks for it."""
     if config.library_cell:
         return LibraryCell(config, input_size)
     if config.cell == "rnn":
@@ -169,9 +202,9 @@ def make_cell(config: RecurrentConfig, input_size: int) -> nn.Module:
 
 
 class RecurrentTagger(Tagger):
-    """z_t = cell(E[w_t], z_{t-1}), y_t = softmax(V z_t + c); stacked, and in both directions if asked for.
+    """z_t = cell(E[w_t], z_{t-1}), y_t = softmax(V z_t + c); optionally stacked and bidirectional.
 
-    With the RNN's cell, one layer and one direction, T words take T·H·(H + D + C) multiply-adds.
+    With the RNN's cell, one layer and one direction, a word takes H · (H + D + C) multiply-adds.
     """
 
     config_class = RecurrentConfig
@@ -180,28 +213,38 @@ class RecurrentTagger(Tagger):
         directions = 2 if config.bidirectional else 1
         self.hidden_width = directions * config.hidden_size
         widths = [input_width, *[self.hidden_width] * (config.num_layers - 1)]
-        self.layers = nn.ModuleList(nn.ModuleList(make_cell(config, width) for _ in range(directions))
-                                    for width in widths)
+        self.layers = nn.ModuleList()
+        for width in widths:
+            cells = (make_cell(config, width) for _ in range(directions))
+            self.layers.append(nn.ModuleList(cells))
         if config.initial_state == "learned":
-            self.initial = nn.Parameter(torch.zeros(config.num_layers, directions, config.hidden_size))
+            shape = config.num_layers, directions, config.hidden_size
+            self.initial = nn.Parameter(torch.zeros(shape))
 
     def hidden(self, x: Tensor, packed: Packed) -> Tensor:
         backwards = packed.mirrored() if self.config.bidirectional else None
-        for number, directions in enumerate(cast(Iterable[nn.ModuleList], self.layers)):
-            x = self.drop(x, packed) if number else x
-            vector = None if number else packed.vector
-            read = []
-            for direction, cell in enumerate(directions):
+        layers = cast(Iterable[nn.ModuleList], self.layers)
+        for depth, cells in enumerate(layers):
+            x = self.drop(x, packed) if depth else x
+            # The first layer reads word vectors, of which several words may share one.
+            vector = None if depth else packed.vector
+            outputs = []
+            for direction, cell in enumerate(cells):
                 order = backwards if direction else None
-                rows = vector if order is None else (order if vector is None else vector[order])
-                state = self.initial_state(x, packed, number, direction)                    # (B, H)
-                mask = self.drop.mask(state, packed) if self.drop.variational and self.training else None
-                z = cell(x, state, packed.batch_sizes, mask, rows)
-                read.append(z if order is None else z[order])                               # (N, H)
-            x = torch.cat(read, dim=1) if len(read) > 1 else read[0]                        # (N, directions * H)
+                rows = vector
+                if order is not None:
+                    rows = order if vector is None else vector[order]
+                state = self.initial_state(x, packed, depth, direction)  # (B, H)
+                mask = None
+                if self.drop.variational and self.training:
+                    mask = self.drop.mask(state, packed)
+                z = cell(x, state, packed.batch_sizes, mask, rows)  # (N, H)
+                outputs.append(z if order is None else z[order])
+            x = torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]  # (N, directions · H)
         return x
 
     def initial_state(self, x: Tensor, packed: Packed, layer: int, direction: int) -> Tensor:
+        """(B, H), the state before the first word of each sentence."""
         shape = packed.batch_sizes[0], self.config.hidden_size
         if self.config.initial_state == "learned":
             return self.initial[layer, direction].expand(shape)

@@ -1,4 +1,4 @@
-"""What the word-level taggers share: packed words in, one score for each tag out, the loss, and a CRF on top."""
+"""What word-level taggers share: packed words in, a logit for each tag out, the loss, a CRF."""
 
 from __future__ import annotations
 
@@ -14,23 +14,28 @@ from transformers.modeling_outputs import TokenClassifierOutput
 
 from pipelines.networks.crf import LinearChainCRF
 from pipelines.networks.embeddings import WordVectors
-from pipelines.spans import looks_like_tag
-
-IGNORED = -100
+from pipelines.networks.labels import IGNORED, bio_tags_of
 
 
 @strict
 class TaggerConfig(PreTrainedConfig):
-    """Options that all word-level taggers have.
+    """Options of all word-level taggers.
 
     Args:
+        vocab_size: V.
         embedding_dim: D of the word vectors; a character feature adds its own.
-        train_embeddings: whether word vectors are trained on.
-        character_feature: ``none``, ``affixes`` (hashed prefixes, suffixes and shape) or ``cnn`` (Ma and Hovy 2016).
-        dropout: between layers, on the input of the first and of the classifier too.
-        variational_dropout: one dropout mask a sentence instead of one a word (Gal and Ghahramani 2016).
-        word_dropout: share of the training words whose vector is that of the unknown word, so that it is learnt.
+        train_embeddings: whether word vectors are trained further.
+        character_feature: `none`, `affixes` (hashed prefixes, suffixes and shape) or `cnn` (Ma and
+            Hovy 2016).
+        character_dim: D of the character feature.
+        dropout: before each layer and the classifier.
+        variational_dropout: one dropout mask a sentence instead of one a word (Gal and Ghahramani
+            2016).
+        word_dropout: share of the training words that are read as the unknown word, so that its
+            vector is learnt.
         crf: score whole tag sequences.
+        pad_token_id: the padding word.
+        unk_token_id: the unknown word.
     """
 
     vocab_size: int = 1
@@ -47,18 +52,19 @@ class TaggerConfig(PreTrainedConfig):
 
 
 class Packed(NamedTuple):
-    """Where the words of a batch stand: step by step, at each step the sentences that still run, the longest first.
+    """The N words of a batch by step, and at each step the running sentences, longest first.
 
-    Padding takes no part in any computation, so it changes neither loss nor gradient, on whichever side it stands.
+    Padding takes no part in any computation, so it changes neither loss nor gradient, on either
+    side.
 
     Attributes:
-        rows: (N,) place of each word in the flattened (B, T) batch.
-        sentence: (N,) its sentence's rank by length.
-        step: (N,) its position in its sentence.
-        length: (N,) the length of its sentence.
+        rows: (N,), the index of each word in the flattened (B, T) batch.
+        sentence: (N,), its sentence's rank by length.
+        step: (N,), its position in its sentence.
+        length: (N,), the length of its sentence.
         batch_sizes: sentences that run at each step; their sum is N.
-        first: (T,) where each step begins in the packed words.
-        vector: (N,) which of U word vectors each word has, where words that are the same share one; else None.
+        first: (T,), where each step begins in the packed words.
+        vector: (N,), which of U word vectors each word has, if equal words share one; else None.
     """
 
     rows: Tensor
@@ -70,43 +76,49 @@ class Packed(NamedTuple):
     vector: Tensor | None = None
 
     def spread(self, x: Tensor) -> Tensor:
-        """From what is known of each word vector, (U, ...), to what is known of each word, (N, ...)."""
+        """Values of word vectors (U, …) to those of words (N, …)."""
         return x if self.vector is None else embedding(self.vector, x)
 
     def neighbour(self, distance: int) -> Tensor:
-        """(N,) packed place of the word so far to the right (or left, if negative); N where there is none."""
+        """(N,), the index of the word that far to the right (negative: left); N for none."""
         step = self.step + distance
         inside = (step >= 0) & (step < self.length)
-        return torch.where(inside, self.first[step.clamp(0, len(self.first) - 1)] + self.sentence, len(self.rows))
+        index = self.first[step.clamp(0, len(self.first) - 1)] + self.sentence
+        return torch.where(inside, index, len(self.rows))
 
     def mirrored(self) -> Tensor:
-        """(N,) packed place of the word that stands there when every sentence is read backwards; its own inverse."""
+        """(N,), the index of each word when every sentence is reversed; its own inverse."""
         return self.first[self.length - 1 - self.step] + self.sentence
 
 
 def pack(mask: Tensor) -> Packed:
     """Packs the words where a (B, T) mask is true."""
-    lengths, order = mask.sum(1).sort(descending=True, stable=True)                         # (B,), (B,)
-    places = (~mask).int().argsort(dim=1, stable=True)[order]                               # (B, T), words first
-    running = torch.arange(mask.shape[1], device=mask.device)[:, None] < lengths            # (T, B)
-    rows = (places + order[:, None] * mask.shape[1]).T[running]                             # (N,)
+    lengths, order = mask.sum(1).sort(descending=True, stable=True)  # (B,), (B,)
+    columns = (~mask).int().argsort(dim=1, stable=True)[order]  # (B, T), words first
+    steps = torch.arange(mask.shape[1], device=mask.device)[:, None]  # (T, 1)
+    running = steps < lengths  # (T, B)
+    rows = (columns + order[:, None] * mask.shape[1]).T[running]  # (N,)
     step, sentence = running.nonzero(as_tuple=True)
-    sizes = running.sum(1)                                                                  # (T,)
-    return Packed(rows, sentence, step, lengths[sentence], [size for size in sizes.tolist() if size],
-                  sizes.cumsum(0) - sizes)
+    sizes = running.sum(1)  # (T,)
+    batch_sizes = [size for size in sizes.tolist() if size]
+    first = sizes.cumsum(0) - sizes
+    return Packed(rows, sentence, step, lengths[sentence], batch_sizes, first)
 
 
 class Dropout(nn.Module):
-    """Dropout on packed words (N, D): a mask for each word, or one for each sentence (variational)."""
+    """Dropout on packed words (N, D): a mask a word, or one a sentence (variational)."""
 
     def __init__(self, config: TaggerConfig):
         super().__init__()
         self.p, self.variational = config.dropout, config.variational_dropout
 
     def forward(self, x: Tensor, packed: Packed) -> Tensor:
+        """(N, D) to (N, D)."""
         if not self.variational:
             return nn.functional.dropout(x, self.p, self.training)
-        return x if not (self.training and self.p) else x * self.mask(x, packed)[packed.sentence]
+        if not (self.training and self.p):
+            return x
+        return x * self.mask(x, packed)[packed.sentence]
 
     def mask(self, x: Tensor, packed: Packed) -> Tensor:
         """(sentences, D): 0 or 1 / (1 - p)."""
@@ -115,7 +127,10 @@ class Dropout(nn.Module):
 
 
 class Tagger(PreTrainedModel):
-    """x = E[word], h = hidden(x), y = softmax(V h + c): one tag a word. Subclasses give `build` and `hidden`."""
+    """x = E[word], h = hidden(x), y = softmax(V h + c): one tag a word.
+
+    Subclasses define `build` and `hidden`.
+    """
 
     config_class = TaggerConfig
     main_input_name = "input_ids"
@@ -126,22 +141,21 @@ class Tagger(PreTrainedModel):
         self.drop = Dropout(config)
         self.build(config, self.embeddings.dim)
         self.classifier = nn.Linear(self.hidden_width, config.num_labels)
-        tags = [config.id2label[number] for number in range(config.num_labels)]
-        bio = tags if all(map(looks_like_tag, tags)) else None
-        self.crf = LinearChainCRF(config.num_labels, tags=bio) if config.crf else None
+        tags = bio_tags_of(config)
+        self.crf = LinearChainCRF(config.num_labels, tags=tags) if config.crf else None
         self.post_init()
 
     hidden_width: int
     word_by_word = False  # whether `hidden` sees each word by itself
 
     def build(self, config: Any, input_width: int) -> None:
-        """Makes the layers between word vectors and classifier, and sets `hidden_width`."""
+        """Creates the layers between word vectors and classifier, and sets `hidden_width`."""
         raise NotImplementedError
 
     def hidden(self, x: Tensor, packed: Packed) -> Tensor:
-        """From word vectors (U, D), those of the packed words being `packed.spread(x)`, to (N, H).
+        """Word vectors (U, D) to (N, H), or to (U, H) where `word_by_word`.
 
-        To (U, H) where `word_by_word`.
+        Those of the packed words are `packed.spread(x)`.
         """
         raise NotImplementedError
 
@@ -149,73 +163,93 @@ class Tagger(PreTrainedModel):
     def from_pretrained(cls, *arguments: Any, **keywords: Any) -> Any:
         loaded: Any = super().from_pretrained(*arguments, **keywords)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
-        model.embeddings.words.weight.requires_grad_(model.config.train_embeddings)  # loading made it trainable
+        # Loading made it trainable.
+        model.embeddings.words.weight.requires_grad_(model.config.train_embeddings)
         return loaded
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Modules initialise themselves; a checkpoint that lacks weights is refused where it is loaded."""
+        """Does nothing: modules initialise themselves."""
 
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings.words
 
     def extra_inputs(self, words: Sequence[str]) -> dict[str, list[list[int]]]:
-        """What `forward` takes of words beside their numbers: T rows of `characters`, where there is that feature."""
-        spelt = self.embeddings.characters_of(words)
-        return {"characters": spelt} if self.embeddings.characters is not None else {}
+        """What `forward` takes beside word ids: T rows of `characters`, or nothing."""
+        if self.embeddings.characters is None:
+            return {}
+        return {"characters": self.embeddings.characters_of(words)}
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None,
-                characters: Tensor | None = None, num_items_in_batch: Tensor | int | None = None,
-                **_: Any) -> TokenClassifierOutput:
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        characters: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **_: Any,
+    ) -> TokenClassifierOutput:
         """Tags a batch.
 
         Args:
-            input_ids: (B, T) word numbers.
+            input_ids: (B, T) word ids.
             attention_mask: (B, T), 1 where there is a word; by default everywhere.
-            labels: (B, T) tag numbers; -100 is left out of the loss.
-            characters: (B, T, F), what `WordVectors.characters_of` gives for the words, where the config has a
-                character feature.
-            num_items_in_batch: by how many words the summed loss is divided; by default those with a label.
+            labels: (B, T) tag ids; -100 is left out of the loss.
+            characters: (B, T, F), from `extra_inputs`, where the config has a character feature.
+            num_items_in_batch: divides the summed loss; by default the number of labelled words.
 
         Returns:
-            loss where labels are given, and logits (B, T, C): emission scores where there is a CRF; 0 at padding.
+            The loss if there are labels, and logits (B, T, C), which are emissions of a CRF; 0 at
+            padding.
         """
-        mask = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        mask = mask.bool()
         packed = pack(mask)
-        spelling = None if characters is None else characters.flatten(0, 1)[packed.rows]
-        scores = self.packed_scores(input_ids.flatten()[packed.rows], spelling, packed)     # (N, C)
-        places = packed.rows[:, None].expand_as(scores)
-        logits = scores.new_zeros(mask.numel(), scores.shape[1]).scatter(0, places, scores)
-        logits = logits.view(*mask.shape, scores.shape[1])                                  # (B, T, C)
-        loss = None
-        if labels is not None:
-            wide = torch.promote_types(scores.dtype, torch.float32)
-            if self.crf is not None:
-                total = self.crf(logits.to(wide), labels, mask & (labels != IGNORED)).sum()
-            else:
-                total = cross_entropy(scores.to(wide), labels.flatten()[packed.rows], ignore_index=IGNORED,
-                                      reduction="sum")
-            loss = total / (num_items_in_batch if num_items_in_batch is not None else (labels != IGNORED).sum())
-        return TokenClassifierOutput(loss=loss, logits=logits)
+        spelling = None if characters is None else characters.flatten(0, 1)[packed.rows]  # (N, F)
+        word = input_ids.flatten()[packed.rows]  # (N,)
+        scores = self.packed_scores(word, spelling, packed)  # (N, C)
+        index = packed.rows[:, None].expand_as(scores)
+        logits = scores.new_zeros(mask.numel(), scores.shape[1]).scatter(0, index, scores)
+        logits = logits.view(*mask.shape, scores.shape[1])  # (B, T, C)
+        if labels is None:
+            return TokenClassifierOutput(logits=logits)
+        dtype = torch.promote_types(scores.dtype, torch.float32)
+        labelled = labels != IGNORED
+        if self.crf is not None:
+            total = self.crf(logits.to(dtype), labels, mask & labelled).sum()
+        else:
+            total = cross_entropy(
+                scores.to(dtype),
+                labels.flatten()[packed.rows],
+                ignore_index=IGNORED,
+                reduction="sum",
+            )
+        count = labelled.sum() if num_items_in_batch is None else num_items_in_batch
+        return TokenClassifierOutput(loss=total / count, logits=logits)
 
     def packed_scores(self, word: Tensor, spelling: Tensor | None, packed: Packed) -> Tensor:
-        """(N, C) scores of the tags of the packed words; word (N,), spelling (N, F)."""
+        """Packed words (N,) and their spelling (N, F) to tag scores (N, C)."""
         if not packed.batch_sizes:
             return self.classifier.weight.new_zeros(0, self.classifier.out_features)
         if self.training and not (self.drop.p or self.embeddings.word_dropout):
-            # Where chance has no part, a word that comes again is read once.
+            # Nothing is random, so equal words are read once.
             word, spelling, vector = distinct(word, spelling)
             packed = packed._replace(vector=vector)
-        x = self.embeddings(word, spelling)                                                 # (U, D)
-        h = self.hidden(self.drop(x, packed), packed)                                       # (N, H) or (U, H)
+        x = self.embeddings(word, spelling)  # (U, D)
+        h = self.hidden(self.drop(x, packed), packed)  # (N, H) or (U, H)
         scores = self.classifier(self.drop(h, packed))
-        return packed.spread(scores) if self.word_by_word else scores                       # (N, C)
+        return packed.spread(scores) if self.word_by_word else scores  # (N, C)
 
 
 def distinct(word: Tensor, spelling: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Words (N,) and their spelling (N, F), if it counts, without repeats: (U,), (U, F), and (N,) which each was."""
+    """Words (N,) and their spelling (N, F) without repeats.
+
+    Returns:
+        (U,) words, (U, F) spellings if there are, and (N,), which of these each word is.
+    """
     if spelling is None:
-        word, which = word.unique(return_inverse=True)
-        return word, None, which
-    # All unknown words share a number, not a spelling.
-    rows, which = torch.cat([word[:, None], spelling], dim=1).unique(dim=0, return_inverse=True)
-    return rows[:, 0], rows[:, 1:], which
+        word, inverse = word.unique(return_inverse=True)
+        return word, None, inverse
+    # All unknown words share an id, but not their spelling.
+    rows = torch.cat([word[:, None], spelling], dim=1)  # (N, 1 + F)
+    rows, inverse = rows.unique(dim=0, return_inverse=True)
+    return rows[:, 0], rows[:, 1:], inverse

@@ -1,29 +1,34 @@
-"""Several taggers of one kind in one network, which gives the mean of their probabilities.
+"""Several taggers of one kind in one network, whose output is the mean of their probabilities.
 
-`token_tagger.predict` asks each for its spans and lets them vote.
-
-Importing this module registers it, so that `from_pretrained` knows it.
+`token_tagger.predict` uses the spans of each and lets them vote. Importing this module registers
+the network, so that `from_pretrained` knows it.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForTokenClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import TokenClassifierOutput
 
 
 @strict
 class TaggerEnsembleConfig(PreTrainedConfig):
-    """How many taggers, and the config that each of them has.
+    """The number of taggers, and the config of each.
 
     Args:
-        member: that config, or its fields, as a saved file has them.
+        member: that config, or its fields as a saved file has them.
         members: their number.
     """
 
@@ -50,12 +55,16 @@ class TaggerEnsemble(PreTrainedModel):
 
     def __init__(self, config: Any, taggers: Sequence[PreTrainedModel] = ()):
         super().__init__(config)
-        self.taggers = nn.ModuleList(taggers or (AutoModelForTokenClassification.from_config(config.member)
-                                                 for _ in range(config.members)))
+        if not taggers:
+            taggers = [
+                AutoModelForTokenClassification.from_config(config.member)
+                for _ in range(config.members)
+            ]
+        self.taggers = nn.ModuleList(taggers)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Members initialise themselves."""
+        """Does nothing: members initialise themselves."""
 
     def extra_inputs(self, words: Sequence[str]) -> dict[str, list[int]]:
         """What the members take beside token ids; see `EncoderTagger.extra_inputs`."""
@@ -71,16 +80,22 @@ class TaggerEnsemble(PreTrainedModel):
         Returns:
             logits (B, T, C), which are log-probabilities.
         """
-        scores = torch.stack([tagger(**inputs).logits.float().log_softmax(-1) for tagger in self.taggers])
-        return TokenClassifierOutput(logits=scores.logsumexp(0) - torch.tensor(float(len(self.taggers))).log())
+        each = [tagger(**inputs).logits.float().log_softmax(-1) for tagger in self.taggers]
+        mean = torch.stack(each).logsumexp(0) - math.log(len(each))  # (B, T, C)
+        return TokenClassifierOutput(logits=mean)
 
 
 def ensemble_of(taggers: Sequence[PreTrainedModel]) -> TaggerEnsemble:
     """Taggers of the same kind and tags, as one network."""
     first = taggers[0].config
-    return TaggerEnsemble(TaggerEnsembleConfig(
-        member=first, members=len(taggers), pad_token_id=first.pad_token_id, id2label=first.id2label,
-        label2id=first.label2id), taggers)
+    config = TaggerEnsembleConfig(
+        member=first,
+        members=len(taggers),
+        pad_token_id=first.pad_token_id,
+        id2label=first.id2label,
+        label2id=first.label2id,
+    )
+    return TaggerEnsemble(config, taggers)
 
 
 AutoConfig.register("tagger_ensemble", TaggerEnsembleConfig)

@@ -1,0 +1,1 @@
+"""Pages and terminal tables of reports, comparisons, grids, inspections and studies."""

@@ -1,9 +1,9 @@
-"""The examples as a page shows them: gold and predicted mentions marked in the text, mistakes by class."""
+"""The examples as a page shows them: mentions marked in the text, mistakes by class."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -21,7 +21,8 @@ class Piece:
     Attributes:
         classes: for the style sheet; empty where no mention covers it.
         title: the mentions in words.
-        gold, predicted: types to show, at the end of a gold mention and at the start of a predicted one that is none.
+        gold: types to show at the end of a gold mention.
+        predicted: types to show at the start of a wrong prediction.
     """
 
     text: str
@@ -71,49 +72,71 @@ def browser(pairs: Pairs, answer: str, *, most: int = MOST_EXAMPLES) -> Browser:
     """Lays out examples for browsing.
 
     Args:
-        answer: the field of a prediction that holds the answer: ``spans``, ``label`` or ``value``.
+        answer: the field of a prediction that holds the answer: `spans`, `label` or `value`.
         most: rows kept where there are more examples.
     """
-    rows = list({"spans": _span_rows, "label": _class_rows, "value": _value_rows}[answer](pairs))
-    rows.sort(key=lambda row: not row.kinds)  # keeps the order of the rest
+    layout = {"spans": _span_rows, "label": _class_rows, "value": _value_rows}[answer]
+    rows = list(layout(pairs))
+    rows.sort(key=lambda row: not row.kinds)  # stable: the rest keeps its order
     shown = rows[:most]
-    found = Counter(kind for row in shown for kind in row.kinds)
-    order = [kind for kind in KINDS if found[kind]] if answer == "spans" else [kind for kind, _ in found.most_common()]
-    return Browser(shown, {kind: found[kind] for kind in order}, len(rows), answer != "value")
+    counts = Counter(kind for row in shown for kind in row.kinds)
+    kinds = dict(counts.most_common())
+    if answer == "spans":
+        kinds = {kind: counts[kind] for kind in KINDS if counts[kind]}
+    return Browser(shown, kinds, len(rows), answer != "value")
 
 
 def _span_rows(pairs: Pairs) -> Iterator[Row]:
-    labels = {span.label for example, prediction in pairs for spans in (example.spans, prediction.spans)
-              for span in spans or ()}
+    labels: set[str] = set()
+    for example, prediction in pairs:
+        labels |= {span.label for span in (*(example.spans or ()), *(prediction.spans or ()))}
     mistakes: dict[str, list[Mistake]] = {}
     for mistake in find_mistakes(pairs):
         mistakes.setdefault(mistake.id, []).append(mistake)
     for example, prediction in pairs:
         own = mistakes.get(example.id, [])
-        yield Row(example.id, tuple(marked(example, prediction, show_labels=len(labels) > 1)),
-                  tuple(dict.fromkeys(mistake.kind for mistake in own)),
-                  tuple((mistake.kind, _in_words(mistake, example.text)) for mistake in own),
-                  raw=_telling_raw(prediction) if own else "")
+        kinds = dict.fromkeys(mistake.kind for mistake in own)
+        yield Row(
+            id=example.id,
+            pieces=tuple(marked(example, prediction, show_labels=len(labels) > 1)),
+            kinds=tuple(kinds),
+            notes=tuple((mistake.kind, _in_words(mistake, example.text)) for mistake in own),
+            raw=_explaining_raw(prediction) if own else "",
+        )
 
 
 def marked(example: Example, prediction: Prediction, *, show_labels: bool) -> Iterator[Piece]:
     """Cuts the text where a mention starts or ends; the pieces joined are the text again."""
-    text, gold, predicted = example.text, ordered(example.spans), ordered(prediction.spans)
-    ends = {min(place, len(text)) for span in (*gold, *predicted) for place in (span.start, span.end)}
-    cuts = sorted({0, len(text)} | ends)
-    for start, end in pairwise(cuts):
-        on_gold = [span for span in gold if span.start <= start and end <= span.end]
-        on_predicted = [span for span in predicted if span.start <= start and end <= span.end]
-        if not on_gold and not on_predicted:
+    text = example.text
+    gold, predicted = ordered(example.spans), ordered(prediction.spans)
+    cuts = {0, len(text)}
+    for span in (*gold, *predicted):
+        cuts |= {min(span.start, len(text)), min(span.end, len(text))}
+    for start, end in pairwise(sorted(cuts)):
+        gold_here = [span for span in gold if span.start <= start and end <= span.end]
+        predicted_here = [span for span in predicted if span.start <= start and end <= span.end]
+        if not gold_here and not predicted_here:
             yield Piece(text[start:end])
             continue
-        ending = [span.label for span in on_gold if span.end == end]
-        starting = [span for span in on_predicted if span.start == start]
-        classes = [*["g"] * bool(on_gold), *["g2"] * (len(on_gold) > 1), *["p"] * bool(on_predicted),
-                   *["first"] * bool(starting), *["last"] * any(span.end == end for span in on_predicted)]
-        title = [f"gold {span.label}" for span in on_gold] + [f"predicted {_scored(span)}" for span in on_predicted]
-        yield Piece(text[start:end], " ".join(classes), "; ".join(title), " ".join(ending) if show_labels else "",
-                    " ".join(span.label for span in starting if span not in gold) if show_labels else "")
+        ending = [span.label for span in gold_here if span.end == end]
+        starting = [span for span in predicted_here if span.start == start]
+        wrong = [span.label for span in starting if span not in gold]
+        titles = [f"gold {span.label}" for span in gold_here]
+        titles += [f"predicted {_scored(span)}" for span in predicted_here]
+        flags = {
+            "g": bool(gold_here),
+            "g2": len(gold_here) > 1,
+            "p": bool(predicted_here),
+            "first": bool(starting),
+            "last": any(span.end == end for span in predicted_here),
+        }
+        yield Piece(
+            text=text[start:end],
+            classes=" ".join(name for name, holds in flags.items() if holds),
+            title="; ".join(titles),
+            gold=" ".join(ending) if show_labels else "",
+            predicted=" ".join(wrong) if show_labels else "",
+        )
 
 
 def _scored(span: Span) -> str:
@@ -122,45 +145,59 @@ def _scored(span: Span) -> str:
 
 def _in_words(mistake: Mistake, text: str) -> str:
     sides = []
-    if mistake.gold is not None:
-        sides.append(f"gold “{text[mistake.gold.start:mistake.gold.end]}” ({mistake.gold.label})")
-    if mistake.predicted is not None:
-        span = mistake.predicted
-        sides.append(f"predicted “{text[span.start:span.end]}” ({_scored(span)})")
+    gold, predicted = mistake.gold, mistake.predicted
+    if gold is not None:
+        sides.append(f"gold “{text[gold.start : gold.end]}” ({gold.label})")
+    if predicted is not None:
+        string = text[predicted.start : predicted.end]
+        sides.append(f"predicted “{string}” ({_scored(predicted)})")
     if mistake.string is not None:
         sides.append(f"generated “{mistake.string}”")
     return ", ".join(sides)
 
 
-def _telling_raw(prediction: Prediction) -> str:
+def _explaining_raw(prediction: Prediction) -> str:
     """A generator's own words, where something was lost between them and the spans."""
     lost = any(mention.get("place") is None for mention in prediction.mentions or ())
-    return prediction.raw or "" if lost or prediction.status not in (None, "ok") else ""
+    if lost or prediction.status not in (None, "ok"):
+        return prediction.raw or ""
+    return ""
 
 
 def _plain(example: Example) -> tuple[Piece, ...]:
-    return (Piece(example.text), *([] if example.pair is None else [Piece(f"\n\n{example.pair}")]))
+    texts = [example.text]
+    if example.pair is not None:
+        texts.append(f"\n\n{example.pair}")
+    return tuple(map(Piece, texts))
 
 
 def _class_rows(pairs: Pairs) -> Iterator[Row]:
     for example, prediction in pairs:
-        gold, given = (", ".join(label_set(label)) or "none" for label in (example.label, prediction.label))
-        right = set(label_set(example.label)) == set(label_set(prediction.label))
-        surest = max((prediction.scores or {}).values(), default=None)
-        answer = f"gold {gold}, predicted {given}" + ("" if surest is None else f", score {surest:.2f}")
-        yield Row(example.id, _plain(example), () if right else (f"{gold} → {given}",), answer=answer)
+        gold, predicted = label_set(example.label), label_set(prediction.label)
+        gold_names = ", ".join(gold) or "none"
+        predicted_names = ", ".join(predicted) or "none"
+        answer = f"gold {gold_names}, predicted {predicted_names}"
+        if prediction.scores:
+            answer += f", score {max(prediction.scores.values()):.2f}"
+        is_right = set(gold) == set(predicted)
+        kinds = () if is_right else (f"{gold_names} → {predicted_names}",)
+        yield Row(example.id, _plain(example), kinds, answer=answer)
 
 
-def _value_rows(pairs: Pairs) -> list[Row]:
+def _value_rows(pairs: Pairs) -> Sequence[Row]:
     """The farthest from gold first; without gold, the least likely text."""
-    def badness(pair: tuple[Example, Prediction]) -> float:
-        example, prediction = pair
+    rows = []
+    for example, prediction in pairs:
         value = prediction.value or 0.0
         if example.label is None:
-            return -value / max((prediction.scores or {}).get("tokens", len(example.text.split())), 1)
-        return -abs(value - float(example.label))  # type: ignore[arg-type]
-
-    return [Row(example.id, _plain(example), (),
-                answer=f"{-badness((example, prediction)):.4g} nats per token" if example.label is None else
-                f"gold {float(example.label):.4g}, predicted {prediction.value:.4g}")  # type: ignore[arg-type]
-            for example, prediction in sorted(pairs, key=badness)]
+            words = len(example.text.split())
+            tokens = (prediction.scores or {}).get("tokens", words)
+            badness = value / max(tokens, 1)
+            answer = f"{badness:.4g} nats per token"
+        else:
+            gold = float(str(example.label))
+            badness = abs(value - gold)
+            answer = f"gold {gold:.4g}, predicted {value:.4g}"
+        rows.append((badness, Row(example.id, _plain(example), (), answer=answer)))
+    rows.sort(key=lambda pair: -pair[0])
+    return [row for _, row in rows]

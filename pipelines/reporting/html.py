@@ -1,4 +1,4 @@
-"""The page of one report: its numbers, pictures and examples, in one HTML file that needs nothing else."""
+"""The page of one report: its numbers, pictures and examples, in one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -11,28 +11,53 @@ from pipelines.evaluation.tasks import TASKS
 from pipelines.examples import Example, Prediction, joined_by_id
 from pipelines.reporting.browser import browser
 from pipelines.reporting.page import write_page
-from pipelines.reporting.sections import facts, headline, report_sections
+from pipelines.reporting.run_facts import Facts
+from pipelines.reporting.sections import headline, report_sections, scored_on
 
 
-def write_report(report: dict[str, Any], examples: Sequence[Example], predictions: Sequence[Prediction],
-                 out: str | Path, *, trainer_log: Sequence[Mapping[str, Any]] | None = None,
-                 title: str | None = None) -> None:
+def write_report(
+    report: dict[str, Any],
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    out: str | Path,
+    *,
+    facts: Facts | None = None,
+    trainer_log: Sequence[Mapping[str, Any]] = (),
+    title: str | None = None,
+) -> None:
     """Writes a page that can be read, browsed and printed without a network.
 
     Args:
-        report: what a task's ``evaluate`` made of these examples and predictions, with ``cost`` where it is known.
+        report: what a task's `evaluate` made of these examples and predictions, with `cost` and
+            `warnings` where it has them.
         examples: with gold answers.
-        predictions: in any order; a missing one is shown as empty. Of several runs, the first one's.
+        predictions: in any order; a missing one is shown as empty. Of several runs, those of the
+            first.
         out: the HTML file.
-        trainer_log: the trainer's ``log_history``; adds the learning curves.
+        facts: what was run, as `run_facts` gives it, for the header.
+        trainer_log: the trainer's `log_history`; adds the learning curves.
         title: by default the task.
 
     Raises:
         DataError: when predictions have other ids than the examples.
     """
     answer = TASKS[report["task"]].answer
-    pairs = joined_by_id(examples, predictions, allow_missing=lambda id: Prediction(id, spans=(), label=()))
-    shown = facts(report) + (" The examples show the first run." if report.get("runs") else "")
-    write_page("report.html", out, title=title or report["task"].replace("_", " ").capitalize(),
-               headline=headline(report), facts=shown, sections=report_sections(report, trainer_log=trainer_log or ()),
-               browser=browser(pairs, answer), spans=answer == "spans", kinds=KINDS)
+    pairs = joined_by_id(
+        examples, predictions, allow_missing=lambda id: Prediction(id, spans=(), label=())
+    )
+    note = scored_on(report)
+    if report.get("runs"):
+        note += " The examples show the first run."
+    write_page(
+        out,
+        template="report.html",
+        title=title or report["task"].replace("_", " ").capitalize(),
+        headline=headline(report),
+        note=note,
+        facts=facts,
+        warnings=report.get("warnings", ()),
+        sections=report_sections(report, trainer_log=trainer_log),
+        browser=browser(pairs, answer),
+        spans=answer == "spans",
+        kinds=KINDS,
+    )

@@ -1,4 +1,4 @@
-"""Sections as text for a terminal: their tables and sentences, without the pictures."""
+"""Reports for a terminal: the tables and sentences of their sections, without the pictures."""
 
 from __future__ import annotations
 
@@ -7,37 +7,50 @@ from itertools import groupby
 from typing import Any
 
 from pipelines.formatting import text_table
-from pipelines.reporting.page import Section, Table
-from pipelines.reporting.sections import facts, headline, report_sections
+from pipelines.reporting.page import Part, Section, Table
+from pipelines.reporting.sections import headline, report_sections, scored_on
 
 WIDEST = 24  # columns; a larger confusion matrix is left to the page
 
 
 def report_as_text(report: dict[str, Any]) -> str:
-    """The report's numbers in tables; scores times 100."""
-    return "\n".join([f"{report['task'].replace('_', ' ').capitalize()}: {' '.join(headline(report)).rstrip()}",
-                      facts(report), *sections_as_text(report_sections(report))])
+    """The report's numbers in tables, its warnings before them."""
+    task = report["task"].replace("_", " ").capitalize()
+    name, value, interval = headline(report)
+    lines = [f"{task}: {name} {value} {interval}".rstrip(), scored_on(report)]
+    lines += [f"warning: {sentence}" for sentence in report.get("warnings", ())]
+    return "\n".join([*lines, *sections_as_text(report_sections(report))])
 
 
 def sections_as_text(sections: Sequence[Section]) -> Iterator[str]:
-    """Lines. Tables that follow one another with the same head become one, their titles before the rows' names."""
+    """Yields lines. Consecutive tables with the same head are joined under one head."""
     for section in sections:
-        for _, group in groupby(section.parts, key=lambda part: getattr(part, "head", type(part))):
+        for _, group in groupby(section.parts, key=_head):
             parts = list(group)
-            tables = [part for part in parts if isinstance(part, Table) and len(part.head) <= WIDEST]
-            lines = [*_lines(tables, section.title), *(part for part in parts if isinstance(part, str))]
-            yield from ("", *lines) if lines else ()
+            tables = [part for part in parts if isinstance(part, Table)]
+            shown = [table for table in tables if len(table.head) <= WIDEST]
+            lines = [*_lines(shown, section.title), *(p for p in parts if isinstance(p, str))]
+            if lines:
+                yield ""
+                yield from lines
+
+
+def _head(part: Part) -> Any:
+    return tuple(part.head) if isinstance(part, Table) else type(part)
 
 
 def _lines(tables: Sequence[Table], title: str) -> Iterator[str]:
+    """Lines of tables with one head; where there are several, their titles begin the row names."""
     if not tables:
         return
-    head, several = list(tables[0].head), len(tables) > 1
-    head[0] = head[0] or (title if several else tables[0].title or title)
+    several = len(tables) > 1
+    head = list(tables[0].head)
+    if not head[0]:
+        head[0] = title if several else tables[0].title or title
     rows = []
     for table in tables:
         for row in table.rows:
-            cells = [cell if isinstance(cell, str) else cell.text for cell in row]
-            rows.append([f"{table.title}: {cells[0]}" if several else cells[0], *cells[1:]])
+            name, *cells = (cell if isinstance(cell, str) else cell.text for cell in row)
+            rows.append([f"{table.title}: {name}" if several else name, *cells])
     yield from text_table(head, rows, prose=tables[0].prose)
     yield from (table.note for table in tables if table.note)

@@ -6,13 +6,15 @@ import logging
 import os
 import sys
 
+from pipelines.errors import without_passwords
+
 
 class TerminalHandler(logging.Handler):
     """Writes notes to standard output and warnings to standard error, as they are at that time."""
 
     def emit(self, record: logging.LogRecord) -> None:
         stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
-        print(self.format(record), file=stream, flush=True)
+        print(without_passwords(self.format(record)), file=stream, flush=True)
 
 
 def log_to_terminal() -> None:

@@ -1,44 +1,69 @@
-"""Arguments of the recipes: dataclasses, then a YAML file (`--config`), then the command line."""
+"""Options of the recipes: dataclasses, then a YAML file (`--config`), then the command line.
+
+Importing this module loads no deep learning library, so that `--help` answers at once.
+"""
 
 from __future__ import annotations
 
 import difflib
+import logging
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, ClassVar, NoReturn, TypeVar, cast
 
-import torch
 import yaml
-from trl import TrlParser
 
-from pipelines.corpora import Columns
+from pipelines.corpora.corpus import Columns
 from pipelines.errors import UserError
-from pipelines.networks import precision
+from pipelines.formatting import some
+from pipelines.runs.library_options import refuse_unused
+from pipelines.runs.secrets import expanded
+
+logger = logging.getLogger(__name__)
 
 SAMPLE_CORPUS = Path("data", "samples", "disease_ner")  # below the project's folder
+T = TypeVar("T")
+
+
+def option(default: T, help: str, *, group: str | None = None) -> T:
+    """A field of a dataclass of options.
+
+    Args:
+        help: what `--help` says of it.
+        group: heading in `--help` for this option and for those after it in the class.
+    """
+    metadata = {"help": help} | ({"group": group} if group else {})
+    if isinstance(default, list):
+        return cast(T, field(default_factory=default.copy, metadata=metadata))
+    return cast(T, field(default=default, metadata=metadata))
 
 
 @dataclass
 class DataArguments(Columns):
-    """What every recipe takes, beside the options that say where a file holds what."""
+    """What every recipe takes, beside the options on the columns of a file."""
 
-    train_file: str | None = field(default=None, metadata={"help": "training examples, in any layout of data/README.md "
-                                                                   "(default: the project's sample corpus)"})
-    dev_file: str | None = field(default=None, metadata={"help": "examples for choosing the checkpoint"})
-    test_file: str | None = field(default=None, metadata={"help": "examples to predict; scored if they are labelled"})
-    sample_submission: str | None = field(default=None, metadata={"help": "the competition's sample_submission.csv, "
-                                                                          "for the layout of submission.csv"})
-    submission_format: str | None = field(default=None, metadata={"help": "layout of its answers, where the sample "
-                                                                          "fits several (see `pipelines submit`)"})
-    answer_column: str | None = field(default=None, metadata={"help": "column of the sample with the answers"})
-    positive_class: str | None = field(default=None, metadata={"help": "class whose probability the sample asks for"})
-    run_dir: str | None = field(default=None, metadata={"help": "folder of the run (default: runs/, recipe and time)"})
+    train_file: str | None = option(
+        None, "training examples, in any layout of data/README.md (default: the sample corpus)",
+        group="data")
+    dev_file: str | None = option(None, "examples on which checkpoints are compared")
+    test_file: str | None = option(None, "examples to predict; scored if they are labelled")
+    run_dir: str | None = option(
+        None, "folder of the run (default: runs/ and the name of the recipe and the time)")
+    sample_submission: str | None = option(
+        None, "the competition's sample_submission.csv, for the layout of submission.csv",
+        group="submission")
+    submission_format: str | None = option(
+        None, "layout of an answer, where the sample fits several (see `pipelines submit`)")
+    answer_column: str | None = option(None, "column of the sample that holds the answers")
+    positive_class: str | None = option(None, "class whose probability the sample asks for")
 
     def columns(self) -> Columns:
-        """The options of this job that say where a file holds what."""
+        """The options on the columns of a file."""
         return Columns(**{column.name: getattr(self, column.name) for column in fields(Columns)})
 
 
@@ -46,38 +71,89 @@ class DataArguments(Columns):
 class ClassArguments(DataArguments):
     """What every recipe for texts with classes takes."""
 
-    dev_file: str | None = field(default=None, metadata={"help": "texts to choose on (default: cut from train by "
-                                                                 "class)"})
-    sizes: str = field(default="train=0.8,dev=0.1,test=0.1", metadata={"help": "shares, or numbers of texts, where dev "
-                                                                               "is cut from train; copies of a text "
-                                                                               "and texts of a document stay together"})
+    dev_file: str | None = option(
+        None, "texts on which models are compared (default: cut from train, stratified)")
+    sizes: str = option(
+        "train=0.8,dev=0.1,test=0.1",
+        "shares or numbers of texts where dev is cut from train; copies of a text and texts of a "
+        "document stay in one split", group="data")
 
 
 @dataclass
 class RunTrainingArguments:
     """Stands before transformers' `TrainingArguments` (or a subclass of it) among a recipe's bases.
 
-    The run folder keeps the checkpoints, and the number format is what the machine can do (`precision.choose`). Numbers
-    below 1e-38, such as the gradient of tags that are as good as certain, are flushed to zero: they take a CPU ten
-    times as long.
+    The run folder holds the checkpoints, and the precision is that of `precision.choose`.
+
+    Attributes:
+        trainer: which options of the libraries are honoured, see `library_options`.
+        metrics: what `--metric_for_best_model` may be, without `eval_`.
     """
 
-    output_dir: str | None = field(default=None, metadata={"help": "checkpoints (default: RUN_DIR/checkpoints)"})
+    trainer: ClassVar[str] = "encoder"
+    metrics: ClassVar[tuple[str, ...]] = ()
+
+    output_dir: str | None = option(
+        None, "folder of the checkpoints (default: RUN_DIR/checkpoints)", group="training")
+    resume_from_checkpoint: str | None = option(
+        None, "true: go on with an interrupted run, or train a finished one for more epochs; or a "
+        "checkpoint folder")
+    seed: int = option(42, "seed of initial weights, batches and dropout")
+    bf16: bool | None = option(None, "train in bf16 (default: where the machine computes it fast)")
+    fp16: bool | None = option(None, "train in fp16 (default: on a GPU without bf16)")
+    gradient_checkpointing: bool | None = option(
+        None, "recompute activations in the backward pass: less memory, more time")
+    remove_unused_columns: bool = False  # rows hold what the network reads
 
     def __post_init__(self) -> None:
-        torch.set_flush_denormal(True)  # now: threads get the setting from the one that starts them
-        for name, value in self.number_format().items():
-            setattr(self, name, value)
-        given = self.output_dir
-        super().__post_init__()  # type: ignore[misc]
-        self.output_dir = given  # not transformers' `trainer_output`
+        """Sets the precision of this machine.
 
-    def number_format(self) -> dict[str, Any]:
+        Raises:
+            ValueError: for an option that the machine or another option contradicts.
+        """
+        import torch
+
+        # Denormal numbers, such as gradients of tags that are as good as certain, take a CPU ten times
+        # as long. Now, since threads inherit the setting.
+        torch.set_flush_denormal(True)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            self._join_other_processes()
+        for name, value in self.precision_options().items():
+            requested = getattr(self, name)
+            if name in ("bf16", "fp16") and requested not in (None, value):
+                raise ValueError(
+                    f"got --{name} {str(requested).lower()}, but this machine trains in "
+                    f"{self._precision_name()}; leave --{name} out")
+            setattr(self, name, value)
+        if getattr(self, "activation_checkpointing", None) is None:
+            # transformers' new name; the old one alone is deprecated.
+            self.activation_checkpointing = bool(self.gradient_checkpointing)
+        output_dir = self.output_dir
+        super().__post_init__()  # type: ignore[misc]
+        self.output_dir = output_dir  # not transformers' default, `trainer_output`
+
+    def precision_options(self) -> dict[str, Any]:
+        """Arguments of `TrainingArguments` that follow from the machine."""
+        from pipelines.networks import precision
+
         return precision.choose().training
+
+    def _precision_name(self) -> str:
+        names = [name for name in ("bf16", "fp16") if self.precision_options()[name]]
+        return names[0] if names else "float32"
+
+    def _join_other_processes(self) -> None:
+        """Sets up the process group with the options for it: the choice of precision needs one."""
+        import torch
+        from accelerate import PartialState
+
+        timeout = timedelta(seconds=getattr(self, "ddp_timeout", 1800))
+        PartialState(cpu=not torch.cuda.is_available(), timeout=timeout,
+                     backend=getattr(self, "ddp_backend", None))
 
 
 def given_files(options: DataArguments, project: Path) -> dict[str, str]:
-    """Split -> file, of the sample corpus where none is given.
+    """Split -> file; of the sample corpus where the options name none.
 
     Args:
         project: the folder of the checkout, which an installed package does not know.
@@ -85,35 +161,17 @@ def given_files(options: DataArguments, project: Path) -> dict[str, str]:
     Raises:
         UserError: for files without one to train on.
     """
-    given = {"train": options.train_file, "dev": options.dev_file, "test": options.test_file}
-    files = {split: file for split, file in given.items() if file}
+    named = {"train": options.train_file, "dev": options.dev_file, "test": options.test_file}
+    files = {split: file for split, file in named.items() if file}
     if files and "train" not in files:
-        raise UserError("got --dev_file or --test_file without --train_file; give all that are to be used")
+        raise UserError("got --dev_file or --test_file without --train_file; name all files to use")
     if not files:
-        files = {split: str(project / SAMPLE_CORPUS / f"{split}.json") for split in given}
+        files = {split: str(project / SAMPLE_CORPUS / f"{split}.json") for split in named}
         for split, file in files.items():
-            setattr(options, f"{split}_file", file)  # so that the run's config names what it was run on
+            setattr(options, f"{split}_file", file)  # the run's config names what it was run on
         if isinstance(options, ClassArguments):
             options.mention_type = options.mention_type or "Disease"
     return files
-
-
-def checkpoint_of(training: Any) -> str | None:
-    """The checkpoint to go on from: `--resume_from_checkpoint true` is the last whole one, if there is any.
-
-    Raises:
-        UserError: for a folder that is none.
-    """
-    given = training.resume_from_checkpoint
-    if given is None or given.lower() in ("false", "true"):
-        # The state is written last: a checkpoint without it was cut off.
-        whole = [state.parent for state in Path(str(training.output_dir)).glob("checkpoint-*/trainer_state.json")]
-        last = max(whole, key=lambda folder: int(folder.name.split("-")[-1]), default=None)
-        return str(last) if last and given and given.lower() == "true" else None
-    if not Path(given).is_dir():
-        raise UserError(f"--resume_from_checkpoint {given}: no such folder; give a checkpoint-N folder, or true for "
-                        "the last one of the run")
-    return str(given)
 
 
 def parse(dataclasses: Sequence[type], *, default_config: str | Path | None = None,
@@ -124,36 +182,98 @@ def parse(dataclasses: Sequence[type], *, default_config: str | Path | None = No
         default_config: YAML file where no `--config` is given.
 
     Raises:
-        UserError: for a key that no dataclass has, naming the nearest, or a config file that cannot be read.
+        UserError: for an unknown key or option, naming the nearest; for a config file that cannot be
+            read; for an option of a library that the recipe does not honour.
+        SystemExit: after `--help`.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # TrlParser knows `--config FILE` only.
-    arguments = [part for argument in arguments
-                 for part in (argument.split("=", 1) if argument.startswith("--config=") else [argument])]
-    if default_config and "--config" not in arguments:
-        arguments = ["--config", str(default_config), *arguments]
-    for place, argument in enumerate(arguments):
-        if argument == "--config":
-            _check_config("".join(arguments[place + 1:place + 2]), dataclasses)
-    names = {"--" + field.name for dataclass_ in dataclasses for field in fields(dataclass_)} | {"--config", "--help"}
+    words = _split_config(sys.argv[1:] if arguments is None else arguments)
+    if "--help" in words or "-h" in words:
+        from pipelines.runs.usage import print_help
+
+        print_help(dataclasses, with_libraries="all" in words)
+        raise SystemExit(0)
+    if default_config and "--config" not in words:
+        words = ["--config", str(default_config), *words]
+    config: dict[str, Any] = {}
+    for position, word in enumerate(words):
+        if word == "--config":
+            config = _read_config("".join(words[position + 1:position + 2]), dataclasses)
+    on_command_line = _check_names(words, dataclasses)
+    groups = _instances(words, dataclasses, names=on_command_line | config.keys())
+    _check_selection(groups, on_command_line)
+    for group in groups:
+        if getattr(group, "batch_tokens", None) == 0:
+            group.batch_tokens = None
+    return groups
+
+
+def _split_config(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with `--config=FILE` as two: TrlParser knows `--config FILE` only."""
+    words: list[str] = []
     for argument in arguments:
-        name = argument.split("=")[0]
-        if re.match(r"--[a-zA-Z]", name) and name.replace("-", "_").replace("__", "--", 1) not in names | \
-                {name.replace("--", "--no_", 1) for name in names}:
-            raise UserError(f"got the option {name}; there is no such one{_nearest(name, names)}")
-    parser = TrlParser(cast(Any, dataclasses))
-    parser.error = _refuse  # type: ignore[method-assign]
+        words += argument.split("=", 1) if argument.startswith("--config=") else [argument]
+    return words
+
+
+def _instances(words: list[str], dataclasses: Sequence[type], *, names: Set[str]) -> tuple[Any, ...]:
+    from trl import TrlParser
+
+    class Parser(TrlParser):
+        def add_argument(self, *names: Any, group: str | None = None, **keywords: Any) -> Any:
+            return super().add_argument(*names, **keywords)
+
+        def parse_known_args(self, *arguments: Any, **keywords: Any) -> Any:
+            # Before the dataclasses are built, for which the libraries set up devices.
+            values, rest = super().parse_known_args(*arguments, **keywords)
+            refuse_unused(dataclasses, vars(values), names)
+            return values, rest
+
+        def error(self, message: str) -> NoReturn:
+            raise UserError(f"{message}; --help lists the options")
+
     try:
-        return parser.parse_args_and_config(args=arguments)
+        groups = Parser(cast(Any, dataclasses)).parse_args_and_config(args=words)
     except ValueError as error:
         raise UserError(f"the options do not fit together: {error}") from error
+    for group in groups:
+        _expand_home(group)
+    return groups
 
 
-def _refuse(message: str) -> NoReturn:
-    raise UserError(f"{message}; --help lists every option")
+def _expand_home(group: Any) -> None:
+    for option_ in fields(group):
+        value = getattr(group, option_.name, None)
+        if type(value) is str:  # members of an enumeration are strings too
+            setattr(group, option_.name, expanded(value))
 
 
-def _check_config(path: str, dataclasses: Sequence[type]) -> None:
+def _check_names(words: Sequence[str], dataclasses: Sequence[type]) -> set[str]:
+    """The names of the options on a command line.
+
+    Raises:
+        UserError: for an unknown one, naming the nearest.
+    """
+    names = _field_names(dataclasses) | {"config"}
+    on_command_line = set()
+    for word in words:
+        flag = word.split("=")[0]
+        if not re.match(r"--[a-zA-Z]", flag):
+            continue
+        name = flag.removeprefix("--").replace("-", "_")
+        if name.removeprefix("no_") in names:
+            name = name if name in names else name.removeprefix("no_")
+        if name not in names:
+            nearest = _nearest(f"--{name}", {f"--{known}" for known in names})
+            raise UserError(f"got the unknown option {flag}{nearest or '; --help lists the options'}")
+        on_command_line.add(name)
+    return on_command_line
+
+
+def _field_names(dataclasses: Iterable[type]) -> set[str]:
+    return {option_.name for dataclass_ in dataclasses for option_ in fields(dataclass_)}
+
+
+def _read_config(path: str, dataclasses: Sequence[type]) -> dict[str, Any]:
     if not Path(path).is_file():
         raise UserError(f"--config {path}: no such file; recipes/configs/ has some to start from")
     try:
@@ -161,13 +281,52 @@ def _check_config(path: str, dataclasses: Sequence[type]) -> None:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):
-        raise UserError(f"--config {path}: got a {type(config).__name__}; wanted lines of `option: value`")
-    names = {field.name for dataclass_ in dataclasses for field in fields(dataclass_)} | {"env"}
+        raise UserError(f"--config {path}: got a {type(config).__name__}; wanted lines of "
+                        "`option: value`")
+    if "env" in config:
+        raise UserError(f"--config {path}: got `env`; options set no environment variables: set them "
+                        "in the shell, and remove it")
+    names = _field_names(dataclasses)
     unknown = [f"{key!r}{_nearest(str(key), names)}" for key in config if key not in names]
     if unknown:
-        raise UserError(f"--config {path}: unknown keys: {'; '.join(unknown)}")
+        raise UserError(f"--config {path}: unknown keys: {some(unknown)}")
+    return config
 
 
 def _nearest(name: str, names: set[str]) -> str:
     near = difflib.get_close_matches(name, sorted(names), n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def _check_selection(groups: Sequence[Any], on_command_line: Set[str]) -> None:
+    """Checks how the best checkpoint is chosen.
+
+    Raises:
+        UserError: for an unknown metric, or early stopping where dev is not scored. A config file may
+            set a patience for all corpora: without dev examples it has no effect.
+    """
+    training = next((group for group in groups if isinstance(group, RunTrainingArguments)), None)
+    if training is None or not training.metrics:
+        return
+    metric = str(getattr(training, "metric_for_best_model", None)).removeprefix("eval_")
+    if metric not in training.metrics:
+        wanted = ", ".join(training.metrics)
+        raise UserError(f"got --metric_for_best_model {metric}; wanted one of {wanted}")
+    options = groups[0]
+    patience = getattr(options, "early_stopping_patience", None)
+    if patience is None:
+        return
+    got = f"got --early_stopping_patience {patience}"
+    if patience < 1:
+        raise UserError(f"{got}; wanted 1 or more")
+    if getattr(training, "eval_strategy", "no") == "no":
+        raise UserError(f"{got} with --eval_strategy no, so that dev is not scored; take --eval_strategy "
+                        "epoch, or leave the patience out")
+    if not getattr(training, "load_best_model_at_end", False):
+        raise UserError(f"{got} without a best checkpoint to go back to; add --load_best_model_at_end "
+                        "true, or leave the patience out")
+    cuts_dev = isinstance(options, ClassArguments)
+    if "early_stopping_patience" in on_command_line and options.train_file and not options.dev_file \
+            and not cuts_dev:
+        raise UserError(f"{got} without --dev_file, whose scores decide when to stop; add the file, or "
+                        "leave the patience out")

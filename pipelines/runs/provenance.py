@@ -16,29 +16,39 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.corpora import Corpus
+from pipelines.networks import precision
+from pipelines.runs.secrets import without_secrets
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "scikit-learn", "numpy")
 
 
 def reading_of(corpora: Mapping[str, Corpus]) -> dict[str, Any]:
     """What a run has to keep of how it read its files, so that others are read alike."""
+    if not corpora:
+        return {}
     first = next(iter(corpora.values()))
     return {"answer": first.answer, "found": dataclasses.asdict(first.found) if first.found else None,
             "ends": first.ends, "offsets": first.offsets}
 
 
-def provenance(files: Sequence[str | Path], **facts: Any) -> dict[str, Any]:
-    """What is needed to run the same again: command, versions, machine, and the data by its SHA-256."""
-    return {
+def provenance(files: Sequence[str | Path], **more: Any) -> dict[str, Any]:
+    """What is needed to run the same again: command, versions, machine, and the data by its SHA-256.
+
+    Secrets are left out, and paths below the home folder start with `~/`.
+    """
+    facts = {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": _commit(),
         "python": platform.python_version(),
         "libraries": {name: metadata.version(name) for name in LIBRARIES},
         "hardware": hardware(),
-        "data": {str(file): _sha256(file) for file in files if Path(file).is_file()},
-        **facts,
+        "data": {str(file): sha256(file) for file in files if Path(file).is_file()},
+        "precision": precision.described(),
+        **more,
     }
+    written: dict[str, Any] = without_secrets(facts)
+    return written
 
 
 def hardware() -> dict[str, Any]:
@@ -61,6 +71,7 @@ def _commit() -> str | None:
         return None
 
 
-def _sha256(file: str | Path) -> str:
+def sha256(file: str | Path) -> str:
+    """The SHA-256 of the content of a file, in hexadecimal."""
     with open(file, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()

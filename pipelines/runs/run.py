@@ -1,46 +1,165 @@
-"""The run folder: what was run, on what, what it cost, and where its files are."""
+"""The run folder: where a run keeps its files, and how others read what it read and load what it trained."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import logging
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
 
+from pipelines import families
 from pipelines.corpora import Columns, Found, read_examples
 from pipelines.errors import UserError
+from pipelines.evaluation.tasks import TASKS, Task
 from pipelines.examples import Example, replacing
+from pipelines.runs.secrets import without_secrets
+
+logger = logging.getLogger(__name__)
+
+# Any of these makes a folder a run.
+SIGNS = ("config.yaml", "provenance.json", "report.json", "model", "merged", "predictions")
 
 
 class Run:
-    """A folder with `config.yaml`, `provenance.json`, `model/`, `predictions/`, `report.json`, `submission.csv`."""
+    """A folder with `config.yaml`, `provenance.json`, `model/`, `predictions/`, `report.json` …
+
+    `Run(folder)` names the files of a run to be made; `Run.open(folder)` is for one that is there.
+    """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.model = self.folder / "model"
         self.merged = self.folder / "merged"
         self.checkpoints = self.folder / "checkpoints"
-        self.report = self.folder / "report.json"
+        self.splits = self.folder / "splits"
+        self.report_file = self.folder / "report.json"
+        self.page = self.folder / "report.html"
         self.submission = self.folder / "submission.csv"
+        self.trainer_log = self.folder / "trainer_log.json"
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """The run in a folder.
+
+        Raises:
+            UserError: when the folder does not exist or holds no run.
+        """
+        run = cls(folder)
+        if not run.folder.is_dir():
+            raise UserError(f"{folder}: no such folder; give the folder of a run")
+        if not any((run.folder / name).exists() for name in SIGNS):
+            raise UserError(f"{folder}: holds none of {', '.join(SIGNS)}, so it is no run; give the folder of a run")
+        return run
 
     def predictions(self, split: str) -> Path:
         return self.folder / "predictions" / f"{split}.jsonl"
 
-    def start(self, *, resume: bool = False) -> Run:
-        """Makes the folder.
+    def is_finished(self) -> bool:
+        return self.report_file.is_file()
+
+    def config(self) -> dict[str, Any]:
+        """The options that the run was started with; empty for a folder without `config.yaml`."""
+        return _content(self.folder / "config.yaml")
+
+    def provenance(self) -> dict[str, Any]:
+        """Command, versions, machine, data; empty for a folder without `provenance.json`."""
+        return _content(self.folder / "provenance.json")
+
+    def report(self) -> dict[str, Any]:
+        """The scores and the cost; empty for a run that is not finished."""
+        return _content(self.report_file)
+
+    def training_log(self) -> list[dict[str, Any]]:
+        """What the trainer logged, step by step; empty for a model without a trainer."""
+        if not self.trainer_log.is_file():
+            return []
+        log: list[dict[str, Any]] = json.loads(self.trainer_log.read_text(encoding="utf-8"))
+        return log
+
+    def task(self) -> Task:
+        """The task of the report.
 
         Raises:
-            UserError: where it holds a finished run, or something that is no run.
+            UserError: when there is no report, or it holds no scores.
         """
-        if (self.report.exists() or self.model.exists()) and not resume:
-            raise UserError(f"{self.folder} holds a trained run; give another --run_dir, or go on with this one by "
-                            "--resume_from_checkpoint true")
-        if self.folder.is_file():
-            raise UserError(f"--run_dir {self.folder} is a file; give a folder")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return self
+        report = self.report()
+        if not self.is_finished():
+            raise UserError(f"{self.report_file}: no such file; wanted the folder of a finished run")
+        if report.get("task") not in TASKS or "gold_sha256" not in report:
+            raise UserError(f"{self.report_file}: holds no scores; score the run on labelled examples first")
+        return TASKS[report["task"]]
+
+    def columns(self, given: Columns | None = None) -> Columns:
+        """The run's own column options, but for those that are given now."""
+        config = self.config()
+        now = given or Columns()
+        values = {}
+        for field in dataclasses.fields(Columns):
+            value = getattr(now, field.name)
+            values[field.name] = value if value != field.default else config.get(field.name, field.default)
+        return Columns(**values)
+
+    def reading(self) -> tuple[str | None, Found | None]:
+        """The answer that the run learnt and the columns that it found; None where it recorded none."""
+        known = self.provenance().get("reading", {})
+        found = known.get("found")
+        return known.get("answer"), None if found is None else Found(**(found | {"labels": tuple(found["labels"])}))
+
+    def read_examples(self, file: str | Path, *, given: Columns | None = None, answer: str | None = None,
+                      labelled: bool = True) -> list[Example]:
+        """Reads a file as the run read its own; a file that the run wrote is in the project's own layout."""
+        known, found = self.reading()
+        if Path(file).resolve().is_relative_to(self.folder.resolve()):
+            return read_examples(file, answer=answer or known, labelled=labelled)
+        return read_examples(file, columns=self.columns(given), answer=answer or known, labelled=labelled, like=found)
+
+    def split_file(self, split: str) -> Path | None:
+        """The file of a split: cut by the run itself, named by its config, or recorded in its provenance."""
+        cut = self.splits / f"{split}.jsonl"
+        configured = self.config().get(f"{split}_file")
+        recorded = [file for file in self.provenance().get("data", {}) if Path(file).name.startswith(f"{split}.")]
+        if cut.is_file():
+            return cut
+        path = configured or next(iter(recorded), None)
+        return Path(path).expanduser() if path else None
+
+    def examples(self, split: str, *, labelled: bool = True) -> list[Example]:
+        """The examples of a split, as the run read them.
+
+        Raises:
+            UserError: when the run has no such split, or its file is not here.
+        """
+        file = self.split_file(split)
+        if file is None or not file.exists():
+            raise UserError(f"{self.folder}: its {split} examples are {f'in {file}, which is' if file else ''} not "
+                            "here; give the file")
+        return self.read_examples(file, labelled=labelled)
+
+    def model_folder(self) -> tuple[ModuleType, Path]:
+        """The family of the run's model, and the folder that it loads: `merged/` where there is one.
+
+        Raises:
+            UserError: when no training of the run has finished.
+        """
+        for folder in (self.merged, self.model):
+            family = families.family_of(folder)
+            if family is not None:
+                return family, folder
+        wanted = " or ".join(families.FAMILIES.values())
+        raise UserError(f"{self.folder}: no model/ or merged/ with {wanted}; give the folder of a run that finished "
+                        "training")
+
+    def load(self) -> tuple[ModuleType, Any]:
+        """The family of the run's model and the loaded model, for `family.predict(model, examples)`."""
+        family, folder = self.model_folder()
+        return family, family.load(folder)
 
     def write_json(self, name: str, content: Any) -> Path:
         with replacing(self.folder / name) as f:
@@ -48,55 +167,61 @@ class Run:
             f.write("\n")
         return self.folder / name
 
-    def write_config(self, *arguments: Any) -> None:
-        """Writes all resolved options, those that hold secrets left out, as a file that `--config` reads."""
-        options: dict[str, Any] = {}
-        for group in arguments:
-            values = group.to_dict() if hasattr(group, "to_dict") else dataclasses.asdict(group)
-            names = {field.name for field in dataclasses.fields(group) if field.init}
-            # `to_dict` puts a stand-in for whatever is named a token, a padding token too.
-            options |= {key: getattr(group, key) if key.endswith("_token") else value for key, value in values.items()
-                        if key in names and not key.endswith("hub_token")}
+    def write_config(self, options: dict[str, Any]) -> None:
+        """Writes options as a file that `--config` reads."""
         with replacing(self.folder / "config.yaml") as f:
-            yaml.safe_dump(json.loads(json.dumps(options, default=str)), f, sort_keys=True, allow_unicode=True)
+            yaml.safe_dump(options, f, sort_keys=True, allow_unicode=True)
 
-    def config(self) -> dict[str, Any]:
-        """The options that the run was started with; empty for a folder without `config.yaml`."""
-        path = self.folder / "config.yaml"
-        return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
-
-    def columns(self, given: Columns | None = None) -> Columns:
-        """Where files hold what, as the run was told, but for what is given now."""
-        named = self.config()
-        default, now = Columns(), given or Columns()
-        return Columns(**{field.name: getattr(now, field.name) if getattr(now, field.name) != field.default else
-                          named.get(field.name, getattr(default, field.name))
-                          for field in dataclasses.fields(Columns)})
-
-    def reading(self) -> tuple[str | None, Found | None]:
-        """The answer that the run learnt, and the columns that it found; ``None`` where it did not say."""
-        path = self.folder / "provenance.json"
-        known = json.loads(path.read_text(encoding="utf-8")).get("reading", {}) if path.is_file() else {}
-        found = known.get("found")
-        return known.get("answer"), None if found is None else Found(**(found | {"labels": tuple(found["labels"])}))
-
-    def read_examples(self, file: str | Path, *, given: Columns | None = None, answer: str | None = None,
-                      labelled: bool = True) -> list[Example]:
-        """Reads a file as the run read its own; a file that the run wrote itself is in the project's own layout."""
-        known, found = self.reading()
-        if Path(file).resolve().is_relative_to(self.folder.resolve()):
-            return read_examples(file, answer=answer or known, labelled=labelled)
-        return read_examples(file, columns=self.columns(given), answer=answer or known, labelled=labelled, like=found)
-
-    def print_files(self, split: str) -> None:
-        """Prints where to find what there is, of the predictions those of a split."""
-        for name, file in (("model", self.model), ("report", self.report), ("page", self.folder / "report.html"),
-                           ("predictions", self.predictions(split)), ("submission", self.submission)):
+    def log_files(self, split: str) -> None:
+        """Logs where what is; of the predictions, those of a split."""
+        files = {"model": self.model, "report": self.report_file, "page": self.page,
+                 "predictions": self.predictions(split), "submission": self.submission}
+        for name, file in files.items():
             if file.exists():
-                print(f"{name:<12} {file}")
+                logger.info("%-12s %s", name, file)
 
 
-def tell(show: Any, message: str) -> None:
-    """Prints a message at once, if there is anything to show and this is the process that shows it."""
-    if show:
-        print(message, flush=True)
+@contextlib.contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Gives an empty folder beside the given one, and moves it there at the end: it appears whole or not at all."""
+    partial, old = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.old")
+    for left_over in (partial, old):
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial.mkdir()
+    yield partial
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def config_of(*groups: Any) -> dict[str, Any]:
+    """The resolved options of a job's dataclasses, as plain values and without secrets."""
+    options: dict[str, Any] = {}
+    for group in groups:
+        values = group.to_dict() if hasattr(group, "to_dict") else dataclasses.asdict(group)
+        names = {field.name for field in dataclasses.fields(group) if field.init}
+        # `to_dict` puts a stand-in for whatever is named a token, a padding token too.
+        plain = {key: getattr(group, key) if key.endswith("_token") else values[key] for key in names & values.keys()}
+        options |= {key: value for key, value in plain.items() if not key.endswith("hub_token")}
+    cleaned: dict[str, Any] = without_secrets(json.loads(json.dumps(options, default=str)))
+    return cleaned
+
+
+def _content(file: Path) -> dict[str, Any]:
+    """The object in a JSON or YAML file; empty where there is no file.
+
+    Raises:
+        UserError: when the file is damaged.
+    """
+    if not file.is_file():
+        return {}
+    try:
+        text = file.read_text(encoding="utf-8")
+        content = yaml.safe_load(text) if file.suffix == ".yaml" else json.loads(text)
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file}: damaged or cut off ({reason}); run it again") from None
+    if content is not None and not isinstance(content, dict):
+        raise UserError(f"{file}: holds no object; wanted the folder of a run")
+    return content or {}

@@ -1,0 +1,1 @@
+"""Studies of training on small made-up tasks."""

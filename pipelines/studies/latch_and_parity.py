@@ -1,13 +1,13 @@
-"""Two tasks of memory over bits, the smallest networks that can learn them, and what one unit can and cannot do.
+"""Two tasks of memory over bits, networks that learn them, and what one unit can and cannot do.
 
-*Latch*: has a 1 been seen? *Parity*: is the number of 1s seen so far odd? Both are answered at every position. CS224n's
-"Grooving with GRUs" (assignment 3, 2017) asks for weights by hand; here they are, and why some cannot exist.
+*Latch*: has a 1 been seen? *Parity*: is the number of 1s seen so far odd? Both are answered at
+every position. CS224n's "Grooving with GRUs" (assignment 3, 2017) asks for weights by hand; here
+they are, and why some cannot exist.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from fractions import Fraction
 from itertools import product
 from typing import Any, NamedTuple
@@ -22,16 +22,18 @@ CELLS: dict[str, type[nn.RNN] | type[nn.GRU]] = {"rnn": nn.RNN, "gru": nn.GRU}
 
 
 def answers(task: str, bits: Tensor) -> Tensor:
-    """What is right at each position, (B, T) of 0.0 and 1.0, for bits of the same shape."""
+    """The right answer at each position, (B, T) of 0.0 and 1.0, for bits of the same shape."""
     seen = bits.cumsum(dim=1)
     return (seen > 0).float() if task == "latch" else seen % 2
 
 
-def draw(task: str, batch_size: int, length: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw(
+    task: str, batch_size: int, length: int, *, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Draws (B, T) bits with their answers.
 
-    The share of 1s keeps both answers frequent at every length: 1/T for latch, so that 37 % of the sequences hold no 1
-    and the first 1 stands anywhere, 1/2 for parity.
+    The share of 1s keeps both answers frequent at every length: 1/T for latch, so that 37 % of the
+    sequences hold no 1 and the first 1 may be anywhere; 1/2 for parity.
     """
     share = 1 / length if task == "latch" else 0.5
     bits = (torch.rand(batch_size, length, generator=generator) < share).float()
@@ -40,10 +42,13 @@ def draw(task: str, batch_size: int, length: int, *, generator: torch.Generator)
 
 def all_bits(length: int) -> Tensor:
     """Every sequence of a length, (2^T, T)."""
-    return torch.tensor(list(product((0.0, 1.0), repeat=length))).reshape(2 ** length, length)
+    sequences = list(product((0.0, 1.0), repeat=length))
+    return torch.tensor(sequences).reshape(2**length, length)
 
 
 class BitReaderConfig(PretrainedConfig):
+    """The cell of a `BitReader`, `rnn` or `gru`, and its number of units."""
+
     model_type = "bit_reader"
 
     def __init__(self, cell: str = "rnn", hidden_size: int = 16, **more: Any):
@@ -53,9 +58,10 @@ class BitReaderConfig(PretrainedConfig):
 
 
 class BitReader(PreTrainedModel):
-    """h_t = cell(x_t, h_{t-1}), with h_0 = 0; logit_t = w·h_t + b; the loss is binary cross-entropy at all positions.
+    """h_t = cell(x_t, h_{t-1}), with h_0 = 0; logit_t = w·h_t + b.
 
-    ``rnn``: h_t = tanh(W x_t + U h_{t-1} + b). ``gru``: Cho et al. 2014, as torch.nn.GRU writes it (`gru_step`).
+    The loss is binary cross-entropy over all positions. `rnn`: h_t = tanh(W x_t + U h_{t-1} + b).
+    `gru`: Cho et al. 2014, as `torch.nn.GRU` writes it.
     """
 
     config_class = BitReaderConfig
@@ -68,25 +74,31 @@ class BitReader(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Torch's own initialisation stays: it is the one under study."""
+        """Keeps torch's own initialisation: it is the one under study."""
 
     def forward(self, bits: Tensor, labels: Tensor | None = None) -> ModelOutput:
-        hidden, _ = self.cell(bits[..., None])  # (B, T) -> (B, T, H)
-        logits = self.head(hidden)[..., 0]  # (B, T)
-        loss = None if labels is None else nn.functional.binary_cross_entropy_with_logits(logits, labels)
+        """Logits (B, T) of bits (B, T), and the loss where labels (B, T) are given."""
+        hidden, _ = self.cell(bits[..., None])  # (B, T) -> (B, T, 1) -> (B, T, H)
+        logits = self.head(hidden)[..., 0]  # (B, T, H) -> (B, T)
+        if labels is None:
+            return ModelOutput(loss=None, logits=logits)
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels)
         return ModelOutput(loss=loss, logits=logits)
 
 
-def _one_unit_gru(*, update: tuple[float, float, float], candidate: tuple[float, float, float]) -> nn.GRU:
-    """A GRU of one unit with the reset gate open, from the (input, recurrent, bias) weights of the other two."""
+GateWeights = tuple[float, float, float]  # of the input, of the state, and the bias
+
+
+def _one_unit_gru(*, update: GateWeights, candidate: GateWeights) -> nn.GRU:
+    """A GRU of one unit with the reset gate open."""
     gru = nn.GRU(1, 1, batch_first=True)
     reset = (0.0, 0.0, 100.0)  # sigmoid(100) is 1 in float32
+    weights = torch.tensor([reset, update, candidate])  # rows in torch's order
     with torch.no_grad():
-        # Rows in torch's order: reset, update, candidate; its second bias stays 0.
-        weights = torch.tensor([reset, update, candidate])
-        for parameter, values in zip(gru.parameters(), (weights[:, :1], weights[:, 1:2], weights[:, 2], torch.zeros(3)),
-                                     strict=True):
-            parameter.copy_(values)
+        gru.weight_ih_l0.copy_(weights[:, :1])
+        gru.weight_hh_l0.copy_(weights[:, 1:2])
+        gru.bias_ih_l0.copy_(weights[:, 2])
+        gru.bias_hh_l0.zero_()
     return gru
 
 
@@ -95,39 +107,43 @@ def latch_gru(a: float = 10.0, c: float = 3.0) -> nn.GRU:
 
     With z_t = σ(a - 2a x_t) and h̃_t = tanh(c x_t), h_t = z_t h_{t-1} + (1 - z_t) h̃_t:
 
-    - x = 0: h_t = σ(a) h_{t-1}, as tanh(0) = 0: the memory leaks by σ(a) a step and nothing else comes in;
+    - x = 0: h_t = σ(a) h_{t-1}, as tanh(0) = 0: the memory leaks by σ(a) a step and nothing else
+      comes in;
     - x = 1: h_t = σ(-a) h_{t-1} + σ(a) tanh(c) >= σ(a) tanh(c).
 
-    Before the first 1 the state is exactly 0, and n zeros after a 1 it is at least σ(a)^(n+1) tanh(c). So the weights
-    are right as long as that is over 1/2: on `latch_holds_for` positions.
+    Before the first 1 the state is exactly 0, and n zeros after a 1 it is at least
+    σ(a)^(n+1) tanh(c). So the weights are right as long as that is over 1/2: on `latch_holds_for`
+    positions.
     """
     return _one_unit_gru(update=(-2 * a, 0.0, a), candidate=(c, 0.0, 0.0))
 
 
 def latch_holds_for(a: float = 10.0, c: float = 3.0) -> int:
-    """The greatest length T with σ(a)^T tanh(c) > 1/2: the longest that `latch_gru` surely gets right."""
+    """The greatest length T with σ(a)^T tanh(c) > 1/2, on which `latch_gru` is surely right."""
     keep = 1 / (1 + math.exp(-a))
-    return max(0, math.ceil(math.log(0.5 / math.tanh(c)) / math.log(keep)) - 1)
+    steps = math.log(0.5 / math.tanh(c)) / math.log(keep)
+    return max(0, math.ceil(steps) - 1)
 
 
 def parity_gru(a: float = 10.0, c: float = 3.0) -> nn.GRU:
     """One GRU unit that counts modulo 2: keep on 0, flip on 1; its answer is h > 1/2.
 
-    z_t = σ(a - 2a x_t) as for latch, and h̃_t = tanh(c x_t - c h_{t-1}): on a 1 the state h near 0 becomes tanh(c), near
-    1, and one near tanh(c) becomes tanh(c (1 - tanh(c))), near 0. A GRU can because its gate multiplies the state by a
-    function of the input, which no weighted sum does (`threshold_functions`).
+    z_t = σ(a - 2a x_t) as for latch, and h̃_t = tanh(c x_t - c h_{t-1}): on a 1 the state h near 0
+    becomes tanh(c), near 1, and one near tanh(c) becomes tanh(c (1 - tanh(c))), near 0. A GRU can
+    because its gate multiplies the state by a function of the input, which no weighted sum does
+    (`threshold_functions`).
     """
     return _one_unit_gru(update=(-2 * a, 0.0, a), candidate=(c, -c, 0.0))
 
 
 class ThresholdFunction(NamedTuple):
-    """A Boolean function of two bits, and the proof that it is, or is not, of the form [w x + u y + b > 0].
+    """A Boolean function of two bits, and whether it is of the form [w x + u y + b > 0].
 
     Attributes:
         truth: its values at (x, y) = (0, 0), (0, 1), (1, 0), (1, 1).
         weights: (w, u, b) that compute it, or None.
-        certificate: for one that none can compute, how often each of the four conditions on (w, u, b) is to be added:
-            the sum reads 0 > 0.
+        certificate: the proof that no weights do: how often each of the four conditions on
+            (w, u, b) is to be added for a sum that reads 0 > 0.
     """
 
     truth: tuple[int, ...]
@@ -139,32 +155,37 @@ POINTS = tuple(product((0, 1), repeat=2))
 
 
 def threshold_functions() -> list[ThresholdFunction]:
-    """Decides all 16 Boolean functions of two bits, in exact arithmetic: 14 are threshold functions, 2 are not.
+    """Decides all 16 Boolean functions of two bits in exact arithmetic: 14 are threshold functions.
 
-    The planes b = 0, w + b = 0, u + b = 0 and w + u + b = 0 cut the space of the weights (w, u, b) into cells in which
-    the unit computes one function each; a plane itself goes with the side where its sum is not over 0. A function is
-    given weights out of its cell, or else a Farkas certificate that the cell is empty: multiples >= 0 of its four
-    conditions, one of them a strict inequality with a multiple > 0, that add up to 0 > 0 for every (w, u, b).
+    The planes b = 0, w + b = 0, u + b = 0 and w + u + b = 0 cut the space of the weights (w, u, b)
+    into cells in which the unit computes one function each; a plane itself belongs to the side
+    where its sum is not over 0. A function gets weights from its cell, or else a Farkas certificate
+    that the cell is empty: multiples >= 0 of its four conditions, one of them a strict inequality
+    with a multiple > 0, that add up to 0 > 0 for every (w, u, b).
     """
     grid = [Fraction(step, 2) for step in range(-3, 4)]
+    by_size = sorted(product(grid, repeat=3), key=lambda weights: sum(map(abs, weights)))
     witnesses: dict[tuple[int, ...], tuple[Fraction, ...]] = {}
-    for weights in sorted(product(grid, repeat=3), key=lambda weights: sum(map(abs, weights))):
-        witnesses.setdefault(tuple(int(total > 0) for total in _sums(*weights)), weights)
-    return [ThresholdFunction(truth, witnesses.get(truth), None if truth in witnesses else _certificate(truth))
-            for truth in product((0, 1), repeat=4)]
-
-
-def _sums(w: Fraction, u: Fraction, b: Fraction) -> Iterator[Fraction]:
-    return (w * x + u * y + b for x, y in POINTS)
+    for w, u, b in by_size:
+        truth = tuple(int(w * x + u * y + b > 0) for x, y in POINTS)
+        witnesses.setdefault(truth, (w, u, b))
+    functions = []
+    for truth in product((0, 1), repeat=4):
+        weights = witnesses.get(truth)
+        certificate = _certificate(truth) if weights is None else None
+        functions.append(ThresholdFunction(truth, weights, certificate))
+    return functions
 
 
 def _certificate(truth: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Multiples of the conditions ±(w x + u y + b) that add up to 0 in w, u and b, with a strict one among them."""
+    """Multiples of the conditions ±(w x + u y + b) that add up to 0, a strict one among them."""
     for multiples in product((0, 1, 2), repeat=4):
-        signed = [multiple if value else -multiple for multiple, value in zip(multiples, truth, strict=True)]
-        cancels = all(sum(sign * row[i] for sign, row in zip(signed, [(x, y, 1) for x, y in POINTS], strict=True)) == 0
-                      for i in range(3))
-        if cancels and any(sign > 0 for sign in signed):  # [… > 0] where the function is 1 is the strict kind
+        signed = [times if value else -times for times, value in zip(multiples, truth, strict=True)]
+        sums = [0, 0, 0]  # the factors of w, u and b
+        for sign, (x, y) in zip(signed, POINTS, strict=True):
+            sums = [sums[0] + sign * x, sums[1] + sign * y, sums[2] + sign]
+        has_strict = any(sign > 0 for sign in signed)  # [… > 0] where the function is 1
+        if not any(sums) and has_strict:
             return multiples
     return None
 
@@ -172,13 +193,13 @@ def _certificate(truth: tuple[int, ...]) -> tuple[int, ...] | None:
 def two_unit_parity(bits: Tensor) -> Tensor:
     """Parity by two threshold units, what one cannot do: (B, T) bits to (B, T) answers.
 
-    s = a_{t-1} - b_{t-1} is the parity so far; a_t = [x_t + s > 1/2] is x OR s, b_t = [x_t + s > 3/2] is x AND s, and
-    a_t - b_t is x XOR s.
+    s = a_{t-1} - b_{t-1} is the parity so far; a_t = [x_t + s > 1/2] is x OR s,
+    b_t = [x_t + s > 3/2] is x AND s, and a_t - b_t is x XOR s.
     """
-    first, second = torch.zeros(len(bits)), torch.zeros(len(bits))
-    found = []
+    first, second = torch.zeros(len(bits)), torch.zeros(len(bits))  # (B,)
+    parities = []
     for position in range(bits.shape[1]):
         total = bits[:, position] + first - second
         first, second = (total > 0.5).float(), (total > 1.5).float()
-        found.append(first - second)
-    return torch.stack(found, dim=1)
+        parities.append(first - second)
+    return torch.stack(parities, dim=1)  # (B, T)

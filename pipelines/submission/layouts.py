@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction, Span
-from pipelines.spans import looks_like_tag, spans_to_tags, spans_to_token_ranges
+from pipelines.spans import looks_like_tag, spans_to_tags
 from pipelines.submission.columns import tokens_of
 from pipelines.submission.sample import is_number
 from pipelines.submission.style import ITEMS, NO_ANSWER, Style, json_list, tag_parts
@@ -54,18 +54,8 @@ class Layout(NamedTuple):
 
 
 def tags_of(prediction: Prediction, example: Example, style: Style) -> list[str]:
-    """A tag for each token. Of two spans that share a token the surer is kept, then the longer."""
-    tokens = tokens_of(example)
-    kept: list[Span] = []
-    taken: set[int] = set()
-    spans = prediction.spans or ()
-    for span in sorted(spans, key=lambda s: (-(s.score or 0), s.start - s.end, s)):
-        ranges = spans_to_token_ranges([span], tokens)
-        touched = {token for first, past, _ in ranges for token in range(first, past)}
-        if not touched & taken:
-            kept.append(span)
-            taken |= touched
-    return spans_to_tags(kept, tokens, scheme=style.scheme)
+    """A tag for each token."""
+    return spans_to_tags(prediction.spans or (), tokens_of(example), scheme=style.scheme)
 
 
 def mention_strings(prediction: Prediction, example: Example) -> list[str]:

@@ -19,7 +19,6 @@ from typing import IO, Any, NamedTuple
 
 import yaml
 
-from pipelines.corpora import read_examples
 from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Prediction, prediction_from_json, replacing
@@ -213,51 +212,49 @@ def _contents(
     for path in sorted(model.rglob("*")):
         if path.suffix in MODEL_FILES and path.is_file():
             yield f"model/{path.relative_to(model).as_posix()}", path
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) or {}
     for split in splits:
-        file = files.get(split) or config.get(f"{split}_file")
-        if not file or not Path(file).is_file():
-            raise UserError(
-                f"{folder}: its {split} file ({file or 'its config names none'}) does not exist, "
-                f"and predictions hold characters, not tokens; give it with --{split}_file"
-            )
-        _check_same_file(folder, split, file)
+        file = _file_of(run, split, files)
         predictions = read_predictions(run.predictions(split))
-        tokens = _predicted_tokens(file, predictions, bool(config.get("skip_bad_rows")))
+        tokens = _predicted_tokens(run, file, predictions)
         ranges = type_ranges(tokens, predictions, types=_types(model))
         yield f"predictions/{split}.jsonl", run.predictions(split)
         yield f"predictions/{split}.csv", ranges_as_csv(ranges).encode()
 
 
-def _predicted_tokens(
-    file: str | Path, predictions: Sequence[Prediction], skip_bad_rows: bool
-) -> Tokens:
+def _file_of(run: Run, split: str, files: Mapping[str, str | None]) -> Path:
+    """The file of a split: as given, else the run's own.
+
+    Raises:
+        UserError: when there is none.
+        DataError: when it has changed since the run used it.
+    """
+    given = files.get(split)
+    file = Path(given) if given else run.split_file(split)
+    if file is None or not file.is_file():
+        raise UserError(
+            f"{run.folder}: its {split} file ({file or 'its config names none'}) does not exist, "
+            f"and predictions hold characters, not tokens; give it with --{split}_file"
+        )
+    checksums = run.provenance().get("data", {})
+    known = {Path(name).expanduser(): checksum for name, checksum in checksums.items()}
+    if file in known and known[file] != _sha256_of(file):
+        raise DataError(
+            f"{run.folder}: {file} has changed since the run predicted it; give the one it was "
+            f"with --{split}_file, or predict again"
+        )
+    return file
+
+
+def _predicted_tokens(run: Run, file: Path, predictions: Sequence[Prediction]) -> Tokens:
     """The tokens of a file; of its rows with faults only those that have an answer."""
-    tokens = numbered_tokens(file, skip_bad_rows=skip_bad_rows)
-    if not skip_bad_rows:
+    tokens = numbered_tokens(file, run.read_examples(file, answer="text", labelled=False))
+    if not run.config().get("skip_bad_rows"):
         return tokens
     # A row with faults may be without an answer; a good one may not.
     wanted = {prediction.id for prediction in predictions}
-    wanted |= {example.id for example in read_examples(file, skip_bad_rows=True)}
+    wanted |= {example.id for example in run.read_examples(file, labelled=False)}
     kept = [example for example in tokens.examples if example.id in wanted]
     return Tokens(kept, tokens.numbers)
-
-
-def _check_same_file(folder: Path, split: str, file: str) -> None:
-    """Refuses a file that has changed since the run used it.
-
-    Raises:
-        DataError: when its checksum is not that of the run's provenance.
-    """
-    provenance = folder / "provenance.json"
-    if not provenance.is_file():
-        return
-    known = json.loads(provenance.read_text(encoding="utf-8")).get("data", {})
-    if file in known and known[file] != _sha256_of(Path(file)):
-        raise DataError(
-            f"{folder}: {file} has changed since the run predicted it; give the one it was with "
-            f"--{split}_file, or predict again"
-        )
 
 
 def _types(model: Path) -> list[str]:

@@ -7,13 +7,12 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
-from pipelines.corpora import read_examples
 from pipelines.errors import DataError
 from pipelines.examples import Example, Prediction, joined_by_id
-from pipelines.spans import join_tokens, spans_to_token_ranges
+from pipelines.spans import spans_to_token_ranges
 
 HEADER = ("type", "ranges")
 
@@ -26,49 +25,61 @@ class Tokens:
     numbers: Mapping[str, Sequence[int]]
 
 
-def numbered_tokens(file: str | Path, *, skip_bad_rows: bool = False) -> Tokens:
+def numbered_tokens(file: str | Path, examples: Sequence[Example]) -> Tokens:
     """The tokens of a file with their numbers: its `index` column, or counted through the file.
 
     Args:
-        file: a corpus in tokens.
-        skip_bad_rows: leave out rows with faults; only where there is no `index` column.
+        file: where the examples are from.
+        examples: all of its rows, in order.
 
     Raises:
         DataError: naming rows whose index does not fit their tokens, or that have no tokens.
     """
-    columns: Any = None
-    if str(file).endswith(".json"):
-        columns = json.loads(Path(file).read_text(encoding="utf-8-sig"))
-    if isinstance(columns, dict) and isinstance(columns.get("text"), list) and "index" in columns:
-        return _indexed_tokens(file, columns)
-    examples = read_examples(file, skip_bad_rows=skip_bad_rows)
     without = [example.id for example in examples if example.tokens is None]
     if without:
         raise DataError(
             f"{file}: {len(without)} examples, such as {without[0]}, are not in tokens; a course "
             "package wants a file with tokens"
         )
-    numbers, start = {}, 0
-    for example in examples:
-        past = start + len(example.tokens or ())
-        numbers[example.id] = range(start, past)
-        start = past
-    return Tokens(examples, numbers)
+    counts = [len(example.tokens or ()) for example in examples]
+    index = _index_column(file)
+    if index is None:
+        starts = accumulate(counts, initial=0)
+        numbers: list[Sequence[int]] = [
+            range(start, start + count) for start, count in zip(starts, counts, strict=False)
+        ]
+    else:
+        _check_index(file, index, counts)
+        numbers = list(index)
+    ids = [example.id for example in examples]
+    return Tokens(list(examples), dict(zip(ids, numbers, strict=True)))
 
 
-def _indexed_tokens(file: str | Path, columns: Mapping[str, Any]) -> Tokens:
-    ids = [str(id) for id in columns.get("id", range(len(columns["text"])))]
-    wrong = []
-    for row, (tokens, index) in enumerate(zip(columns["text"], columns["index"], strict=True)):
-        if len(tokens) != len(index):
-            wrong.append(f"{file}, row {row}: {len(tokens)} tokens, {len(index)} numbers in index")
+def _index_column(file: str | Path) -> list[list[int]] | None:
+    """The numbers of the tokens of each row, where a file of JSON columns has them."""
+    if not str(file).endswith(".json"):
+        return None
+    content = json.loads(Path(file).read_text(encoding="utf-8-sig"))
+    index = content.get("index") if isinstance(content, dict) else None
+    # Rows may have a number each in a column of this name; tokens have a list of them a row.
+    if not isinstance(index, list) or not all(isinstance(row, list) for row in index):
+        return None
+    return index
+
+
+def _check_index(file: str | Path, index: Sequence[Sequence[int]], counts: Sequence[int]) -> None:
+    if len(index) != len(counts):
+        raise DataError(
+            f"{file}: {len(index)} rows of index, {len(counts)} rows that can be read; fix the "
+            "others, as the numbers of their tokens would be lost"
+        )
+    wrong = [
+        f"{file}, row {row}: {count} tokens, {len(numbers)} numbers in index"
+        for row, (count, numbers) in enumerate(zip(counts, index, strict=True))
+        if count != len(numbers)
+    ]
     if wrong:
         raise DataError("\n".join(wrong))
-    examples = []
-    for id, words in zip(ids, columns["text"], strict=True):
-        text, offsets = join_tokens(words)
-        examples.append(Example(id, text, tokens=offsets))
-    return Tokens(examples, dict(zip(ids, columns["index"], strict=True)))
 
 
 def type_ranges(
@@ -102,7 +113,7 @@ def ranges_from_csv(content: str) -> dict[str, list[tuple[int, int]]]:
     """Reads what `ranges_as_csv` writes.
 
     Raises:
-        ValueError: for another header, or a range that is none.
+        ValueError: for another header, or a range that is not `FIRST-LAST`.
     """
     rows = list(csv.reader(io.StringIO(content)))
     if not rows or tuple(rows[0]) != HEADER:

@@ -10,7 +10,9 @@ import evaluate
 from pipelines.evaluation.span_scores import SCHEMES, score_spans
 from pipelines.examples import Span
 
-DESCRIPTION = "Strict, exact, partial and type precision, recall and F1 of spans, summed over the corpus."
+DESCRIPTION = (
+    "Strict, exact, partial and type precision, recall and F1 of spans, summed over the corpus."
+)
 INPUTS = """
 Args:
     predictions: for each example a list of {"start": int, "end": int, "label": str}, half-open character offsets.
@@ -19,23 +21,43 @@ Args:
 Returns:
     {"strict_precision", "strict_recall", "strict_f1", "exact_…", "partial_…", "type_…", "support", "predicted"}
 """
-CITATION = "SemEval-2013 task 9 (Segura-Bedmar, Martínez and Herrero-Zazo 2013), for partial and type."
+CITATION = (
+    "SemEval-2013 task 9 (Segura-Bedmar, Martínez and Herrero-Zazo 2013), for partial and type."
+)
 
 
 class SpanF1(evaluate.Metric):
     """The same numbers as ``pipelines evaluate`` and report.json."""
 
     def _info(self) -> evaluate.MetricInfo:
-        span = {"start": datasets.Value("int64"), "end": datasets.Value("int64"), "label": datasets.Value("string")}
+        span = {
+            "start": datasets.Value("int64"),
+            "end": datasets.Value("int64"),
+            "label": datasets.Value("string"),
+        }
         spans = [span]
         return evaluate.MetricInfo(
-            description=DESCRIPTION, citation=CITATION, inputs_description=INPUTS,
-            features=datasets.Features({"predictions": spans, "references": spans}))
+            description=DESCRIPTION,
+            citation=CITATION,
+            inputs_description=INPUTS,
+            features=datasets.Features({"predictions": spans, "references": spans}),
+        )
 
-    def _compute(self, *, predictions: list[list[dict[str, Any]]],
-                 references: list[list[dict[str, Any]]]) -> dict[str, float]:
-        scores = score_spans(*([[Span(span["start"], span["end"], span["label"]) for span in row] for row in corpus]
-                               for corpus in (references, predictions)))
-        named = {f"{scheme}_{name}": scores[scheme][name] for scheme in SCHEMES
-                 for name in ("precision", "recall", "f1")}
+    def _compute(
+        self, *, predictions: list[list[dict[str, Any]]], references: list[list[dict[str, Any]]]
+    ) -> dict[str, float]:
+        scores = score_spans(
+            *(
+                [
+                    [Span(span["start"], span["end"], span["label"]) for span in row]
+                    for row in corpus
+                ]
+                for corpus in (references, predictions)
+            )
+        )
+        named = {
+            f"{scheme}_{name}": scores[scheme][name]
+            for scheme in SCHEMES
+            for name in ("precision", "recall", "f1")
+        }
         return named | {name: scores["strict"][name] for name in ("support", "predicted")}

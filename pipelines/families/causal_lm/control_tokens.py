@@ -1,8 +1,8 @@
-"""Control tokens that stand in a text (`</s>`, `<|im_end|>`): they are text, and never the model's own token.
+"""Control tokens that occur in a text (`</s>`, `<|im_end|>`) are read as text.
 
-`tokenizer(text)` reads them as its own tokens, so that a text could end the answer or open another turn. A
-text by itself is encoded by `text_ids`. A text inside a chat template is shielded first, since the template's
-own control tokens must stay what they are.
+`tokenizer(text)` takes them for the model's own tokens, so that a text could end the answer or open
+another turn. A text by itself is encoded by `text_ids`. A text inside a chat template is shielded
+first, since the template's own control tokens have to remain.
 """
 
 from __future__ import annotations
@@ -18,27 +18,31 @@ MARK = "\ufdd0"
 def control_strings(tokenizer: Any) -> list[str]:
     """The control tokens of a tokenizer as strings, the longest first."""
     added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    return sorted({*added, *tokenizer.all_special_tokens} - {""}, key=lambda string: (-len(string), string))
+    strings = {*added, *tokenizer.all_special_tokens} - {""}
+    return sorted(strings, key=lambda string: (-len(string), string))
 
 
 def control_pattern(tokenizer: Any) -> re.Pattern[str]:
     """Matches any control token, in any case: some tokenizers lower the case of a text first."""
-    return re.compile("|".join(map(re.escape, control_strings(tokenizer))) or r"(?!)", re.IGNORECASE)
+    pattern = "|".join(map(re.escape, control_strings(tokenizer)))
+    return re.compile(pattern or r"(?!)", re.IGNORECASE)
 
 
 def text_ids(tokenizer: Any, text: str, *, add_special_tokens: bool = True) -> list[int]:
-    """Token ids of a text in which control tokens are text.
+    """Token ids of a text whose control tokens are read as text.
 
     Args:
+        tokenizer: the model's.
+        text: any string.
         add_special_tokens: put the model's own tokens around the text, as its tokenizer does.
     """
-    # Only where it has an effect: a tokenizer without this option serves all other texts.
-    split = {"split_special_tokens": True} if control_pattern(tokenizer).search(text) else {}
-    return tokenizer(text, add_special_tokens=add_special_tokens, **split)["input_ids"]
+    # Only where it has an effect, since some tokenizers lack this option.
+    options = {"split_special_tokens": True} if control_pattern(tokenizer).search(text) else {}
+    return tokenizer(text, add_special_tokens=add_special_tokens, **options)["input_ids"]
 
 
 def shield(tokenizer: Any, text: str) -> tuple[str, list[str]]:
-    """Replaces the control tokens in a text by marks that no tokenizer takes for one.
+    """Replaces the control tokens in a text by marks that no tokenizer takes for control tokens.
 
     Returns:
         The text, and the strings that were replaced, in order.
@@ -53,16 +57,17 @@ def shield(tokenizer: Any, text: str) -> tuple[str, list[str]]:
 
 
 def unshield(text: str, strings: Sequence[str]) -> str:
-    """Puts back what `shield` replaced."""
-    for number, string in enumerate(strings):
-        text = text.replace(f"{MARK}{number}{MARK}", string, 1)
+    """Restores what `shield` replaced."""
+    for index, string in enumerate(strings):
+        text = text.replace(f"{MARK}{index}{MARK}", string, 1)
     return text
 
 
 def rendered_ids(tokenizer: Any, rendered: str, strings: Sequence[str]) -> list[int]:
-    """Token ids of what a template made of a shielded text: its own control tokens are tokens, `strings` are text.
+    """Token ids of a shielded text that a chat template has rendered.
 
-    As a tokenizer does, the string is cut at control tokens, and each piece between two is read by itself.
+    The template's control tokens become tokens, `strings` become text. As in a tokenizer, the
+    string is split at control tokens, and each piece between two is read by itself.
     """
     if not strings:
         return tokenizer(rendered, add_special_tokens=False)["input_ids"]

@@ -1,4 +1,4 @@
-"""An adapter merged into its base for the time of a generation, and the base restored to the bit."""
+"""An adapter merged into its base during a generation, and the base restored bit by bit."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from transformers import PreTrainedModel
 
 @contextmanager
 def merged_adapter(model: Any) -> Iterator[PreTrainedModel]:
-    """Gives the network with its adapter added to its weights: a third of the operations of a token less.
+    """Gives the network with its adapter added to its weights: a third fewer operations a token.
 
-    Weights are put back from a copy, since adding and subtracting would change them a little with each evaluation. A
-    quantised base, which cannot be added to without loss, is used as it is.
+    Weights are restored from a copy, since adding and subtracting would change them a little at
+    each evaluation. A quantised base, which would be rounded again, is used with its adapter
+    beside it.
     """
     if not isinstance(model, PeftModel):
         yield model
@@ -27,12 +28,12 @@ def merged_adapter(model: Any) -> Iterator[PreTrainedModel]:
         yield network
         return
     layers: list[Any] = [layer for layer in network.modules() if isinstance(layer, BaseTunerLayer)]
-    kept = [layer.get_base_layer().weight.detach().clone() for layer in layers]
+    before = [layer.get_base_layer().weight.detach().clone() for layer in layers]
     model.merge_adapter()
     try:
         yield network
     finally:
         model.unmerge_adapter()
         with torch.no_grad():
-            for layer, weight in zip(layers, kept, strict=True):
+            for layer, weight in zip(layers, before, strict=True):
                 layer.get_base_layer().weight.copy_(weight)

@@ -1,9 +1,9 @@
-"""Prompts and answers as token ids, for training and for prediction: `prompt_ids` and `answer_ids`.
+"""Prompts and answers as token ids, for training and for prediction: `prompt_ids`, `answer_ids`.
 
-A chat template writes control tokens around the turns. Three kinds need care. One that takes no system turn
-gets the instruction at the head of the user's turn. One that writes an empty thinking block before an answer
-gets that block into the prompt, so that the answer alone is trained and generated. One that renders the
-prompt differently once an answer follows is refused.
+A chat template writes control tokens around the turns. Three kinds need care. With a template that
+takes no system turn, the instruction starts the user's turn. If a template writes an empty thinking
+block before an answer, that block ends the prompt, so that only the answer is trained and
+generated. A template that renders the prompt differently once an answer follows is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jinja2.exceptions import TemplateError
 from pipelines.errors import UserError
 from pipelines.examples import Span
 from pipelines.families.causal_lm.control_tokens import MARK, rendered_ids, shield, text_ids
-from pipelines.prompting import formats as prompts
+from pipelines.prompting import formats
 
 STYLES = ("auto", "chat", "plain")
 ANSWER = f"{MARK}answer{MARK}"
@@ -28,13 +28,14 @@ PROBE = "A text."
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """How a text is put to the model, and what it answers.
+    """How a text is put to the model, and how it answers.
 
     Attributes:
-        format: one of `prompts.FORMATS`.
-        labels: the types that are asked for.
+        format: one of `formats.FORMATS`.
+        labels: the entity types that are asked for.
         style: `chat` (the tokenizer's chat template) or `plain`.
-        constrained: whether answers can only hold strings of their text (where the format has a grammar).
+        constrained: whether answers can contain only strings of their text (if the format has a
+            grammar).
     """
 
     format: str
@@ -51,8 +52,8 @@ class Frame(NamedTuple):
         lead: blanks that the template puts before the answer.
         tail: what it writes between the answer and the end token.
         merged: whether the instruction had to go into the user's turn.
-        thinking: the thinking block at the end of `question`, which the template writes only once an answer
-            follows.
+        thinking: the thinking block at the end of `question`, which the template writes only once
+            an answer follows.
         thinking_off: whether thinking had to be switched off (`enable_thinking`).
     """
 
@@ -64,15 +65,16 @@ class Frame(NamedTuple):
     thinking_off: bool
 
 
-def prompt_for(tokenizer: Any, *, format: str, labels: Sequence[str], style: str,
-               constrained: bool) -> Prompt:
+def prompt_for(
+    tokenizer: Any, *, format: str, labels: Sequence[str], style: str, constrained: bool
+) -> Prompt:
     """Checks the settings; `auto` is the chat template where there is one.
 
     Raises:
-        UserError: for an unknown format or style, a chat style without a template, or a template that cannot
-            be trained on.
+        UserError: for an unknown format or style, a chat style without a template, or a template
+            that is unusable for training.
     """
-    prompts.prompt_format(format)
+    formats.prompt_format(format)
     if style not in STYLES:
         raise UserError(f"got the prompt style {style!r}; wanted one of {', '.join(STYLES)}")
     if style == "chat" and not tokenizer.chat_template:
@@ -86,19 +88,21 @@ def prompt_for(tokenizer: Any, *, format: str, labels: Sequence[str], style: str
 
 
 def prompt_ids(tokenizer: Any, text: str, prompt: Prompt) -> list[int]:
-    """Token ids of the question, up to where the answer begins; control tokens in the text are text."""
+    """Token ids up to where the answer begins; control tokens in the text are read as text."""
     if prompt.style == "plain":
-        return text_ids(tokenizer, prompts.plain_prompt(text, prompt.format, prompt.labels))
+        question = formats.plain_prompt(text, prompt.format, prompt.labels)
+        return text_ids(tokenizer, question)
     shielded, strings = shield(tokenizer, text)
     # The template writes its own special tokens.
     return rendered_ids(tokenizer, frame(tokenizer, shielded, prompt).question, strings)
 
 
 def answer_ids(tokenizer: Any, text: str, spans: Sequence[Span], prompt: Prompt) -> list[int]:
-    """Token ids of the answer, its end token last; control tokens in a mention are text."""
-    answer = prompts.prompt_format(prompt.format).render(text, spans, prompt.labels)
+    """Token ids of the answer and the end token; control tokens in a mention are read as text."""
+    answer = formats.prompt_format(prompt.format).render(text, spans, prompt.labels)
     if prompt.style == "plain":
-        return [*text_ids(tokenizer, f" {answer}", add_special_tokens=False), tokenizer.eos_token_id]
+        written = text_ids(tokenizer, f" {answer}", add_special_tokens=False)
+        return [*written, tokenizer.eos_token_id]
     shielded, strings = shield(tokenizer, answer)
     around = frame(tokenizer, PROBE, prompt)
     written = rendered_ids(tokenizer, around.lead + shielded + around.tail, strings)
@@ -126,9 +130,11 @@ def frame(tokenizer: Any, text: str, prompt: Prompt) -> Frame:
             break
     else:
         raise UserError(
-            "the chat template renders the prompt differently once an answer follows (its generation prompt ends "
-            f"in {question[-20:]!r}), so training and prediction would not see the same; take --prompt_style plain")
-    lead = before[len(question):]
+            "the chat template renders the prompt differently once an answer follows "
+            f"(its generation prompt ends in {question[-20:]!r}), so training and "
+            "prediction would not see the same; take --prompt_style plain"
+        )
+    lead = before[len(question) :]
     end = after.find(tokenizer.eos_token)
     tail = after[:end] if end >= 0 else after
     if not lead.strip():
@@ -136,10 +142,11 @@ def frame(tokenizer: Any, text: str, prompt: Prompt) -> Frame:
     return Frame(before, "", tail, merged, lead, thinking_off)
 
 
-def _render(tokenizer: Any, text: str, prompt: Prompt, *, answer: str | None,
-            thinking_off: bool) -> tuple[str, bool]:
-    """The conversation as the template writes it, and whether the instruction stands in the user's turn."""
-    system, user = prompts.messages(text, format=prompt.format, labels=prompt.labels)
+def _render(
+    tokenizer: Any, text: str, prompt: Prompt, *, answer: str | None, thinking_off: bool
+) -> tuple[str, bool]:
+    """The rendered conversation, and whether the instruction is in the user's turn."""
+    system, user = formats.messages(text, format=prompt.format, labels=prompt.labels)
     instruction = system["content"]
     answered = [] if answer is None else [{"role": "assistant", "content": answer}]
     merged = {"role": "user", "content": f"{instruction}\n\n{user['content']}"}
@@ -147,26 +154,31 @@ def _render(tokenizer: Any, text: str, prompt: Prompt, *, answer: str | None,
     reason = "it leaves the instruction out"
     for turns in ([system, user, *answered], [merged, *answered]):
         try:
-            rendered = tokenizer.apply_chat_template(turns, tokenize=False,
-                                                     add_generation_prompt=answer is None, **options)
+            rendered = tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=answer is None, **options
+            )
         except (TemplateError, TypeError) as error:
             reason = str(error)
             continue
         # Some templates skip a system turn instead of refusing it.
         if instruction in rendered:
             return str(rendered), turns[0] is merged
-    raise UserError(f"the chat template cannot write the prompt ({reason}); take --prompt_style plain")
+    raise UserError(
+        f"the chat template cannot render the prompt ({reason}); take --prompt_style plain"
+    )
 
 
 def prompt_hash(tokenizer: Any, prompt: Prompt) -> str:
-    """A hash of all that shapes prompts and answers."""
+    """A hash of everything that shapes prompts and answers."""
     if prompt.style == "plain":
-        return prompts.format_hash(prompt.format, prompt.labels, chat_template=None)
-    shaped = prompts.format_hash(prompt.format, prompt.labels, chat_template=tokenizer.chat_template)
+        return formats.format_hash(prompt.format, prompt.labels, chat_template=None)
+    shaped = formats.format_hash(
+        prompt.format, prompt.labels, chat_template=tokenizer.chat_template
+    )
     around = frame(tokenizer, PROBE, prompt)
     adaptation = around.merged, around.thinking, around.thinking_off
     if not any(adaptation):
         return shaped
-    # Not the rendered prompt itself: some templates write the date into it.
+    # Not of the rendered prompt: some templates write the date into it.
     adapted = json.dumps([shaped, *adaptation])
     return hashlib.sha256(adapted.encode()).hexdigest()[:16]

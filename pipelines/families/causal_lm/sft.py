@@ -2,252 +2,227 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
-from datasets import Dataset
 from peft import PeftModel
-from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
-from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerState
+from transformers import PreTrainedTokenizerBase
 from trl import SFTTrainer
 
-from pipelines.cpu.fused_adapters import fused_adapters
 from pipelines.errors import UserError
-from pipelines.evaluation.span_scores import score_spans
 from pipelines.examples import Example
-from pipelines.families.batching import LengthBatchSampler
 from pipelines.families.causal_lm import Loaded, Prompt, answer_ids, predict, prompt_ids
-from pipelines.families.causal_lm.generation import attends_to_all_before, shared_tokens
 from pipelines.families.causal_lm.merging import merged_adapter
+from pipelines.families.training.batches import LengthBatches
+from pipelines.families.training.cpu_training import CpuTraining
+from pipelines.families.training.dev_scores import (
+    IGNORED,
+    DevScores,
+    evenly_spread,
+    strict_scores,
+)
 
-IGNORED = -100
-WORTH_SHARING = 8  # tokens; for fewer, the row that holds them costs as much
+LOSS_SAMPLE = 200  # dev examples that the dev loss is the mean of
+TRAIN_SAMPLE = 50  # training examples that are answered at each evaluation
 
 
 class Rows(NamedTuple):
-    """Examples as token ids; ``too_long`` are the ids of those left out, whole, since they are over the length."""
+    """Examples as token ids.
+
+    Attributes:
+        rows: `input_ids` and `labels`, one dict an example.
+        too_long: ids of the examples that are left out, since they are over the length.
+    """
 
     rows: list[dict[str, list[int]]]
     too_long: list[str]
 
 
-def training_rows(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *,
-                  max_length: int) -> Rows:
-    """Token ids of prompt and answer, and labels that are -100 all over the prompt."""
+def training_rows(
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Prompt,
+    *,
+    max_length: int | None,
+) -> Rows:
+    """Token ids of prompt and answer, and labels that are -100 throughout the prompt."""
     rows, too_long = [], []
     for example in examples:
         question = prompt_ids(tokenizer, example.text, prompt)
         answer = answer_ids(tokenizer, example.text, example.spans or (), prompt)
-        if len(question) + len(answer) > max_length:
+        if max_length is not None and len(question) + len(answer) > max_length:
             too_long.append(example.id)
-        else:
-            rows.append({"input_ids": question + answer, "labels": [IGNORED] * len(question) + answer})
+            continue
+        labels = [IGNORED] * len(question) + answer
+        rows.append({"input_ids": question + answer, "labels": labels})
     return Rows(rows, too_long)
 
 
-def assert_trainable(rows: Sequence[dict[str, list[int]]], tokenizer: PreTrainedTokenizerBase) -> str:
-    """Makes sure, before the first step, that each row trains its answer and end token and nothing else.
+def assert_trainable(
+    rows: Sequence[dict[str, list[int]]], tokenizer: PreTrainedTokenizerBase
+) -> str:
+    """Checks, before the first step, that each row trains its answer and end token and no more.
 
     Returns:
         One row, decoded, the part without a loss in ⟦ ⟧.
+
+    Raises:
+        UserError: naming the first row that does not, or when there is no row.
     """
     if not rows:
         raise UserError("no training row is left; raise --max_length or give more training data")
-    for number, row in enumerate(rows):
-        ids, labels = row["input_ids"], row["labels"]
-        start = next((place for place, label in enumerate(labels) if label != IGNORED), len(labels))
-        answer = labels[start:]
-        if start in (0, len(labels)) or answer != ids[start:] or answer.count(tokenizer.eos_token_id) != 1 \
-                or answer[-1] != tokenizer.eos_token_id:
-            raise UserError(f"training row {number} would not train exactly its answer and end token: "
-                            f"{tokenizer.decode(ids)!r}, loss from token {start}")
-    row = max(rows[:100], key=lambda row: len(row["labels"]) - row["labels"].count(IGNORED))
-    masked = row["labels"].count(IGNORED)
-    return f"⟦{tokenizer.decode(row['input_ids'][:masked])}⟧{tokenizer.decode(row['input_ids'][masked:])}"
+    end = tokenizer.eos_token_id
+    for index, row in enumerate(rows):
+        start = _prompt_length(row)
+        answer = row["labels"][start:]
+        trained = 0 < start < len(row["labels"]) and answer == row["input_ids"][start:]
+        if not trained or answer.count(end) != 1 or answer[-1] != end:
+            text = tokenizer.decode(row["input_ids"])
+            raise UserError(
+                f"training row {index} would not train exactly its answer and end "
+                f"token: {text!r}, loss from token {start}"
+            )
+    row = max(rows[:100], key=lambda row: len(row["labels"]) - _prompt_length(row))
+    start, ids = _prompt_length(row), row["input_ids"]
+    return f"⟦{tokenizer.decode(ids[:start])}⟧{tokenizer.decode(ids[start:])}"
 
 
-class ReturnFreedMemory(TrainerCallback):
-    """Gives freed memory back to the system now and then.
+def _prompt_length(row: dict[str, list[int]]) -> int:
+    """The number of tokens before the first one with a loss."""
+    labels = row["labels"]
+    return next((index for index, label in enumerate(labels) if label != IGNORED), len(labels))
 
-    Batches of ever other shapes leave holes in glibc's heap, which grows by gigabytes in an hour. Taking the pages anew
-    costs time: 4 % of it when done every 16 steps.
+
+class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
+    """TRL's trainer, composed with batches of one length and scores of generated answers.
+
+    Args:
+        prompt: how texts are put to the model.
+        answer_logits_only: project to the vocabulary only where the loss is, a tenth of all tokens;
+            TRL projects every position on a CPU, and does the same by itself on a GPU. By default
+            on a CPU.
+        generation_batch_tokens: prompt tokens of a batch at evaluation.
+        compile_layers: compile the layers, where there is a C++ compiler.
     """
 
-    every = 64  # steps
-
-    def on_step_end(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
-        if state.global_step % self.every == 0:
-            self.on_evaluate()
-
-    def on_evaluate(self, *_: Any, **__: Any) -> None:
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
-        if trim is not None:
-            trim(0)
-
-
-class AnswerTrainer(SFTTrainer):
-    """TRL's trainer, with batches of one length, and best checkpoint by the strict F1 of generated answers.
-
-    On a CPU the last layer's feed-forward net and the vocabulary's projection see answers only, a tenth of all tokens;
-    TRL's own head projects every position there. On a GPU TRL's head does the same by itself (`answer_logits_only=None`
-    chooses).
-
-    Attributes:
-        shared: tokens that all prompts begin with, such as an instruction, where a batch may read them once; else 0.
-    """
-
-    def __init__(self, *arguments: Any, dev: Sequence[Example] = (), prompt: Prompt, batch_tokens: int | None = None,
-                 answer_logits_only: bool | None = None, generation_batch_tokens: int = 1024,
-                 compile_layers: bool = False, **keywords: Any):
-        self.dev, self.prompt = dev, prompt
-        self.batch_tokens, self.generation_batch_tokens = batch_tokens, generation_batch_tokens
-        super().__init__(*arguments, **keywords)
-        if compile_layers and any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
-            # Layer by layer, so that one compilation serves them; any number of rows and tokens. The last one sees
-            # answers only, and so would need a compilation of its own.
-            for layer in self._layers()[:-1]:
-                layer.compile(dynamic=True)
+    def __init__(
+        self,
+        *arguments: Any,
+        prompt: Prompt,
+        answer_logits_only: bool | None = None,
+        generation_batch_tokens: int = 1024,
+        compile_layers: bool = False,
+        **keywords: Any,
+    ):
+        self.prompt, self.generation_batch_tokens = prompt, generation_batch_tokens
+        if keywords.get("dev"):
+            # TRL wants a dataset to evaluate, and checks its columns; `score` reads `dev`.
+            keywords["eval_dataset"] = keywords["train_dataset"].select([0])
+        super().__init__(*arguments, **{"train_sample": TRAIN_SAMPLE} | keywords)
         on_cpu = self.accelerator.device.type == "cpu"
         self.answer_logits_only = on_cpu if answer_logits_only is None else answer_logits_only
-        self.shared = 0
-        if self.answer_logits_only and attends_to_all_before(self._network()):
-            rows: Any = self.train_dataset
-            shared = shared_tokens([ids[:labels.count(IGNORED)]
-                                    for ids, labels in zip(rows["input_ids"], rows["labels"], strict=True)])
-            self.shared = shared if shared >= WORTH_SHARING else 0
-        if on_cpu and sys.platform == "linux":
-            self.add_callback(ReturnFreedMemory)
+        compilers = os.environ.get("CXX", "c++"), "g++", "clang++"
+        if compile_layers and any(map(shutil.which, compilers)):
+            # Layer by layer, so that one compilation serves them, for any number of rows and
+            # tokens.
+            for layer in getattr(self._network().base_model, "layers", []):
+                layer.compile(dynamic=True)
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
-        if self.batch_tokens is None:
-            return super()._get_train_sampler(train_dataset)
-        rows: Any = train_dataset if train_dataset is not None else self.train_dataset
-        return LengthBatchSampler([len(ids) for ids in rows["input_ids"]], batch_tokens=self.batch_tokens,
-                                  processes=self.args.world_size, rank=self.args.process_index, seed=self.args.seed)
-
-    def train(self, *arguments: Any, **keywords: Any) -> Any:
-        model: Any = self.model
-        with ExitStack() as stack:
-            if self.answer_logits_only:
-                stack.enter_context(fused_adapters(model))
-                if self.args.bf16:
-                    # Under autocast adapters compute in bf16 as it is; peft would convert what they read to float32
-                    # and back.
-                    stack.enter_context(disable_input_dtype_casting(model))
-            return super().train(*arguments, **keywords)
-
-    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False,
-                     num_items_in_batch: Any = None) -> Any:
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Cross-entropy over the answers, divided by their number of tokens (of the whole step)."""
         if not self.answer_logits_only:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        given = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]}
-        targets = pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)                         # (B, T)
-        rows, width = targets.shape
-        # What is shared takes a row, and rows are longer than it: were they as long, the compiler would think that they
-        # always are.
-        length = max(width - self.shared, self.shared + 1)
-        if self.shared and (1 + rows) * length < rows * width:
-            given, targets = self._behind_shared(inputs["input_ids"], targets, length)
+        targets = pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)  # (B, T)
         answers = targets != IGNORED
-        # A batch of one row is rare, and would be compiled for itself.
-        stance = "force_eager" if len(inputs["labels"]) == 1 else "default"
-        with self._only_at(answers), torch.compiler.set_stance(stance):
+        # A batch of one row is rare, and would be compiled by itself; so would one without
+        # gradients.
+        eager = len(targets) == 1 or not model.training
+        stance = torch.compiler.set_stance("force_eager" if eager else "default")
+        with stance, self._logits_only_at(answers):
             # The wrapped model is called, so that several processes exchange their gradients.
-            outputs = model(**given, use_cache=False)
-        loss = cross_entropy(outputs.logits.float(), targets[answers], reduction="sum",
-                             label_smoothing=self.args.label_smoothing_factor)
-        self._total_train_tokens += int(inputs["attention_mask"].sum()) * self.args.world_size
-        self._metrics["train" if model.training else "eval"]["num_tokens"] = [self._total_train_tokens]
-        loss = loss / (num_items_in_batch if num_items_in_batch is not None else answers.sum())
+            outputs = model(
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+                use_cache=False,
+            )
+        loss = cross_entropy(
+            outputs.logits.float(),
+            targets[answers],
+            reduction="sum",
+            label_smoothing=self.args.label_smoothing_factor,
+        )
+        if model.training:
+            tokens = int(inputs["attention_mask"].sum())
+            self._total_train_tokens += tokens * self.args.world_size
+            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+        loss = loss / (answers.sum() if num_items_in_batch is None else num_items_in_batch)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
-    def _behind_shared(self, ids: Tensor, targets: Tensor, length: int) -> tuple[dict[str, Any], Tensor]:
-        """Ids and targets of B texts, as `attend_behind` wants them, T = `length`.
-
-        Gradients are the same, for what is shared is the sum over all rows on the way back.
-
-        Returns:
-            What the network is given, and (1 + B, T) targets.
-        """
-        width = self.shared + length
-        missing = width - ids.shape[1]
-
-        def behind(whole: Tensor) -> Tensor:
-            """(B, P + T, …) to (1 + B, T, …); what comes after the shared tokens in the first row is not read."""
-            return torch.cat([whole[:1, :length], whole[:, self.shared:]])
-
-        # Noise on embeddings is drawn for texts as long as they are.
-        states = pad(self._network().get_input_embeddings()(ids), (0, 0, 0, missing))           # (B, P + T, H)
-        places = torch.arange(width, device=ids.device).expand(len(ids), width)
-        later = torch.full((width, width), torch.finfo(states.dtype).min, dtype=states.dtype, device=ids.device)
-        return ({"inputs_embeds": behind(states), "position_ids": behind(places), "shared": self.shared,
-                 "attention_mask": later.triu(1)[None, None]},
-                pad(targets[:, self.shared:], (0, missing, 1, 0), value=IGNORED))
-
-    def _network(self) -> Any:
-        return self.accelerator.unwrap_model(self.model).get_base_model()
-
-    def _layers(self) -> Any:
-        return getattr(self._network().base_model, "layers", [])
-
     @contextmanager
-    def _only_at(self, places: Tensor) -> Iterator[None]:
-        """Computes what comes after the last attention only where (B, T) `places` says: nothing else is read."""
+    def _logits_only_at(self, positions: Tensor) -> Iterator[None]:
+        """Projects to the vocabulary, (N, V), only where `positions` (B, T) is true."""
         head = self._network().get_output_embeddings()
-        hooks = [head.register_forward_pre_hook(lambda _, given: given[0][places])]                 # (n, H)
-        layers = self._layers()
-        mlp: Any = getattr(layers[-1], "mlp", None) if len(layers) else None
-        # A net as Llama's sees one token at a time. Layers computed again on the way back would miss the hooks.
-        if hasattr(mlp, "down_proj") and not self.args.gradient_checkpointing:
-
-            def spread(_: Any, given: tuple[Tensor], found: Tensor) -> Tensor:
-                whole = found.new_zeros(*places.shape, found.shape[-1])                             # (B, T, H)
-                whole[places] = found[0]
-                return whole
-
-            hooks += [mlp.register_forward_pre_hook(lambda _, given: given[0][places][None]),       # (1, n, H)
-                      mlp.register_forward_hook(spread)]
+        hook = head.register_forward_pre_hook(lambda _, states: states[0][positions])  # (N, H)
         try:
             yield
         finally:
-            for hook in hooks:
-                hook.remove()
+            hook.remove()
 
-    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
-        """Generates answers to the dev examples and scores them."""
-        trained = self.accelerator.unwrap_model(self.model)
-        trained.eval()
-        with (merged_adapter(trained) as model,
-              torch.compiler.set_stance("force_eager")):  # a growing cache would be compiled anew at each step
-            predictions = predict(Loaded(model, self._tokenizer, self.prompt), self.dev,
-                                  batch_tokens=self.generation_batch_tokens,
-                                  progress=self.is_world_process_zero() and not self.args.disable_tqdm)
-        strict = score_spans([example.spans or () for example in self.dev],
-                             [prediction.spans or () for prediction in predictions])["strict"]
-        metrics = {f"{metric_key_prefix}_strict_{name}": strict[name] for name in ("precision", "recall", "f1")}
-        self.log(dict(metrics))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+    def score(self, examples: Sequence[Example]) -> dict[str, float]:
+        """Strict scores of generated answers, and the loss on a part of the examples."""
+        trained, tokenizer = trained_model(self), self._tokenizer
+        options: Any = self.args
+        part = evenly_spread(examples, LOSS_SAMPLE)
+        rows = training_rows(part, tokenizer, self.prompt, max_length=options.max_length).rows
+        rows.sort(key=lambda row: len(row["input_ids"]))
+        # A growing cache would be compiled anew at each step.
+        with torch.compiler.set_stance("force_eager"):
+            loss = self.mean_loss(rows)
+            with merged_adapter(trained) as network:
+                show = self.is_world_process_zero() and not options.disable_tqdm
+                predictions = predict(
+                    Loaded(network, tokenizer, self.prompt),
+                    examples,
+                    batch_tokens=self.generation_batch_tokens,
+                    progress=show,
+                )
+        return {"loss": loss, **strict_scores(examples, predictions)}
+
+    def _network(self) -> Any:
+        trained = trained_model(self)
+        return trained.get_base_model() if isinstance(trained, PeftModel) else trained
 
 
 def refuse_sharded_generation() -> None:
-    """Generation in the middle of training needs whole weights on each process."""
-    if PartialState().distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-        raise UserError("answers cannot be generated while the weights are sharded (FSDP, ZeRO-3); take "
-                        "--eval_strategy no --load_best_model_at_end false")
+    """Refuses evaluation while no process holds whole weights.
+
+    Raises:
+        UserError: under FSDP or DeepSpeed.
+    """
+    sharded = DistributedType.FSDP, DistributedType.DEEPSPEED
+    if PartialState().distributed_type in sharded:
+        raise UserError(
+            "answers cannot be generated while the weights are sharded (FSDP, ZeRO-3); "
+            "take --eval_strategy no --load_best_model_at_end false"
+        )
 
 
-def trained_model(trainer: SFTTrainer) -> PeftModel:
+def trained_model(trainer: SFTTrainer) -> Any:
+    """The model that a trainer trains, without what wraps it for several processes."""
     return trainer.accelerator.unwrap_model(trainer.model)

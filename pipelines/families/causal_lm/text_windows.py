@@ -1,4 +1,4 @@
-"""Texts longer than a generator's context: overlapping windows, and one answer from the answers to them."""
+"""Texts longer than a generator's context: overlapping windows, and one answer from theirs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ class TextWindow(NamedTuple):
     """A part of a text, in character offsets.
 
     Attributes:
-        start, end: what is read.
-        first, past: which mentions are taken from this window: those that begin here.
+        start: where the text that is read begins.
+        end: where it ends.
+        first: mentions that begin here or later are taken from this window,
+        past: up to those that begin before this offset.
     """
 
     start: int
@@ -30,14 +32,15 @@ class TextWindow(NamedTuple):
 
 
 def text_windows(text: str, fits: Callable[[str], bool], *, parts: int = 2) -> list[TextWindow]:
-    """Cuts a text between its units into a few equal windows that fit, each with context on both sides.
+    """Splits a text between its units into a few equal windows that fit, with context around each.
 
     Args:
+        text: the text.
         fits: whether a string is short enough.
-        parts: how many windows to try first.
+        parts: the number of windows to try first.
 
     Returns:
-        The windows, in order; none where not even a single unit fits.
+        The windows, in order; none if not even a single unit fits.
     """
     units = word_units(text)
     if len(units) < 2:
@@ -45,7 +48,7 @@ def text_windows(text: str, fits: Callable[[str], bool], *, parts: int = 2) -> l
     parts = min(len(units), max(2, parts))
     while True:
         windows = _windows(text, units, parts)
-        if all(fits(text[window.start:window.end]) for window in windows):
+        if all(fits(text[window.start : window.end]) for window in windows):
             return windows
         if parts == len(units):
             return []
@@ -65,9 +68,10 @@ def _windows(text: str, units: Sequence[tuple[int, int]], parts: int) -> list[Te
     return windows
 
 
-def merged_prediction(example: Example, windows: Sequence[TextWindow],
-                      answers: Sequence[Prediction]) -> Prediction:
-    """One prediction from those of the windows of a text: each mention from the window that it begins in."""
+def merged_prediction(
+    example: Example, windows: Sequence[TextWindow], answers: Sequence[Prediction]
+) -> Prediction:
+    """One prediction from those of a text's windows: each mention from the window it begins in."""
     spans: list[Span] = []
     mentions: list[Mapping[str, Any]] = []
     for window, answer in zip(windows, answers, strict=True):
@@ -76,11 +80,14 @@ def merged_prediction(example: Example, windows: Sequence[TextWindow],
             if window.first <= moved.start < window.past:
                 spans.append(moved)
         for mention in answer.mentions or ():
-            place = mention["place"] and [offset + window.start for offset in mention["place"]]
-            if place is None or window.first <= place[0] < window.past:
-                mentions.append({**mention, "place": place})
+            offsets = mention["place"] and [offset + window.start for offset in mention["place"]]
+            if offsets is None or window.first <= offsets[0] < window.past:
+                mentions.append({**mention, "place": offsets})
     statuses = {answer.status for answer in answers}
-    return Prediction(example.id, spans=tuple(sorted(spans)),
-                      raw="\n".join(answer.raw or "" for answer in answers),
-                      status=next(status for status in WORST_FIRST if status in statuses),
-                      mentions=tuple(mentions))
+    return Prediction(
+        example.id,
+        spans=tuple(sorted(spans)),
+        raw="\n".join(answer.raw or "" for answer in answers),
+        status=next(status for status in WORST_FIRST if status in statuses),
+        mentions=tuple(mentions),
+    )

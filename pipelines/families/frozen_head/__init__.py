@@ -1,8 +1,9 @@
-"""Many classification heads on the same frozen features, trained at once, and the best one as an ordinary checkpoint.
+"""Many classification heads on the same frozen features, trained at once.
 
-A head is linear or has one hidden layer. Heads of one shape are stacked, (P, ·, ·), so that a step of all of them is
-one batched product. A point's numbers depend on itself and the seed alone: all points see the same batches, start from
-the same weights, and draw the same random numbers for their dropout.
+A head is linear or has one hidden layer. Heads of one shape are stacked, (P, ·, ·), so that a step
+of all of them is one batched matmul. The result of a point depends on itself and the seed alone:
+all points see the same batches, start from the same weights, and draw the same random numbers for
+their dropout. The best head becomes an ordinary checkpoint.
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.activations import ACT2FN
 
-from pipelines.families.sequence_classifier import Settings
+from pipelines.families.sequence_classifier import ClassifierSettings, head_config
+from pipelines.families.training.losses import frequency_weights, presence_weights
 from pipelines.networks.pooled_classifier import PooledClassifier, PooledClassifierConfig
 
-# Where the library's own classification model has a hidden layer on the first token, and what it puts behind it.
-OWN_HIDDEN_LAYER = {"bert": ("bert.pooler.dense", "classifier", "tanh"),
-                    "distilbert": ("pre_classifier", "classifier", "relu"),
-                    "roberta": ("classifier.dense", "classifier.out_proj", "tanh"),
-                    "deberta-v2": ("pooler.dense", "classifier", "gelu")}
+# The hidden layer on the first token of the library's classifiers, their output layer, and the
+# activation between them.
+OWN_HIDDEN_LAYER = {
+    "bert": ("bert.pooler.dense", "classifier", "tanh"),
+    "distilbert": ("pre_classifier", "classifier", "relu"),
+    "roberta": ("classifier.dense", "classifier.out_proj", "tanh"),
+    "deberta-v2": ("pooler.dense", "classifier", "gelu"),
+}
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 
@@ -35,12 +40,12 @@ class Point:
     """One point of the grid.
 
     Attributes:
-        pooling: the features that it reads.
+        pooling: the features that the head reads.
         hidden_layer: width of the hidden layer; 0 = a linear head.
-        learning_rate: of AdamW at the first step; it falls to 0 in a straight line.
-        weight_decay: decoupled, on weights and not on biases.
+        learning_rate: of AdamW at the first step; it falls linearly to 0.
+        weight_decay: decoupled, of weights and not of biases.
         dropout: on the features and on the hidden layer.
-        class_weight: `none`, or `balanced`: each class weighs as much as any other.
+        class_weight: `none`, or `balanced`: all classes weigh the same.
         epochs: passes over the training texts.
     """
 
@@ -54,12 +59,12 @@ class Point:
 
 
 class Heads(NamedTuple):
-    """P trained heads of one shape, which read features as they are: the scaling is in their weights.
+    """P trained heads of one shape, on unscaled features: the scaling is in their weights.
 
     Attributes:
         dense: (P, H, K) and (P, 1, K) of the hidden layer; None for linear heads.
         out: (P, K, C) and (P, 1, C); K is H for linear heads.
-        activation: behind the hidden layer.
+        activation: after the hidden layer.
     """
 
     dense: tuple[Tensor, Tensor] | None
@@ -68,179 +73,229 @@ class Heads(NamedTuple):
 
     @torch.inference_mode()
     def scores(self, features: np.ndarray) -> np.ndarray:
-        """From (N, H), or states of tokens (N, T, H), to (P, N, C)."""
-        found = []
+        """Logits (P, N, C) of features (N, H), or of states of tokens (N, T, H)."""
+        logits = []
         for part in torch.from_numpy(features).split(512):
-            x, there = _tokens(part)
+            x, mask = _flat_tokens(part)
             if self.dense is not None:
-                x = ACT2FN[self.activation](torch.matmul(x, self.dense[0]) + self.dense[1])    # (P, n, K)
-            found.append(_best(torch.matmul(x, self.out[0]) + self.out[1], there))
-        return torch.cat(found, dim=1).numpy()
+                weight, bias = self.dense
+                x = ACT2FN[self.activation](torch.matmul(x, weight) + bias)  # (P, n, K)
+            weight, bias = self.out
+            logits.append(_max_over_tokens(torch.matmul(x, weight) + bias, mask))
+        return torch.cat(logits, dim=1).numpy()
 
 
 def activation_for(model_type: str) -> str:
-    """What the library's own head has behind its hidden layer, so that the best head may fit into it."""
+    """The activation of the library's own head, so that a trained head may fit into it."""
     return OWN_HIDDEN_LAYER.get(model_type, ("", "", "tanh"))[2]
 
 
-def train_heads(features: np.ndarray, targets: Sequence[Any], points: Sequence[Point], *, n_classes: int,
-                activation: str = "tanh", batch_size: int = 64, seed: int = 0, progress: bool = False) -> Heads:
-    """Trains a head for each point, by AdamW (Loshchilov and Hutter 2019, algorithm 2) on scaled features.
+def train_heads(
+    features: np.ndarray,
+    targets: Sequence[Any],
+    points: Sequence[Point],
+    *,
+    n_classes: int,
+    activation: str = "tanh",
+    batch_size: int = 64,
+    seed: int = 0,
+    progress: bool = False,
+) -> Heads:
+    """Trains a head for each point, by AdamW (Loshchilov and Hutter 2019, algorithm 2).
+
+    Features are scaled to zero mean and unit variance.
 
     Args:
-        features: float32 of shape (N, H); or (N, T, H), the states of T tokens, NaN where a text has fewer.
-        targets: N class numbers, or N rows of 0.0 and 1.0 where a text may have several classes.
+        features: float32 of shape (N, H); or (N, T, H), the states of T tokens, NaN where a text
+            has fewer.
+        targets: N class indices, or N rows of 0.0 and 1.0 where a text may have several classes.
         points: of one pooling and one width of the hidden layer.
+
+    Raises:
+        ValueError: for points of several shapes.
     """
     if len({(point.pooling, point.hidden_layer) for point in points}) != 1:
         raise ValueError("points of several shapes cannot be stacked")
-    given = torch.from_numpy(features)
-    rows, _ = _tokens(given)
-    mean, scale = rows.mean(0), rows.std(0, correction=0)                                      # (H,)
-    scale = scale.clamp_min(max(0.01 * float(scale.mean()), 1e-6))  # what hardly varies is not blown up
-    y = torch.tensor(targets)
-    weights = torch.stack([class_weights(y, point.class_weight, n_classes) for point in points])   # (P, C)
-    trained = _Stack(points, given.shape[-1], n_classes, activation, seed)
-    steps = -(-len(given) // batch_size)
+    x, y = torch.from_numpy(features), torch.tensor(targets)
+    rows, _ = _flat_tokens(x)
+    mean, scale = rows.mean(0), rows.std(0, correction=0)  # (H,)
+    # What hardly varies is not scaled up.
+    scale = scale.clamp_min(max(0.01 * float(scale.mean()), 1e-6))
+    weights = torch.stack(
+        [class_weights(y, point.class_weight, n_classes) for point in points]
+    )  # (P, C)
+    stack = _Stack(points, x.shape[-1], n_classes, activation, seed)
+    steps = -(-len(x) // batch_size)
     random = torch.Generator().manual_seed(seed)
-    for epoch in tqdm(range(max(point.epochs for point in points)), desc=f"training {len(points)} heads", unit="epoch",
-                      disable=None if progress else True):
-        shuffled = torch.randperm(len(given), generator=random)
+    epochs = tqdm(
+        range(max(point.epochs for point in points)),
+        desc=f"training {len(points)} heads",
+        unit="epoch",
+        disable=None if progress else True,
+    )
+    for epoch in epochs:
+        shuffled = torch.randperm(len(x), generator=random)
         for step in range(steps):
             batch = shuffled[step::steps]
-            rows, there = _tokens(given[batch])
-            scores = trained.forward((rows - mean) / scale, random)
-            loss = _loss(_best(scores, there), y[batch], weights)
-            trained.update(torch.autograd.grad(loss, trained.parameters), epoch * steps + step, steps)
-    return trained.heads(mean, scale)
+            rows, mask = _flat_tokens(x[batch])
+            logits = stack.forward((rows - mean) / scale, random)
+            loss = _loss(_max_over_tokens(logits, mask), y[batch], weights)
+            gradients = torch.autograd.grad(loss, stack.parameters)
+            stack.update(gradients, epoch * steps + step, steps)
+    return stack.heads(mean, scale)
 
 
-def _tokens(x: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The tokens of texts (N, T, H) in a row, (n, H), and where they stood, (N, T); texts as vectors, (N, H), stay."""
+def _flat_tokens(x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """All tokens of texts (N, T, H), as (n, H), and their mask (N, T); vectors (N, H) stay."""
     if x.dim() == 2:
         return x, None
-    there = ~x[..., 0].isnan()
-    return x[there], there
+    mask = ~x[..., 0].isnan()
+    return x[mask], mask
 
 
-def _best(scores: Tensor, there: Tensor | None) -> Tensor:
-    """The highest score of a class among the tokens of each text: from (P, n, C) to (P, N, C)."""
-    if there is None:
-        return scores
-    of_texts = scores.new_full((len(scores), *there.shape, scores.shape[-1]), torch.finfo(scores.dtype).min)
-    of_texts[:, there] = scores
-    return of_texts.amax(2)
+def _max_over_tokens(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """The highest logit of each class among the tokens of a text: from (P, n, C) to (P, N, C)."""
+    if mask is None:
+        return logits
+    lowest = torch.finfo(logits.dtype).min
+    of_tokens = logits.new_full((len(logits), *mask.shape, logits.shape[-1]), lowest)
+    of_tokens[:, mask] = logits  # (P, N, T, C)
+    return of_tokens.amax(2)
 
 
 def class_weights(targets: Tensor, kind: str, n_classes: int) -> Tensor:
-    """(C,): 1, or the inverse of how common each class is, where the mean over the texts is 1.
+    """(C,): ones, or for `balanced` the inverse frequency of each class.
 
-    Where a text may have several classes it weighs the texts that have it against those that have not.
+    See `frequency_weights`, and `presence_weights` where a text may have several classes.
     """
-    if kind == "none":
-        return torch.ones(n_classes)
+    power = 1.0 if kind == "balanced" else 0.0
     if targets.dim() == 2:
-        there = targets.sum(0).clamp_min(1)
-        return (len(targets) - there).clamp_min(1) / there
-    counts = torch.bincount(targets, minlength=n_classes).clamp_min(1)
-    return len(targets) / ((torch.bincount(targets, minlength=n_classes) > 0).sum() * counts)
+        return presence_weights(targets.sum(0).numpy(), total=len(targets), power=power)
+    return frequency_weights(torch.bincount(targets, minlength=n_classes).numpy(), power=power)
 
 
 def _loss(logits: Tensor, y: Tensor, weights: Tensor) -> Tensor:
-    """The sum over heads of each one's mean weighted loss; logits are (P, B, C), weights (P, C)."""
+    """The sum over heads of each one's mean weighted loss; logits (P, B, C), weights (P, C)."""
     if y.dim() == 2:
-        each = binary_cross_entropy_with_logits(logits, y.expand_as(logits), reduction="none",
-                                                pos_weight=weights[:, None])
-        return each.mean(dim=(1, 2)).sum()
-    losses = cross_entropy(logits.transpose(1, 2), y.expand(len(logits), -1), reduction="none")   # (P, B)
+        losses = binary_cross_entropy_with_logits(
+            logits, y.expand_as(logits), reduction="none", pos_weight=weights[:, None]
+        )  # (P, B, C)
+        return losses.mean(dim=(1, 2)).sum()
+    labels = y.expand(len(logits), -1)  # (P, B)
+    losses = cross_entropy(logits.transpose(1, 2), labels, reduction="none")  # (P, B)
     return (losses * weights[:, y]).mean(dim=1).sum()
 
 
 class _Stack:
-    """The stacked weights of P heads while they are trained, with AdamW's two moments of each."""
+    """The stacked weights of P heads in training, with AdamW's two moments of each."""
 
-    def __init__(self, points: Sequence[Point], width: int, n_classes: int, activation: str, seed: int):
+    def __init__(
+        self, points: Sequence[Point], width: int, n_classes: int, activation: str, seed: int
+    ):
         self.activation, self.size = activation, len(points)
-        self.rate, self.decay, self.dropout, self.epochs = (
-            torch.tensor([getattr(point, name) for point in points], dtype=torch.float32)[:, None, None]
-            for name in ("learning_rate", "weight_decay", "dropout", "epochs"))                # (P, 1, 1)
+        self.learning_rate = self._of_points(points, "learning_rate")
+        self.weight_decay = self._of_points(points, "weight_decay")
+        self.dropout = self._of_points(points, "dropout")
+        self.epochs = self._of_points(points, "epochs")
         hidden = points[0].hidden_layer
+        shapes = [(width, hidden), (hidden, n_classes)] if hidden else [(width, n_classes)]
         random = torch.Generator().manual_seed(seed)
-        self.parameters = []
-        for rows, columns in [*([(width, hidden)] if hidden else []), (hidden or width, n_classes)]:
-            # Of `nn.Linear`: uniform within one over the square root of the width.
-            weight = (torch.rand(rows, columns, generator=random) * 2 - 1) / rows ** 0.5
-            self.parameters += [weight.repeat(self.size, 1, 1), torch.zeros(self.size, 1, columns)]
+        self.parameters: list[Tensor] = []  # weight and bias of each layer in turn
+        for rows, columns in shapes:
+            # As in `nn.Linear`: uniform within one over the square root of the width.
+            weight = (torch.rand(rows, columns, generator=random) * 2 - 1) / rows**0.5
+            bias = torch.zeros(self.size, 1, columns)
+            self.parameters += [weight.repeat(self.size, 1, 1), bias]
         for parameter in self.parameters:
             parameter.requires_grad_(True)
-        self.moments = [(torch.zeros_like(parameter), torch.zeros_like(parameter)) for parameter in self.parameters]
+        self.means = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.squares = [torch.zeros_like(parameter) for parameter in self.parameters]
+
+    @staticmethod
+    def _of_points(points: Sequence[Point], name: str) -> Tensor:
+        values = [getattr(point, name) for point in points]
+        return torch.tensor(values, dtype=torch.float32)[:, None, None]  # (P, 1, 1)
 
     def forward(self, x: Tensor, random: torch.Generator) -> Tensor:
-        """From (B, H) to (P, B, C)."""
-        x = self._dropped(x, random)
-        for place in range(0, len(self.parameters), 2):
-            if place:
-                x = self._dropped(ACT2FN[self.activation](x), random)
-            x = torch.matmul(x, self.parameters[place]) + self.parameters[place + 1]
+        """From features (n, H) to logits (P, n, C)."""
+        x = self._drop(x, random)
+        for index in range(0, len(self.parameters), 2):
+            if index:
+                x = self._drop(ACT2FN[self.activation](x), random)
+            x = torch.matmul(x, self.parameters[index]) + self.parameters[index + 1]
         return x
 
-    def _dropped(self, x: Tensor, random: torch.Generator) -> Tensor:
-        drawn = torch.rand(x.shape[-2:], generator=random)  # one draw for all, compared with each one's rate
+    def _drop(self, x: Tensor, random: torch.Generator) -> Tensor:
+        # One draw for all points, compared with the dropout of each.
+        draw = torch.rand(x.shape[-2:], generator=random)
         if not self.dropout.any():
             return x
-        return x * ((drawn >= self.dropout) / (1 - self.dropout))                              # (P, B, ·)
+        return x * ((draw >= self.dropout) / (1 - self.dropout))  # (P, n, ·)
 
     @torch.no_grad()
     def update(self, gradients: Sequence[Tensor], step: int, steps: int) -> None:
-        # A head whose epochs are over has the rate 0 and stays as it is.
-        rate = self.rate * (1 - step / (self.epochs * steps)).clamp_min(0)
+        """One step of AdamW; `steps` is their number in an epoch."""
+        # A head whose epochs are over has the learning rate 0 and stays as it is.
+        rate = self.learning_rate * (1 - step / (self.epochs * steps)).clamp_min(0)
         first, second = 1 - BETAS[0] ** (step + 1), 1 - BETAS[1] ** (step + 1)
-        for place, (parameter, gradient, (mean, square)) in enumerate(
-                zip(self.parameters, gradients, self.moments, strict=True)):
+        for index, (parameter, gradient) in enumerate(zip(self.parameters, gradients, strict=True)):
+            mean, square = self.means[index], self.squares[index]
             mean.lerp_(gradient, 1 - BETAS[0])
             square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-            if place % 2 == 0:
-                parameter.mul_(1 - rate * self.decay)
+            if index % 2 == 0:
+                parameter.mul_(1 - rate * self.weight_decay)
             parameter.sub_(rate * (mean / first) / ((square / second).sqrt_() + EPSILON))
 
     @torch.no_grad()
     def heads(self, mean: Tensor, scale: Tensor) -> Heads:
-        weight, bias = self.parameters[:2]
-        weight = weight / scale[:, None]
-        layers = [(weight, bias - (mean @ weight)[:, None]),
-                  *zip(self.parameters[2::2], self.parameters[3::2], strict=True)]
-        layers = [(weight.detach(), bias.detach()) for weight, bias in layers]
-        return Heads(layers[0] if len(layers) > 1 else None, layers[-1], self.activation)
+        """The heads with the scaling of the features, (H,) each, in their first layer."""
+        parameters = [parameter.detach() for parameter in self.parameters]
+        weight = parameters[0] / scale[:, None]
+        bias = parameters[1] - (mean @ weight)[:, None]
+        if len(parameters) == 2:
+            return Heads(None, (weight, bias), self.activation)
+        return Heads((weight, bias), (parameters[2], parameters[3]), self.activation)
 
 
 @torch.no_grad()
-def classifier_with(encoder: PreTrainedModel, heads: Heads, number: int, point: Point,
-                    settings: Settings) -> PreTrainedModel:
-    """The encoder with one trained head: a library class where its head has that shape, else a `PooledClassifier`.
+def classifier_with(
+    encoder: PreTrainedModel,
+    heads: Heads,
+    index: int,
+    point: Point,
+    settings: ClassifierSettings,
+) -> PreTrainedModel:
+    """The encoder with one trained head, as an ordinary classifier.
 
-    The library's classes for BERT, DistilBERT, RoBERTa and DeBERTa read the first token through one hidden layer as
-    wide as the encoder's states; a linear head, another width or another pooling does not fit into them.
+    The library's classes for BERT, DistilBERT, RoBERTa and DeBERTa read the first token through one
+    hidden layer as wide as the encoder's states; any other head becomes a `PooledClassifier`.
+
+    Args:
+        index: of the head among `heads`.
     """
-    labels: dict[str, Any] = {"id2label": dict(enumerate(settings.labels)),
-                              "label2id": {label: i for i, label in enumerate(settings.labels)},
-                              "problem_type": "multi_label_classification" if settings.multi_label else
-                              "single_label_classification"}
-    kind = encoder.config.model_type
-    if kind in OWN_HIDDEN_LAYER and point.pooling == "cls" and point.hidden_layer == encoder.config.hidden_size \
-            and heads.activation == OWN_HIDDEN_LAYER[kind][2]:
-        config = type(encoder.config).from_dict(encoder.config.to_dict() | labels)
-        model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    config = encoder.config
+    own = OWN_HIDDEN_LAYER.get(config.model_type)
+    fits = point.pooling == "cls" and point.hidden_layer == config.hidden_size
+    if own and fits and heads.activation == own[2]:
+        own_config = type(config).from_dict(config.to_dict() | head_config(settings))
+        model = AutoModelForSequenceClassification.from_config(own_config, dtype=torch.float32)
         # The encoder of a RoBERTa classifier has no pooling layer; all other weights are there.
         model.base_model.load_state_dict(encoder.state_dict(), strict=False)
-        dense, out = map(model.get_submodule, OWN_HIDDEN_LAYER[kind][:2])
+        dense, out = map(model.get_submodule, own[:2])
     else:
-        given: dict[str, Any] = {"pad_token_id": encoder.config.pad_token_id, **labels}
-        model = PooledClassifier(PooledClassifierConfig(
-            encoder=encoder.config, pooling=point.pooling, hidden_layer=point.hidden_layer, dropout=point.dropout,
-            activation=heads.activation, **given), encoder)
+        options = head_config(settings) | {"pad_token_id": config.pad_token_id}
+        pooled_config = PooledClassifierConfig(
+            encoder=config,
+            pooling=point.pooling,
+            hidden_layer=point.hidden_layer,
+            dropout=point.dropout,
+            activation=heads.activation,
+            **options,
+        )
+        model = PooledClassifier(pooled_config, encoder)
         dense, out = model.head.dense, model.head.classifier
     for layer, weights in ((dense, heads.dense), (out, heads.out)):
         if layer is not None and weights is not None:
-            layer.weight.copy_(weights[0][number].T)
-            layer.bias.copy_(weights[1][number, 0])
+            layer.weight.copy_(weights[0][index].T)
+            layer.bias.copy_(weights[1][index, 0])
     return model.eval()

@@ -1,7 +1,7 @@
-"""An encoder that guesses masked words: its pretraining goes on, on the texts of a task, before it is fine-tuned.
+"""Masked language modelling: pretraining of an encoder continues on the texts of a task.
 
-The guessing is that of Devlin et al. (2019, section 3.1); Gururangan et al. (2020, section 4) show what it gains on the
-very texts of a task, labelled or not.
+The objective is that of Devlin et al. (2019, section 3.1); Gururangan et al. (2020, section 4) show
+what it gains on the texts of a task, labelled or not, before fine-tuning.
 """
 
 from __future__ import annotations
@@ -14,85 +14,103 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling
+from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling, Trainer
 
 from pipelines.errors import UserError
-from pipelines.families.token_tagger.tagging import IGNORED, NewModel, TaggerTrainer
+from pipelines.families.training.batches import LengthBatches
+from pipelines.families.training.cpu_training import CpuTraining
+from pipelines.families.training.encoders import LayerRates, NewModel
+from pipelines.families.training.losses import SummedLoss
 from pipelines.networks import weights
+from pipelines.networks.labels import IGNORED
 
 
 def text_rows(texts: Iterable[str], tokenizer: Any, *, window: int) -> list[dict[str, list[int]]]:
-    """Token ids of each text that is not empty, once; one that is longer than a window is several rows."""
-    given = list(dict.fromkeys(text for text in texts if text.strip()))
-    if not given:
+    """Token ids of each text that is not empty, once; one longer than a window is several rows."""
+    distinct = list(dict.fromkeys(text for text in texts if text.strip()))
+    if not distinct:
         return []
-    ids = tokenizer(given, truncation=True, max_length=window, return_overflowing_tokens=True,
-                    split_special_tokens=True)["input_ids"]
-    return [{"input_ids": row} for row in ids]
+    encoding = tokenizer(
+        distinct,
+        truncation=True,
+        max_length=window,
+        return_overflowing_tokens=True,
+        split_special_tokens=True,
+    )
+    return [{"input_ids": ids} for ids in encoding["input_ids"]]
 
 
 def new_model(name: str, rows: Sequence[dict[str, list[int]]], **options: Any) -> NewModel:
-    """Loads an encoder with the head that guesses words.
+    """Loads an encoder with the head that predicts masked words.
 
-    Where the checkpoint has none, its bias is log((n + 1) / (N + V)) for a word that is n of the rows' N tokens, V the
-    size of the vocabulary: what is guessed before anything is learnt are the frequencies.
+    Where the checkpoint has none, its bias is log((n + 1) / (N + V)) for a word that is n of the
+    rows' N tokens, V the size of the vocabulary: an untrained head predicts the frequencies.
 
     Args:
         options: for `from_pretrained`.
 
     Raises:
-        UserError: when it cannot be had, or is of a kind that guesses no words.
+        UserError: when it could not be loaded, or its architecture has no such head.
     """
     try:
-        model, found = AutoModelForMaskedLM.from_pretrained(weights.resolve(name), dtype=torch.float32,
-                                                            output_loading_info=True, **options)
+        model, report = AutoModelForMaskedLM.from_pretrained(
+            weights.resolve(name),
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
+            **options,
+        )
     except (OSError, ValueError, SafetensorError) as error:
         raise weights.unavailable(name, error) from error
     head = model.get_output_embeddings()
     if head is None or model.base_model is model:
-        raise UserError(f"{name} has no head that guesses words apart from its encoder; take BERT or one of its kin")
-    new = sorted(found["missing_keys"])
-    names = {name for name, weight in model.named_parameters(remove_duplicate=False) if weight is head.bias}
-    if names & set(new):
+        raise UserError(
+            f"{name} has no head for masked language modelling apart from its encoder; take BERT "
+            "or a model like it"
+        )
+    new = sorted(report["missing_keys"])
+    parameters = model.named_parameters(remove_duplicate=False)
+    names_of_bias = {name for name, weight in parameters if weight is head.bias}
+    if names_of_bias & set(new):
         counts = Counter(token for row in rows for token in row["input_ids"])
-        seen = torch.tensor([counts[token] + 1 for token in range(len(head.bias))], dtype=torch.float32)
+        frequencies = torch.tensor([counts[token] + 1.0 for token in range(len(head.bias))])  # (V,)
         with torch.no_grad():
-            head.bias.copy_((seen / seen.sum()).log())
+            head.bias.copy_((frequencies / frequencies.sum()).log())
     return NewModel(model, new)
 
 
-class MaskedWordTrainer(TaggerTrainer):
-    """Batches of one length, masked anew each time that they are read; only masked places go through the head.
+class MaskedWordTrainer(CpuTraining, LayerRates, LengthBatches, SummedLoss, Trainer):
+    """Trains on masked words, masked anew in each epoch; only these go through the head.
 
     Args:
-        mlm_probability: the share of tokens that have to be guessed.
+        mlm_probability: the share of tokens that are to be predicted.
     """
 
     def __init__(self, *arguments: Any, mlm_probability: float, **keywords: Any):
-        super().__init__(*arguments, settings=None, **keywords)  # type: ignore[arg-type]
-        self.data_collator = DataCollatorForLanguageModeling(keywords["processing_class"],
-                                                             mlm_probability=mlm_probability)
+        mask_rows = DataCollatorForLanguageModeling(
+            keywords["processing_class"], mlm_probability=mlm_probability
+        )
+        super().__init__(*arguments, **keywords | {"data_collator": mask_rows})
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False,
-                     num_items_in_batch: Any = None) -> Any:
-        labels = inputs["labels"]
+    def summed_loss(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
+        """The loss of a batch, summed over its masked words, and what the model returned."""
+        labels = inputs["labels"]  # (B, T)
         masked = labels != IGNORED
-        # In a batch of a few words there may be nothing to guess.
-        count = masked.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
-        with only_at(self.accelerator.unwrap_model(model).base_model, masked):
-            return super().compute_loss(model, inputs | {"labels": labels[masked][None]}, return_outputs,
-                                        count.clamp(min=1))
+        encoder = self.accelerator.unwrap_model(model).base_model
+        with states_at(encoder, masked):
+            outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
+        return self.class_loss(outputs.logits[0], labels[masked]), outputs
 
 
 @contextmanager
-def only_at(encoder: Any, places: Tensor) -> Iterator[None]:
-    """What reads the encoder's states (B, T, H) gets those where (B, T) `places` says, as (1, N, H)."""
+def states_at(encoder: Any, mask: Tensor) -> Iterator[None]:
+    """Makes the encoder return its states (B, T, H) at a mask (B, T) only, as (1, N, H)."""
 
-    def choose(_: Any, __: Any, outputs: Any) -> Any:
-        outputs["last_hidden_state"] = outputs["last_hidden_state"][places][None]
+    def select(_: Any, __: Any, outputs: Any) -> Any:
+        outputs["last_hidden_state"] = outputs["last_hidden_state"][mask][None]
         return outputs
 
-    hook = encoder.register_forward_hook(choose)
+    hook = encoder.register_forward_hook(select)
     try:
         yield
     finally:

@@ -1,6 +1,6 @@
-"""What taggers have to beat, as a family: a dictionary of the training mentions, or each word's most frequent tag.
+"""Taggers without a network: a dictionary of training mentions, or each word's most frequent tag.
 
-No network: `fit` counts, and the model is one JSON file of counts.
+`fit` counts, and the model is one JSON file of counts. A network has to beat them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pipelines.evaluation.baselines import (
     predict_usual_tags,
 )
 from pipelines.examples import Example, Prediction, Span, replacing
-from pipelines.families.token_tagger.units import describe_unreachable, gold_tags, tagged_units, unreachable
-from pipelines.spans import word_units
+from pipelines.families.token_tagger.units import describe_unreachable, tagged_units, unreachable
+from pipelines.spans import spans_to_tags, word_units
 
 MODEL_FILE = "lexical.json"
 METHODS = ("dictionary", "most_frequent_tag")
@@ -31,14 +31,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Lexical:
-    """A fitted model; `counts` is what its method knows."""
+    """A fitted model; `counts` are those of its method."""
 
     method: str
     counts: MentionDictionary | UsualTags
 
 
 def fit(train: Sequence[Example], *, method: str = "dictionary") -> Lexical:
-    """Counts the training examples, and warns of mentions that no answer can hold.
+    """Counts the training examples, and warns of mentions that cannot be predicted.
 
     Raises:
         UserError: for an unknown method.
@@ -52,22 +52,29 @@ def fit(train: Sequence[Example], *, method: str = "dictionary") -> Lexical:
 
 
 def unreachable_mentions(examples: Sequence[Example], *, method: str) -> list[tuple[str, Span]]:
-    """Gold mentions that no answer of this method can hold, with their example's id."""
+    """Gold mentions that this method cannot predict, with the id of their example."""
     lost: list[tuple[str, Span]] = []
     for example in examples:
-        # A dictionary looks for its mentions in the text itself, whatever the tokens of the corpus are.
+        # A dictionary searches the text itself, whatever the tokens of the corpus are.
         units = word_units(example.text) if method == "dictionary" else tagged_units(example)
-        missed = unreachable(example, gold_tags(example, units), units)
+        tags = spans_to_tags(example.spans or (), units)
+        missed = unreachable(example, tags, units)
         lost.extend((example.id, span) for span in missed)
     return lost
 
 
-def predict(loaded: Lexical, examples: Sequence[Example], *, batch_tokens: int | None = None,
-            progress: bool = True) -> list[Prediction]:
-    """Answers each example by itself; spans have no score.
+def predict(
+    loaded: Lexical,
+    examples: Sequence[Example],
+    *,
+    batch_tokens: int | None = None,
+    progress: bool = True,
+) -> list[Prediction]:
+    """Predicts each example by itself; spans have no score.
 
     Args:
-        batch_tokens: has no effect: there are no batches. The same goes for `progress`, since counting takes no time.
+        batch_tokens: has no effect, since there are no batches.
+        progress: has no effect, since it takes no time.
     """
     del batch_tokens, progress
     if isinstance(loaded.counts, MentionDictionary):
@@ -76,8 +83,11 @@ def predict(loaded: Lexical, examples: Sequence[Example], *, batch_tokens: int |
 
 
 def save(folder: str | Path, loaded: Lexical) -> None:
+    """Saves the counts as JSON."""
     if isinstance(loaded.counts, MentionDictionary):
-        content: dict = {"entries": [[list(words), label] for words, label in loaded.counts.entries.items()]}
+        content: dict = {
+            "entries": [[list(words), label] for words, label in loaded.counts.entries.items()]
+        }
     else:
         content = {"usual": dict(loaded.counts.usual), "unseen": loaded.counts.unseen}
     with replacing(Path(folder) / MODEL_FILE) as f:
@@ -94,9 +104,11 @@ def load(folder: str | Path) -> Lexical:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if content["method"] == "dictionary":
-            return Lexical("dictionary", MentionDictionary({tuple(words): label
-                                                            for words, label in content["entries"]}))
+            entries = {tuple(words): label for words, label in content["entries"]}
+            return Lexical("dictionary", MentionDictionary(entries))
         return Lexical("most_frequent_tag", UsualTags(content["usual"], content["unseen"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file}: no dictionary model ({type(error).__name__}: {error}); give the folder of a run of "
-                        "train_tagger.py with --network dictionary or most_frequent_tag") from error
+        raise UserError(
+            f"{file}: no dictionary model ({type(error).__name__}: {error}); give the folder of a run of "
+            "train_tagger.py with --network dictionary or most_frequent_tag"
+        ) from error

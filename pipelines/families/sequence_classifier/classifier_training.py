@@ -1,8 +1,4 @@
-"""Fine-tuning a classifier: rows with classes, the loss, and the trainer.
-
-What is trained and how fast (`choose_trained`, `parameter_groups`), batches of one length and bf16 copies of the
-weights are those of the token tagger.
-"""
+"""Fine-tuning a classifier: rows with classes, class weights, and the trainer."""
 
 from __future__ import annotations
 
@@ -12,78 +8,87 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
-from transformers import DataCollatorWithPadding
+from transformers import DataCollatorWithPadding, Trainer
 
+from pipelines.evaluation.thresholds import decision_scores
 from pipelines.examples import Example
-from pipelines.families.frozen_head.head_search import scores
-from pipelines.families.sequence_classifier import Encoded, Loaded, Settings, encode, predict_logits, targets
-from pipelines.families.token_tagger.tagging import TaggerTrainer
+from pipelines.families.sequence_classifier import (
+    ClassifierSettings,
+    Encoded,
+    Loaded,
+    encode,
+    predict_logits,
+    targets,
+)
+from pipelines.families.training.averaging import WeightAveraging
+from pipelines.families.training.batches import LengthBatches
+from pipelines.families.training.cpu_training import CpuTraining
+from pipelines.families.training.dev_scores import DevScores
+from pipelines.families.training.encoders import FrozenParts, LayerRates
+from pipelines.families.training.losses import SummedLoss, frequency_weights, presence_weights
 
 
-def training_rows(examples: Sequence[Example], tokenizer: Any, settings: Settings) -> Encoded:
-    """Token ids and `labels`, a class number or 0.0 and 1.0 for each class."""
+def training_rows(
+    examples: Sequence[Example], tokenizer: Any, settings: ClassifierSettings
+) -> Encoded:
+    """Token ids and `labels`: a class index, or 0.0 and 1.0 for each class."""
     encoded = encode(examples, tokenizer, max_length=settings.max_length)
     for row, target in zip(encoded.rows, targets(examples, settings), strict=True):
         row["labels"] = target
     return encoded
 
 
-def class_frequency_weights(examples: Sequence[Example], settings: Settings, *, power: float) -> Tensor:
-    """(C,) weights frequency ** -power, scaled so that the mean over the texts is 1.
+def class_frequency_weights(
+    examples: Sequence[Example], settings: ClassifierSettings, *, power: float
+) -> Tensor:
+    """(C,) weights of the classes by their frequency in the examples.
 
-    Where a text may have several classes, the weight of having a class against not having it, ** power.
+    See `frequency_weights`, and `presence_weights` where a text may have several classes.
     """
-    given = np.array(targets(examples, settings))
+    labels = np.array(targets(examples, settings))
     if settings.multi_label:
-        there = given.sum(0).clip(1)
-        return torch.tensor(((len(given) - there).clip(1) / there) ** power, dtype=torch.float32)
-    counts = np.bincount(given, minlength=len(settings.labels)).clip(1).astype(float)
-    weights = counts ** -power
-    return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
+        return presence_weights(labels.sum(0), total=len(labels), power=power)
+    return frequency_weights(np.bincount(labels, minlength=len(settings.labels)), power=power)
 
 
-class ClassifierTrainer(TaggerTrainer):
-    """Batches of one length, a rate for each layer, and best checkpoint by the classes of dev.
+class ClassLoss(SummedLoss):
+    """The loss of one class a text, or of each class by itself where a text may have several."""
+
+    def summed_loss(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
+        """The loss of a batch, summed over its labels, and what the model returned."""
+        labels = inputs["labels"]  # (B,) or (B, C)
+        outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
+        return self.class_loss(outputs.logits, labels), outputs
+
+
+class ClassScores(DevScores, ClassLoss):
+    """Scores of the classes that texts are given, and the loss of the same logits.
 
     Args:
-        dev: examples that checkpoints are compared on.
-        classes: how their classes are read.
+        settings: how texts are encoded and classes are decided.
     """
 
-    def __init__(self, *arguments: Any, classes: Settings, **keywords: Any):
-        super().__init__(*arguments, settings=None, **keywords)  # type: ignore[arg-type]
-        self.classes = classes
-        self.data_collator = DataCollatorWithPadding(keywords["processing_class"])
+    def __init__(self, *arguments: Any, settings: ClassifierSettings, **keywords: Any):
+        super().__init__(*arguments, **keywords)
+        self.settings = settings
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False,
-                     num_items_in_batch: Any = None) -> Any:
-        if not self.classes.multi_label:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        self.keep_frozen_steady(self.accelerator.unwrap_model(model))
-        labels = inputs.pop("labels").float()                                                  # (B, C)
-        outputs = self._outputs(model, inputs)
-        weight = None if self.weight is None else self.weight.to(labels.device)
-        smoothing = self.args.label_smoothing_factor
-        wanted = labels * (1 - smoothing) + smoothing / 2
-        losses = binary_cross_entropy_with_logits(outputs.logits.float(), wanted, reduction="none", pos_weight=weight)
-        if self.focal_gamma:
-            likelihood = (outputs.logits.float() * (2 * labels - 1)).sigmoid()
-            losses = losses * (1 - likelihood) ** self.focal_gamma
-        loss = losses.sum() / (num_items_in_batch if num_items_in_batch is not None else labels.numel())
-        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
-            loss = loss * self.accelerator.num_processes
-        return (loss, outputs) if return_outputs else loss
-
-    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
-        """Predicts the dev examples and scores them."""
-        model = self.accelerator.unwrap_model(self.model)
-        model.eval()
+    @torch.inference_mode()
+    def score(self, examples: Sequence[Example]) -> dict[str, float]:
+        """Classifies examples as `predict` does."""
+        model: Any = self.accelerator.unwrap_model(self.model)
         tokenizer: Any = self.processing_class
-        with self.averaged():
-            logits = predict_logits(Loaded(model, tokenizer, self.classes), self.dev, progress=False)
-        found = scores(logits, np.array(targets(self.dev, self.classes)), None)
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
-        self.log(dict(metrics))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+        loaded = Loaded(model, tokenizer, self.settings)
+        logits = predict_logits(loaded, examples, progress=False)  # (N, C)
+        labels = np.array(targets(examples, self.settings))
+        loss = self.class_loss(torch.from_numpy(logits), torch.from_numpy(labels))
+        return {"loss": float(loss) / max(labels.size, 1), **decision_scores(logits, labels)}
+
+
+class ClassifierTrainer(
+    CpuTraining, WeightAveraging, LayerRates, FrozenParts, LengthBatches, ClassScores, Trainer
+):
+    """Fine-tunes an encoder with a classification head; checkpoints are compared by dev scores."""
+
+    def __init__(self, *arguments: Any, **keywords: Any):
+        pad_rows = DataCollatorWithPadding(keywords["processing_class"])
+        super().__init__(*arguments, **keywords | {"data_collator": pad_rows})

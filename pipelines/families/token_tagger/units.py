@@ -1,11 +1,11 @@
-"""Texts as windows of sub-words, and as the units that bear a tag.
+"""Texts as windows of sub-words, and as the units that have a tag.
 
-A *unit* is what bears a tag: a token of a tokenised corpus, else what `spans.word_units` cuts, which is a
-single character in scripts written without blanks. Its first sub-word carries the tag; units that one
-sub-word covers are one unit. Each unit is tagged in exactly one window, the one in which it has the most
-context on both sides.
+A *unit* is what has a tag: a token of a tokenised corpus, else a piece from `spans.word_units`,
+which is a single character in scripts written without blanks. The tag is that of its first
+sub-word; units that one sub-word covers are one unit. Each unit is tagged in exactly one window,
+the one in which it has the most context on both sides.
 
-Control tokens in a text (`[SEP]`, `</s>`) are text: they are cut into ordinary sub-words.
+Control tokens in a text (`[SEP]`, `</s>`) are text: they become ordinary sub-words.
 """
 
 from __future__ import annotations
@@ -16,28 +16,19 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pipelines.examples import Example, Span
+from pipelines.formatting import some
 from pipelines.networks import encoder_config
-from pipelines.spans import (
-    Offsets,
-    TokenRange,
-    is_unspaced,
-    spans_to_token_ranges,
-    tags_to_spans,
-    token_ranges_to_tags,
-    word_units,
-)
-
-SHOWN_IDS = 20
+from pipelines.spans import Offsets, is_unspaced, tags_to_spans, word_units
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """How texts are cut and tags are read.
+class TaggerSettings:
+    """How texts are cut into windows and tags are decoded.
 
     Attributes:
-        decode: `argmax` (each unit by itself), `viterbi` (the likeliest tags that are legal BIO), `crf` (the
-            best path of the model's own transition scores).
-        window: sub-words of a window at most, special ones counted.
+        decode: `argmax` (each unit by itself), `viterbi` (the most probable legal BIO tags), `crf`
+            (the most probable path under the model's own transition scores).
+        window: sub-words of a window at most, special ones included.
         stride: sub-words that neighbouring windows of a long text share.
     """
 
@@ -51,9 +42,9 @@ class Window(NamedTuple):
 
     Attributes:
         input_ids: (T,).
-        words: the string that each sub-word covers; empty for a special one. (T,)
-        positions: places of the first sub-words of the units that are tagged here.
-        units: the numbers of these units.
+        words: (T,), the string that each sub-word covers; empty for a special one.
+        positions: (U,), where the first sub-words of the units are that are tagged here.
+        units: (U,), the indices of these units.
     """
 
     input_ids: list[int]
@@ -70,56 +61,72 @@ class Encoded(NamedTuple):
 
 
 class _SubWords(NamedTuple):
-    """A window as the tokenizer gives it: ids and character offsets, None for special sub-words. (T,)"""
+    """A window from the tokenizer: (T,) ids and character offsets, None for special sub-words."""
 
     ids: list[int]
     offsets: list[tuple[int, int] | None]
 
 
-def encode(examples: Sequence[Example], tokenizer: Any, settings: Settings) -> list[Encoded]:
+def encode(examples: Sequence[Example], tokenizer: Any, settings: TaggerSettings) -> list[Encoded]:
     """Cuts texts into overlapping windows of sub-words and finds the first sub-word of each unit.
 
-    Where one unknown sub-word stands for a run of several units, because the vocabulary lacks a character
-    in it, the characters of scripts written without blanks, and symbols such as emoji, are read again one
-    by one. A unit without any sub-word (a character that the tokenizer drops) is left
-    out: no tag reaches it.
+    Where one unknown sub-word covers several units, because the vocabulary lacks a character of
+    theirs, the characters of scripts written without blanks, and symbols such as emoji, are
+    tokenised again one by one. A unit without any sub-word (a character that the tokenizer drops)
+    is left out: no tag reaches it.
     """
     if not examples:
         return []
     windows = _windows([example.text for example in examples], tokenizer, settings)
-    merged = {number: units for number, example in enumerate(examples)
-              if (units := _merged_units(example, windows[number], tokenizer.unk_token_id))}
+    merged: dict[int, list[tuple[int, int]]] = {}
+    for index, example in enumerate(examples):
+        units = _merged_units(example, windows[index], tokenizer.unk_token_id)
+        if units:
+            merged[index] = units
     if merged:
-        spread = [_spread(examples[number].text, units) for number, units in merged.items()]
+        spread = [_spread(examples[index].text, units) for index, units in merged.items()]
         again = _windows([text for text, _ in spread], tokenizer, settings)
-        for number, parts, (_, source) in zip(merged, again, spread, strict=True):
-            windows[number] = [_in_source(part, source) for part in parts]
+        for index, parts, (_, source) in zip(merged, again, spread, strict=True):
+            windows[index] = [_in_source(part, source) for part in parts]
     return [_encoded(example, parts) for example, parts in zip(examples, windows, strict=True)]
 
 
-def _windows(texts: Sequence[str], tokenizer: Any, settings: Settings) -> list[list[_SubWords]]:
+def _windows(
+    texts: Sequence[str], tokenizer: Any, settings: TaggerSettings
+) -> list[list[_SubWords]]:
     room = settings.window - tokenizer.num_special_tokens_to_add()
-    encoding = tokenizer(list(texts), truncation=True, max_length=settings.window,
-                         stride=max(0, min(settings.stride, room - 1)), split_special_tokens=True,
-                         return_overflowing_tokens=True, return_offsets_mapping=True,
-                         return_special_tokens_mask=True)
+    encoding = tokenizer(
+        list(texts),
+        truncation=True,
+        max_length=settings.window,
+        stride=max(0, min(settings.stride, room - 1)),
+        split_special_tokens=True,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+    )
     unknown = tokenizer.unk_token_id
-    # A vocabulary of whole words may have `[PAD]` itself as the word that a text holds.
+    # In a vocabulary of whole words, `[PAD]` itself may be a word of a text.
     control = set() if unknown is None else set(tokenizer.all_special_ids) - {unknown}
     windows: list[list[_SubWords]] = [[] for _ in texts]
-    for row, number in enumerate(encoding["overflow_to_sample_mapping"]):
-        ids, offsets = encoding["input_ids"][row], encoding["offset_mapping"][row]
-        is_special = encoding["special_tokens_mask"][row]
-        windows[number].append(_SubWords(
-            [unknown if id in control and not special else id
-             for id, special in zip(ids, is_special, strict=True)],
-            [None if special else offset for offset, special in zip(offsets, is_special, strict=True)]))
+    for row, index in enumerate(encoding["overflow_to_sample_mapping"]):
+        window = _SubWords([], [])
+        for id, offset, is_special in zip(
+            encoding["input_ids"][row],
+            encoding["offset_mapping"][row],
+            encoding["special_tokens_mask"][row],
+            strict=True,
+        ):
+            window.ids.append(unknown if id in control and not is_special else id)
+            window.offsets.append(None if is_special else offset)
+        windows[index].append(window)
     return windows
 
 
-def _merged_units(example: Example, windows: Iterable[_SubWords],
-                  unknown: int | None) -> list[tuple[int, int]]:
-    """Units that stand by themselves, and that an unknown sub-word covers together with others."""
+def _merged_units(
+    example: Example, windows: Iterable[_SubWords], unknown: int | None
+) -> list[tuple[int, int]]:
+    """Units that need no blank beside them, and that one unknown sub-word covers with others."""
     if example.tokens is not None or example.text.isascii() or unknown is None:
         return []
     units = word_units(example.text)
@@ -127,19 +134,26 @@ def _merged_units(example: Example, windows: Iterable[_SubWords],
     merged: set[int] = set()
     for window in windows:
         for id, offset in zip(window.ids, window.offsets, strict=True):
-            if id == unknown and offset:
-                covered = {unit for unit in unit_at[slice(*offset)] if unit >= 0}
-                merged |= covered if len(covered) > 1 else set()
-    return [units[number] for number in sorted(merged) if _stands_alone(example.text[units[number][0]])]
+            if id != unknown or not offset:
+                continue
+            covered = {unit for unit in unit_at[slice(*offset)] if unit >= 0}
+            if len(covered) > 1:
+                merged |= covered
+    in_order = [units[unit] for unit in sorted(merged)]
+    return [(start, end) for start, end in in_order if _stands_alone(example.text[start])]
 
 
 def _stands_alone(character: str) -> bool:
-    """Whether a mention may begin or end beside a character without a blank: unspaced scripts, emoji."""
+    """Whether a mention may begin or end here without a blank: unspaced scripts, emoji."""
     return is_unspaced(character) or unicodedata.category(character)[0] == "S"
 
 
 def _spread(text: str, units: Iterable[tuple[int, int]]) -> tuple[str, list[int]]:
-    """The text with a blank on both sides of each unit, and for each of its offsets that in the text."""
+    """Puts blanks around units.
+
+    Returns:
+        The new text, and for each of its offsets that in the given text.
+    """
     edges = {edge for unit in units for edge in unit}
     letters: list[str] = []
     source: list[int] = []
@@ -153,39 +167,63 @@ def _spread(text: str, units: Iterable[tuple[int, int]]) -> tuple[str, list[int]
 
 
 def _in_source(window: _SubWords, source: Sequence[int]) -> _SubWords:
-    """The sub-words of a spread text with offsets into the text itself."""
-    # What ends behind a character ends right behind it in the text, and not behind the blank put in.
-    offsets = [offset and (source[offset[0]], source[offset[1] - 1] + 1) for offset in window.offsets]
+    """The sub-words of a spread text, with offsets into the text itself."""
+    offsets: list[tuple[int, int] | None] = []
+    for offset in window.offsets:
+        if offset is None:
+            offsets.append(None)
+        else:
+            # The end is that of the last character, not that of a blank behind it.
+            offsets.append((source[offset[0]], source[offset[1] - 1] + 1))
     return _SubWords(window.ids, offsets)
 
 
 def _encoded(example: Example, windows: Sequence[_SubWords]) -> Encoded:
-    units = _units(example, [offset for window in windows for offset in window.offsets if offset])
-    unit_at = _unit_at(units, len(example.text))
-    # For each unit, its best place: most sub-words to the nearer edge of the window, window, position.
-    best: dict[int, tuple[int, int, int]] = {}
+    sub_words = [offset for window in windows for offset in window.offsets if offset]
+    units = _units(example, sub_words)
+    best = _best_positions(example.text, units, windows)
+    reached = sorted(best)
+    positions: list[list[int]] = [[] for _ in windows]
+    tagged: list[list[int]] = [[] for _ in windows]
+    for index, unit in enumerate(reached):
+        window, position = best[unit]
+        positions[window].append(position)
+        tagged[window].append(index)
+    kept = [
+        Window(sub_words.ids, _covered(example.text, sub_words), positions[window], tagged[window])
+        for window, sub_words in enumerate(windows)
+        if tagged[window]
+    ]
+    return Encoded([units[unit] for unit in reached], kept)
+
+
+def _covered(text: str, window: _SubWords) -> list[str]:
+    return [text[slice(*offset)] if offset else "" for offset in window.offsets]
+
+
+def _best_positions(
+    text: str, units: Sequence[tuple[int, int]], windows: Sequence[_SubWords]
+) -> dict[int, tuple[int, int]]:
+    """Where each unit is tagged: window and position of its first sub-word.
+
+    Of several windows the one with the most sub-words between the unit and the nearer edge.
+    """
+    unit_at = _unit_at(units, len(text))
+    context: dict[int, int] = {}
+    best: dict[int, tuple[int, int]] = {}
     for number, (_, offsets) in enumerate(windows):
-        seen = set()
+        seen = {-1}
         for position, offset in enumerate(offsets):
-            unit = max(unit_at[offset[0]:offset[1]], default=-1) if offset else -1
-            # A window may begin in the middle of a unit: its first sub-word is then in another one.
-            if offset and unit >= 0 and unit not in seen:
-                seen.add(unit)
-                whole = not example.text[units[unit][0]:offset[0]].strip()
-                context = min(position, len(offsets) - 1 - position) if whole else -1
-                if unit not in best or context > best[unit][0]:
-                    best[unit] = context, number, position
-    kept = sorted(best)
-    places: list[list[tuple[int, int]]] = [[] for _ in windows]
-    for unit, old in enumerate(kept):
-        _, number, position = best[old]
-        places[number].append((position, unit))
-    return Encoded([units[old] for old in kept], [
-        Window(window.ids,
-               [example.text[offset[0]:offset[1]] if offset else "" for offset in window.offsets],
-               [position for position, _ in sorted(place)],
-               [unit for _, unit in sorted(place)])
-        for window, place in zip(windows, places, strict=True) if place])
+            unit = max(unit_at[slice(*offset)], default=-1) if offset else -1
+            if not offset or unit in seen:
+                continue
+            seen.add(unit)
+            # A window may begin inside a unit: its first sub-word is then in another window.
+            is_first = not text[units[unit][0] : offset[0]].strip()
+            distance = min(position, len(offsets) - 1 - position) if is_first else -1
+            if unit not in best or distance > context[unit]:
+                context[unit], best[unit] = distance, (number, position)
+    return best
 
 
 def _units(example: Example, sub_words: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -195,8 +233,9 @@ def _units(example: Example, sub_words: Iterable[tuple[int, int]]) -> list[tuple
     unit_at = _unit_at(units, len(example.text))
     for start, end in sub_words:
         inside = [unit for unit in unit_at[start:end] if unit >= 0]
-        for number in range(inside[0] + 1, inside[-1] + 1) if inside else ():
-            joined[number] = True
+        if inside:
+            after_first = slice(inside[0] + 1, inside[-1] + 1)
+            joined[after_first] = [True] * (inside[-1] - inside[0])
     merged: list[tuple[int, int]] = []
     for unit, with_last in zip(units, joined, strict=True):
         if with_last:
@@ -207,15 +246,15 @@ def _units(example: Example, sub_words: Iterable[tuple[int, int]]) -> list[tuple
 
 
 def _unit_at(units: Sequence[tuple[int, int]], length: int) -> list[int]:
-    """The number of the unit that each character is in; -1 for none."""
+    """The index of the unit that each character is in; -1 for none."""
     unit_at = [-1] * length
-    for number, (start, end) in enumerate(units):
-        unit_at[start:end] = [number] * (end - start)
+    for index, (start, end) in enumerate(units):
+        unit_at[start:end] = [index] * (end - start)
     return unit_at
 
 
 def tagged_units(example: Example) -> list[tuple[int, int]]:
-    """Character offsets of what bears a tag, whatever a tokenizer makes of it."""
+    """Character offsets of what has a tag, before a tokenizer joins units."""
     if example.tokens is None:
         return word_units(example.text)
     return [(start, end) for start, end in example.tokens if example.text[start:end].strip()]
@@ -227,30 +266,16 @@ def tags_for(examples: Sequence[Example]) -> list[str]:
     return ["O", *(f"{prefix}-{label}" for label in types for prefix in "BI")]
 
 
-def gold_tags(example: Example, offsets: Offsets) -> list[str]:
-    """BIO tags of the units; of spans that touch the same unit, the longest is kept."""
-    kept: list[TokenRange] = []
-    for span in sorted(example.spans or (), key=lambda span: (span.start - span.end, span)):
-        for first, past, label in spans_to_token_ranges([span], offsets):
-            if all(past <= other[0] or other[1] <= first for other in kept):
-                kept.append((first, past, label))
-    return token_ranges_to_tags(kept, len(offsets))
-
-
 def unreachable(example: Example, tags: Sequence[str], offsets: Offsets) -> list[Span]:
-    """Gold spans that perfect tags would not give back: they overlap another or cut through a unit."""
+    """Gold spans that perfect tags do not give back: they overlap another or cut through a unit."""
     reached = set(tags_to_spans(tags, offsets))
     return [span for span in example.spans or () if span not in reached]
 
 
 def describe_unreachable(lost: Sequence[tuple[str, Span]]) -> str:
-    """One line that counts and names mentions that tags cannot express, by example id and offsets."""
-    return (f"{len(lost)} mentions cannot be expressed by tags (they overlap another, cut through a word, or "
-            "hold no character that the tagger sees): "
-            + shown([f"{id} {span.start}:{span.end}" for id, span in lost]))
-
-
-def shown(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - SHOWN_IDS} more" if len(names) > SHOWN_IDS else ""
-    return ", ".join(names[:SHOWN_IDS]) + more
+    """One line that counts and names mentions that tags cannot express, by id and offsets."""
+    names = [f"{id} {span.start}:{span.end}" for id, span in lost]
+    return (
+        f"{len(lost)} mentions cannot be expressed by tags (they overlap another, cut through a "
+        f"word, or hold no character that the tagger sees): {some(names)}"
+    )

@@ -1,4 +1,4 @@
-"""A running mean of the weights in training: the mean is scored and saved, and training goes on beside it."""
+"""A running mean of the weights: the mean is scored and saved, training goes on with its own."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 
-LATEST = "latest.safetensors"  # in a checkpoint, beside the mean: the weights that training goes on with
+from pipelines.families.training import TrainerMixin
+
+# In a checkpoint, beside the mean: the weights that training goes on with.
+LATEST_WEIGHTS = "latest.safetensors"
 
 
-class AveragingTrainer(Trainer):
+class WeightAveraging(TrainerMixin):
     """Scores and saves m ← d · m + (1 - d) · w, with d = min(decay, n / (n + 1)) after n steps.
 
-    A mean with exponentially falling weights (Polyak and Juditsky 1992; Tarvainen and Valpola 2017, equation 2), and a
-    plain one in the first steps.
+    A mean with exponentially falling weights (Polyak and Juditsky 1992; Tarvainen and Valpola 2017,
+    equation 2), and a plain one in the first steps.
 
     Args:
         ema_decay: the largest d; 0 = no mean.
@@ -36,13 +39,20 @@ class AveragingTrainer(Trainer):
             self.add_callback(_AfterEachStep(self))
 
     def train(self, *arguments: Any, **keywords: Any) -> Any:
+        """Trains; afterwards the model has the mean as its weights."""
         result = super().train(*arguments, **keywords)
-        # The best checkpoint is a mean already, if dev was scored at all.
-        best = self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None
-        if self.mean is not None and not best:
-            self._swap()  # for good
+        best_is_loaded = (
+            self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None
+        )
+        if self.mean is not None and not best_is_loaded:  # the best checkpoint is a mean already
+            self._swap()
         self.mean = None  # the model is the mean now
         return result
+
+    def evaluate(self, *arguments: Any, **keywords: Any) -> dict[str, float]:
+        """Evaluates the mean."""
+        with self.averaged():
+            return super().evaluate(*arguments, **keywords)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -57,39 +67,47 @@ class AveragingTrainer(Trainer):
             self._swap()
 
     def _swap(self) -> None:
-        model: Any = self.accelerator.unwrap_model(self.model)
-        for parameter, mean in zip(model.parameters(), self.mean.parameters(), strict=True):  # type: ignore[union-attr]
-            parameter.data, mean.data = mean.data, parameter.data
+        model, mean = self._network(), self.mean
+        assert mean is not None
+        for parameter, averaged in zip(model.parameters(), mean.parameters(), strict=True):
+            parameter.data, averaged.data = averaged.data, parameter.data
 
-    def _add_step(self) -> None:
-        model: Any = self.accelerator.unwrap_model(self.model)
+    def _network(self) -> Any:
+        return self.accelerator.unwrap_model(self.model)
+
+    def _new_mean(self) -> AveragedModel:
+        return AveragedModel(self._network(), multi_avg_fn=self._average)
+
+    def add_step(self) -> None:
+        """Takes the weights as they are now into the mean."""
         if self.mean is None:
-            self.mean = AveragedModel(model, multi_avg_fn=self._average)
-        self.mean.update_parameters(model)
+            self.mean = self._new_mean()
+        self.mean.update_parameters(self._network())
 
     def _average(self, means: Any, weights: Any, steps: Tensor | int) -> None:
         decay = min(self.ema_decay, int(steps) / (int(steps) + 1))
         torch._foreach_lerp_(means, weights, 1 - decay)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Saves the mean; in a checkpoint, the weights that training goes on with beside it."""
         with self.averaged():
             super().save_model(output_dir, _internal_call)
         if self.mean is not None and _internal_call and self.args.should_save:
-            save_model(self.accelerator.unwrap_model(self.model), str(Path(str(output_dir)) / LATEST))
+            save_model(self._network(), str(Path(str(output_dir)) / LATEST_WEIGHTS))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        latest, state = (Path(resume_from_checkpoint) / name for name in (LATEST, TRAINER_STATE_NAME))
+        folder = Path(resume_from_checkpoint)
+        latest, state = folder / LATEST_WEIGHTS, folder / TRAINER_STATE_NAME
         if self.ema_decay and latest.is_file() and state.is_file():
-            network: Any = self.accelerator.unwrap_model(self.model)
-            self.mean = AveragedModel(network, multi_avg_fn=self._average)
+            self.mean = self._new_mean()
             self.mean.n_averaged += TrainerState.load_from_json(str(state)).global_step
-            load_model(network, latest)
+            load_model(self._network(), latest)
 
 
 class _AfterEachStep(TrainerCallback):
-    def __init__(self, trainer: AveragingTrainer):
+    def __init__(self, trainer: WeightAveraging):
         self.trainer = trainer
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.trainer._add_step()
+        self.trainer.add_step()

@@ -1,0 +1,233 @@
+"""Loading and saving of causal language models: checkpoints, and the model folders of runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from peft import PeftModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.quantizers.auto import AutoQuantizationConfig
+
+from pipelines import cpu
+from pipelines.errors import UserError
+from pipelines.examples import replacing
+from pipelines.families.causal_lm.control_tokens import control_strings
+from pipelines.families.causal_lm.prompt_tokens import Prompt, prompt_hash
+from pipelines.networks import precision, weights
+from pipelines.networks.encoder_config import UNLIMITED
+
+PROMPT_FILE = "prompt.json"
+
+
+class Loaded(NamedTuple):
+    """A model that is ready to predict."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    prompt: Prompt
+
+
+def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """Loads a tokenizer that has an end token, and a different one for padding.
+
+    Raises:
+        UserError: when it could not be loaded, or has no end token.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            weights.resolve(name), trust_remote_code=trust_remote_code
+        )
+    except weights.LOADING_ERRORS as error:
+        raise weights.unavailable(name, error) from error
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            f"the tokenizer of {name!r} has no end token, so a model cannot learn "
+            "where an answer ends; take another model"
+        )
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
+        tokenizer.pad_token = _padding(tokenizer)
+    return tokenizer
+
+
+def _padding(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Another control token than the end token, else the token of a byte that no text has."""
+    vocabulary = tokenizer.get_vocab()
+    candidates = [
+        tokenizer.unk_token,
+        tokenizer.bos_token,
+        *control_strings(tokenizer),
+        "<0x00>",
+        "\u0100",
+    ]
+    usable = [
+        token
+        for token in candidates
+        if token in vocabulary and vocabulary[token] != tokenizer.eos_token_id
+    ]
+    # Padding stands behind the end token under a mask and without a loss, so the end token serves
+    # where there is no other.
+    return usable[0] if usable else str(tokenizer.eos_token)
+
+
+def load_network(
+    name: str, *, dtype: torch.dtype | None = None, trust_remote_code: bool = False, **options: Any
+) -> PreTrainedModel:
+    """Loads a causal language model.
+
+    Args:
+        name: a folder, a Hub id or a `local:` name.
+        dtype: of its weights; by default the fastest one on this machine.
+        trust_remote_code: whether code that lies beside the weights may run.
+        options: for `from_pretrained`.
+
+    Raises:
+        UserError: when it could not be loaded, or is not a causal language model.
+    """
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            weights.resolve(name),
+            dtype=dtype or precision.choose().weights,
+            trust_remote_code=trust_remote_code,
+            **options,
+        )
+    except weights.LOADING_ERRORS as error:
+        raise weights.unavailable(name, error) from error
+
+
+def context_length(name: str, *, trust_remote_code: bool = False) -> int:
+    """The number of tokens that a model takes at most.
+
+    Raises:
+        UserError: when its config could not be loaded.
+    """
+    try:
+        config = AutoConfig.from_pretrained(
+            weights.resolve(name), trust_remote_code=trust_remote_code
+        )
+    except weights.LOADING_ERRORS as error:
+        raise weights.unavailable(name, error) from error
+    return most_tokens(config)
+
+
+def most_tokens(config: Any) -> int:
+    """The number of tokens that a model with this config takes at most."""
+    length = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return length or UNLIMITED
+
+
+def save(
+    folder: str | Path,
+    *,
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Prompt,
+    base_model: str,
+) -> None:
+    """Saves an adapter or a whole model as safetensors, with its tokenizer and its prompt.
+
+    The prompt file is written last: a folder without it was not saved to the end. It holds the
+    quantisation of the base, since an adapter fits only the weights it was trained on.
+    """
+    folder = Path(folder)
+    model.save_pretrained(str(folder))
+    tokenizer.save_pretrained(folder)
+    quantization = getattr(model.config, "quantization_config", None)
+    settings = {
+        "base_model": base_model,
+        **asdict(prompt),
+        "hash": prompt_hash(tokenizer, prompt),
+        "quantization": quantization.to_dict() if quantization is not None else None,
+    }
+    with replacing(folder / PROMPT_FILE) as f:
+        json.dump(settings, f, indent=1)
+
+
+def load(
+    folder: str | Path, *, device: str | None = None, trust_remote_code: bool = False
+) -> Loaded:
+    """Loads what `save` wrote, for prediction.
+
+    An adapter is merged into its base, except into a quantised one, which would be rounded again.
+
+    Args:
+        folder: a model folder.
+        device: where to; by default the machine's best one.
+        trust_remote_code: whether code that lies beside the weights of the base may run.
+
+    Raises:
+        UserError: when the folder holds no finished model or a damaged one, its base could not be
+            loaded, or this version of the code makes other prompts than the one that trained it.
+    """
+    folder = Path(folder)
+    if not (folder / PROMPT_FILE).is_file():
+        raise UserError(
+            f"{folder}: no {PROMPT_FILE}, so no finished model; "
+            "give a run that has model/ or merged/"
+        )
+    settings, prompt = _read_settings(folder)
+    tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
+    if settings["hash"] != prompt_hash(tokenizer, prompt):
+        raise UserError(
+            f"{folder}: this model was trained on prompts that this version renders "
+            "differently; predict with the version that trained it (provenance.json), "
+            "or train again"
+        )
+    chosen = precision.choose()
+    device = device or chosen.device
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "dtype": torch.float32}
+    if settings.get("quantization"):
+        quantization = AutoQuantizationConfig.from_dict(settings["quantization"])
+        options |= {
+            "quantization_config": quantization,
+            "device_map": {"": device},
+            "dtype": chosen.weights,
+        }
+    if (folder / "adapter_config.json").is_file():
+        model = _with_adapter(load_network(settings["base_model"], **options), folder)
+    else:
+        model = load_network(str(folder), **options)
+    if not getattr(model, "is_quantized", False):
+        # Merged in float32, and rounded once. Buffers stay: rotary frequencies need float32.
+        for weight in model.parameters():
+            weight.data = weight.data.to(chosen.weights)
+        model.to(device)  # type: ignore[arg-type]
+    model.eval()
+    cpu.for_prediction(model)
+    return Loaded(model, tokenizer, prompt)
+
+
+def _read_settings(folder: Path) -> tuple[dict[str, Any], Prompt]:
+    try:
+        settings = json.loads((folder / PROMPT_FILE).read_text(encoding="utf-8"))
+        prompt = Prompt(
+            settings["format"],
+            tuple(settings["labels"]),
+            settings["style"],
+            settings["constrained"],
+        )
+        for name in ("base_model", "hash"):
+            str(settings[name])
+    except (ValueError, KeyError, TypeError) as error:
+        raise weights.unavailable(str(folder), error) from error
+    return settings, prompt
+
+
+def _with_adapter(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The base with the adapter of a folder, merged unless the base is quantised."""
+    try:
+        model: Any = PeftModel.from_pretrained(base, folder, local_files_only=True)
+    except (*weights.LOADING_ERRORS, KeyError, TypeError) as error:
+        raise weights.unavailable(str(folder), error) from error
+    if getattr(base, "is_quantized", False):
+        return model.get_base_model()
+    return model.merge_and_unload()

@@ -1,0 +1,215 @@
+"""Checkpoints of a training: which are whole, and which one a resumed run continues from.
+
+A checkpoint is whole when every file in it has the size and the SHA-256 of its `manifest.json`.
+The manifest is written last: a checkpoint that was cut off while it was written has none.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from transformers import TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import rotate_checkpoints
+
+from pipelines.errors import UserError
+from pipelines.examples import replacing
+from pipelines.runs.provenance import sha256
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+# Options that change where things lie, how fast they go or what is logged, not what is learnt.
+HARMLESS = {
+    "run_dir", "output_dir", "resume_from_checkpoint", "save_total_limit",
+    "run_name", "project", "report_to", "push_to_hub", "disable_tqdm", "debug",
+    "skip_memory_metrics", "local_rank", "ddp_timeout",
+    "dataloader_num_workers", "dataloader_pin_memory",
+    "dataloader_persistent_workers", "dataloader_prefetch_factor",
+}
+HARMLESS_BEGINNINGS = ("hub_", "log_", "logging_", "trackio_")
+
+
+class CheckpointManifest(TrainerCallback):
+    """Writes a manifest into each checkpoint once it is complete, and then deletes older ones.
+
+    The Trainer applies `save_total_limit` before it calls `on_save`: a kill in between would leave
+    no checkpoint with a manifest. So the limit is lifted during training and applied here.
+    """
+
+    def __init__(self) -> None:
+        self.limit: int | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Takes over `save_total_limit`."""
+        self.limit, args.save_total_limit = args.save_total_limit, None
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Writes the manifest and deletes the oldest checkpoints beyond the limit."""
+        PartialState().wait_for_everyone()  # each process has written its random state by then
+        if not args.should_save:
+            return
+        write_manifest(Path(args.output_dir, f"checkpoint-{state.global_step}"))
+        rotate_checkpoints(
+            output_dir=args.output_dir,
+            save_total_limit=self.limit,
+            best_model_checkpoint=state.best_model_checkpoint,
+            use_mtime=True,
+        )
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Gives `save_total_limit` back."""
+        args.save_total_limit = self.limit
+
+
+def write_manifest(checkpoint: Path) -> None:
+    """Writes size and SHA-256 of every file of a checkpoint into its `manifest.json`."""
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file())
+    manifest = {
+        path.relative_to(checkpoint).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": sha256(path),
+        }
+        for path in files
+        if path.name != MANIFEST
+    }
+    with replacing(checkpoint / MANIFEST) as f:
+        json.dump(manifest, f, indent=1)
+
+
+def fault_of(checkpoint: Path) -> str | None:
+    """A file of a checkpoint and what is wrong with it; None for a whole checkpoint.
+
+    The best checkpoint so far, whose weights the Trainer loads at the end, belongs to it.
+    """
+    fault = _fault_of_files(checkpoint)
+    if fault:
+        return fault
+    state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+    best = state.get("best_model_checkpoint")
+    # By its name: the run folder may have been moved.
+    best_folder = checkpoint.with_name(Path(best).name) if best else checkpoint
+    if best_folder == checkpoint:
+        return None
+    fault = _fault_of_files(best_folder)
+    return f"the best checkpoint so far, {best_folder.name}, is damaged: {fault}" if fault else None
+
+
+def _fault_of_files(checkpoint: Path) -> str | None:
+    manifest = checkpoint / MANIFEST
+    if not manifest.is_file():
+        return f"no {MANIFEST}: the checkpoint was cut off while it was written"
+    try:
+        files = json.loads(manifest.read_text(encoding="utf-8"))
+        expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return f"{MANIFEST} is damaged"
+    if TRAINER_STATE_NAME not in expected:
+        return f"{MANIFEST} does not list {TRAINER_STATE_NAME}"
+    for name, (size, digest) in expected.items():
+        path = checkpoint / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size:,} bytes instead of {size:,}"
+        if sha256(path) != digest:
+            return f"the content of {name} has changed since it was written"
+    return None
+
+
+def last_whole_checkpoint(folder: str | Path) -> Path | None:
+    """The whole checkpoint of the most steps; a warning names each damaged one that is skipped.
+
+    Args:
+        folder: holds `checkpoint-N` folders; may be missing.
+    """
+    steps = {}
+    for path in Path(folder).glob("checkpoint-*"):
+        number = path.name.removeprefix("checkpoint-")
+        if path.is_dir() and number.isdecimal():
+            steps[path] = int(number)
+    for checkpoint in sorted(steps, key=lambda path: steps[path], reverse=True):
+        fault = fault_of(checkpoint)
+        if fault is None:
+            return checkpoint
+        logger.warning("%s is damaged and skipped: %s", checkpoint, fault)
+    return None
+
+
+def checkpoint_to_resume(choice: str | bool | None, folder: str | Path) -> str | None:
+    """The checkpoint to continue from, which is logged; None to train from the start.
+
+    With several processes, all of them have to call it; the main one chooses.
+
+    Args:
+        choice: value of `--resume_from_checkpoint`: `true` for the last whole checkpoint in
+            `folder`, the path of one, or `false` or None for none.
+
+    Raises:
+        UserError: for a path that does not exist or is damaged.
+    """
+    name = str(choice or "false")
+    if name.lower() == "false":
+        return None
+    if name.lower() == "true":
+        last = last_whole_checkpoint(folder) if PartialState().is_main_process else None
+        [chosen] = broadcast_object_list([str(last) if last else None])
+    else:
+        chosen = _checked(name)
+    if chosen:
+        logger.info("resuming from %s", chosen)
+    else:
+        logger.info("no whole checkpoint in %s: training from the start", folder)
+    return chosen
+
+
+def _checked(path: str) -> str:
+    fault = fault_of(Path(path)) if Path(path).is_dir() else "no such folder"
+    if fault:
+        raise UserError(
+            f"--resume_from_checkpoint {path}: {fault}; give a whole checkpoint-N folder, or "
+            "true for the last one of the run"
+        )
+    return path
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The options in which a resumed run differs from how it was started, as `--name old, now new`.
+
+    Options that do not change what is learnt may differ, and there may be more epochs or steps.
+    Only options in both are compared: another version of a library has others.
+
+    Args:
+        old: option -> value, as `config.yaml` has it.
+        new: the same of the command that resumes.
+    """
+    found = []
+    for name in sorted(old.keys() & new.keys()):
+        if name in HARMLESS or name.startswith(HARMLESS_BEGINNINGS):
+            continue
+        before, now = _plain(old[name]), _plain(new[name])
+        if before != now and not _grew(name, before, now):
+            found.append(f"--{name} {before}, now {now}")
+    return found
+
+
+def asks_for_more(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether new options train longer than old ones: by more steps, or by more epochs."""
+    # Steps, where they are set, decide over epochs.
+    name = "max_steps" if new.get("max_steps", -1) > 0 else "num_train_epochs"
+    return name in old and name in new and _grew(name, old[name], new[name])
+
+
+def _grew(name: str, old: Any, new: Any) -> bool:
+    return name in ("num_train_epochs", "max_steps") and 0 < old < new
+
+
+def _plain(value: Any) -> Any:
+    """A value as it comes back from a file."""
+    return json.loads(json.dumps(value, default=str))

@@ -1,0 +1,76 @@
+"""What a run writes, without passwords and access tokens, and with paths below the home folder as `~/…`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import without_passwords
+
+# Names of options, and of keys in nested ones, whose values are secret. Tokens of a vocabulary are not.
+SECRET_NAME = re.compile(r"(?i)(^|_)(token|password|passwd|secret|api_?key)$")
+VOCABULARY_TOKEN = re.compile(r"(?i)^(eos|bos|pad|unk|sep|cls|mask)_token$")
+HIDDEN = "***"
+
+
+def is_secret(name: str) -> bool:
+    """Whether the value of an option (`hub_token`, `--hub-token`) must not be written."""
+    name = name.lstrip("-").replace("-", "_")
+    if not name.isidentifier() or VOCABULARY_TOKEN.match(name):
+        return False
+    return bool(SECRET_NAME.search(name))
+
+
+def without_secrets(value: Any) -> Any:
+    """Options, a command line or a message as they may be written.
+
+    Args:
+        value: text and paths, and lists, tuples and mappings of them; anything else is returned as it
+            is.
+
+    Returns:
+        The value without the entries of a mapping that `is_secret` names, with `***` for their values on
+        a command line, for passwords in URLs and for access tokens of the Hub; paths below the home
+        folder start with `~/`.
+    """
+    if isinstance(value, str | Path):
+        return portable(without_passwords(str(value)))
+    if isinstance(value, Mapping):
+        kept = {key: item for key, item in value.items() if not is_secret(str(key))}
+        return {without_secrets(key): without_secrets(item) for key, item in kept.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(without_secrets, _without_secret_arguments(value)))
+    return value
+
+
+def _without_secret_arguments(arguments: Sequence[Any]) -> list[Any]:
+    shown: list[Any] = []
+    hides_next = False
+    for argument in arguments:
+        name, equals, _ = str(argument).partition("=")
+        names_secret = str(argument).startswith("--") and is_secret(name)
+        if hides_next:
+            shown.append(HIDDEN)
+        elif names_secret and equals:
+            shown.append(f"{name}={HIDDEN}")
+        else:
+            shown.append(argument)
+        hides_next = names_secret and not equals
+    return shown
+
+
+def portable(text: str) -> str:
+    """Text with the home folder written as `~`, wherever a path below it stands."""
+    home = str(Path.home())
+    if home == "/":
+        return text
+    # Not in the middle of another path; `sqlite:////home/me/a.db` is one behind three slashes.
+    return re.sub(rf"(?<![\w.~-])(?<!\w/){re.escape(home)}(?=/|$)", "~", text)
+
+
+def expanded(path: str) -> str:
+    """A path or the URL of an SQLite file as `portable` wrote it, with the home folder of this machine."""
+    home = str(Path.home())
+    return re.sub(r"^(sqlite:///)?~(?=/|$)", lambda match: f"{match[1] or ''}{home}", path)

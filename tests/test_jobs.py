@@ -1,0 +1,208 @@
+"""What every recipe promises of its run folder, whatever it trains: a table of recipes against a list of promises."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, load_recipe
+from transformers import AutoTokenizer
+
+from pipelines import cli
+
+CONFIGS = ROOT / "recipes" / "configs"
+TEXTS = [(f"{word} {text}", label) for word in ("really", "so", "quite", "very")
+         for text, label in (("good film", "pos"), ("bad film", "neg"), ("fine play", "pos"), ("dull play", "neg"),
+                             ("warm song", "pos"), ("flat song", "neg"))]
+# Recipe and options; "encoder" and "llm" stand for tiny models, "spans" and "classes" for data.
+RECIPES = {
+    "sft_tinyllama": ("spans", "llm", ["--config", CONFIGS / "sft_smoke.yaml", "--max_steps", 2]),
+    "finetune_token_tagger": ("spans", "encoder", ["--config", CONFIGS / "tagger_minilm.yaml",
+                                                   "--num_train_epochs", 1]),
+    "train_tagger": ("spans", None, ["--network", "ffnn", "--hidden_size", 8, "--num_train_epochs", 1]),
+    "train_tagger dictionary": ("spans", None, ["--network", "dictionary"]),
+    "finetune_classifier": ("classes", "encoder", ["--config", CONFIGS / "classifier_minilm.yaml",
+                                                   "--num_train_epochs", 1]),
+    "grid_search_head": ("classes", "encoder", ["--config", CONFIGS / "head_minilm.yaml", "--pooling", "mean",
+                                                "--learning_rate", 0.01, "--weight_decay", 0.01, "--dropout", 0.0,
+                                                "--epochs", 2]),
+    "pretrain_encoder": ("spans", "masked encoder", ["--config", CONFIGS / "pretrain_minilm.yaml",
+                                                     "--num_train_epochs", 1]),
+}
+PREDICTING = [name for name in RECIPES if name != "pretrain_encoder"]
+# The head search needs no option to go on, and has no trainer that one could ask for more epochs.
+TRAINING = [name for name in RECIPES if name != "grid_search_head"]
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("classes")
+    files = {}
+    for split, rows in (("train", TEXTS[:18]), ("dev", TEXTS[18:]), ("test", TEXTS[6:12])):
+        files[split] = folder / f"{split}.jsonl"
+        lines = [json.dumps({"id": f"{split}-{n}", "text": text, "label": label})
+                 for n, (text, label) in enumerate(rows)]
+        files[split].write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return files
+
+
+def arguments_of(name, models, data):
+    kind, model, options = RECIPES[name]
+    files = [part for split in ("train", "dev", "test") for part in (f"--{split}_file", data[kind][split])]
+    named = ["--model_name_or_path", models[model]] if model else []
+    cache = ["--cache_dir", data["cache"]] if name == "grid_search_head" else []
+    return [*options, *named, *files, *cache]
+
+
+def call(name, *arguments):
+    """The exit code of a recipe's main with a command line."""
+    before = sys.argv
+    sys.argv = [f"{name}.py", *map(str, arguments)]
+    try:
+        load_recipe(name.split()[0]).main()
+    except SystemExit as stop:
+        return stop.code
+    finally:
+        sys.argv = before
+    return 0
+
+
+@pytest.fixture(scope="module")
+def models(tiny_llama, tiny_bert, tmp_path_factory):
+    masked = shutil.copytree(tiny_bert, tmp_path_factory.mktemp("masked") / "bert")
+    AutoTokenizer.from_pretrained(masked, mask_token="[UNK]").save_pretrained(masked)
+    return {"llm": tiny_llama, "encoder": tiny_bert, "masked encoder": masked}
+
+
+@pytest.fixture(scope="module")
+def data(corpus, classes, tmp_path_factory):
+    return {"spans": corpus, "classes": classes, "cache": tmp_path_factory.mktemp("features")}
+
+
+@pytest.fixture(scope="module")
+def runs(models, data, tmp_path_factory):
+    """Recipe -> the folder of its finished run, made when first asked for."""
+    made = {}
+
+    def run(name):
+        if name not in made:
+            folder = tmp_path_factory.mktemp("jobs") / name.replace(" ", "-")
+            assert call(name, *arguments_of(name, models, data), "--run_dir", folder) == 0
+            made[name] = folder
+        return made[name]
+
+    return run
+
+
+@pytest.fixture
+def copied(runs, tmp_path):
+    def copy(name):
+        shutil.copytree(runs(name), tmp_path / "run")
+        return tmp_path / "run"
+
+    return copy
+
+
+def one_error(text):
+    [line] = [line for line in text.splitlines() if line.startswith("error:")]
+    assert "Traceback" not in text
+    return line
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_leaves_options_provenance_model_and_cost(name, runs):
+    run = runs(name)
+    files = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "provenance.json", "report.json", "model"} <= files
+    assert not [file for file in files if file.endswith((".partial", ".old"))]
+    assert json.loads((run / "report.json").read_text())["cost"]["seconds"]
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert len(provenance["data"]) == 3
+    assert provenance["precision"]
+
+
+@pytest.mark.parametrize("name", PREDICTING)
+def test_predict_gives_what_the_run_itself_gave(name, runs, data, tmp_path):
+    run, out = runs(name), tmp_path / "p.jsonl"
+    test = data[RECIPES[name][0]]["test"]
+    assert cli.main(["predict", "--run", str(run), "--input", str(test), "--output", str(out)]) == 0
+    assert out.read_bytes() == (run / "predictions" / "test.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_finished_run_is_not_overwritten(name, runs, models, data, capsys):
+    run = runs(name)
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
+    assert call(name, *arguments_of(name, models, data), "--run_dir", run) == 2
+    assert "holds a trained run" in one_error(capsys.readouterr().err)
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"} == before
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_other_options_do_not_go_on_with_a_run(name, copied, models, data, capsys):
+    run = copied(name)
+    options = (run / "config.yaml").read_bytes()
+    changed = [*arguments_of(name, models, data), "--run_dir", run, "--resume_from_checkpoint", "true", "--seed", 7,
+               "--weight_decay", 0.5]
+    assert call(name, *changed) == 2
+    error = one_error(capsys.readouterr().err)
+    assert "seed" in error
+    assert "weight_decay" in error
+    assert (run / "config.yaml").read_bytes() == options
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_changed_data_does_not_go_on_with_a_run(name, copied, models, data, tmp_path, capsys):
+    run = copied(name)
+    kind = RECIPES[name][0]
+    train = tmp_path / data[kind]["train"].name
+    shutil.copy(data[kind]["train"], train)
+    provenance = json.loads((run / "provenance.json").read_text())
+    digests = dict(provenance["data"])
+    [key] = [file for file in digests if Path(file).name == train.name]
+    digests[key] = "0" * 64
+    (run / "provenance.json").write_text(json.dumps(provenance | {"data": digests}))
+    arguments = [*arguments_of(name, models, data), "--run_dir", run, "--resume_from_checkpoint", "true"]
+    assert call(name, *arguments) == 2
+    assert train.name in one_error(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINING if name in PREDICTING])
+def test_a_trained_run_goes_on_with_prediction(name, copied, runs, models, data, capsys):
+    run = copied(name)
+    (run / "report.json").unlink()
+    shutil.rmtree(run / "predictions")
+    assert call(name, *arguments_of(name, models, data), "--run_dir", run, "--resume_from_checkpoint", "true") == 0
+    assert "is there already: going on with prediction" in capsys.readouterr().out
+    test = Path("predictions", "test.jsonl")
+    assert (run / test).read_bytes() == (runs(name) / test).read_bytes()
+    reports = [json.loads((folder / "report.json").read_text()) for folder in (run, runs(name))]
+    for key in ("parameters", "trained_parameters", "epochs"):
+        assert reports[0]["cost"].get(key) == reports[1]["cost"].get(key)
+    assert reports[0]["cost"]["seconds"]["training"] == pytest.approx(reports[1]["cost"]["seconds"]["training"], abs=1)
+
+
+@pytest.mark.parametrize("name", ["finetune_token_tagger", "train_tagger", "finetune_classifier"])
+def test_more_epochs_train_a_finished_run_on(name, copied, models, data, capsys):
+    run = copied(name)
+    assert call(name, *arguments_of(name, models, data), "--run_dir", run, "--resume_from_checkpoint", "true",
+                "--num_train_epochs", 2) == 0
+    assert "checkpoint-" in capsys.readouterr().out
+    assert yaml.safe_load((run / "config.yaml").read_text())["num_train_epochs"] == 2
+    log = json.loads((run / "trainer_log.json").read_text())
+    assert max(entry["epoch"] for entry in log) == 2
+    assert json.loads((run / "report.json").read_text())["cost"]["epochs"] == 2
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_two_jobs_do_not_share_a_folder(name, models, data, tmp_path, capsys):
+    from pipelines.runs.lock import run_lock
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with run_lock(folder):
+        assert call(name, *arguments_of(name, models, data), "--run_dir", folder) == 2
+    assert str(folder) in one_error(capsys.readouterr().err)
+    assert not (folder / "config.yaml").exists()
