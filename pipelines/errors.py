@@ -28,7 +28,7 @@ _SIGNS_OF_FULL_DISK = (
     "PytorchStreamWriter failed writing",
     "unexpected pos",
 )
-# What stands before a secret, and the secret.
+# What comes before a secret, and the secret.
 _SECRETS = (
     r"(\b\w[\w+.-]*://[^/\s:@]*:)\S+(?=@)",  # scheme://user:password@host
     r"((?i:[?&\s](?:password|passwd|token|secret|api_?key))=)[^&\s'\"]+",

@@ -91,7 +91,7 @@ def read(options: DataArguments, *, answer: str, project: Path, seed: int = 0,
         return Data(answer, files, splits)
     if answer == "label":
         classes = read_class_splits(files, columns=options.columns(), sizes=getattr(options, "sizes", ""), seed=seed,
-                                    skip_bad_rows=options.skip_bad_rows, report=logger.info)
+                                    skip_bad_rows=options.skip_bad_rows)
         data = Data(answer, files, classes.splits, classes.corpora, classes)
     else:
         corpora = read_corpora(files, columns=options.columns(), answer=answer)
@@ -179,7 +179,7 @@ class Job:
             training: the trainer's arguments; of several trainers in a run each has an `output_dir`.
         """
         choice = "true" if self.more_epochs else training.resume_from_checkpoint
-        return checkpoint_to_resume(choice, training.output_dir)
+        return checkpoint_to_resume(choice, training.output_dir, with_best=training.load_best_model_at_end)
 
     def record_training(self, trainer: Any, *, tokens: int) -> None:
         """Writes a trainer's log and records what its training took.

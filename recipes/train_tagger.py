@@ -35,6 +35,7 @@ from pipelines.families.training import dev_scores, early_stopping
 from pipelines.networks import precision
 from pipelines.networks.embeddings import CHARACTER_FEATURES
 from pipelines.networks.feedforward import ACTIVATIONS, FeedforwardConfig, FeedforwardTagger
+from pipelines.networks.labels import label_map
 from pipelines.networks.recurrent import CELLS, INITIAL_STATES, RecurrentConfig, RecurrentTagger
 from pipelines.networks.tagger import Tagger
 from pipelines.runs import search as option_search
@@ -185,8 +186,7 @@ def build(options: RecipeArguments, words: word_tagging.Words, tags: Sequence[st
     """
     shared = {name: getattr(options, name) for name in ("train_embeddings", "character_feature", "character_dim",
                                                         "dropout", "variational_dropout", "word_dropout", "crf")}
-    shared |= {"vocab_size": len(words.tokenizer), "embedding_dim": words.dim, "id2label": dict(enumerate(tags)),
-               "label2id": {tag: number for number, tag in enumerate(tags)}}
+    shared |= {"vocab_size": len(words.tokenizer), "embedding_dim": words.dim, **label_map(tags)}
     try:
         if options.network in CELLS:
             model: Tagger = RecurrentTagger(RecurrentConfig(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipelines.alignment.copies import offsets_in
 from pipelines.alignment.strings import Generated, align
-from pipelines.alignment.word_boundaries import inside_word, written_otherwise
+from pipelines.alignment.word_boundaries import inside_word, find_variant
 from pipelines.examples import Span
 from pipelines.prompting.formats import FORMATS
 
@@ -83,7 +83,7 @@ def test_no_mention_cuts_a_mark_off_its_letter(text, string):
     ],
 )
 def test_what_the_text_has_instead(text, string, instead):
-    assert written_otherwise(text, string) == instead
+    assert find_variant(text, string) == instead
 
 
 def test_letters_with_other_marks_are_not_in_the_text():

@@ -160,7 +160,7 @@ def test_faults_of_runs_are_told_at_once(run, tmp_path):
 def test_weights_that_are_cut_off_are_refused_and_nothing_is_left(run, tmp_path):
     whole = (run / "model" / "model.safetensors").read_bytes()
     (run / "model" / "model.safetensors").write_bytes(whole[:-4])
-    with pytest.raises(DataError, match="its header tells of"):
+    with pytest.raises(DataError, match="its header says"):
         write_bundle([run], tmp_path / "out.zip", kind="leaderboard")
     assert not list(tmp_path.glob("*.zip*"))
 
@@ -181,7 +181,7 @@ def test_predictions_that_do_not_fit_are_refused(run, tmp_path, change, told):
     assert not (tmp_path / "out.zip").exists()
 
 
-def test_rows_with_faults_may_be_without_an_answer_and_good_ones_not(run, tmp_path, capsys):
+def test_rows_with_faults_may_be_without_an_answer_and_good_ones_not(run, tmp_path, caplog):
     tags = [["B-PER", "I-PER", "O", "B-PER", "O", "B-LOC"], ["B-LOC", "O"], ["O", "B-LOC"]]  # a tag short
     (run.parent / "test.json").write_text(json.dumps(FILE | {"NER": tags}))
     with (run / "config.yaml").open("a") as f:
@@ -189,7 +189,7 @@ def test_rows_with_faults_may_be_without_an_answer_and_good_ones_not(run, tmp_pa
     answers = [Prediction(id, spans=tuple(Span(*span, 0.5) for span in PREDICTED[id])) for id in ("0", "1")]
     write_predictions(run / "predictions" / "test.jsonl", answers)
     write_bundle([run], tmp_path / "out.zip", kind="leaderboard")
-    assert "skipped 1 bad row of 3" in capsys.readouterr().err
+    assert "skipped 1 bad row of 3" in caplog.text
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         assert archive.read("rnn/predictions/test.csv").decode() == CSV
     write_predictions(run / "predictions" / "test.jsonl", answers[:1])

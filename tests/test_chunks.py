@@ -39,7 +39,8 @@ def generator(tmp_path_factory, examples):
 def encoder_tagger(tmp_path_factory, examples):
     torch.manual_seed(0)
     model = BertForTokenClassification(word_bert.bert_config(initializer_range=0.5, **word_bert.NAMES)).eval()
-    return token_tagger, token_tagger.Loaded(model, word_bert.word_pieces(), token_tagger.TaggerSettings(window=40, stride=8))
+    settings = token_tagger.TaggerSettings(window=40, stride=8)
+    return token_tagger, token_tagger.Loaded(model, word_bert.word_pieces(), settings)
 
 
 def word_tagger(tmp_path_factory, examples):

@@ -1,5 +1,7 @@
 """Options: defaults, then YAML, then the command line; unknown ones are refused; the shipped files are valid."""
 
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -167,3 +169,56 @@ def test_the_sample_corpus_is_named_where_no_file_is_given():
     assert config.given_files(config.DataArguments(train_file="a.json"), ROOT) == {"train": "a.json"}
     with pytest.raises(UserError, match="without --train_file"):
         config.given_files(config.DataArguments(test_file="a.json"), ROOT)
+
+
+def test_a_config_sets_no_environment_variables(yaml_file, monkeypatch):
+    monkeypatch.delenv("SET_BY_A_CONFIG", raising=False)
+    with pytest.raises(UserError, match="got `env`; options set no environment variables"):
+        parsed("--config", yaml_file("rate: 0.2\nenv:\n  SET_BY_A_CONFIG: '1'\n"))
+    assert "SET_BY_A_CONFIG" not in os.environ
+
+
+def test_a_path_below_the_home_folder_is_expanded(yaml_file, monkeypatch):
+    monkeypatch.setenv("HOME", "/users/ann")
+    options = parsed("--config", yaml_file("train_file: ~/a.json\n"), groups=(config.DataArguments,))
+    assert options.train_file == "/users/ann/a.json"
+
+
+TAGGING = ("RecipeArguments", "TrainingArguments")
+DATA = ["--train_file", "a.json", "--dev_file", "b.json"]
+
+
+@pytest.mark.parametrize(("recipe", "names", "arguments", "message"), [
+    ("finetune_token_tagger", TAGGING, ["--metric_for_best_model", "f1"],
+     "got --metric_for_best_model f1; wanted one of strict_f1, strict_precision, strict_recall, loss"),
+    ("finetune_classifier", TAGGING, ["--metric_for_best_model", "strict_f1"], "wanted one of macro_f1, "),
+    ("train_tagger", ("RecipeArguments", "TaggerTrainingArguments"), ["--metric_for_best_model", "f1"],
+     "wanted one of strict_f1"),
+    ("sft_tinyllama", ("RecipeArguments", "TrainingArguments", "ModelArguments"),
+     ["--metric_for_best_model", "rouge"], "got --metric_for_best_model rouge"),
+    ("finetune_token_tagger", TAGGING, ["--train_file", "a.json", "--early_stopping_patience", "2"],
+     "without --dev_file"),
+    ("finetune_token_tagger", TAGGING, [*DATA, "--early_stopping_patience", "2", "--eval_strategy", "no",
+                                        "--load_best_model_at_end", "false"], "with --eval_strategy no"),
+    ("finetune_token_tagger", TAGGING, [*DATA, "--early_stopping_patience", "2",
+                                        "--load_best_model_at_end", "false"], "without a best checkpoint"),
+    ("finetune_token_tagger", TAGGING, [*DATA, "--early_stopping_patience", "0"], "wanted 1 or more"),
+])
+def test_what_cannot_choose_a_checkpoint_is_refused(recipe, names, arguments, message):
+    groups = [getattr(load_recipe(recipe), name) for name in names]
+    with pytest.raises(UserError, match=re.escape(message)) as raised:
+        config.parse(groups, arguments=arguments)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--metric_for_best_model", "eval_strict_recall"], [*DATA, "--early_stopping_patience", "2"],
+    ["--early_stopping_patience", "2"]])
+def test_what_can_choose_a_checkpoint_is_not(arguments):
+    groups = [getattr(load_recipe("finetune_token_tagger"), name) for name in TAGGING]
+    config.parse(groups, arguments=arguments)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_a_shipped_config_is_accepted_without_dev(path):
+    parse_shipped(path, ["--config", str(path), "--train_file", "a.json"])

@@ -1,11 +1,12 @@
 """Readers of texts with classes: every layout gives the same examples, bad rows are named."""
 
 import json
+import logging
 
 import pytest
 
 from pipelines.corpora import Columns, read_corpus, read_examples
-from pipelines.corpora.class_splits import complaints, read_class_splits, write_cut
+from pipelines.corpora.class_splits import oddities, read_class_splits, write_cut
 from pipelines.errors import DataError, UserError
 
 ROWS = [("good book", "pos"), ('a "so so" one, at best', "neg"), ("never\nagain", "neg"), ("fine", "pos")]
@@ -119,17 +120,18 @@ def test_what_is_no_table_of_texts_is_refused(tmp_path, content, told):
         read_classes(write(tmp_path / "x.txt", content))
 
 
-def test_what_the_splits_have_against_each_other_is_told(tmp_path):
+def test_what_is_odd_between_the_splits_is_logged(tmp_path, caplog):
     train = write(tmp_path / "train.csv", "text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(12)))
     dev = write(tmp_path / "dev.csv", "text,label\ntext 3,b\nnew,c\n,a\n")
-    told: list[str] = []
-    found = read_class_splits({"train": str(train), "dev": str(dev)}, columns=Columns(), sizes="", seed=0,
-                              report=told.append)
-    assert "dev: 1 empty texts (id 2); predicted all the same" in told
-    assert "dev: 1 texts of classes that train lacks, which cannot be right: id 1 (c)" in told
-    assert "dev: 1 texts stand word for word in train: id 0" in told
+    caplog.set_level(logging.INFO, logger="pipelines")
+    found = read_class_splits({"train": str(train), "dev": str(dev)}, columns=Columns(), sizes="", seed=0)
+    assert oddities(found) == [
+        "dev: 1 empty text (id 2); predicted all the same",
+        "dev: 1 text of classes that train lacks, which cannot be predicted: id 1 (c)",
+        "dev: 1 text occurs word for word in train: id 0",
+    ]
+    assert caplog.messages[-3:] == oddities(found)
     assert [e.id for e in found.usable("dev")] == ["0"]
-    assert complaints(found) == told[-3:]
 
 
 def test_one_class_only_is_refused(tmp_path):
@@ -142,7 +144,7 @@ def test_dev_is_cut_from_train_where_only_test_has_a_file(tmp_path):
     train = write(tmp_path / "train.csv", "text,label\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(90)))
     test = write(tmp_path / "test.csv", "text\nwho knows\n")
     found = read_class_splits({"train": str(train), "test": str(test)}, columns=Columns(),
-                              sizes="train=0.8,dev=0.1,test=0.1", seed=0, report=lambda line: None)
+                              sizes="train=0.8,dev=0.1,test=0.1", seed=0)
     assert {name: len(part) for name, part in found.splits.items()} == {"train": 80, "dev": 10, "test": 1}
 
 
@@ -151,7 +153,7 @@ def test_what_is_cut_is_written_and_read_back_the_same(tmp_path):
             for i in range(20)]
     train = write(tmp_path / "train.json", json.dumps(rows))
     found = read_class_splits({"train": str(train)}, columns=Columns(mention_type="Disease"),
-                              sizes="train=0.6,dev=0.2,test=0.2", seed=0, report=lambda line: None)
+                              sizes="train=0.6,dev=0.2,test=0.2", seed=0)
     written = write_cut(found, {"train": str(train)}, tmp_path / "splits")
     assert [path.name for path in written] == ["dev.jsonl", "test.jsonl"]
     assert [read_classes(path) for path in written] == [found.splits["dev"], found.splits["test"]]
@@ -166,11 +168,11 @@ def test_a_test_file_without_the_columns_of_train_is_unlabelled_whatever_else_it
     test = write(tmp_path / "test.csv", f"id,text,{others}\n" + "".join(
         f"{i},other {i},{value}\n" for i, value in enumerate(values)))
     found = read_class_splits({"train": str(train), "test": str(test)}, columns=Columns(label_column=named),
-                              sizes="train=0.8,dev=0.2", seed=0, report=lambda line: None)
+                              sizes="train=0.8,dev=0.2", seed=0)
     assert (found.labels, found.multi_label) == (("ham", "spam"), False)
     assert {example.label for example in found.splits["test"]} == {None}
     dev = read_class_splits({"train": str(train), "dev": str(train)}, columns=Columns(label_column=named), sizes="",
-                            seed=0, report=lambda line: None)
+                            seed=0)
     assert {example.label for example in dev.splits["dev"]} == {"ham", "spam"}
     with pytest.raises(UserError, match=r"test\.csv: no column 'label'"):
         read_class_splits({"train": str(train), "dev": str(test)}, columns=Columns(label_column=named), sizes="",
@@ -181,13 +183,13 @@ def test_classes_of_columns_without_a_header_are_not_sought_among_the_texts(tmp_
     train = write(tmp_path / "train.csv", "".join(f"some text {i},{'ab'[i % 2]}\n" for i in range(20)))
     test = write(tmp_path / "test.csv", "".join(f"{i},other text {i}\n" for i in range(20)))
     found = read_class_splits({"train": str(train), "test": str(test)}, columns=Columns(),
-                              sizes="train=0.8,dev=0.2", seed=0, report=lambda line: None)
+                              sizes="train=0.8,dev=0.2", seed=0)
     assert {(example.text[:10], example.label) for example in found.splits["test"]} == {("other text", None)}
 
 
 def test_train_says_whether_texts_may_have_several_classes(tmp_path):
     train = write(tmp_path / "train.json", json.dumps([{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(20)]))
-    options = {"columns": Columns(), "sizes": "train=0.8,dev=0.2", "seed": 0, "report": lambda line: None}
+    options = {"columns": Columns(), "sizes": "train=0.8,dev=0.2", "seed": 0}
     test = write(tmp_path / "test.json", json.dumps([{"text": "one", "label": ["a"]}, {"text": "two", "label": ["b"]}]))
     found = read_class_splits({"train": str(train), "test": str(test)}, **options)
     assert (found.multi_label, [e.label for e in found.splits["test"]]) == (False, ["a", "b"])
@@ -197,7 +199,7 @@ def test_train_says_whether_texts_may_have_several_classes(tmp_path):
 
 
 def test_classes_without_a_usable_text_do_not_count(tmp_path):
-    options = {"columns": Columns(), "sizes": "train=0.5,dev=0.5", "seed": 0, "report": lambda line: None}
+    options = {"columns": Columns(), "sizes": "train=0.5,dev=0.5", "seed": 0}
     zeros = write(tmp_path / "z.csv", "id,text,toxic,insult\n" + "".join(f"{i},text {i},0,0\n" for i in range(20)))
     with pytest.raises(DataError, match=r"z\.csv: no text has a class"):
         read_class_splits({"train": str(zeros)}, **options)

@@ -55,13 +55,13 @@ def test_columns_are_found_and_named_as_in_files(tmp_path):
     assert read_examples(tmp_path / "saved", columns=Columns(text_column="Satz"))[0].spans == wanted
 
 
-def test_a_name_that_the_hub_cannot_give_says_so(monkeypatch, capsys):
+def test_a_name_that_the_hub_cannot_give_says_so(monkeypatch, caplog):
     def unreachable(*arguments, **keywords):
-        assert "owner/name: no such file here" in capsys.readouterr().err  # before the Hub takes its time
+        assert "owner/name: no such file" in caplog.text  # before the Hub takes its time
         raise ConnectionError("Couldn't reach 'owner/name' on the Hub (offline)")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    with pytest.raises(UserError, match=r"owner/name: no file here, and no data set .*Couldn't reach.*check the name"):
+    with pytest.raises(UserError, match=r"owner/name: neither a file nor a data set .*Couldn't reach.*check the name"):
         read_corpus("owner/name")
     with pytest.raises(UserError, match="no such file"):
         read_corpus("folder/name.csv")

@@ -1,4 +1,4 @@
-"""What makes training fast on a CPU: attention, dropout and word embeddings are the library's, only cheaper."""
+"""What makes models fast on a CPU computes what the library computes."""
 
 import copy
 import ctypes
@@ -39,14 +39,38 @@ NETWORKS = {
     "bert": lambda: BertModel(BertConfig(vocab_size=20, **tiny_encoder.SIZES)),
     "distilbert": lambda: tiny_encoder.ENCODERS["distilbert"](20),
     "roberta": lambda: tiny_encoder.ENCODERS["roberta"](20),
-    "mistral": lambda: MistralForCausalLM(MistralConfig(
-        vocab_size=20, hidden_size=32, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, sliding_window=3)),
-    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(
-        vocab_size=20, hidden_size=32, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8)),
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(vocab_size=20, hidden_size=32, intermediate_size=24,
-                                                  num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)),
+    "mistral": lambda: MistralForCausalLM(
+        MistralConfig(
+            vocab_size=20,
+            hidden_size=32,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            sliding_window=3,
+        )
+    ),
+    "qwen3": lambda: Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=20,
+            hidden_size=32,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=8,
+        )
+    ),
+    "llama": lambda: LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=20,
+            hidden_size=32,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+        )
+    ),
 }
 
 
@@ -77,8 +101,14 @@ def test_attention_reads_a_cache_as_the_whole_text():
 
 def test_attention_drops_weights_in_training_alone():
     torch.manual_seed(0)
-    network = BertModel(BertConfig(vocab_size=20, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5,
-                                   **tiny_encoder.SIZES))
+    network = BertModel(
+        BertConfig(
+            vocab_size=20,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.5,
+            **tiny_encoder.SIZES,
+        )
+    )
     use_grouped_attention(network)
     weights = network.train()(input_ids=IDS, output_attentions=True).attentions[0]
     assert 0.3 < (weights == 0).float().mean() < 0.7
@@ -92,7 +122,9 @@ def test_networks_of_another_attention_are_left_alone(tmp_path):
     assert network.config._attn_implementation == before != NAME
 
 
-@pytest.mark.parametrize(("p", "dtype"), [(0.1, torch.float32), (0.5, torch.bfloat16), (0.9, torch.float32)])
+@pytest.mark.parametrize(
+    ("p", "dtype"), [(0.1, torch.float32), (0.5, torch.bfloat16), (0.9, torch.float32)]
+)
 def test_dropout_drops_its_share_and_keeps_the_mean(p, dtype):
     torch.manual_seed(0)
     x = torch.ones(301, 333, dtype=dtype, requires_grad=True)
@@ -101,7 +133,9 @@ def test_dropout_drops_its_share_and_keeps_the_mean(p, dtype):
     assert y.dtype == dtype
     assert (y == 0).float().mean().item() == pytest.approx(p, abs=0.005)
     assert y[y != 0].float().mean().item() == pytest.approx(1 / (1 - p), rel=0.01)
-    assert torch.equal(x.grad, y.detach())  # the same are dropped, and scaled alike, on the way back
+    assert torch.equal(
+        x.grad, y.detach()
+    )  # the same are dropped, and scaled alike, on the way back
 
 
 def test_dropout_follows_torchs_seed():
@@ -126,8 +160,9 @@ def test_layers_drop_cheaply_for_a_while_and_only_in_training():
 
 
 def trained(model, ids, steps=4):
-    optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=0.1,
-                                  weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        [weight for weight in model.parameters() if weight.requires_grad], lr=0.1, weight_decay=0.0
+    )
     for _ in range(steps):
         loss = model(input_ids=ids, attention_mask=MASK).last_hidden_state.square().sum()
         optimizer.zero_grad()
@@ -138,8 +173,15 @@ def trained(model, ids, steps=4):
 
 def encoder():
     torch.manual_seed(0)
-    return BertModel(BertConfig(vocab_size=40, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-                                **tiny_encoder.SIZES), add_pooling_layer=False)
+    return BertModel(
+        BertConfig(
+            vocab_size=40,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            **tiny_encoder.SIZES,
+        ),
+        add_pooling_layer=False,
+    )
 
 
 def test_training_the_rows_that_are_read_trains_the_same_model():
@@ -153,7 +195,9 @@ def test_training_the_rows_that_are_read_trains_the_same_model():
     for (name, mine), theirs in zip(model.named_parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, msg=name)
     changed = (model.get_input_embeddings().weight != before).any(1)
-    assert changed.nonzero()[:, 0].tolist() == [i for i in IDS.unique().tolist() if i]  # padding is never trained
+    assert changed.nonzero()[:, 0].tolist() == [
+        i for i in IDS.unique().tolist() if i
+    ]  # padding is never trained
 
 
 def test_rows_that_training_does_not_read_are_there_in_prediction():
@@ -179,14 +223,16 @@ def test_a_model_of_which_few_rows_are_trained_is_saved_and_loaded_whole(tmp_pat
     for name, weight in read.state_dict().items():
         assert torch.equal(weight, kept[name])
         assert torch.equal(weight, found[name])
-    assert torch.equal(model.get_input_embeddings().weight, kept["embeddings.word_embeddings.weight"])
+    assert torch.equal(
+        model.get_input_embeddings().weight, kept["embeddings.word_embeddings.weight"]
+    )
 
 
-@pytest.mark.parametrize("spoilt", ["frozen", "most"])
-def test_embeddings_are_left_alone_where_nothing_is_won(spoilt):
+@pytest.mark.parametrize("reason", ["frozen", "most"])
+def test_embeddings_are_left_alone_where_training_them_gains_nothing(reason):
     model = encoder()
-    used = torch.arange(30 if spoilt == "most" else 5)
-    model.get_input_embeddings().weight.requires_grad = spoilt != "frozen"
+    used = torch.arange(30 if reason == "most" else 5)
+    model.get_input_embeddings().weight.requires_grad = reason != "frozen"
     with train_used_embeddings(model, used):
         assert type(model.get_input_embeddings()) is nn.Embedding
 
@@ -197,7 +243,9 @@ def test_embeddings_are_left_alone_where_nothing_is_won(spoilt):
 def adapted():
     network = NETWORKS["llama"]()
     network.dropout = nn.Dropout(0.1)
-    model = get_peft_model(network, LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    model = get_peft_model(
+        network, LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    )
     model.get_input_embeddings().weight.requires_grad = True
     return model
 
@@ -205,8 +253,12 @@ def adapted():
 def parts(model):
     """What training on a CPU changes in a model."""
     network = model.get_base_model()
-    return (network.config._attn_implementation, type(network.dropout),
-            type(network.model.layers[0].self_attn.q_proj), type(model.get_input_embeddings()))
+    return (
+        network.config._attn_implementation,
+        type(network.dropout),
+        type(network.model.layers[0].self_attn.q_proj),
+        type(model.get_input_embeddings()),
+    )
 
 
 def interrupted(model):
@@ -259,13 +311,16 @@ def test_a_wrapped_forward_computes_in_half_copies_too():
     assert model(input_ids=IDS).last_hidden_state.dtype == torch.float32
 
 
-needs_glibc = pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"),
-                                 reason="the system has no glibc")
+needs_glibc = pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"),
+    reason="the system has no glibc",
+)
 
 
 @needs_glibc
-@pytest.mark.parametrize(("seconds", "trains", "returned"), [(0, True, True), (3600, True, False),
-                                                             (0, False, False)])
+@pytest.mark.parametrize(
+    ("seconds", "trains", "returned"), [(0, True, True), (3600, True, False), (0, False, False)]
+)
 def test_training_returns_freed_memory_to_the_system(seconds, trains, returned, monkeypatch):
     def resident():
         pages = int(Path("/proc/self/statm").read_text().split()[1])

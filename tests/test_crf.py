@@ -18,11 +18,20 @@ def random_crf(num_tags: int = 4, **options) -> LinearChainCRF:
     return crf
 
 
-def by_hand(crf: LinearChainCRF, emissions: torch.Tensor, sequences: list[tuple[int, ...]]) -> torch.Tensor:
+def by_hand(
+    crf: LinearChainCRF, emissions: torch.Tensor, sequences: list[tuple[int, ...]]
+) -> torch.Tensor:
     start, transitions, end = crf.start.tolist(), crf.transitions.tolist(), crf.end.tolist()
     rows = emissions.tolist()
-    return torch.tensor([start[tags[0]] + end[tags[-1]] + sum(row[tag] for row, tag in zip(rows, tags, strict=True))
-                         + sum(transitions[a][b] for a, b in itertools.pairwise(tags)) for tags in sequences]).double()
+    return torch.tensor(
+        [
+            start[tags[0]]
+            + end[tags[-1]]
+            + sum(row[tag] for row, tag in zip(rows, tags, strict=True))
+            + sum(transitions[a][b] for a, b in itertools.pairwise(tags))
+            for tags in sequences
+        ]
+    ).double()
 
 
 @pytest.mark.parametrize("length", range(1, 7))
@@ -34,11 +43,15 @@ def test_partition_viterbi_and_marginals_equal_brute_force(length):
     scores = by_hand(crf, emissions[0], sequences)
     everything = torch.tensor(sequences)
 
-    found = crf.score(emissions.expand(len(sequences), -1, -1), everything, mask.expand(len(sequences), -1))
+    found = crf.score(
+        emissions.expand(len(sequences), -1, -1), everything, mask.expand(len(sequences), -1)
+    )
     assert torch.allclose(found, scores)
     assert torch.allclose(crf.log_partition(emissions, mask)[0], scores.logsumexp(0))
     assert crf.viterbi(emissions, mask)[0].tolist() == everything[scores.argmax()].tolist()
-    expected = torch.stack([(scores.softmax(0)[:, None] * (everything == tag)).sum(0) for tag in range(4)], dim=1)
+    expected = torch.stack(
+        [(scores.softmax(0)[:, None] * (everything == tag)).sum(0) for tag in range(4)], dim=1
+    )
     assert torch.allclose(crf.marginals(emissions, mask)[0], expected)
     assert torch.allclose(crf(emissions, everything[3:4], mask)[0], -scores.log_softmax(0)[3])
 
@@ -55,8 +68,12 @@ def test_masked_positions_are_passed_over_wherever_they_stand():
         wide_tags = torch.full((1, 8), -100)
         wide_tags[0, places] = tags[0]
         assert torch.allclose(crf(wide, wide_tags, mask), crf(emissions, tags, whole))
-        assert crf.viterbi(wide, mask)[0, places].tolist() == crf.viterbi(emissions, whole)[0].tolist()
-        assert torch.allclose(crf.marginals(wide, mask)[0, places], crf.marginals(emissions, whole)[0])
+        assert (
+            crf.viterbi(wide, mask)[0, places].tolist() == crf.viterbi(emissions, whole)[0].tolist()
+        )
+        assert torch.allclose(
+            crf.marginals(wide, mask)[0, places], crf.marginals(emissions, whole)[0]
+        )
         assert (crf.marginals(wide, mask)[~mask] == 0).all()
 
 
@@ -74,8 +91,16 @@ def test_a_row_without_tags_is_the_empty_sequence():
 def test_bio_rules():
     first, following = bio_rules(TAGS)
     assert [tag for tag, ok in zip(TAGS, first, strict=True) if ok] == ["O", "B-PER", "B-LOC"]
-    assert {(a, b) for i, a in enumerate(TAGS) for j, b in enumerate(TAGS) if not following[i, j]} == {
-        ("O", "I-PER"), ("O", "I-LOC"), ("B-PER", "I-LOC"), ("I-PER", "I-LOC"), ("B-LOC", "I-PER"), ("I-LOC", "I-PER")}
+    assert {
+        (a, b) for i, a in enumerate(TAGS) for j, b in enumerate(TAGS) if not following[i, j]
+    } == {
+        ("O", "I-PER"),
+        ("O", "I-LOC"),
+        ("B-PER", "I-LOC"),
+        ("I-PER", "I-LOC"),
+        ("B-LOC", "I-PER"),
+        ("I-LOC", "I-PER"),
+    }
 
 
 def test_what_bio_forbids_is_never_decoded_and_has_no_probability():

@@ -1,4 +1,4 @@
-"""LoRA layers as one node: the same outputs and gradients as peft's, and peft's own wherever the case is another."""
+"""Fused LoRA layers have the outputs and gradients of peft's; other layers stay peft's."""
 
 import pytest
 import torch
@@ -13,8 +13,16 @@ IDS = torch.tensor([[5, 9, 12, 7], [3, 8, 2, 6]])
 
 def adapted(network, **options):
     torch.manual_seed(0)
-    model = get_peft_model(network, LoraConfig(r=4, lora_alpha=12, target_modules="all-linear", task_type="CAUSAL_LM",
-                                               **{"lora_dropout": 0.0} | options))
+    model = get_peft_model(
+        network,
+        LoraConfig(
+            r=4,
+            lora_alpha=12,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+            **{"lora_dropout": 0.0} | options,
+        ),
+    )
     for name, parameter in model.named_parameters():
         if "lora_B" in name:  # zero at first, and then A would have no gradient
             torch.nn.init.normal_(parameter, std=0.3)
@@ -25,7 +33,10 @@ def outputs_and_gradients(model):
     model.zero_grad()
     logits = model(input_ids=IDS).logits
     logits.square().mean().backward()
-    return [logits.detach(), *(parameter.grad.clone() for parameter in model.parameters() if parameter.requires_grad)]
+    return [
+        logits.detach(),
+        *(parameter.grad.clone() for parameter in model.parameters() if parameter.requires_grad),
+    ]
 
 
 @pytest.mark.parametrize("options", [{}, {"use_rslora": True}])
@@ -55,7 +66,9 @@ def test_a_merged_or_switched_off_adapter_is_not_added_again(network):
         torch.testing.assert_close(model(input_ids=IDS).logits, off)
 
 
-@pytest.mark.parametrize("options", [{"use_dora": True}, {"lora_dropout": 0.5}, {"lora_bias": True}])
+@pytest.mark.parametrize(
+    "options", [{"use_dora": True}, {"lora_dropout": 0.5}, {"lora_bias": True}]
+)
 def test_other_layers_stay_pefts(network, options):
     model = adapted(network, **options)
     with fused_adapters(model):
@@ -83,7 +96,10 @@ def test_in_bf16_sums_are_as_near_as_pefts(network):
             module.get_base_layer().weight.data = module.get_base_layer().weight.data.bfloat16()
 
     def error(found):
-        return sum(float((mine - theirs).norm() / theirs.norm()) for mine, theirs in zip(found, exact, strict=True))
+        return sum(
+            float((mine - theirs).norm() / theirs.norm())
+            for mine, theirs in zip(found, exact, strict=True)
+        )
 
     with torch.autocast("cpu", torch.bfloat16):
         theirs = error(outputs_and_gradients(model))

@@ -279,7 +279,7 @@ def run(tmp_path_factory):
     rows = {"text": [["Ada", "met", "Bo"], ["Rome", "fell"], [" "]],
             "NER": [["B-PER", "O", "B-PER"], ["B-LOC", "O"], ["O"]], "index": [[0, 1, 2], [3, 4], [5]]}
     (folder / "dev.json").write_text(json.dumps(rows))
-    (folder / "config.yaml").write_text(f"dev_file: {folder / 'dev.json'}\n")
+    (folder / "config.yaml").write_text(f"dev_file: {folder / 'dev.json'}\nseed: 70\nnetwork: rnn\n")
     return folder
 
 
@@ -297,6 +297,8 @@ def test_the_command_prints_and_draws(run):
     assert "what the predicted tags depend on" in done.stdout or "no entity was predicted" in done.stdout
     page = (run / "inspect.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 4
+    assert "<dt>model</dt><dd>rnn</dd>" in page
+    assert "<dt>seed</dt><dd>70</dd>" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 

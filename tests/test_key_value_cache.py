@@ -1,12 +1,19 @@
-"""The preallocated cache: what is read is what the library's own cache gives, whatever grows, leaves or joins."""
+"""The preallocated cache holds what the library's does, whatever grows, leaves or joins."""
 
 import pytest
 import torch
 from transformers import DynamicCache, LlamaConfig, MistralConfig
 
-from pipelines.networks.key_value_cache import SPARE, PreallocatedLayer, keep_rows, preallocated_cache
+from pipelines.networks.key_value_cache import (
+    SPARE,
+    PreallocatedLayer,
+    keep_rows,
+    preallocated_cache,
+)
 
-CONFIG = LlamaConfig(num_hidden_layers=2, hidden_size=8, num_attention_heads=2, num_key_value_heads=2)
+CONFIG = LlamaConfig(
+    num_hidden_layers=2, hidden_size=8, num_attention_heads=2, num_key_value_heads=2
+)
 
 
 def states(rows, columns, *, seed=0):
@@ -47,7 +54,9 @@ def test_a_step_copies_nothing_while_there_is_room():
 
 @pytest.mark.parametrize("kept", [[0, 1], [1, 3], [0, 2, 4], [4], [1, 2, 3, 4]])
 def test_rows_that_stay_keep_their_states_and_go_on(kept):
-    mine, theirs = (filled(cache, 5, 6) for cache in (preallocated_cache(CONFIG), DynamicCache(config=CONFIG)))
+    mine, theirs = (
+        filled(cache, 5, 6) for cache in (preallocated_cache(CONFIG), DynamicCache(config=CONFIG))
+    )
     order = keep_rows(mine, kept, torch.device("cpu"))
     assert sorted(order) == kept
     theirs.batch_select_indices(torch.tensor(order))
@@ -58,9 +67,16 @@ def test_rows_that_stay_keep_their_states_and_go_on(kept):
 
 
 def test_windows_are_the_librarys_and_rows_leave_them_too():
-    config = MistralConfig(num_hidden_layers=2, hidden_size=8, num_attention_heads=2, num_key_value_heads=2,
-                           sliding_window=4)
-    mine, theirs = (filled(cache, 3, 6) for cache in (preallocated_cache(config), DynamicCache(config=config)))
+    config = MistralConfig(
+        num_hidden_layers=2,
+        hidden_size=8,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        sliding_window=4,
+    )
+    mine, theirs = (
+        filled(cache, 3, 6) for cache in (preallocated_cache(config), DynamicCache(config=config))
+    )
     assert not any(isinstance(layer, PreallocatedLayer) for layer in mine.layers)
     assert keep_rows(mine, [1, 2], torch.device("cpu")) == [2, 1]
     theirs.batch_select_indices(torch.tensor([2, 1]))
@@ -68,7 +84,10 @@ def test_windows_are_the_librarys_and_rows_leave_them_too():
 
 
 def test_batches_are_put_below_each_other_in_their_last_columns():
-    upper, lower = filled(preallocated_cache(CONFIG), 2, 6).layers[0], filled(preallocated_cache(CONFIG), 1, 3, seed=5).layers[0]
+    upper, lower = (
+        filled(preallocated_cache(CONFIG), 2, 6).layers[0],
+        filled(preallocated_cache(CONFIG), 1, 3, seed=5).layers[0],
+    )
     whole, short = upper.keys.clone(), lower.keys.clone()
     upper.stack([upper, lower], columns=4)
     assert upper.keys.shape == upper.values.shape == (3, 2, 4, 4)

@@ -148,6 +148,9 @@ def test_the_page_holds_the_curves_and_the_proof(studied):
     folder, report = studied
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2
+    header = page[:page.index("</header>")]
+    assert "<li>max_grad_norm 0.05</li>" in header
+    assert "<dt>machine</dt>" in header
     assert "6 bits: gradient norm" in page
     assert "(u + b) + (w + b) = (b) + (w + u + b)" in page
     assert "http://" not in page.replace("http://www.w3.org", "")

@@ -13,7 +13,7 @@ from pipelines.examples import Example, Prediction, Span
 from pipelines.families import causal_lm, sequence_classifier, token_tagger
 from pipelines.families.causal_lm import Loaded, predict, prompt_for
 from pipelines.families.causal_lm.text_windows import TextWindow, merged_prediction, text_windows
-from pipelines.spans import word_units
+from pipelines.spans import spans_to_tags, word_units
 
 
 @given(st.lists(st.text(alphabet="ab,肺ไข้", min_size=1, max_size=4), max_size=30), st.integers(4, 60))
@@ -127,7 +127,7 @@ def test_taggers_read_a_text_of_any_length(tiny_bert):
     tokenizer = token_tagger.load_tokenizer(tiny_bert)
     [encoded] = token_tagger.encode([case], tokenizer, token_tagger.TaggerSettings(window=48, stride=8))
     assert len(encoded.windows) > 5
-    assert not token_tagger.unreachable(case, token_tagger.gold_tags(case, encoded.offsets), encoded.offsets)
+    assert not token_tagger.unreachable(case, spans_to_tags(case.spans, encoded.offsets), encoded.offsets)
 
 
 def test_the_context_is_that_of_the_text_part_of_a_model(tmp_path):

@@ -69,14 +69,14 @@ ENTITIES = {
 
 
 @pytest.mark.parametrize("name", ENTITIES)
-def test_mentions_in_each_form(name, tmp_path, capsys):
+def test_mentions_in_each_form(name, tmp_path, caplog):
     content, form = ENTITIES[name]
     (tmp_path / name).write_text(content)
     read = read_any_predictions(tmp_path / name, EXAMPLES)
     assert [(p.id, p.spans) for p in read] == [(p.id, p.spans) for p in EXPECTED]
     scores = [span.score for prediction in read for span in prediction.spans]
     assert scores == ([None] * 3 if "langextract" in name else [0.9, 0.5, 0.25])
-    [said] = capsys.readouterr().err.splitlines()
+    [said] = caplog.messages
     assert said.startswith(f"{tmp_path / name}: read as ")
     assert form in said
 
@@ -277,18 +277,18 @@ def test_a_line_that_is_no_json_is_named_among_good_ones(tmp_path):
     assert "line 5: " in cut
 
 
-def test_the_columns_of_the_gold_file_are_not_those_of_the_answers(tmp_path, capsys):
+def test_the_columns_of_the_gold_file_are_not_those_of_the_answers(tmp_path, caplog):
     (tmp_path / "p.txt").write_text("No O O\npain O B\n. O O\n")
     columns = Columns(text_column="text", entities_column="1", default_type="Symptom")
     read = read_any_predictions(tmp_path / "p.txt", columns=columns, quiet=True)
     assert read == [Prediction("0", spans=(Span(3, 7, "Symptom"),))]
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == []
 
 
-def test_our_own_form_is_read_without_a_word(tmp_path, capsys):
+def test_our_own_form_is_read_without_a_word(tmp_path, caplog):
     write_predictions(tmp_path / "p.jsonl", EXPECTED)
     assert read_any_predictions(tmp_path / "p.jsonl", EXAMPLES) == EXPECTED
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == []
     rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
     (tmp_path / "p.json").write_text(json.dumps(rows))
     assert read_any_predictions(tmp_path / "p.json", EXAMPLES) == EXPECTED

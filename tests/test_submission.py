@@ -127,7 +127,7 @@ def test_a_layout_that_cannot_be_told_is_asked_for(tmp_path: Path, sample: str) 
         submitted(tmp_path, sample)
     spans = [name for name, layout in LAYOUTS.items() if layout.answer == "spans"]
     assert str(error.value).endswith(
-        f"--format, and what stands between two mentions with --separator: {', '.join(spans)}")
+        f"--format, and what separates two mentions with --separator: {', '.join(spans)}")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out.csv").exists()
     layout, written = submitted(tmp_path, sample, format="json_pairs")
@@ -215,9 +215,9 @@ def test_a_layout_of_another_kind_of_answer_is_refused(tmp_path: Path) -> None:
         submitted(tmp_path, "id,x\na,\nb,\nc,\n", format="label")
 
 
-def test_a_mention_with_the_separator_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mention_with_the_separator_is_noted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     submitted(tmp_path, "id,x\na,x;y\n", [Prediction("a", (Span(0, 3, "X"),))], [Example("a", "a;b")])
-    assert "1 row has a mention" in capsys.readouterr().err
+    assert "1 row has a mention" in caplog.text
 
 
 @pytest.mark.parametrize(("content", "message"), [

@@ -152,7 +152,8 @@ def test_long_texts_are_predicted_to_their_end(tokenizer):
     text = "no x flu " * 300
     gold = [(start + 5, start + 8) for start in range(0, len(text), 9)]
     for decode in ("argmax", "viterbi"):
-        [found] = predict(Loaded(ByToken(), tokenizer, TaggerSettings(decode, 64, 16)), [Example("0", text)], progress=False)
+        loaded = Loaded(ByToken(), tokenizer, TaggerSettings(decode, 64, 16))
+        [found] = predict(loaded, [Example("0", text)], progress=False)
         assert [(span.start, span.end) for span in found.spans] == gold
 
 
@@ -216,7 +217,8 @@ def test_case_of_letters():
 def test_case_reaches_the_scores(tokenizer):
     torch.manual_seed(0)
     tagger = EncoderTagger(EncoderTaggerConfig(encoder=bert_config(), case_feature=True, **NAMES)).eval()
-    loaded, texts = Loaded(tagger, tokenizer, TaggerSettings(window=64)), [Example("0", "no flu"), Example("1", "No FLU")]
+    loaded = Loaded(tagger, tokenizer, TaggerSettings(window=64))
+    texts = [Example("0", "no flu"), Example("1", "No FLU")]
 
     def scores():
         return unit_logits(loaded, encode(texts, tokenizer, loaded.settings), batch_tokens=64, progress=False)

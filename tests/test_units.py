@@ -193,5 +193,6 @@ def test_a_corpus_that_holds_the_padding_word_keeps_its_vocabulary():
     assert set(counts) == {"a", "b"}
     tokenizer = word_tokenizer(sorted(counts))
     assert (tokenizer.pad_token_id, tokenizer.unk_token_id) == (0, 1)
-    [encoded] = encode([Example("0", texts[0], tokens=((0, 1), (2, 7), (8, 13), (14, 15)))], tokenizer, TaggerSettings())
+    case = Example("0", texts[0], tokens=((0, 1), (2, 7), (8, 13), (14, 15)))
+    [encoded] = encode([case], tokenizer, TaggerSettings())
     assert encoded.windows[0].input_ids == [2, 1, 1, 3]

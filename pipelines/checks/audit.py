@@ -55,7 +55,8 @@ def audit(
     shared = []
     for index, corpus in enumerate(corpora):
         shared += [_shared(corpus, other) for other in [*others, *corpora[:index]]]
-    problems, warnings = [], []
+    problems: list[str] = []
+    warnings: list[str] = []
     for split in splits:
         problems += _problems(split)
         warnings += _class_warnings(split)

@@ -56,7 +56,7 @@ class Split:
         layout, notes, first_example: what was read, in words.
         answer: `spans`, `label`, `value`, or None for an unlabelled file.
         repeated: texts that stood before in the same file.
-        contradicting: different texts that stand in the file with different classes.
+        contradicting: different texts that occur in the file with different classes.
         types: type of mention -> number of mentions.
         no_mention: share of the examples without a mention.
         classes: class -> number of texts, the most frequent first.
@@ -88,6 +88,7 @@ class Split:
 
     @property
     def labelled(self) -> bool:
+        """Whether the file has answers."""
         return self.answer is not None
 
 
@@ -96,8 +97,7 @@ class Shared:
     """What two files have in common.
 
     Attributes:
-        exact, near: examples of `path` whose text stands, letter for letter or nearly, in
-            `against`.
+        exact, near: examples of `path` whose text occurs, exactly or nearly, in `against`.
         pairs: (id, id in `against`, similarity), the most similar first; the best for each id.
         contradicting: of the exact ones, those whose class no example of that text has.
         contradictions: (id, its class, id in `against`, its class) of these.
@@ -132,6 +132,7 @@ class Audit:
         return not self.problems and not any(split.bad_rows for split in self.splits)
 
     def to_json(self) -> dict[str, Any]:
+        """All findings in plain JSON types."""
         whole = asdict(self)
         for split, written in zip(self.splits, whole["splits"], strict=True):
             written["labelled"] = split.labelled

@@ -88,6 +88,7 @@ class _KnownLabels(frozenset[str]):
 
     @cached_property
     def message(self) -> str:
+        """What is wrong with another label."""
         return (
             f"which the gold file does not have (it has {some(sorted(self)) or 'none'}); "
             "--allow_new_labels counts it as wrong"

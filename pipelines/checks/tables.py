@@ -42,7 +42,7 @@ def _listed(what: str, lines: Sequence[str]) -> list[str]:
 
 
 def _names(paths: Sequence[str]) -> dict[str, str]:
-    """The last part of each path, where that tells them apart."""
+    """The last part of each path, if all are different."""
     last = {path: path.rsplit("/", 1)[-1] for path in paths}
     return last if len(set(last.values())) == len(last) else {path: path for path in last}
 

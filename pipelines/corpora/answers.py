@@ -1,316 +1,317 @@
-"""A row's cells -> the answer that is asked for: spans, one class, several classes, or a number."""
+"""The answers of files: which one a file has, and reading it for all files of a run together."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.corpora.columns import is_null, list_in, whole
-from pipelines.corpora.corpus import Columns, Found, Table
-from pipelines.corpora.mentions import BadEntity, Mention, parse_mentions, with_token_ranges
-from pipelines.corpora.notation import Finding, Marked, Notation, to_spans
+from pipelines.corpora import row_answers
+from pipelines.corpora.column_profiles import is_empty, list_in
+from pipelines.corpora.columns import find_columns
+from pipelines.corpora.corpus import ColumnNames, Columns, Table, counted
+from pipelines.corpora.notation import Notation, decide
+from pipelines.corpora.rows import Row
+from pipelines.corpora.tags import canonical_tags
 from pipelines.errors import UserError
-from pipelines.examples import Example, Span
-from pipelines.spans import Offsets, illegal_tags, looks_like_tag, tags_to_spans, whitespace_tokens
+from pipelines.formatting import some
+from pipelines.spans import detect_scheme
 
-NO_MENTION_CLASS = "none"  # the class of a text without a mention of the type that makes the class
+# Answer -> the recipes that learn it.
+RECIPES = {
+    "spans": "recipes/train_tagger.py and the other recipes for mentions",
+    "label": "recipes/finetune_classifier.py and recipes/grid_search_head.py",
+}
+HALF_OPEN_CHARACTERS = Notation("character", "half-open")
+MIN_ROWS = 4  # of which a single class is evidence against their column
 
 
 @dataclass(slots=True)
-class Row:
-    """One row on its way to an example.
+class Reading:
+    """One file on its way to a corpus.
 
     Attributes:
-        is_read: whether its text is there, so that its answer can be looked at.
-        words: its tokens as strings; ``tokens`` are their offsets, ``None`` where they do not spell the text.
-        given: the cell (or cells) with the answer.
-        findings: what is wrong with it.
+        names: the columns that are read.
+        answer: `spans`, `label` or `value`; `None` = unlabelled.
+        kind: `tags` or `mentions`, for spans.
+        how: how the answers were read, in words.
     """
 
-    id: str | None
-    is_read: bool = False
-    text: str = ""
-    pair: str | None = None
-    group: str | None = None
-    words: list[str] | None = None
-    tokens: Offsets | None = None
-    given: Any = None
-    is_missing: bool = False
-    tags: list[str] | None = None
-    mentions: list[Mention] = field(default_factory=list)
-    spans: list[Span] | None = None
-    label: str | tuple[str, ...] | float | None = None
-    findings: list[Finding] = field(default_factory=list)
+    path: str
+    table: Table
+    names: ColumnNames
+    rows: list[Row]
+    labelled: bool = True
+    answer: str | None = None
+    kind: str | None = None
+    how: str = "unlabelled"
+    notation: Notation | None = None
+    notes: list[str] = field(default_factory=list)
 
-    def example(self) -> Example:
-        text = _HALF_PAIR.sub("\ufffd", self.text)
-        return Example(self.id or "", text, None if self.spans is None else tuple(self.spans), self.label,
-                       None if self.tokens is None else tuple(self.tokens), self.pair, self.group)
+    def count(self, kind: str) -> int:
+        """The number of findings of a kind."""
+        kinds = [finding[0] for row in self.rows for finding in row.findings]
+        return kinds.count(kind)
 
 
-_HALF_PAIR = re.compile("[\ud800-\udfff]")  # no tokenizer and no file takes half a surrogate pair
+# Which answer
+
+
+def answer_of(reading: Reading, columns: Columns, asked: str | None) -> str | None:
+    """Which answer a file has; sets the cells that hold mentions or tags, and their kind.
+
+    Args:
+        asked: the answer that is asked for; `None` takes the one that the file has.
+
+    Raises:
+        UserError: when it has two and none is asked for, or another than is asked for.
+    """
+    if asked == "text":
+        reading.how = "answers not read"
+        return None
+    names, objects = reading.names, reading.table.objects
+    if names.entities is not None and asked in (None, "spans"):
+        _set_entity_cells(reading, columns)
+    has_class = bool(names.labels) and asked != "spans" and _has_values(objects, names.labels)
+    if has_class and _is_hidden(objects, names.labels):
+        reading.notes.append(
+            f"{names.labels[0]!r} is -1 in every row, as in a test set whose classes are hidden: "
+            "read as unlabelled"
+        )
+        has_class = False
+    if reading.kind and has_class:
+        raise UserError(
+            f"{reading.path}: holds mentions in {names.entities!r} and classes in "
+            f"{names.labels[0]!r}; say which to read, by --answer spans or --answer label"
+        )
+    if reading.kind:
+        return "spans"
+    if has_class:
+        _refuse_single_class(reading, columns)
+        is_number = asked is None and _are_fractions(objects, names.labels)
+        return "value" if is_number or asked == "value" else "label"
+    if asked is not None and reading.labelled:
+        _refuse_other_answer(reading, columns, asked)
+    unread = dict.fromkeys(name for value in objects[:100] for name in value)
+    unread_names = [name for name in unread if name not in names.all_names() - {names.entities}]
+    if unread_names and reading.labelled:
+        shown = some(map(repr, unread_names))
+        reading.notes.append(f"no answers are read; the columns {shown} are not used")
+    return None
+
+
+def _set_entity_cells(reading: Reading, columns: Columns) -> None:
+    name, table = reading.names.entities, reading.table
+    for row, (_, value) in zip(reading.rows, table.rows, strict=True):
+        if isinstance(value, Mapping):
+            row.cell, row.is_missing = list_in(value.get(name)), name not in value
+    tag_names = columns.tag_names or table.tag_names
+    reading.kind = row_answers.kind_of_entities(reading.path, reading.rows, tag_names)
+    if reading.kind is None and table.missing_is_empty:
+        is_missing = {row.is_missing for row in reading.rows}
+        reading.kind = "mentions" if is_missing == {True, False} else None
+
+
+def _has_values(objects: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
+    return any(not is_empty(row.get(name)) for row in objects for name in names)
+
+
+def _is_hidden(objects: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
+    if len(names) != 1 or len(objects) < 2:
+        return False
+    return all(row.get(names[0]) in (-1, "-1") for row in objects)
+
+
+def _are_fractions(objects: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
+    """Whether a column holds numbers, some with a fraction: they are no names of classes."""
+    if len(names) != 1:
+        return False
+    values = [row[names[0]] for row in objects if not is_empty(row.get(names[0]))]
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return any(math.isfinite(number) and not number.is_integer() for number in numbers)
+
+
+def _refuse_single_class(reading: Reading, columns: Columns) -> None:
+    """All rows of one class are evidence against the column, unless it was named."""
+    objects, labels = reading.table.objects, reading.names.labels
+    is_named = columns.label_column is not None
+    if is_named or len(labels) != 1 or not reading.labelled or len(objects) < MIN_ROWS:
+        return
+    values = {repr(row.get(labels[0])) for row in objects}
+    if len(values) == 1:
+        [value] = values
+        raise UserError(
+            f"{reading.path}: all {len(objects)} rows have {labels[0]!r} = {value[:40]}; if that "
+            f"is the class all the same, say so by --label_column {labels[0]}"
+        )
+
+
+def _refuse_other_answer(reading: Reading, columns: Columns, asked: str) -> None:
+    """Refuses a file that has another answer than the one asked for, naming what reads it."""
+    path, names, table = reading.path, reading.names, reading.table
+    inputs = Columns(text_column=names.text or names.tokens, id_column=columns.id_column)
+    try:
+        other = table.column_names or find_columns(path, table.objects, inputs, answer=None)
+    except UserError:
+        return
+    if asked == "spans" and other.labels:
+        raise UserError(
+            f"{path}: got classes in {other.labels[0]!r}; wanted mentions. Read the classes by "
+            f"--answer label; {RECIPES['label']} learn them"
+        )
+    if asked != "spans" and other.entities:
+        wanted = "numbers" if asked == "value" else "classes"
+        raise UserError(
+            f"{path}: got mentions in {other.entities!r}; wanted {wanted}. {RECIPES['spans']} "
+            "learn mentions; --mention_type TYPE reads them as classes (texts that mention TYPE, "
+            "and texts that do not)"
+        )
 
 
 # Spans
 
 
-def kind_of_entities(path: str, rows: Sequence[Row], names: Sequence[str] | None) -> str | None:
-    """``tags``, ``mentions``, or ``None`` for a file in which nothing is labelled.
+def read_spans(readings: Sequence[Reading], columns: Columns) -> None:
+    """Reads tags by file, and the mentions of all files together, as they have one notation."""
+    for reading in readings:
+        if reading.kind == "tags":
+            # A test file may be in another scheme than train: each is read to the same mentions.
+            _read_tags(reading, columns)
+    with_mentions = [reading for reading in readings if reading.kind == "mentions"]
+    for reading in with_mentions:
+        row_answers.parse_rows(reading.rows, reading.names, reading.table, columns)
+        _refuse_texts_as_types(reading)
+    _place_mentions(with_mentions, columns)
+    for reading in readings:
+        for row in reading.rows:
+            for label in {span.label for span in row.spans or ()}:
+                row_answers.check_name(row, label, "type")
 
-    Raises:
-        UserError: for numeric tags without names.
-    """
-    given = [row.given for row in rows if not is_null(row.given)]
-    flat = [value.split() if isinstance(value, str) else value for value in given if isinstance(value, str | list)]
-    flat = [value for value in flat if value]
-    if not given:
+
+def _read_tags(reading: Reading, columns: Columns) -> None:
+    tag_names = columns.tag_names or reading.table.tag_names
+    for row in reading.rows:
+        row_answers.set_tags(row, tag_names)
+    tagged = [row for row in reading.rows if row.tags is not None]
+    tags, spelling = canonical_tags([row.tags or [] for row in tagged])
+    scheme = detect_scheme(tags)
+    for row, canonical in zip(tagged, tags, strict=True):
+        row.tags = canonical
+        row_answers.read_tags(row, scheme, columns)
+    spelled = f" ({spelling})" if spelling else ""
+    reading.how = f"{scheme} tags{spelled} in {reading.names.entities!r}"
+    if n_repaired := reading.count("repaired_tags"):
+        reading.notes.append(
+            f"{counted(n_repaired, 'illegal tag')} read as conlleval and seqeval read them; "
+            "--strict_tags true makes them faults"
+        )
+
+
+def _refuse_texts_as_types(reading: Reading) -> None:
+    """Types that are the mentions' own texts: columns or keys are read the wrong way round."""
+    n_own = n_typed = 0
+    for row in reading.rows:
+        for mention in row.mentions:
+            if mention.label is not None and mention.start is not None:
+                text = mention.text or row.text[mention.start : mention.end]
+                n_own += mention.label == text
+                n_typed += 1
+    if n_own >= 2 and 2 * n_own > n_typed:
+        raise UserError(
+            f"{reading.path}: {n_own} of {n_typed} mentions have their own text as their type; "
+            "rename the column or keys of the mentions, or write rows as data/README.md shows"
+        )
+
+
+def _place_mentions(readings: Sequence[Reading], columns: Columns) -> None:
+    """Decides on the notation over all files that have mentions of one form, and sets the spans."""
+    groups: dict[tuple[Any, ...], list[Reading]] = {}
+    for reading in readings:
+        table, names = reading.table, reading.names
+        inputs = names.tokens is not None, names.text is not None
+        key = (table.ends, table.offsets, *inputs, _usual_notation(reading))
+        groups.setdefault(key, []).append(reading)
+    for (ends, unit, has_tokens, has_text, usual), group in groups.items():
+        files = {reading.path: row_answers.marked_texts(reading.rows) for reading in group}
+        notation = decide(
+            files,
+            ends=columns.ends or ends,
+            unit=columns.offsets or unit,
+            has_tokens=has_tokens,
+            has_text=has_text,
+            usual=usual,
+        )
+        for reading in group:
+            _set_spans(reading, notation, columns)
+
+
+def _usual_notation(reading: Reading) -> Notation | None:
+    """Half-open characters for the project's own form, `"spans": [{"start", "end", "label"}]`."""
+    if reading.names.entities != "spans" or reading.names.text is None:
         return None
-    if not flat or len(flat) * 2 < len([value for value in given if value]):
-        return "mentions"
-    numeric = [value for value in flat if all(_number(x, names) is not None for x in value)]
-    if 2 * len(numeric) > len(flat):
-        numbers = sorted({number for value in numeric for x in value if (number := whole(x)) is not None})
-        if numbers and numbers[-1] < 0:
-            return None  # the hidden tags of a test set, -1 or -100
-        if names is None:
-            raise UserError(f"{path}: numeric tags {', '.join(map(str, numbers[:12]))} without names; name them in "
-                            "order, by --tag_names O,B-Disease,I-Disease")
-        return "tags"
-    strings = [value for value in flat if all(isinstance(x, str) for x in value)]
-    if 2 * len(strings) < len(flat):
-        return "mentions"
-    if 2 * sum(all(map(looks_like_tag, value)) for value in strings) > len(strings):
-        return "tags"
-    one_each = [row for row in rows if isinstance(row.given, list) and row.words and len(row.given) == len(row.words)]
-    has_outside = any("O" in value or "o" in value for value in strings)
-    return "tags" if 2 * len(one_each) > len(strings) and has_outside else "mentions"
+    keys: set[str] = set()
+    for row in reading.rows:
+        for mention in row.cell if isinstance(row.cell, list) else ():
+            if isinstance(mention, Mapping):
+                keys.update(mention)
+    is_own_form = {"start", "end", "label"} <= keys <= {"start", "end", "label", "score"}
+    return HALF_OPEN_CHARACTERS if is_own_form else None
 
 
-def set_tags(row: Row, names: Sequence[str] | None) -> None:
-    """Sets the tags of a row as strings, or says why it has none that fit its tokens."""
-    row.tags, findings = _tags(row, names)
-    row.findings += findings
-
-
-def _tags(row: Row, names: Sequence[str] | None) -> tuple[list[str] | None, list[Finding]]:
-    """The tags of a row as strings; ``None`` with the reason where it has none that fit its tokens."""
-    given = row.given.split() if isinstance(row.given, str) else row.given
-    unspelled = row.words is not None and row.tokens is None
-    if row.tokens is None:
-        row.tokens = whitespace_tokens(row.text)
-    if not row.is_read:
-        return None, []
-    if is_null(given):
-        return None, [("missing_value", "no tags, though other rows have them", None)]
-    if not isinstance(given, list):
-        return None, [("wrong_type", f"the tags are a {type_name(given)}; wanted a list", None)]
-    if len(given) != len(row.tokens):
-        if unspelled and len(given) == len(row.words or ()):
-            return None, [_unspelled(row)]
-        return None, [("length_mismatch", f"{len(row.tokens)} tokens but {len(given)} tags", None)]
-    tags: list[str] = []
-    for position, tag in enumerate(given):
-        number = _number(tag, names)
-        if number is not None and names is not None:
-            if not 0 <= number < len(names):
-                message = f"tag {str(tag)[:20]} at token {position}; the names go from 0 to {len(names) - 1}"
-                return None, [("unknown_tag", message, None)]
-            tags.append(names[number])
-        elif isinstance(tag, str):
-            tags.append(tag)
-        else:
-            return None, [("wrong_type", f"the tag at token {position} is {tag!r}; wanted a string", None)]
-    return tags, []
-
-
-def _number(tag: Any, names: Sequence[str] | None) -> int | None:
-    """A numeric tag; strings of digits are some where tags have names."""
-    if isinstance(tag, str) and names is not None and tag.isdecimal() and tag not in names:
-        return int(tag) if len(tag) < 10 else 10**9
-    return whole(tag)
-
-
-def _unspelled(row: Row) -> Finding:
-    message = f"its tokens do not spell its text {row.text[:60]!r}"
-    return "length_mismatch", message, "fix them, or read the tokens alone by --text_column NAME"
-
-
-def _retagged(tags: Sequence[str], position: int, scheme: str) -> str | None:
-    """The one tag that makes an illegal opening legal, where it is that simple."""
-    if position == len(tags) or tags[position][:2] not in ("I-", "B-", "I", "B"):
-        return None
-    wanted = {"BIO": "B", "IOB1": "I"}.get(scheme)
-    return None if wanted is None else f"write {wanted}{tags[position][1:]} there"
-
-
-def read_tags(row: Row, scheme: str, columns: Columns) -> None:
-    """Sets the spans of a row with tags; an illegal tag is read as conlleval reads it, with a warning."""
-    if row.tags is None:
-        return
-    for position, reason in illegal_tags(row.tags, scheme=scheme):
-        unknown = position < len(row.tags) and not looks_like_tag(row.tags[position])
-        kind = "unknown_tag" if unknown else "illegal_tags" if columns.strict_tags else "repaired_tags"
-        message = f"{reason}, at token {position} ({scheme})"
-        if kind == "repaired_tags" and position < len(row.tags) and row.tags[position] != "O":
-            message += ", read as a mention that opens there"
-        row.findings.append((kind, message, _retagged(row.tags, position, scheme)))
-    spans = tags_to_spans(row.tags, row.tokens or (), scheme=scheme)
-    row.spans = [Span(span.start, span.end, span.label or columns.default_type) for span in spans]
-    row.findings += [("empty_span", f"a tag on the blank token at {span.start}:{span.end}", "tag it O")
-                     for span in row.spans if not row.text[span.start:span.end].strip()]
-
-
-def parse_rows(rows: Sequence[Row], found: Found, table: Table, columns: Columns) -> None:
-    """Sets the mentions of rows, as they are written."""
-    names = columns.tag_names or table.tag_names or table.type_names
-    bare = all(isinstance(row.given, str) or is_null(row.given) for row in rows)
-    givens = [row.given for row in rows]
-    if found.tokens is not None:
-        givens = with_token_ranges(givens)
-    for row, given in zip(rows, givens, strict=True):
-        if not row.is_read:
-            continue
-        empty = bare or (table.missing_is_empty and row.is_missing)
-        if is_null(given) and not empty:
-            message = "no mentions given, though other rows have them"
-            row.findings.append(("missing_value", message, "write [] if it has none"))
-        for mention in parse_mentions(given, row.text):
-            if isinstance(mention, BadEntity):
-                row.findings.append(mention.args)  # type: ignore[arg-type]
-            else:
-                row.mentions.append(_named(mention, names, row.findings))
-    # "entity": "Disease" is a type, also in a row in whose text that word stands.
-    types = {mention.label for row in rows for mention in row.mentions} - {None}
-    for row in rows:
-        row.mentions = [_typed(mention, types) for mention in row.mentions]
-
-
-def _typed(mention: Mention, types: set[str | None]) -> Mention:
-    if mention.start is not None and mention.label is None and mention.text in types:
-        return replace(mention, text=None, label=mention.text)
-    return mention
-
-
-def _named(mention: Mention, names: Sequence[str] | None, findings: list[Finding]) -> Mention:
-    """A mention whose numeric type has its name, where types have names."""
-    if names is None or mention.label is None or mention.label in names or not mention.label.isdecimal():
-        return mention
-    number = int(mention.label) if len(mention.label) < 10 else len(names)
-    if number < len(names):
-        return replace(mention, label=names[number])
-    findings.append(("unknown_tag", f"type {mention.label[:20]}; the names go from 0 to {len(names) - 1}", None))
-    return mention
-
-
-def marked(rows: Sequence[Row]) -> list[Marked]:
-    """The rows whose offsets can be looked at: those in which tokens do not spell the text cannot."""
-    kept = [row for row in rows if row.words is None or row.tokens is not None]
-    return [Marked(row.text, _tokens_of(row), row.mentions) for row in kept]
-
-
-def _tokens_of(row: Row) -> Offsets | None:
-    """Tokens are cut at blanks where only keys such as `start_token` say that there are some."""
-    if row.tokens is not None or not any(mention.by_token for mention in row.mentions):
-        return row.tokens
-    return whitespace_tokens(row.text)
-
-
-def place_mentions(row: Row, notation: Notation, columns: Columns) -> None:
-    """Sets the spans of a row from its mentions, and says what is wrong with them."""
-    unspelled = row.words is not None and row.tokens is None
-    if unspelled and notation.unit == "token" and any(mention.start is not None for mention in row.mentions):
-        row.findings.append(_unspelled(row))
-        return
-    row.spans, findings = to_spans(row.mentions, row.text, _tokens_of(row), notation, label=columns.default_type)
-    row.findings += findings
+def _set_spans(reading: Reading, notation: Notation | None, columns: Columns) -> None:
+    reading.notation = notation
+    for row in reading.rows:
+        row_answers.set_spans(row, notation or HALF_OPEN_CHARACTERS, columns)
+    entities = reading.names.entities
+    how = f"by {notation}" if notation else "as strings"
+    reading.how = f"mentions {how} in {entities!r}"
+    if n_cut := reading.count("cuts_word"):
+        do = "does" if n_cut == 1 else "do"
+        reading.notes.append(f"{counted(n_cut, 'mention')} {do} not begin and end at words")
+    n_missing = sum(row.is_missing and row.has_text for row in reading.rows)
+    if n_missing and reading.table.missing_is_empty:
+        reading.notes.append(
+            f"{counted(n_missing, 'row')} without {entities!r}, read as texts without mentions, as "
+            "this tool writes them"
+        )
 
 
 # Classes and numbers
 
 
-def several_classes(rows: Sequence[Row], found: Found, columns: Columns) -> bool:
-    """Whether a text may have several classes: columns of 0 and 1, a separator, or lists."""
-    return len(found.labels) > 1 or columns.label_separator is not None or any(
-        isinstance(list_in(row.given), list) for row in rows)
-
-
-def read_class(row: Row, found: Found, *, several: bool, columns: Columns) -> None:
-    """Sets the class (a tuple of classes where a text may have several) of a row."""
-    if len(found.labels) > 1:
-        cells = dict(zip(found.labels, row.given, strict=True))
-        wrong = [f"{name}={value!r:.20}" for name, value in cells.items() if _bit(value) is None]
-        if wrong:
-            message = f"got {', '.join(wrong)}; wanted 0 or 1 in the column of each class"
-            row.findings.append(("wrong_type", message, None))
-        row.label = tuple(name for name, value in cells.items() if _bit(value))
+def read_classes(reading: Reading, columns: Columns) -> None:
+    """Reads classes or numbers."""
+    names, rows = reading.names, reading.rows
+    for row, (_, value) in zip(rows, reading.table.rows, strict=True):
+        if isinstance(value, Mapping):
+            cells = [value.get(name) for name in names.labels]
+            row.cell = cells[0] if len(cells) == 1 else cells
+    columns_read = " and ".join(map(repr, names.labels))
+    readable = [row for row in rows if row.id is not None]
+    if reading.answer == "value":
+        for row in readable:
+            row_answers.read_number(row, names.labels[0])
+        reading.how = f"a number in {columns_read}"
         return
-    name, value = found.labels[0], list_in(row.given)
-    if is_null(value) or (value == "" and columns.label_separator is None):
-        row.findings.append(("missing_value", f"no class in {name!r}, though other rows have one", None))
-        return
-    parts = value if isinstance(value, list) else [value]
-    if any(is_null(part) or isinstance(part, list | dict | bool) for part in parts):
-        message = f"{name!r} holds {_shown(value)}; wanted a class, or a list of classes"
-        row.findings.append(("wrong_type", message, None))
-        return
-    if not several:
-        row.label = class_name(value)
-    else:
-        split = parts if isinstance(value, list) else class_name(value).split(columns.label_separator)
-        row.label = tuple(sorted({class_name(part) for part in split if class_name(part)}))
-    for one in [row.label] if isinstance(row.label, str) else row.label:
-        check_name(one, "class", row.findings)
+    is_multi_label = row_answers.may_have_several(rows, names, columns)
+    for row in readable:
+        row_answers.read_class(row, names, is_multi_label=is_multi_label, columns=columns)
+    reading.how = f"{'classes' if is_multi_label else 'class'} in {columns_read}"
 
 
-def read_number(row: Row, name: str) -> None:
-    """Sets the number of a row."""
-    if is_null(row.given) or row.given == "":
-        row.findings.append(("missing_value", f"no number in {name!r}, though other rows have one", None))
-        return
-    try:
-        number = float(row.given) if not isinstance(row.given, bool) else math.nan
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        row.findings.append(("wrong_type", f"{name!r} holds {_shown(row.given)}; wanted a number", None))
-        return
-    row.label = number
-
-
-def class_of_mentions(row: Row, wanted: str) -> None:
-    """Sets the class of a text by whether it has a mention of a type."""
-    has = any(span.label == wanted for span in row.spans or ())
-    row.label = None if row.spans is None else wanted if has else NO_MENTION_CLASS
-
-
-def check_name(name: str, what: str, findings: list[Finding]) -> None:
-    """Refuses names of classes and types that hold control characters or half a surrogate pair."""
-    if any(ord(character) < 32 or 0x7f <= ord(character) < 0xa0 or "\ud800" <= character <= "\udfff"
-           for character in name):
-        findings.append(("control_character", f"the {what} {name!r} holds a control character", None))
-
-
-def class_name(value: Any) -> str:
-    """A class or id as a string: a spreadsheet's ``1.0`` is ``1``."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip()
-
-
-def _bit(value: Any) -> bool | None:
-    text = str(value).removesuffix(".0") if isinstance(value, str | int | float) else ""
-    return {"0": False, "1": True}.get(text)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list of lists or objects"
-    return f"{value!r:.40}"
-
-
-def type_name(value: Any) -> str:
-    names = {dict: "object", list: "list", str: "string", bool: "true/false", int: "number", float: "number"}
-    return names.get(type(value), "null" if value is None else type(value).__name__)
+def read_mentions_as_classes(reading: Reading, label: str) -> None:
+    """Replaces mentions by the class of each text: the type if it is mentioned, else `none`."""
+    types = sorted({span.label for row in reading.rows for span in row.spans or ()})
+    if reading.labelled and label not in types:
+        raise UserError(
+            f"{reading.path}: no mention of the type {label!r}; it has {some(types) or 'none'}; "
+            "name one by --mention_type"
+        )
+    for row in reading.rows:
+        row_answers.set_class_of_mentions(row, label)
+    reading.how += f"; classes: {label} where it is mentioned, else {row_answers.NO_MENTION_CLASS}"
+    reading.answer = "label"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.corpora import Columns, Corpus, good_rows, read_corpora
+from pipelines.corpora.corpus import counted
 from pipelines.corpora.splits import (
     classes_of,
     copies,
@@ -18,8 +20,11 @@ from pipelines.corpora.splits import (
 )
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example
+from pipelines.formatting import some
 
-SHOWN = 10
+logger = logging.getLogger(__name__)
+
+RARE = 5  # texts; a class with fewer is reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +58,17 @@ def read_class_splits(
     sizes: str,
     seed: int,
     skip_bad_rows: bool = False,
-    report: Callable[[str], object] = print,
 ) -> ClassSplits:
     """Reads the files; without a dev file, cuts dev (and without a test file test) from train.
 
     The parts are those of `pipelines split --answer label` with the same sizes and seed. Train says
     which columns hold the classes, and train and dev whether a text may have several. A test file
-    that lacks these columns is unlabelled. Reported are empty texts and classes that training
-    lacks, which are predicted and scored but not trained on, and texts of dev and test that train
-    has too.
+    that lacks these columns is unlabelled. What was read is logged, and what is odd in it (see
+    `oddities`).
 
     Args:
         files: `train` and perhaps `dev` and `test`.
         sizes: see `parse_sizes`; a part that has a file of its own is not cut.
-        report: takes each line of the report.
 
     Raises:
         DataError: for bad rows, a single class, texts without a class in train or dev, a dev that
@@ -80,7 +82,7 @@ def read_class_splits(
     splits: dict[str, list[Example]] = {}
     for split, corpus in corpora.items():
         for line in corpus.described():
-            report(line)
+            logger.info("%s", line)
         splits[split] = good_rows(corpus, skip_bad_rows=skip_bad_rows)
     answered = [*splits["train"], *splits.get("dev", ())]
     several = any(isinstance(example.label, tuple) for example in answered)
@@ -90,21 +92,21 @@ def read_class_splits(
     if "dev" not in splits:
         whole = splits.pop("train")
         cut = _cut(whole, sizes, beside=splits, seed=seed)
-        report(splits_as_text(whole, cut))
+        logger.info("%s", splits_as_text(whole, cut))
         splits = cut | splits
         labels = _labels(
             splits["train"], several, f"{files['train']}, without what was cut from it"
         )
-    found = ClassSplits(splits, labels, several, corpora)
-    if not found.usable("dev"):
+    class_splits = ClassSplits(splits, labels, several, corpora)
+    if not class_splits.usable("dev"):
         raise DataError(
             f"{files.get('dev', files['train'])}: no text of dev decides anything: all "
             f"{len(splits['dev'])} are empty or of classes that train lacks; wanted texts of "
-            f"{_some(labels)}"
+            f"{some(labels)}"
         )
-    for message in complaints(found):
-        report(message)
-    return found
+    for line in oddities(class_splits):
+        logger.info("%s", line)
+    return class_splits
 
 
 def _refuse_unlabelled(splits: Mapping[str, Sequence[Example]], files: Mapping[str, str]) -> None:
@@ -112,7 +114,7 @@ def _refuse_unlabelled(splits: Mapping[str, Sequence[Example]], files: Mapping[s
         unlabelled = [example.id for example in splits.get(split, ()) if example.label is None]
         if unlabelled:
             raise DataError(
-                f"{files[split]}: {len(unlabelled)} texts without a class ({_some(unlabelled)}); "
+                f"{files[split]}: {len(unlabelled)} texts without a class ({some(unlabelled)}); "
                 f"--{split}_file needs them, and --label_column names another column"
             )
 
@@ -141,7 +143,7 @@ def _of_one_kind(examples: Sequence[Example], several: bool, file: str) -> list[
     odd = [example.id for example in tuples if len(classes_of(example)) != 1]
     if odd and not several:
         raise DataError(
-            f"{file}: {len(odd)} texts have several classes or none (id {_some(odd)}), where each "
+            f"{file}: {len(odd)} texts have several classes or none (id {some(odd)}), where each "
             "text of train has one; leave these rows out, or leave the classes out to have the "
             "file predicted"
         )
@@ -166,50 +168,54 @@ def _labels(train: Sequence[Example], several: bool, file: str) -> tuple[str, ..
     return labels
 
 
-def write_cut(found: ClassSplits, files: Mapping[str, str], folder: Path) -> list[Path]:
+def write_cut(class_splits: ClassSplits, files: Mapping[str, str], folder: Path) -> list[Path]:
     """Writes dev and test where they have no file of their own: runs are compared on them."""
     written = []
-    for split in sorted(set(found.splits) - set(files)):
+    for split in sorted(set(class_splits.splits) - set(files)):
         written.append(folder / f"{split}.jsonl")
-        write_split(written[-1], found.splits[split])
+        write_split(written[-1], class_splits.splits[split])
     return written
 
 
-def complaints(found: ClassSplits) -> list[str]:
-    """What is odd within and between splits, one line each, the ids named."""
-    lines = []
-    train = found.splits["train"]
-    frequency = Counter(label for example in train for label in classes_of(example))
-    rare = [f"{label} ({count})" for label, count in sorted(frequency.items()) if count < 5]
-    if rare:
-        lines.append(f"train: classes with fewer than 5 texts: {_some(rare)}")
-    for split, part in found.splits.items():
+def oddities(class_splits: ClassSplits) -> list[str]:
+    """What is odd within and between splits, one line each, with ids.
+
+    These are rare classes of train; empty texts; and in dev and test texts of classes that train
+    lacks, which are predicted and scored all the same, and texts that train has too.
+    """
+    train = class_splits.splits["train"]
+    counts = Counter(label for example in train for label in classes_of(example))
+    rare = [f"{label} ({n})" for label, n in sorted(counts.items()) if n < RARE]
+    lines = [f"train: classes with fewer than {RARE} texts: {some(rare)}"] if rare else []
+    for split, part in class_splits.splits.items():
         empty = [example.id for example in part if not example.text.strip()]
         if empty:
-            lines.append(
-                f"{split}: {len(empty)} empty texts (id {_some(empty)}); "
-                + ("left out of training" if split == "train" else "predicted all the same")
-            )
+            what = "left out of training" if split == "train" else "predicted all the same"
+            lines.append(f"{split}: {counted(len(empty), 'empty text')} (id {some(empty)}); {what}")
         if split != "train":
-            lacking = [(e.id, sorted(set(classes_of(e)) - set(found.labels))) for e in part]
-            new = [f"{id} ({', '.join(labels)})" for id, labels in lacking if labels]
-            if new:
-                lines.append(
-                    f"{split}: {len(new)} texts of classes that train lacks, which cannot be "
-                    f"right: id {_some(new)}"
-                )
-            shared = []
-            for group in copies([*train, *part]):
-                if group[0] < len(train):
-                    in_part = [position - len(train) for position in group]
-                    shared += [part[position].id for position in in_part if position >= 0]
-            if shared:
-                lines.append(
-                    f"{split}: {len(shared)} texts stand word for word in train: id {_some(shared)}"
-                )
+            lines += _beside_train(split, part, train, set(class_splits.labels))
     return lines
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+def _beside_train(
+    split: str, part: Sequence[Example], train: Sequence[Example], labels: set[str]
+) -> list[str]:
+    lines = []
+    unknown = [(example.id, sorted(set(classes_of(example)) - labels)) for example in part]
+    named = [f"{id} ({', '.join(names)})" for id, names in unknown if names]
+    if named:
+        lines.append(
+            f"{split}: {counted(len(named), 'text')} of classes that train lacks, which cannot be "
+            f"predicted: id {some(named)}"
+        )
+    shared = []
+    for group in copies([*train, *part]):
+        if group[0] < len(train):
+            shared += [part[i - len(train)].id for i in group if i >= len(train)]
+    if shared:
+        verb = "occurs" if len(shared) == 1 else "occur"
+        lines.append(
+            f"{split}: {counted(len(shared), 'text')} {verb} word for word in train: id "
+            f"{some(shared)}"
+        )
+    return lines

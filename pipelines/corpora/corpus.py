@@ -1,63 +1,87 @@
-"""What reading a file yields: examples, what was read as what, and the faults of the other rows."""
+"""What reading a file yields: examples, how the file was understood, and the faults of its rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipelines.examples import Example
 
-FAULTS = ("unreadable_row", "wrong_type", "missing_value", "length_mismatch", "duplicate_id", "duplicate_key",
-          "wrong_offsets", "empty_span", "overlapping_spans", "discontinuous_span", "not_in_text", "illegal_tags",
-          "unknown_tag", "annotators_disagree", "mojibake", "control_character")
-# The row can be used all the same.
-WARNINGS = ("unlabelled_mojibake", "unlabelled_control_character", "empty_text", "repaired_tags", "cuts_word")
+# fmt: off
+FAULTS = (
+    "unreadable_row", "wrong_type", "missing_value", "length_mismatch", "duplicate_id",
+    "duplicate_key", "wrong_offsets", "empty_span", "overlapping_spans", "discontinuous_span",
+    "not_in_text", "illegal_tags", "unknown_tag", "annotators_disagree", "mojibake",
+    "control_character",
+)
+# A row with only these can be used.
+WARNINGS = (
+    "unlabelled_mojibake", "unlabelled_control_character", "empty_text", "repaired_tags",
+    "cuts_word",
+)
+# fmt: on
 ANSWERS = ("spans", "label", "value")
-SHOWN = 60  # characters of a text in a message
+MAX_TEXT_SHOWN = 60  # characters of a text in a message
+MAX_FAULTS_SHOWN = 50
+
+Finding = tuple[str, str, str | None]  # kind of fault, message, repair
+
+
+def _option(text: str, default: Any = None) -> Any:
+    return field(default=default, metadata={"help": text})
 
 
 @dataclass
 class Columns:
-    """Where a file holds what, for files in which that is not certain; ``None`` = find out.
+    """Where a file holds what, for files in which that is not certain; `None` = detect it.
 
-    These are also the options of every recipe and command that reads examples: a field's name is the
-    option's name.
+    These are also the options of every recipe and command that reads examples: a field's name is
+    the option's name, and its metadata holds the help text.
 
     Attributes:
-        text_column: a table without a header has the columns ``0``, ``1``, …; so have files of token columns.
-        answer: one of ``ANSWERS``.
-        max_unzipped: MiB that a gzip file may unpack to.
+        text_column: a table without a header has the columns `0`, `1`, …; so do files of token
+            columns.
+        answer: one of `ANSWERS`.
+        max_unzipped: in MiB.
     """
 
-    text_column: str | None = field(default=None, metadata={
-        "help": "column with the text or its tokens (in a file without a header its number, from 0)"})
-    pair_column: str | None = field(default=None, metadata={"help": "column with the second text of a pair"})
-    entities_column: str | None = field(default=None, metadata={"help": "column with the mentions or tags"})
-    label_column: str | None = field(default=None, metadata={
-        "help": "column with the class or number, or several of 0 and 1, separated by commas"})
-    id_column: str | None = field(default=None, metadata={"help": "column with the ids"})
-    group_column: str | None = field(default=None, metadata={
-        "help": "column with the document that a text belongs to, which a split keeps together"})
-    tag_names: list[str] | None = field(default=None, metadata={
-        "help": "what numeric tags or types mean, from 0 up: O,B-Disease,I-Disease"})
-    default_type: str = field(default="Disease", metadata={"help": "type of the mentions that name none"})
-    label_separator: str | None = field(default=None, metadata={
-        "help": "what stands between the classes of a text that may have several"})
-    mention_type: str | None = field(default=None, metadata={
-        "help": "make classes of mentions: this type where a text has one, else none"})
-    answer: str | None = field(default=None, metadata={
-        "help": "what to read where a file has several answers: spans, label or value"})
-    layout: str | None = field(default=None, metadata={
-        "help": "layout of the file, where it can be read in two: see data/README.md"})
-    ends: str | None = field(default=None, metadata={
-        "help": "half-open or inclusive: whether the character (or token) at `end` belongs to a mention"})
-    offsets: str | None = field(default=None, metadata={
-        "help": "what offsets count: character, token, utf-16 or utf-8"})
-    strict_tags: bool = field(default=False, metadata={
-        "help": "refuse tags that break their scheme (default: I-X after O opens a mention, with a warning)"})
-    max_unzipped: int = field(default=4096, metadata={"help": "MiB that a gzip file may unpack to"})
-    skip_bad_rows: bool = field(default=False, metadata={"help": "leave out rows with faults, and list them"})
+    text_column: str | None = _option(
+        "column with the text or its tokens (in a file without a header its number, from 0)"
+    )
+    pair_column: str | None = _option("column with the second text of a pair")
+    entities_column: str | None = _option("column with the mentions or tags")
+    label_column: str | None = _option(
+        "column with the class or number, or several columns of 0 and 1, separated by commas"
+    )
+    id_column: str | None = _option("column with the ids")
+    group_column: str | None = _option(
+        "column with the document of a text; a split keeps documents together"
+    )
+    tag_names: list[str] | None = _option(
+        "names of numeric tags or types, in order from 0: O,B-Disease,I-Disease"
+    )
+    default_type: str = _option("type of mentions without one", "Disease")
+    label_separator: str | None = _option("separator between the classes of a text with several")
+    mention_type: str | None = _option(
+        "read mentions as classes: this type for a text with such a mention, else none"
+    )
+    answer: str | None = _option(
+        "which answer to read from a file with several: spans, label or value"
+    )
+    layout: str | None = _option("layout of the file, if it is not detected: see data/README.md")
+    ends: str | None = _option(
+        "half-open or inclusive: whether `end` is the position after a mention or its last one"
+    )
+    offsets: str | None = _option("unit of the offsets: character, token, utf-16 or utf-8")
+    strict_tags: bool = _option(
+        "make tags that violate their scheme faults (default: I-X after O opens a mention, with a "
+        "warning)",
+        False,
+    )
+    max_unzipped: int = _option("largest size of an unpacked gzip file, in MiB", 4096)
+    skip_bad_rows: bool = _option("skip rows with faults, and list them", False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +92,10 @@ class Fault:
         path: the file.
         row: 0-based row number; in line formats the 1-based line number.
         id: id of the row, where it has one.
-        kind: one of ``FAULTS`` or ``WARNINGS``.
+        kind: one of `FAULTS` or `WARNINGS`.
         message: what was got and what was wanted.
         repair: what would fix it, where that is known.
-        unit: what ``row`` counts, ``row``, ``line`` or ``file``.
+        unit: what `row` counts: `row`, `line` or `file`.
     """
 
     path: str
@@ -84,19 +108,22 @@ class Fault:
 
     @property
     def is_warning(self) -> bool:
+        """Whether the row can be used all the same."""
         return self.kind in WARNINGS
 
     def __str__(self) -> str:
         named = "" if self.id is None or self.id == str(self.row) else f" (id {self.id})"
         repair = f"; repair: {self.repair}" if self.repair else ""
-        return printable(f"{self.path}, {self.unit} {self.row}{named}: {self.kind}: {self.message}{repair}")
+        return printable(
+            f"{self.path}, {self.unit} {self.row}{named}: {self.kind}: {self.message}{repair}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Names of the columns in use, ``None`` = there is none; ``tokens`` may go with ``text``.
+class ColumnNames:
+    """The columns that are read, `None` = there is none; `tokens` may accompany `text`.
 
-    Several ``labels`` are columns of 0 and 1, one for each class.
+    Several `labels` are columns of 0 and 1, one for each class.
     """
 
     text: str | None = None
@@ -107,6 +134,11 @@ class Found:
     id: str | None = None
     group: str | None = None
 
+    def all_names(self) -> set[str]:
+        """The names of all columns that are read."""
+        names = (self.text, self.tokens, self.pair, self.entities, self.id, self.group)
+        return {name for name in (*names, *self.labels) if name is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
@@ -114,14 +146,14 @@ class Corpus:
 
     Attributes:
         path: the file, or the name of the data set.
-        layout: what was read as what, as a sentence.
-        examples: the rows without a fault (a warning does not count as one), in the order of the file.
+        layout: how the file was read, as a sentence.
+        examples: the rows without a fault (a warning is not a fault), in the order of the file.
         faults: all faults and warnings, in the order of the file.
-        n_rows: rows in the file, good or bad, those left out on purpose not counted.
-        answer: one of ``ANSWERS``; ``None`` for an unlabelled file.
-        found: the columns that were read; ``None`` where the layout itself says which they are.
-        ends, offsets: how mentions count, where they have offsets (see ``Columns``).
-        notes: what a person has to know about the reading, one line each.
+        n_rows: number of rows, good or bad, without those left out on purpose.
+        answer: one of `ANSWERS`; `None` for an unlabelled file.
+        column_names: the columns that were read; `None` where the layout prescribes them.
+        ends, offsets: how mentions count, where they have offsets (see `Columns`).
+        notes: what the reader of a report has to know about the reading, one line each.
     """
 
     path: str
@@ -130,48 +162,83 @@ class Corpus:
     faults: list[Fault]
     n_rows: int
     answer: str | None = None
-    found: Found | None = None
+    column_names: ColumnNames | None = None
     ends: str | None = None
     offsets: str | None = None
     notes: tuple[str, ...] = ()
 
     def first_example(self) -> str:
-        """The first example (the first that has an answer, if any) as it was understood, in one line."""
-        answered = (example for example in self.examples if example.spans or example.label not in (None, ()))
-        example = next(answered, self.examples[0] if self.examples else None)
-        return "" if example is None else printable(described(example)).replace("\n", "\\n")
+        """The first example that has an answer (else the first), in one line."""
+        return first_described(self.examples).replace("\n", "\\n")
 
     def described(self) -> list[str]:
-        """What was read, as lines for a person: the layout, the notes, the first example."""
-        lines = [f"{self.path}: {len(self.examples)} of {self.n_rows} rows; {self.layout}", *self.notes]
-        return [printable(line) for line in lines] + ([f"first: {self.first_example()}"] if self.examples else [])
+        """How the file was read, as lines for a person: layout, notes, first example."""
+        rows = f"{len(self.examples)} of {counted(self.n_rows, 'row')}"
+        lines = [f"{self.path}: {rows}; {self.layout}", *self.notes]
+        first = [f"first: {self.first_example()}"] if self.examples else []
+        return [*map(printable, lines), *first]
+
+
+def first_described(examples: Sequence[Example]) -> str:
+    """The first example that has an answer (else the first), described; empty without examples."""
+    answered = (e for e in examples if e.spans or e.label not in (None, ()))
+    example = next(answered, examples[0] if examples else None)
+    return "" if example is None else printable(described(example))
 
 
 def described(example: Example) -> str:
-    """``7-0: "Mutations cause breast cancer." -> breast cancer [Disease 16:29]``."""
-    answer = "no answer"
+    """`7-0: "Mutations cause breast cancer." -> breast cancer [Disease 16:29]`."""
+    answers = []
+    if isinstance(example.label, tuple):
+        answers.append(" and ".join(example.label) or "no class")
+    elif example.label is not None:
+        answers.append(str(example.label))
     if example.spans is not None:
-        mentions = [f"{example.text[span.start:span.end]} [{span.label} {span.start}:{span.end}]"
-                    for span in example.spans]
-        answer = "; ".join(mentions) or "no mention"
-    if example.label is not None:
-        label = " and ".join(example.label) or "no class" if isinstance(example.label, tuple) else str(example.label)
-        answer = label if example.spans is None else f"{label}; {answer}"
+        mentions = [
+            f"{example.text[span.start : span.end]} [{span.label} {span.start}:{span.end}]"
+            for span in example.spans
+        ]
+        answers += mentions or ["no mention"]
     pair = "" if example.pair is None else f' + "{shortened(example.pair)}"'
+    answer = "; ".join(answers) or "no answer"
     return f'{example.id}: "{shortened(example.text)}"{pair} -> {answer}'
 
 
+def classes_of(example: Example) -> tuple[str, ...]:
+    """The classes of an example: none for a number or an unlabelled one, one, or several."""
+    if isinstance(example.label, str):
+        return (example.label,)
+    return example.label if isinstance(example.label, tuple) else ()
+
+
 def shortened(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN - 1]}…"
+    """The text, cut to `MAX_TEXT_SHOWN` characters."""
+    return text if len(text) <= MAX_TEXT_SHOWN else f"{text[: MAX_TEXT_SHOWN - 1]}…"
 
 
 def printable(text: str) -> str:
-    """Escapes what a terminal would obey; line ends too, so that a message stays one line."""
+    """Escapes control characters, which a terminal would obey; keeps line ends."""
     if text.isprintable():
         return text
-    shown = (" ", "\n", "\u00a0", "\u3000")
-    return "".join(character if character.isprintable() or character in shown else
-                   character.encode("unicode_escape").decode() for character in text)
+    kept = (" ", "\n", "\u00a0", "\u3000")
+    return "".join(
+        character
+        if character.isprintable() or character in kept
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 row`, `2 rows`, `0 classes`."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def fault_lines(faults: Sequence[object]) -> list[str]:
+    """The first faults, a line each, and how many more there are."""
+    n_more = len(faults) - MAX_FAULTS_SHOWN
+    more = [f"… and {n_more} more"] if n_more > 0 else []
+    return [*map(str, faults[:MAX_FAULTS_SHOWN]), *more]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,15 +254,16 @@ class Table:
     """The rows of a file before they are understood: what each layout is turned into.
 
     Attributes:
-        rows: (row or line number, value) pairs; a value should be an object, and is ``Unreadable`` where it was not.
+        rows: (row or line number, value) pairs; a value is an object if it is to be read, and
+            `Unreadable` if it could not be.
         layout: the container, in words.
-        unit: what the numbers count, ``row``, ``line`` or ``file``.
+        unit: what the numbers count: `row`, `line` or `file`.
         tag_names: names of numeric tags, where the file gives them.
         type_names: names of numeric types of mentions, where the file gives them.
-        found: the columns, where the layout itself says which they are.
-        ends, offsets: how the layout counts, where it is known to (see ``Columns``).
+        column_names: the columns, where the layout prescribes them.
+        ends, offsets: how the layout counts, where that is known (see `Columns`).
         missing_is_empty: whether a row without the key of the answer is a text without mentions.
-        notes: what a person has to know about the reading, such as how many rows were left out and why.
+        notes: what has to be known about the reading, such as how many rows were left out and why.
     """
 
     rows: list[tuple[int, Any]]
@@ -203,8 +271,45 @@ class Table:
     unit: str = "row"
     tag_names: Sequence[str] | None = None
     type_names: Sequence[str] | None = None
-    found: Found | None = None
+    column_names: ColumnNames | None = None
     ends: str | None = None
     offsets: str | None = None
     missing_is_empty: bool = False
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def objects(self) -> list[Mapping[str, Any]]:
+        """The values that are objects."""
+        return [value for _, value in self.rows if isinstance(value, Mapping)]
+
+    def mapped(self, convert: Callable[[Any], Any]) -> Table:
+        """The table with each object converted; other values stay."""
+        rows = [
+            (number, convert(value) if isinstance(value, Mapping) else value)
+            for number, value in self.rows
+        ]
+        return replace(self, rows=rows)
+
+    def without(self, reason_of: Callable[[Any], str | None]) -> Table:
+        """The table without the objects for which there is a reason; a note counts each reason."""
+        counts: Counter[str] = Counter()
+        kept = []
+        for number, value in self.rows:
+            reason = reason_of(value) if isinstance(value, Mapping) else None
+            if reason is None:
+                kept.append((number, value))
+            else:
+                counts[reason] += 1
+        notes = [
+            f"{counted(count, 'row')} left out: {reason}"
+            for reason, count in sorted(counts.items())
+        ]
+        return replace(self, rows=kept, notes=[*self.notes, *notes])
+
+
+def unwrap_single_classes(rows: Sequence[dict[str, Any]], key: str) -> None:
+    """Replaces the lists under a key by their only item, if none has another number of them."""
+    classified = [row for row in rows if key in row]
+    if all(len(row[key]) == 1 for row in classified):
+        for row in classified:
+            [row[key]] = row[key]

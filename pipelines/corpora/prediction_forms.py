@@ -1,28 +1,25 @@
-"""Answers of outside systems in the forms that these write, not yet aligned with examples."""
+"""Answers of other systems in the forms that these write, not yet aligned with examples."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from pipelines.alignment.strings import repair_status
-from pipelines.corpora.corpus import Columns, Table, Unreadable, printable
-from pipelines.corpora.layouts import brat, conll
+from pipelines.corpora.corpus import Columns, Table, Unreadable, fault_lines, printable
+from pipelines.corpora.layouts import brat, conll, docbin
 from pipelines.corpora.source import Source
 from pipelines.corpora.strict_json import loads
 from pipelines.corpora.tags import canonical_tags
-from pipelines.errors import DataError, UserError
+from pipelines.errors import DataError
 from pipelines.examples import Span, span_from_json
 from pipelines.formatting import short_repr
 from pipelines.spans import TokenRange, detect_scheme, split_tag, tags_to_token_ranges
 
-SHOWN = 50
 _TEXTS = "Hugging Face text classification"
-Row = tuple[str, Any]  # (such as `line 3`, value)
+LocatedValue = tuple[str, Any]  # (where in the file, such as `line 3`, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +27,17 @@ class Answer:
     """What a system answered to one text.
 
     Attributes:
-        place: where it stands in the file, such as `line 3`.
+        location: where it is in the file, such as `line 3`.
         id: the id that the form gives it.
         text: the text, where the form repeats it.
         spans: character offsets.
-        words: what the form says that each span covers, None where it does not say.
+        words: what the form says that each span covers, `None` where it does not say.
         tokens, ranges: for columns of tokens, the tokens and the mentions as token ranges.
         classes: scores by class, the best first.
         mentions: every string that a generator wrote, placed or not; see `Prediction.mentions`.
     """
 
-    place: str
+    location: str
     id: str | None = None
     text: str | None = None
     spans: tuple[Span, ...] | None = None
@@ -60,11 +57,11 @@ class Form:
     notes: list[str] = field(default_factory=list)
 
 
-def read_form(source: Source, rows: Sequence[Row] | None, columns: Columns) -> Form | None:
-    """Reads the form that a file has; None where it is none of an outside system's.
+def read_form(source: Source, rows: Sequence[LocatedValue] | None, columns: Columns) -> Form | None:
+    """Reads the form that a file has; `None` where it is none of another system's.
 
     Args:
-        rows: the values of a JSON or JSON lines file; None for any other file.
+        rows: the values of a JSON or JSON lines file; `None` for any other file.
 
     Raises:
         DataError: naming each row that cannot be understood.
@@ -74,12 +71,12 @@ def read_form(source: Source, rows: Sequence[Row] | None, columns: Columns) -> F
         return _json_form(source.path, rows)
     if source.is_folder:
         return _read_brat(source)
-    if source.ends_with(".spacy"):
+    if docbin.sniff(source):
         return _read_docbin(source)
     return _read_conll(source, columns)
 
 
-def _json_form(path: str, rows: Sequence[Row]) -> Form | None:
+def _json_form(path: str, rows: Sequence[LocatedValue]) -> Form | None:
     values = [value for _, value in rows if not isinstance(value, str)]
     if not values:
         return None
@@ -90,15 +87,14 @@ def _json_form(path: str, rows: Sequence[Row]) -> Form | None:
     if len(lists) < len(values):
         return None
     items = [item for value in lists for item in value]
-    if items and all(
-        isinstance(item, dict) and item.keys() == {"label", "score"} for item in items
-    ):
+    are_scores = [isinstance(x, dict) and x.keys() == {"label", "score"} for x in items]
+    if items and all(are_scores):
         return _each(f"scores of the classes ({_TEXTS})", path, rows, _all_classes)
     return _each(_entity_name(items), path, rows, _entities)
 
 
 def _form_of_objects(
-    path: str, rows: Sequence[Row], objects: Sequence[dict[str, Any]]
+    path: str, rows: Sequence[LocatedValue], objects: Sequence[dict[str, Any]]
 ) -> Form | None:
     keys = {key for value in objects for key in value}
     if "extractions" in keys:
@@ -115,26 +111,24 @@ def _form_of_objects(
     return None
 
 
-def _each(name: str, path: str, rows: Sequence[Row], read: Callable[[str, Any], Answer]) -> Form:
+def _each(
+    name: str, path: str, rows: Sequence[LocatedValue], read: Callable[[str, Any], Answer]
+) -> Form:
     """Reads each row, and reports all faults at once."""
     answers, faults = [], []
-    for place, value in rows:
+    for location, value in rows:
         try:
+            if isinstance(value, Unreadable):
+                raise ValueError(value.reason)
             # A line that could not be parsed is parsed again for its error.
-            answers.append(read(place, loads(value) if isinstance(value, str) else value))
+            answers.append(read(location, loads(value) if isinstance(value, str) else value))
         except (ValueError, TypeError, OverflowError) as error:
             id = value.get("id") if isinstance(value, dict) else None
             named = "" if id is None else f" (id {short_repr(id)})"
-            faults.append(printable(f"{path}, {place}{named}: {error}"))
+            faults.append(printable(f"{path}, {location}{named}: {error}"))
     if faults:
-        raise DataError("\n".join([f"{path} was read as {name}:", *first_faults(faults)]))
+        raise DataError("\n".join([f"{path} was read as {name}:", *fault_lines(faults)]))
     return Form(name, answers)
-
-
-def first_faults(faults: Sequence[str]) -> list[str]:
-    """The faults to show, and how many more there are."""
-    more = [f"… and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
-    return [*faults[:SHOWN], *more]
 
 
 def _id_of(value: Mapping[str, Any], key: str = "id") -> str | None:
@@ -150,8 +144,7 @@ def _text_of(value: Mapping[str, Any]) -> str | None:
 
 
 def _are_entities(items: Sequence[Any]) -> bool:
-    keys = [item.keys() for item in items if isinstance(item, dict)]
-    return len(keys) == len(items) and all({"start", "end"} <= names for names in keys)
+    return all(isinstance(item, dict) and {"start", "end"} <= item.keys() for item in items)
 
 
 def _entity_name(items: Sequence[Any]) -> str:
@@ -163,7 +156,10 @@ def _entity_name(items: Sequence[Any]) -> str:
     return "mentions with their text (GLiNER)" if "text" in keys else "lists of mentions"
 
 
-def _entities(place: str, value: Any) -> Answer:
+# Mentions
+
+
+def _entities(location: str, value: Any) -> Answer:
     """`[{"start", "end", "label", …}]`, or an object that holds such a list beside its id."""
     holder = value if isinstance(value, dict) else {}
     items = holder.get("entities", holder.get("ents")) if isinstance(value, dict) else value
@@ -172,10 +168,10 @@ def _entities(place: str, value: Any) -> Answer:
     id, text = _id_of(holder), _text_of(holder)
     if any(isinstance(item, dict) and "entity" in item for item in items):
         # A token is spelled as its tokenizer has it, which cannot be compared with the text.
-        return Answer(place, id, text, spans=_joined_tokens(items))
+        return Answer(location, id, text, spans=_joined_tokens(items))
     spans = tuple(_entity(item) for item in items)
     words = tuple(_word(item) for item in items)
-    return Answer(place, id, text, spans=spans, words=words)
+    return Answer(location, id, text, spans=spans, words=words)
 
 
 def _entity(item: Any) -> Span:
@@ -215,7 +211,8 @@ def _joined_tokens(items: Sequence[Any]) -> tuple[Span, ...]:
             continue
         token = _entity({**item, "label": label or item["entity"]})
         index = item.get("index")
-        is_next = isinstance(index, int) and isinstance(last_index, int) and index == last_index + 1
+        are_known = isinstance(index, int) and isinstance(last_index, int)
+        is_next = are_known and index == last_index + 1
         last_index = index
         opens = prefix in ("B", "S") or not groups or groups[-1][-1].label != token.label
         if opens or not is_next:
@@ -231,49 +228,50 @@ def _joined(tokens: Sequence[Span]) -> Span:
     return Span(tokens[0].start, tokens[-1].end, tokens[0].label, score)
 
 
-def _langextract(place: str, value: Any) -> Answer:
+def _langextract(location: str, value: Any) -> Answer:
     spans: list[Span] = []
     mentions: list[dict[str, Any]] = []
     text = _text_of(value)
     for item in value.get("extractions") or ():
         if not isinstance(item, dict) or not isinstance(item.get("extraction_text"), str):
             raise ValueError(f'an extraction without its "extraction_text": {short_repr(item)}')
-        label, string = item.get("extraction_class"), item["extraction_text"]
+        string, label = item["extraction_text"], item.get("extraction_class")
+        mention = {"string": string, "label": str(label)}
         interval = item.get("char_interval") or {}
-        if interval.get("start_pos") is None or interval.get("end_pos") is None:
-            mentions.append(
-                {"string": string, "label": str(label), "status": "not_in_text", "place": None}
-            )
+        start, end = interval.get("start_pos"), interval.get("end_pos")
+        if start is None or end is None:
+            mentions.append(mention | {"status": "not_in_text", "place": None})
             continue
-        span = span_from_json(
-            {"start": interval["start_pos"], "end": interval["end_pos"], "label": label}
-        )
+        span = span_from_json({"start": start, "end": end, "label": label})
         covered = string if text is None else text[span.start : span.end]
         status = repair_status(string, covered) or str(item.get("alignment_status") or "fuzzy")
-        place_in_text = [span.start, span.end]
-        mentions.append(
-            {"string": string, "label": span.label, "status": status, "place": place_in_text}
-        )
+        mentions.append(mention | {"status": status, "place": [span.start, span.end]})
         spans.append(span)
     id = _id_of(value, "id" if "id" in value else "document_id")
     # No words to compare: a fuzzy match covers others than were generated, as its status says.
-    return Answer(place, id, text, spans=tuple(spans), mentions=tuple(mentions))
+    return Answer(location, id, text, spans=tuple(spans), mentions=tuple(mentions))
 
 
-def _one_class(place: str, value: Any) -> Answer:
+# Classes
+
+
+def _one_class(location: str, value: Any) -> Answer:
     label, score = _class_and_score(value)
-    return Answer(place, _id_of(value), _text_of(value), classes={label: score})
+    return Answer(location, _id_of(value), _text_of(value), classes={label: score})
 
 
-def _all_classes(place: str, value: Any) -> Answer:
+def _all_classes(location: str, value: Any) -> Answer:
     scores: dict[str, float | None] = {}
     for item in value:
         label, score = _class_and_score(item)
         if label in scores:
             raise ValueError(f"the class {label!r} has two scores")
         scores[label] = score
-    best_first = sorted(scores.items(), key=lambda pair: -(pair[1] or 0.0))
-    return Answer(place, classes=dict(best_first))
+    return Answer(location, classes=_best_first(scores))
+
+
+def _best_first(scores: Mapping[str, float | None]) -> dict[str, float | None]:
+    return dict(sorted(scores.items(), key=lambda pair: -(pair[1] or 0.0)))
 
 
 def _class_and_score(item: Mapping[str, Any]) -> tuple[str, float | None]:
@@ -284,24 +282,25 @@ def _class_and_score(item: Mapping[str, Any]) -> tuple[str, float | None]:
     return label, span.score
 
 
+# Layouts of corpora
+
+
+def _rows_of(table: Table) -> list[LocatedValue]:
+    return [(f"{table.unit} {number}", value) for number, value in table.rows]
+
+
 def _read_brat(source: Source) -> Form:
     table = brat.read(source, Columns())
     form = _each("brat documents", source.path, _rows_of(table), _brat_document)
     return replace(form, notes=table.notes)
 
 
-def _rows_of(table: Table) -> list[Row]:
-    return [(f"{table.unit} {number}", value) for number, value in table.rows]
-
-
-def _brat_document(place: str, value: Any) -> Answer:
-    if isinstance(value, Unreadable):
-        raise ValueError(value.reason)
+def _brat_document(location: str, value: Any) -> Answer:
     spans, words = [], []
-    for entity in value.get("entities") or ():
+    for entity in value["entities"]:
         if not isinstance(entity, dict):
             raise ValueError(
-                f"{short_repr(entity)} is no mention; wanted `T1<tab>Type start end<tab>text`"
+                f"{short_repr(entity)} is not a mention; wanted `T1<tab>Type start end<tab>text`"
             )
         if len(entity["offsets"]) != 1:
             raise ValueError(
@@ -310,57 +309,31 @@ def _brat_document(place: str, value: Any) -> Answer:
         [[start, end]] = entity["offsets"]
         spans.append(span_from_json({"start": start, "end": end, "label": entity["type"]}))
         words.append(entity["text"])
-    return Answer(place, value["id"], value["text"], spans=tuple(spans), words=tuple(words))
+    return Answer(location, value["id"], value["text"], spans=tuple(spans), words=tuple(words))
 
 
 def _read_docbin(source: Source) -> Form:
-    if not Path(source.path).exists():
-        raise UserError(f"{source.path}: no such file")
-    try:
-        import spacy
-        from spacy.tokens import DocBin
-    except ImportError:
-        raise UserError(
-            f"{source.path}: spaCy reads a DocBin; install it (`pip install spacy`), or write the "
-            "answers as JSON lines"
-        ) from None
-    try:
-        documents = list(DocBin().from_bytes(source.raw).get_docs(spacy.blank("xx").vocab))
-    except Exception as error:  # msgpack, zlib and spaCy each have errors of their own
-        raise UserError(
-            f"{source.path}: no DocBin of spaCy ({type(error).__name__}: {error})"
-        ) from None
-    answers = []
+    documents = docbin.documents(source)
     has_classes = any(document.cats for document in documents)
+    answers = []
     for number, document in enumerate(documents):
-        classes = None
-        if has_classes:
-            best_first = sorted(document.cats.items(), key=lambda pair: -pair[1])
-            classes = {str(name): float(score) for name, score in best_first}
-        spans = tuple(
-            Span(entity.start_char, entity.end_char, entity.label_) for entity in document.ents
-        )
-        answers.append(
-            Answer(f"document {number}", text=document.text, spans=spans, classes=classes)
-        )
+        spans = tuple(Span(e.start_char, e.end_char, e.label_) for e in document.ents)
+        scores = {str(name): float(score) for name, score in document.cats.items()}
+        classes = _best_first(scores) if has_classes else None
+        location = f"document {number}"
+        answers.append(Answer(location, text=document.text, spans=spans, classes=classes))
     return Form("spaCy documents", answers)
 
 
 def _read_conll(source: Source, columns: Columns) -> Form | None:
     if not source.head or not conll.sniff(source):
         return None
-    lines = [line for line in source.head if not line.startswith(("#", "-DOCSTART-"))]
-    has_tabs = 2 * sum("\t" in line for line in lines) > len(lines)
-    [(width, _)] = Counter(
-        len(line.split("\t" if has_tabs else None)) for line in lines
-    ).most_common(1)
+    width = conll.n_columns(source)
     # The columns that a user names are those of the gold file.
     table = conll.read(source, Columns(entities_column=str(width - 1)))
-    name = (
-        "tokens with a tag"
-        if width < 3
-        else f"tokens with a predicted tag in the last of {width} columns"
-    )
+    name = "tokens with a tag"
+    if width > 2:
+        name = f"tokens with a predicted tag in the last of {width} columns"
     rows = _rows_of(table)
     answers = _each(name, source.path, rows, _tagged_sentence).answers
     tags_of, _ = canonical_tags([row["tags"] for _, row in rows])
@@ -373,9 +346,7 @@ def _read_conll(source: Source, columns: Columns) -> Form | None:
     return Form(name, read)
 
 
-def _tagged_sentence(place: str, value: Any) -> Answer:
-    if isinstance(value, Unreadable):
-        raise ValueError(value.reason)
+def _tagged_sentence(location: str, value: Any) -> Answer:
     if value["tags"] is None or any(re.fullmatch(r"[_-]", tag) for tag in value["tags"]):
         raise ValueError("a token without a predicted tag")
-    return Answer(place, value["id"], tokens=tuple(value["tokens"]), spans=())
+    return Answer(location, value["id"], tokens=tuple(value["tokens"]), spans=())

@@ -1,23 +1,26 @@
-"""Predictions as files: our own form, and answers of outside systems aligned with the examples."""
+"""Predictions as files: our own form, and answers of other systems aligned with the examples."""
 
 from __future__ import annotations
 
 import json
+import logging
 import re
-import sys
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.corpora.corpus import Columns, printable
-from pipelines.corpora.prediction_forms import Answer, Form, Row, first_faults, read_form
+from pipelines.corpora.corpus import Columns, fault_lines, printable
+from pipelines.corpora.prediction_forms import Answer, Form, LocatedValue, read_form
+from pipelines.corpora.rows import aligned_tokens
 from pipelines.corpora.source import Source
 from pipelines.corpora.strict_json import loads
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Prediction, Span, prediction_from_json
 from pipelines.formatting import short_repr
 from pipelines.spans import Offsets, join_tokens
+
+logger = logging.getLogger(__name__)
 
 Pair = tuple[Answer, str, Example | None]  # (answer, its id, the example that has the id)
 _WANTED = (
@@ -32,11 +35,11 @@ def read_predictions(path: str | Path) -> list[Prediction]:
     """Reads `predictions.jsonl`: JSON lines, gzipped or not, in UTF-8 (or UTF-16 with its mark).
 
     Raises:
-        DataError: naming every line that is no prediction, with its id.
+        DataError: naming every line that is not a prediction, with its id.
         UserError: when the file is missing or empty.
     """
     source = _source(path)
-    return _own_predictions(source.path, _lines(source.content))
+    return _own_predictions(source.path, _lines(source))
 
 
 def read_any_predictions(
@@ -46,21 +49,22 @@ def read_any_predictions(
     columns: Columns | None = None,
     quiet: bool = False,
 ) -> list[Prediction]:
-    """Reads predictions in our own form or in that of an outside system, and reports which one.
+    """Reads predictions in our own form or in that of another system, and reports which one.
 
-    Outside forms are the output of Hugging Face's `pipeline` for tokens and texts, GLiNER's lists,
-    langextract's JSON lines, spaCy's DocBin, a folder of brat documents, and columns of tokens with
-    the predicted tag last. What an outside form was read as is one line on stderr.
+    Forms of other systems are the output of Hugging Face's `pipeline` for tokens and texts,
+    GLiNER's lists, langextract's JSON lines, spaCy's DocBin, a folder of brat documents, and
+    columns of tokens with the predicted tag last. The form that was read is logged as a warning:
+    the alignment of answers without ids is an assumption.
 
     Args:
-        examples: what was answered. Answers without ids are aligned with them by their order, if
-            there is one for each and the texts and words agree, where the form has them. Without
-            examples such answers get row numbers as ids.
+        examples: the texts that were answered. Answers without ids are aligned with them by their
+            order, if there is one for each, and the texts and words agree, where the form has them.
+            Without examples such answers get row numbers as ids.
         columns: gives the type of bare B and I tags, `default_type`.
         quiet: report nothing, where the same file is read once more with the examples.
 
     Raises:
-        DataError: naming every row that is no answer, or does not agree with its example.
+        DataError: naming every row that is not an answer, or does not agree with its example.
         UserError: when the file is missing, empty, or of none of these forms, or when there are
             more or fewer answers without ids than examples.
     """
@@ -74,9 +78,10 @@ def read_any_predictions(
     if form is None:
         return _own_predictions(source.path, rows or ())
     predictions, how = _aligned(source.path, form, examples)
-    summary = f"{source.path}: read as {form.name}, {len(predictions)} answers {how}"
-    for line in () if quiet else (summary, *form.notes):
-        print(printable(line), file=sys.stderr)
+    if not quiet:
+        summary = f"read as {form.name}, {len(predictions)} answers {how}"
+        for line in (summary, *form.notes):
+            logger.warning("%s", printable(f"{source.path}: {line}"))
     return predictions
 
 
@@ -93,20 +98,19 @@ def _is_binary(source: Source) -> bool:
     return source.is_folder or source.ends_with(".spacy")
 
 
-def _lines(content: str) -> list[Row]:
-    lines = enumerate(content.split("\n"), start=1)
-    return [(f"line {number}", line) for number, line in lines if line.strip()]
+def _lines(source: Source) -> list[LocatedValue]:
+    return [(f"line {number}", line) for number, line in source.numbered_lines()]
 
 
-def _json_rows(source: Source) -> list[Row] | None:
-    """The rows of a JSON list or of JSON lines; None where it is no JSON.
+def _json_rows(source: Source) -> list[LocatedValue] | None:
+    """The rows of a JSON list or of JSON lines; `None` where it is not JSON.
 
     A line that cannot be parsed stays a string, as its fault depends on the form of the others.
     """
     content = source.content
     if content.lstrip()[0] not in "[{" and not source.ends_with(".json", ".jsonl", ".ndjson"):
         return None
-    lines = [(place, _parsed(line)) for place, line in _lines(content)]
+    lines = [(location, _parsed(line)) for location, line in _lines(source)]
     is_one_list = len(lines) == 1 and isinstance(lines[0][1], list)
     if not is_one_list and any(isinstance(value, dict | list) for _, value in lines[:1]):
         return lines
@@ -131,23 +135,24 @@ def _parsed(line: str) -> Any:
         return line
 
 
-def _own_predictions(path: str, rows: Sequence[Row]) -> list[Prediction]:
+def _own_predictions(path: str, rows: Sequence[LocatedValue]) -> list[Prediction]:
     """Reads rows of our own form; those that are strings are lines not yet parsed."""
     predictions, faults = [], []
-    for place, value in rows:
-        where = f"{path}:{place[5:]}" if place.startswith("line ") else f"{path}, {place}"
+    for location, value in rows:
+        is_line = location.startswith("line ")
+        where = f"{path}:{location[5:]}" if is_line else f"{path}, {location}"
         row = value
         try:
             if isinstance(value, str):
                 row = loads(value)
             predictions.append(prediction_from_json(row))
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
-            is_last = place == rows[-1][0]
+            is_last = location == rows[-1][0]
             is_cut = isinstance(error, json.JSONDecodeError) and is_last
             cut = " (cut off in the middle?)" if is_cut else ""
             faults.append(printable(f"{where}: {_named(row)}not a prediction{cut}: {error}"))
     if faults:
-        raise DataError("\n".join(first_faults(faults)))
+        raise DataError("\n".join(fault_lines(faults)))
     return predictions
 
 
@@ -197,10 +202,10 @@ def _predictions(path: str, pairs: Sequence[Pair]) -> list[Prediction]:
         try:
             predictions.append(_prediction(answer, id, example, kind=kind, are_sets=are_sets))
         except ValueError as error:
-            faults.append(printable(f"{path}, {answer.place}: {error}"))
+            faults.append(printable(f"{path}, {answer.location}: {error}"))
     if faults:
         advice = "they answer other texts, or in another order; write the example's id with each"
-        raise DataError("\n".join([*first_faults(faults), advice]))
+        raise DataError("\n".join([*fault_lines(faults), advice]))
     return predictions
 
 
@@ -267,23 +272,16 @@ def _token_offsets(tokens: Sequence[str], example: Example | None) -> Offsets:
     """Offsets of the tokens in the example's text, which has only blanks between them."""
     if example is None:
         return join_tokens(tokens)[1]
-    offsets, end = [], 0
-    for token in tokens:
-        start = end
-        while (
-            start < len(example.text)
-            and example.text[start].isspace()
-            and not example.text.startswith(token, start)
-        ):
-            start += 1
-        if not example.text.startswith(token, start):
-            raise ValueError(
-                f"the token {token!r} is not what the example {example.id} has at {start}: "
-                f"{short_repr(example.text[start : start + 20])}"
-            )
-        end = start + len(token)
-        offsets.append((start, end))
-    if example.text[end:].strip():
+    offsets = aligned_tokens(tokens, example.text)
+    end = offsets[-1][1] if offsets else 0
+    rest = example.text[end:].lstrip()
+    if len(offsets) < len(tokens):
+        position = len(example.text) - len(rest)
+        raise ValueError(
+            f"the token {tokens[len(offsets)]!r} is not what the example {example.id} has at "
+            f"{position}: {short_repr(rest[:20])}"
+        )
+    if rest:
         raise ValueError(
             f"its {len(tokens)} tokens end before the text of the example {example.id}, at {end}"
         )

@@ -1,76 +1,145 @@
-"""One row of a table -> its text, tokens, pair and id, before anybody looks at its answer."""
+"""One row of a table -> its text, tokens, second text and id; its answer is read later."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.corpora.answers import Row, class_name, type_name
-from pipelines.corpora.columns import is_null, list_in
-from pipelines.corpora.corpus import Found, Table, Unreadable
+from pipelines.corpora.column_profiles import is_empty, is_null, list_in
+from pipelines.corpora.corpus import ColumnNames, Finding, Table, Unreadable
+from pipelines.corpora.mentions import RawMention
+from pipelines.examples import Example, Span
 from pipelines.spans import Offsets, join_tokens
 
+_HALF_PAIR = re.compile(
+    "[\ud800-\udfff]"
+)  # neither tokenizers nor files take half a surrogate pair
+_TYPE_NAMES = {
+    dict: "object",
+    list: "list",
+    str: "string",
+    bool: "true/false",
+    int: "number",
+    float: "number",
+    type(None): "null",
+}
 
-def read_row(ordinal: int, value: Any, found: Found, table: Table) -> Row:
-    """The text, pair, tokens, id and document of a row, with what is wrong with them.
+
+@dataclass(slots=True)
+class Row:
+    """One row on its way to an example.
+
+    Attributes:
+        has_text: whether its text could be read, so that its answer can be.
+        words: its tokens as strings.
+        tokens: their offsets; `None` where the words do not spell the text.
+        cell: the cell (or cells) with the answer.
+        is_missing: whether the row lacks the key of the answer.
+        findings: what is wrong with it.
+    """
+
+    id: str | None
+    has_text: bool = False
+    text: str = ""
+    pair: str | None = None
+    group: str | None = None
+    words: list[str] | None = None
+    tokens: Offsets | None = None
+    cell: Any = None
+    is_missing: bool = False
+    tags: list[str] | None = None
+    mentions: list[RawMention] = field(default_factory=list)
+    spans: list[Span] | None = None
+    label: str | tuple[str, ...] | float | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def is_misspelled(self) -> bool:
+        """Whether it has words that do not spell its text."""
+        return self.words is not None and self.tokens is None
+
+    def report(self, kind: str, message: str, repair: str | None = None) -> None:
+        """Adds a finding."""
+        self.findings.append((kind, message, repair))
+
+    def example(self) -> Example:
+        """The row as an example; half a surrogate pair in its text becomes U+FFFD."""
+        text = _HALF_PAIR.sub("\ufffd", self.text)
+        spans = None if self.spans is None else tuple(self.spans)
+        tokens = None if self.tokens is None else tuple(self.tokens)
+        return Example(self.id or "", text, spans, self.label, tokens, self.pair, self.group)
+
+
+def read_row(number: int, value: Any, names: ColumnNames) -> Row:
+    """The text, second text, tokens, id and document of a row, with what is wrong with them.
 
     Args:
-        ordinal: its 0-based number, which is its id where it has none.
-        value: what stands in the table, an object if it is to be read.
+        number: counts the rows from 0; it is the id of a row that has none.
+        value: what the table has there, an object if it is to be read.
     """
     if isinstance(value, Unreadable):
         return Row(None, findings=[(value.kind, value.reason, None)])
+    row = Row(str(number))
     if not isinstance(value, Mapping):
-        return Row(None, findings=[("wrong_type", f"the row is a {type_name(value)}; wanted an object", None)])
-    row = Row(str(ordinal))
-    text = value.get(found.text) if found.text else ""
-    words = list_in(value.get(found.tokens)) if found.tokens else None
-    for name, part in ((found.text, text), (found.tokens, words)):
+        row.id = None
+        row.report("wrong_type", f"the row is a {type_name(value)}; wanted an object")
+        return row
+    text = value.get(names.text) if names.text else ""
+    words = list_in(value.get(names.tokens)) if names.tokens else None
+    for name, part in ((names.text, text), (names.tokens, words)):
         if name is not None and is_null(part):
-            row.findings.append(("missing_value", f"nothing in the column {name!r}", None))
-    row.text = _string(row, text, found.text, numbers=False)
-    if found.pair:
-        row.pair = _string(row, value.get(found.pair), found.pair, numbers=True)
-    if isinstance(words, list):
-        row.words = words
-        for i, word in enumerate(words):
-            if not isinstance(word, str) or not word:
-                row.findings.append(("wrong_type", f"token {i} is {word!r:.40}; wanted a string",
-                                     f'write "{word!s:.40}"' if word else None))
-                row.words = None
-    elif not is_null(words):
-        message = f"{found.tokens!r} holds a {type_name(words)}; wanted a list of strings"
-        row.findings.append(("wrong_type", message, None))
-    row.is_read = not row.findings
-    if found.group and not is_null(value.get(found.group)):
-        row.group = class_name(value[found.group])
-    if found.id is not None and not is_null(value.get(found.id)) and value.get(found.id) != "":
-        row.id, problem = _read_id(value[found.id], ordinal)
-        row.findings += problem
+            row.report("missing_value", f"nothing in the column {name!r}")
+    row.text = _string(row, text, names.text, allow_numbers=False)
+    if names.pair:
+        row.pair = _string(row, value.get(names.pair), names.pair, allow_numbers=True)
+    _set_words(row, words, names.tokens)
+    row.has_text = not row.findings
+    if names.group and not is_null(value.get(names.group)):
+        row.group = class_name(value[names.group])
+    if names.id is not None and not is_empty(value.get(names.id)):
+        _set_id(row, value[names.id])
     return row
 
 
-def _string(row: Row, value: Any, name: str | None, *, numbers: bool) -> str:
+def _string(row: Row, value: Any, name: str | None, *, allow_numbers: bool) -> str:
     if isinstance(value, str):
         return value
-    if numbers and isinstance(value, int | float) and not isinstance(value, bool) and not is_null(value):
+    if is_null(value):
+        return ""
+    if allow_numbers and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    if not is_null(value):
-        row.findings.append(("wrong_type", f"{name!r} holds a {type_name(value)}; wanted a string", None))
+    row.report("wrong_type", f"{name!r} holds a {type_name(value)}; wanted a string")
     return ""
 
 
-def _read_id(value: Any, ordinal: int) -> tuple[str, list[tuple[str, str, str | None]]]:
+def _set_words(row: Row, words: Any, name: str | None) -> None:
+    if is_null(words):
+        return
+    if not isinstance(words, list):
+        row.report("wrong_type", f"{name!r} holds a {type_name(words)}; wanted a list of strings")
+        return
+    row.words = words
+    for position, word in enumerate(words):
+        if not isinstance(word, str) or not word:
+            repair = f'write "{word!s:.40}"' if word else None
+            row.report("wrong_type", f"token {position} is {word!r:.40}; wanted a string", repair)
+            row.words = None
+
+
+def _set_id(row: Row, value: Any) -> None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, str) and not value.isprintable():
-        return str(ordinal), [("control_character", f"the id {value!r:.60} holds a control character", None)]
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        return str(value), []
-    return str(ordinal), [("wrong_type", f"the id is a {type_name(value)}; wanted a string or a number", None)]
+        row.report("control_character", f"the id {value!r:.60} holds a control character")
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
+        row.id = str(value)
+    else:
+        row.report("wrong_type", f"the id is a {type_name(value)}; wanted a string or a number")
 
 
-def mark_repeated_ids(rows: Sequence[Row], table: Table) -> None:
+def mark_duplicate_ids(rows: Sequence[Row], table: Table) -> None:
     """Makes an id that an earlier row has a fault of the later one."""
     first: dict[str, int] = {}
     for (number, _), row in zip(table.rows, rows, strict=True):
@@ -78,27 +147,49 @@ def mark_repeated_ids(rows: Sequence[Row], table: Table) -> None:
             continue
         if row.id in first:
             message = f"the id {row.id} is already that of {table.unit} {first[row.id]}"
-            row.findings.append(("duplicate_id", message, "give each row an id of its own"))
+            row.report("duplicate_id", message, "give each row an id of its own")
         else:
             first[row.id] = number
 
 
-def set_text(rows: Sequence[Row], found: Found) -> None:
-    """Gives every row its text and token offsets: tokens joined by blanks, or found in the text beside them."""
+def set_text(rows: Sequence[Row], names: ColumnNames) -> None:
+    """Sets text and token offsets: tokens joined by blanks, or aligned with the text."""
     for row in rows:
-        if row.words is not None and found.text is None:
+        if row.words is None:
+            continue
+        if names.text is None:
             row.text, row.tokens = join_tokens(row.words)
-        elif row.words is not None:
-            row.tokens = _aligned(row.words, row.text)
+            continue
+        offsets = aligned_tokens(row.words, row.text)
+        end = offsets[-1][1] if offsets else 0
+        if len(offsets) == len(row.words) and not row.text[end:].strip():
+            row.tokens = offsets
 
 
-def _aligned(words: Sequence[str], text: str) -> Offsets | None:
-    """Offsets of the words in a text that holds them in order with nothing but blanks between, else ``None``."""
-    offsets, end = [], 0
+def aligned_tokens(words: Sequence[str], text: str) -> list[tuple[int, int]]:
+    """Offsets of words in a text that has them in this order, with only blanks between them.
+
+    Returns:
+        Half-open character offsets; fewer than there are words where one is not in its place.
+    """
+    offsets: list[tuple[int, int]] = []
+    end = 0
     for word in words:
         start = text.find(word, end)
         if start < 0 or text[end:start].strip():
-            return None
+            break
         end = start + len(word)
         offsets.append((start, end))
-    return None if text[end:].strip() else offsets
+    return offsets
+
+
+def class_name(value: Any) -> str:
+    """A class or id as a string: a spreadsheet's `1.0` is `1`."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def type_name(value: Any) -> str:
+    """What JSON calls the type of a value."""
+    return _TYPE_NAMES.get(type(value), type(value).__name__)

@@ -1,8 +1,8 @@
-"""Texts in batches, without the whole file in memory: for prediction, which looks at no answers.
+"""Texts in batches, without the whole file in memory: for prediction, which ignores answers.
 
-A file in a layout of lines, records or JSON values is cut where one ends, and each piece is read as a file of its own,
-in the layout and with the columns of the first. Other layouts (an object of columns, brat, a DocBin, a data set) are
-read whole.
+A file in a layout of lines, records or JSON values is cut where one ends, and each piece is read as
+a file of its own, in the layout and with the columns of the first. Other layouts (an object of
+columns, brat, a DocBin, a data set) are read whole.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 import json
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,14 +20,14 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
-from pipelines.corpora import Columns, Found, good_rows, read_corpus
-from pipelines.corpora.layouts import LAYOUTS, delimited
-from pipelines.corpora.source import Source
-from pipelines.errors import UserError
+from pipelines.corpora import ColumnNames, Columns, good_rows, read_corpus
+from pipelines.corpora.layouts import delimited, layout_of
+from pipelines.corpora.source import Source, damaged_gzip, empty_file, encoding_of, not_utf8
 from pipelines.examples import BATCH, Example
 
-LINES = 1000  # or values of a part
-MOST_LINES = 50_000  # of a part that does not end: bare quotes in a file with tabs
+PIECE_SIZE = 1000  # lines or values of a piece
+MAX_PIECE_SIZE = 50_000  # lines of a piece that does not end: bare quotes in a file with tabs
+_CHUNK_SIZE = 2**16  # characters
 _JSON_GAP = re.compile(r"[\s,]*")
 
 
@@ -44,81 +45,87 @@ class Piece(Source):
 
 
 def batches(examples: Iterable[Example], size: int = BATCH) -> Iterator[list[Example]]:
-    """The examples in lists of ``size``; the last may be shorter."""
+    """The examples in lists of `size`; the last may be shorter."""
     iterator = iter(examples)
     while batch := list(islice(iterator, size)):
         yield batch
 
 
-def stream_examples(path: str, *, columns: Columns, like: Found | None = None) -> Iterator[Example]:
-    """The texts of a file, one after the other, as ``read_examples(…, answer="text")`` reads them.
+def stream_examples(
+    path: str, *, columns: Columns, like: ColumnNames | None = None
+) -> Iterator[Example]:
+    """The texts of a file, one after the other, as `read_examples(…, answer="text")` reads them.
 
-    That an id comes twice is noticed only within some 1,000 rows.
+    Duplicate ids are noticed only within some 1,000 rows.
 
     Args:
-        path: see ``read_corpora``; ``-`` is standard input.
+        path: see `read_corpora`; `-` is standard input.
         columns: what the user named.
-        like: the columns of the run's own files: those that are in this file too are taken.
+        like: the columns of the run's own files, which are taken where this file has them too.
 
     Raises:
-        UserError, DataError: as ``read_examples``, when the rows that are wrong are reached.
+        UserError, DataError: as `read_examples`, when the bad rows are reached.
     """
     source = Source(path, max_unzipped=columns.max_unzipped, labelled=False)
-    if path != "-" and (source.is_dataset or not Path(path).is_file() or source.ends_with(".spacy")):
+    is_file = path == "-" or Path(path).is_file()
+    if path != "-" and (source.is_dataset or not is_file or source.ends_with(".spacy")):
         yield from _examples(source, columns, like)[0]
         return
     with _opened(path) as stream:
-        yield from _examples_in_pieces(path, stream, columns, like)
+        try:
+            yield from _examples_in_pieces(path, stream, columns, like)
+        except UnicodeDecodeError as error:
+            raise not_utf8(path, f"({error.reason})") from None
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise damaged_gzip(path, error) from None
 
 
-def _examples(source: Source, columns: Columns, like: Found | None) -> tuple[list[Example], int, Found | None]:
+def _examples(
+    source: Source, columns: Columns, like: ColumnNames | None
+) -> tuple[list[Example], int, ColumnNames | None]:
+    """The examples of a source, its number of rows and its columns."""
     corpus = read_corpus(source, columns=columns, answer="text", labelled=False, like=like)
-    return good_rows(corpus, skip_bad_rows=columns.skip_bad_rows), corpus.n_rows, corpus.found
+    examples = good_rows(corpus, skip_bad_rows=columns.skip_bad_rows)
+    return examples, corpus.n_rows, corpus.column_names
 
 
-def _examples_in_pieces(path: str, stream: IO[str], columns: Columns, like: Found | None) -> Iterator[Example]:
-    try:
-        head = "".join(islice(stream, LINES))
-        first = Piece(path, head)
-        if not head.strip():
-            raise UserError(f"{path}: empty; wanted texts, see data/README.md for the layouts")
-        names = {layout.name: layout for layout in LAYOUTS}
-        name = columns.layout or next((layout.name for layout in LAYOUTS if layout.sniff(first)), None)
-        if name not in names:
-            yield from _examples(first, columns, like)[0]  # raises, with what there is to say
-            return
-        columns, row = replace(columns, layout=name), 0
-        for line, text in _pieces(name, first, stream, columns):
-            piece = Piece(path, text, first_row=row, first_line=line)
-            examples, n_rows, found = _examples(piece, columns, like)
-            like, row = like or found, row + n_rows
-            yield from examples
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 ({error.reason}); convert it, for instance by `iconv -f WINDOWS-1252 -t "
-                        f"UTF-8 {path}`") from None
-    except (OSError, EOFError) as error:
-        if isinstance(error, gzip.BadGzipFile | EOFError):
-            raise UserError(f"{path}: a damaged or cut off gzip file ({error}); fetch it again") from None
-        raise
+def _examples_in_pieces(
+    path: str, stream: IO[str], columns: Columns, like: ColumnNames | None
+) -> Iterator[Example]:
+    head = Piece(path, "".join(islice(stream, PIECE_SIZE)))
+    if not head.text.strip():
+        raise empty_file(path)
+    layout = layout_of(head, columns.layout)
+    if layout is None:
+        _examples(head, columns, like)  # raises, as no layout fits
+        return
+    columns, first_row = replace(columns, layout=layout.name), 0
+    for first_line, text in _pieces(layout.name, head, stream, columns):
+        piece = Piece(path, text, first_row=first_row, first_line=first_line)
+        examples, n_rows, names = _examples(piece, columns, like)
+        like = like or names
+        first_row += n_rows
+        yield from examples
 
 
 @contextmanager
 def _opened(path: str) -> Iterator[IO[str]]:
-    """The file as text, unzipped, without a byte order mark; line ends are left as they are but for `\\n`."""
+    """The file as text, unzipped, without a byte order mark; only `\\n` ends a line."""
     raw: IO[bytes] = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115
     try:
         buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
         if buffered.peek(2)[:2] == b"\x1f\x8b":
             buffered = io.BufferedReader(gzip.GzipFile(fileobj=buffered))  # type: ignore[type-var,arg-type]
-        encoding = "utf-16" if buffered.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-        yield io.TextIOWrapper(buffered, encoding=encoding, newline="\n")
+        yield io.TextIOWrapper(buffered, encoding=encoding_of(buffered.peek(2)), newline="\n")
     finally:
         if path != "-":
             raw.close()
 
 
-def _pieces(layout: str, head: Piece, stream: IO[str], columns: Columns) -> Iterator[tuple[int, str]]:
-    """(number of lines before it, text) of parts that can be read by themselves; the head is the first lines."""
+def _pieces(
+    layout: str, head: Piece, stream: IO[str], columns: Columns
+) -> Iterator[tuple[int, str]]:
+    """(number of lines before it, text) of pieces that can be read by themselves."""
     lines = chain(io.StringIO(head.text, newline="\n"), stream)
     if layout == "json" and head.text.lstrip().startswith("["):
         yield from _list_pieces(lines)
@@ -126,6 +133,7 @@ def _pieces(layout: str, head: Piece, stream: IO[str], columns: Columns) -> Iter
         yield from _line_pieces(lines, lambda line: True)
     elif layout == "table" and (header := delimited.header_of(head, columns)) is not None:
         for number, (line, text) in enumerate(_line_pieces(lines, _outside_quotes())):
+            # Every piece but the first, which has it, gets the header.
             yield (line - header.count("\n"), header + text) if number else (line, text)
     elif layout in ("conll", "pubtator"):
         yield from _line_pieces(lines, lambda line: not line.strip())
@@ -136,25 +144,26 @@ def _pieces(layout: str, head: Piece, stream: IO[str], columns: Columns) -> Iter
 
 
 def _line_pieces(lines: Iterable[str], may_end: Callable[[str], bool]) -> Iterator[tuple[int, str]]:
-    """Parts of some 1,000 lines.
+    """Pieces of some 1,000 lines.
 
     Args:
-        may_end: called with each line in order; whether a part may end behind it.
+        may_end: called with each line in order; whether a piece may end after it.
     """
     piece: list[str] = []
-    before = 0
+    n_before = 0
     for line in lines:
         piece.append(line)
-        if (may_end(line) and len(piece) >= LINES) or len(piece) >= MOST_LINES:
-            yield before, "".join(piece)
-            before += len(piece)
+        is_end = may_end(line) and len(piece) >= PIECE_SIZE
+        if is_end or len(piece) >= MAX_PIECE_SIZE:
+            yield n_before, "".join(piece)
+            n_before += len(piece)
             piece = []
     if piece:
-        yield before, "".join(piece)
+        yield n_before, "".join(piece)
 
 
 def _outside_quotes() -> Callable[[str], bool]:
-    """Whether all quotes are closed behind the lines so far."""
+    """Gives a function that says whether all quotes are closed after the lines so far."""
     is_open = False
 
     def closed(line: str) -> bool:
@@ -173,46 +182,49 @@ def _is_json(line: str) -> bool:
 
 
 def _list_pieces(lines: Iterator[str]) -> Iterator[tuple[int, str]]:
-    """A list of JSON values, or a list a line, in parts that are lists too."""
+    """A list of JSON values, or a list a line, in pieces that are lists too."""
     first = next(line for line in lines if line.strip())
     if _is_json(first):  # a list on each line: rows of `[text, {…}]`
-        rest = list(islice(lines, 1))
-        if rest and rest[0].lstrip().startswith("["):
-            yield from _line_pieces(chain([first], rest, lines), lambda line: True)
+        second = list(islice(lines, 1))
+        if second and second[0].lstrip().startswith("["):
+            yield from _line_pieces(chain([first], second, lines), lambda line: True)
             return
-        lines = chain(rest, lines)
-    decoder, text, place, values = json.JSONDecoder(), first, first.index("[") + 1, list[str]()
-    size = len(first)
+        lines = chain(second, lines)
+    decoder, values = json.JSONDecoder(), list[str]()
+    text, position = first, first.index("[") + 1
     for more in chain([""], _chunks(lines)):
-        text, place, size = text[place:] + more, 0, size + len(more)
-        while True:
-            start = _JSON_GAP.match(text, place).end()  # type: ignore[union-attr]
-            try:
-                _, end = decoder.raw_decode(text, start)
-            except (ValueError, RecursionError):
-                break
-            if end == len(text):  # a number may go on
-                break
-            values.append(text[start:end])
-            place = end
-            if len(values) >= LINES:
+        text, position = text[position:] + more, 0
+        while (end := _end_of_value(decoder, text, position)) is not None:
+            values.append(_JSON_GAP.sub("", text[position:end], count=1))
+            position = end
+            if len(values) >= PIECE_SIZE:
                 yield 0, f"[{','.join(values)}]"
                 values = []
-    left = text[place:]
-    closed = left.strip() == "]"
-    if values or not closed:
+    rest = text[position:]
+    is_closed = rest.strip() == "]"
+    if values or not is_closed:
         # What is not closed is read too, so that the reader says where it is cut off.
-        yield 0, "[" + ",".join(values) + (left if not closed else "]")
+        yield 0, "[" + ",".join(values) + ("]" if is_closed else rest)
+
+
+def _end_of_value(decoder: json.JSONDecoder, text: str, position: int) -> int | None:
+    """The end of the value at a position, `None` where it may go on after the text."""
+    gap = _JSON_GAP.match(text, position)
+    try:
+        _, end = decoder.raw_decode(text, gap.end() if gap else position)
+    except (ValueError, RecursionError):
+        return None
+    return None if end == len(text) else end  # a number may go on
 
 
 def _chunks(lines: Iterator[str]) -> Iterator[str]:
-    """The lines joined to parts of some 64 KiB: a file may be one line, or many short ones."""
-    part: list[str] = []
+    """The lines joined to chunks of some 64 KiB: a file may be one line, or many short ones."""
+    chunk: list[str] = []
     size = 0
     for line in lines:
-        part.append(line)
+        chunk.append(line)
         size += len(line)
-        if size >= 2**16:
-            yield "".join(part)
-            part, size = [], 0
-    yield "".join(part)
+        if size >= _CHUNK_SIZE:
+            yield "".join(chunk)
+            chunk, size = [], 0
+    yield "".join(chunk)

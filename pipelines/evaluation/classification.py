@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.evaluation.span_scores import averages, precision_recall_f1
+from pipelines.evaluation.span_scores import averages, precision_recall_f1, scores_by_label
 
 Scores = Sequence[Mapping[str, float]]
 
@@ -44,10 +44,7 @@ def class_report(matrix: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
         labels: names of the classes.
     """
     support, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
-    counts = zip(np.diag(matrix), support, predicted, strict=True)
-    per_class = {
-        label: precision_recall_f1(*row) for label, row in zip(labels, counts, strict=True)
-    }
+    per_class = scores_by_label(labels, np.diag(matrix), support, predicted)
     micro = precision_recall_f1(np.trace(matrix), support.sum(), predicted.sum())
     return {"per_class": per_class, "micro": micro} | averages(per_class)
 
@@ -144,18 +141,27 @@ def multilabel_scores(
     """Scores sets of labels; `accuracy` is the share of examples whose whole set is right."""
     labels = sorted(set().union(*gold, *predicted))
     gold_marks, predicted_marks = _marks(gold, labels), _marks(predicted, labels)  # (N, C)
-    correct = (gold_marks & predicted_marks).sum(axis=0)
-    counts = zip(correct, gold_marks.sum(axis=0), predicted_marks.sum(axis=0), strict=True)
-    per_class = {
-        label: precision_recall_f1(*row) for label, row in zip(labels, counts, strict=True)
-    }
-    micro = precision_recall_f1(correct.sum(), gold_marks.sum(), predicted_marks.sum())
-    exact = int((gold_marks == predicted_marks).all(axis=1).sum())
-    report: dict[str, Any] = {"accuracy": exact / max(len(gold), 1), "per_class": per_class}
-    report |= {"micro": micro} | averages(per_class)
+    report: dict[str, Any] = {"accuracy": exact_matches(gold_marks, predicted_marks)}
+    report |= mark_report(gold_marks, predicted_marks, labels)
     if scores is not None:
         _add_ranking(report, gold, scores)
     return report
+
+
+def mark_report(gold: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
+    """Scores `per_class`, with their means, from booleans of shape (N, C)."""
+    correct, support, n_predicted = (
+        marks.sum(axis=0) for marks in (gold & predicted, gold, predicted)
+    )
+    per_class = scores_by_label(labels, correct, support, n_predicted)
+    micro = precision_recall_f1(correct.sum(), support.sum(), n_predicted.sum())
+    return {"per_class": per_class, "micro": micro} | averages(per_class)
+
+
+def exact_matches(gold: np.ndarray, predicted: np.ndarray) -> float:
+    """The share of examples whose set of classes is right, from booleans of shape (N, C)."""
+    right = (gold == predicted).all(axis=1)
+    return float(right.sum() / max(len(right), 1))
 
 
 def _marks(rows: Sequence[Sequence[str]], labels: Sequence[str]) -> np.ndarray:

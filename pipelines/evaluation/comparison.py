@@ -32,14 +32,13 @@ def evaluate_runs(
     """
     reports = [task.evaluate(examples, run, **options) for run in runs]
     summary = _mean(reports)
-    summary["spread"] = {
-        path: _spread([metric(report, path) for report in reports]) for path in task.metrics
-    }
-    summary["warnings"] = [
-        f"run {number}: {sentence}"
-        for number, report in enumerate(reports, start=1)
-        for sentence in report.get("warnings", ())
-    ]
+    summary["spread"] = {}
+    for path in task.metrics:
+        summary["spread"][path] = _spread([metric(report, path) for report in reports])
+    summary["warnings"] = []
+    for number, report in enumerate(reports, start=1):
+        sentences = report.get("warnings", ())
+        summary["warnings"] += [f"run {number}: {sentence}" for sentence in sentences]
     allow_missing = _empty_answer if options.get("allow_missing") else None
     pairs = [joined_by_id(examples, run, allow_missing=allow_missing) for run in runs]
     counts = np.hstack([task.counts(joined) for joined in pairs])

@@ -19,7 +19,7 @@ def label_audit(
     """Gold mentions that several runs answer alike and otherwise, and mentions the gold lacks.
 
     A run's answer to a gold mention is the prediction it was paired with as a mistake, or none. An
-    entry stands for at least two runs, and more than half of them, that give the very same answer.
+    entry is an answer that at least two runs, and more than half of them, give.
 
     Args:
         examples: with gold spans.
@@ -60,7 +60,7 @@ def _votes(examples: Sequence[Example], runs: Sequence[Sequence[Prediction]]) ->
     votes: Any = defaultdict(lambda: defaultdict(list))
     for run in runs:
         for mistake in find_mistakes(joined_by_id(examples, run)):
-            # Spurious predictions answer no gold mention; each stands for itself.
+            # Spurious predictions answer no gold mention; each is an answer of its own.
             votes[mistake.id, mistake.gold][mistake.predicted].append(mistake.predicted)
     return votes
 

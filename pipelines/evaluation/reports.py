@@ -233,7 +233,7 @@ def evaluate_values(
         examples: with gold numbers.
         predictions: one for each example, in any order.
         train: the training examples; adds the baseline that always answers their mean.
-        allow_missing: has no effect: no number stands for a missing one, so that it always raises.
+        allow_missing: has no effect: a missing number always raises.
 
     Raises:
         DataError: when ids do not fit or answers are of another kind.

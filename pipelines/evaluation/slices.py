@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.evaluation.significance import Units
-from pipelines.evaluation.span_scores import MatchedSpans, SpanArrays, precision_recall_f1
+from pipelines.evaluation.span_scores import MatchedSpans, SpanArrays, scores_by_label
 from pipelines.examples import Example, Span
 
 # The names of the slices of each slicing, in the order in which they are shown.
@@ -123,12 +123,8 @@ def _strings(examples: Sequence[Example], spans: SpanArrays) -> list[str]:
 def _scores_by_slice(names: Sequence[str], *indices: np.ndarray) -> dict[str, Any]:
     """Scores each slice, from the slice of each correct, gold and predicted span."""
     counts = [np.bincount(index, minlength=len(names)) for index in indices]
-    rows = zip(names, *counts, strict=True)
-    return {
-        name: precision_recall_f1(correct, gold, predicted)
-        for name, correct, gold, predicted in rows
-        if gold or predicted
-    }
+    scores = scores_by_label(names, *counts)
+    return {name: row for name, row in scores.items() if row["support"] or row["predicted"]}
 
 
 def false_alarms(

@@ -84,13 +84,13 @@ def all_labels(*corpora: Sequence[Sequence[Span]]) -> list[str]:
 def match_identical(gold: SpanArrays, predicted: SpanArrays, *, by_label: bool) -> Matching:
     """Pairs spans of one example that have the same offsets (and label, if `by_label`).
 
-    Equal spans are paired in the order they stand: a duplicate prediction has only one gold span.
+    Equal spans are paired in their order: a duplicate prediction has only one gold span.
     """
     n_gold = len(gold.start)
     both = gold.followed_by(predicted)
     names = FIELDS if by_label else FIELDS[:3]
     order, run = _runs_of_equals([getattr(both, name) for name in names])
-    is_gold = order < n_gold  # within a run gold spans stand first
+    is_gold = order < n_gold  # within a run gold spans come first
     gold_in_run = np.bincount(run, weights=is_gold).astype(np.int64)
     size = np.bincount(run)
     rank = np.arange(len(order)) - (np.cumsum(size) - size)[run]  # within its run
@@ -237,6 +237,14 @@ def precision_recall_f1(credit: float, gold: int, predicted: int) -> dict[str, A
     }
 
 
+def scores_by_label(
+    labels: Sequence[str], credit: np.ndarray, gold: np.ndarray, predicted: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """The scores of each label, from sums of shape (n_labels,)."""
+    rows = zip(labels, credit, gold, predicted, strict=True)
+    return {label: precision_recall_f1(*sums) for label, *sums in rows}
+
+
 def averages(per_type: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Macro (each type alike) and weighted (by support) means of the scores of the types.
 
@@ -330,11 +338,7 @@ def span_report(matched: MatchedSpans) -> dict[str, dict[str, Any]]:
     per_label = {"strict": same, "exact": same, "partial": (same + touched) / 2, "type": touched}
     report = {}
     for scheme in SCHEMES:
-        counts = zip(per_label[scheme], n_gold, n_predicted, strict=True)
-        per_type = {
-            label: precision_recall_f1(*row)
-            for label, row in zip(matched.labels, counts, strict=True)
-        }
+        per_type = scores_by_label(matched.labels, per_label[scheme], n_gold, n_predicted)
         credit = matched.credit[scheme].sum()
         overall = precision_recall_f1(credit, n_gold.sum(), n_predicted.sum())
         report[scheme] = overall | averages(per_type) | {"per_type": per_type}

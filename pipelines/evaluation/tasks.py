@@ -136,7 +136,7 @@ def metric_name(path: str) -> str:
 def interval_path(path: str) -> str:
     """Where a report has the 95 % interval of the number at a path, if it has one.
 
-    The interval of an F1 stands in the row of its precision and recall.
+    The interval of an F1 is in the row of its precision and recall.
     """
     owner, _, name = path.rpartition(".")
     return f"{owner}.interval" if owner and name == "f1" else f"{path}_interval"

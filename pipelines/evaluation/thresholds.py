@@ -14,10 +14,11 @@ from pipelines.evaluation.classification import (
     accuracy,
     class_report,
     count_pairs,
+    exact_matches,
     last_of_equals,
+    mark_report,
     matthews,
 )
-from pipelines.evaluation.span_scores import averages, precision_recall_f1
 from pipelines.examples import Example, Prediction
 
 OBJECTIVES = ("macro_f1", "accuracy", "micro_f1", "weighted_f1", "matthews")
@@ -68,17 +69,10 @@ def _single_label_scores(gold: np.ndarray, predicted: np.ndarray, size: int) -> 
 
 
 def _multi_label_scores(gold: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    both = gold & predicted  # (N, C)
-    counts = zip(both.sum(axis=0), gold.sum(axis=0), predicted.sum(axis=0), strict=True)
-    per_class = {str(i): precision_recall_f1(*row) for i, row in enumerate(counts)}
-    micro = precision_recall_f1(both.sum(), gold.sum(), predicted.sum())
-    exact_match = float((gold == predicted).all(axis=1).mean())
-    correlations = [
-        matthews(count_pairs(gold[:, i].astype(int), predicted[:, i].astype(int), 2))
-        for i in range(gold.shape[1])
-    ]
-    report = {"micro": micro} | averages(per_class)
-    return _objectives(report, exact_match, float(np.mean(correlations)))
+    report = mark_report(gold, predicted, [str(i) for i in range(gold.shape[1])])
+    columns = zip(gold.T.astype(int), predicted.T.astype(int), strict=True)
+    correlations = [matthews(count_pairs(*column, 2)) for column in columns]
+    return _objectives(report, exact_matches(gold, predicted), float(np.mean(correlations)))
 
 
 def _objectives(report: dict[str, Any], accuracy: float, matthews: float) -> dict[str, float]:
@@ -134,7 +128,9 @@ def has_rare_class(
 
     Args:
         counts: examples of each class.
-        n_classes: the even share is one of so many, or a half where a text may have several.
+        n_examples: examples in all.
+        n_classes: the even share of a class is 1 / n_classes.
+        multi_label: whether a text may have several classes; then the even share is a half.
     """
     even_share = n_examples / (2 if multi_label else n_classes)
     return min(counts.values()) < even_share / 2

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 import time
 from functools import cache
 from typing import Any, NamedTuple
@@ -12,8 +10,6 @@ from typing import Any, NamedTuple
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 class Precision(NamedTuple):
@@ -87,27 +83,3 @@ def _matmul_seconds(dtype: torch.dtype) -> float:
         torch.nn.functional.linear(states, weight)
         seconds.append(time.perf_counter() - start)
     return min(seconds)
-
-
-def lay_out_for_few_rows(model: torch.nn.Module) -> None:
-    """Lays the weights of linear layers out column by column; their values and shapes stay.
-
-    A product of 8 to 64 rows, as in generating for a batch, takes half the time so (float32, MKL: 16 rows of 576 by
-    1,536 take 0.36 ms instead of 1.1 ms); one row takes as long, and 1,000 rows do too.
-    """
-    for module in model.modules():
-        if isinstance(module, torch.nn.Linear):
-            module.weight.data = module.weight.data.t().contiguous().t()
-
-
-def keep_freed_memory() -> None:
-    """Keeps what a CPU's tensors free for the next ones, on Linux, from now on.
-
-    By default glibc gives large tensors back to the system and takes them anew, page by page: a sixth of the time that
-    SmolLM2 takes to read 1,000 tokens. It is told so twice: up to 32 MiB (its limit) come from the heap, and the
-    heap's end is not given back.
-    """
-    tell = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if tell is not None:
-        tell(M_MMAP_THRESHOLD, 32 << 20)
-        tell(M_TRIM_THRESHOLD, (1 << 31) - 1)

@@ -1,8 +1,8 @@
-"""What a language model is asked and how its answer becomes spans: prompts and answer formats.
+"""Prompts of a language model, and how its answer becomes spans: prompts and answer formats.
 
 `FORMATS` names three ways to write the mentions of a text. Each is a pair: `render` writes the
-answer a model is trained on, `parse` reads back whatever a model wrote. Mentions are written in
-order of appearance, repeats kept.
+answer that a model is trained on, `parse` reads whatever a model wrote. Mentions are written in
+order of appearance, with repeats.
 
 | format | one type | several types | no mention |
 | --- | --- | --- | --- |
@@ -11,8 +11,8 @@ order of appearance, repeats kept.
 | tagged | `the <Disease>colon cancer</Disease> gene` | the same | the text |
 
 Escapes in a list: a backslash before `;`, `|`, a backslash, and a blank at either end; a line break
-is `\\n`; a mention that reads `none` is `n\\one`. In a tagged text: a backslash before what looks
-like a mark but is text; backslashes right before any mark are doubled.
+is `\\n`; a mention that reads `none` is `n\\one`. In a tagged text: a backslash before text that
+looks like a mark; backslashes right before any mark are doubled.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from pipelines.examples import Span
 
 
 class Parsed(NamedTuple):
-    """A read answer: spans sorted by offset, mentions in generated order, `ok` or `unparsable`.
+    """A parsed answer: spans sorted by offset, mentions in generated order, `ok` or `unparsable`.
 
-    `unparsable` = the answer leaves the format; what could be read of it is kept.
+    `unparsable`: the answer leaves the format; what could be parsed of it is kept.
     """
 
     spans: tuple[Span, ...]
@@ -53,7 +53,7 @@ class PromptFormat(NamedTuple):
         parse: `(answer, text, labels, *, cut_off=False) -> Parsed`. Never raises. With `cut_off`
             (the generation hit its length limit) a last, perhaps half-written mention is dropped.
         instruction: `(labels) -> one line` for a chat model.
-        cue: what stands before the answer of a base model, with a place for the types.
+        cue: the end of a base model's prompt, with `{}` for the types.
     """
 
     render: Callable[[str, Iterable[Span], Sequence[str]], str]
@@ -65,16 +65,18 @@ class PromptFormat(NamedTuple):
 class Labels(tuple[str, ...]):
     """The types of mentions in order, with what the formats look up about them, prepared once.
 
-    A function that takes labels takes these too: whoever renders many rows with many types makes
-    them once by `Labels.of`.
+    A function that takes labels takes these too: to render many rows with many types, make them
+    once by `Labels.of`.
     """
 
     @staticmethod
     def of(labels: Sequence[str]) -> Labels:
+        """The labels as `Labels`."""
         return labels if isinstance(labels, Labels) else _prepared(tuple(labels))
 
     @cached_property
     def members(self) -> frozenset[str]:
+        """The labels as a set."""
         return frozenset(self)
 
     @cached_property
@@ -84,6 +86,7 @@ class Labels(tuple[str, ...]):
 
     @cached_property
     def by_escaped(self) -> dict[str, str]:
+        """Each label by its spelling in a list."""
         return {escaped(label): label for label in self}
 
     @cached_property
@@ -106,11 +109,13 @@ def _prepared(labels: tuple[str, ...]) -> Labels:
 def messages(text: str, *, format: str, labels: Sequence[str]) -> list[dict[str, str]]:
     """The conversation that asks a chat model for the mentions of a text.
 
-    The instruction is the system message, which also keeps templates from putting in a longer one
-    of their own.
+    The instruction is the system message, which also keeps templates from adding a longer one of
+    their own.
     """
-    return [{"role": "system", "content": prompt_format(format).instruction(labels)},
-            {"role": "user", "content": text}]
+    return [
+        {"role": "system", "content": prompt_format(format).instruction(labels)},
+        {"role": "user", "content": text},
+    ]
 
 
 def plain_prompt(text: str, format: str, labels: Sequence[str]) -> str:
@@ -124,17 +129,21 @@ def _plural(label: str) -> str:
 
 
 def format_hash(format: str, labels: Sequence[str], *, chat_template: str | None = None) -> str:
-    """A hash of all that shapes prompt and answer: what is made of a probe, and the template.
+    """A hash of all that shapes prompt and answer: the rendering of a probe, and the template.
 
-    Taken from the outcome and not from a version number, so that no change of the code can be
-    forgotten.
+    It hashes the outcome instead of a version number, so that no change of the code is missed.
     """
-    text = "A \\ <b>; \"none\" |\nend"
+    text = 'A \\ <b>; "none" |\nend'
     spans = [Span(4, 7, labels[0]), Span(7, 17, labels[-1]), Span(0, 1, labels[-1])]
     render = prompt_format(format).render
-    shaped = [labels, messages(text, format=format, labels=labels),
-              plain_prompt(text, format, labels), chat_template,
-              render(text, spans, labels), render(text, (), labels)]
+    shaped = [
+        labels,
+        messages(text, format=format, labels=labels),
+        plain_prompt(text, format, labels),
+        chat_template,
+        render(text, spans, labels),
+        render(text, (), labels),
+    ]
     return hashlib.sha256(json.dumps(shaped).encode()).hexdigest()[:16]
 
 
@@ -142,7 +151,7 @@ def prompt_format(name: str) -> PromptFormat:
     """Looks a format up by name.
 
     Raises:
-        UserError: naming the formats there are.
+        UserError: for an unknown name.
     """
     if name not in FORMATS:
         raise UserError(f"got the prompt format {name!r}; wanted one of {', '.join(FORMATS)}")
@@ -174,7 +183,7 @@ def _render_list(text: str, spans: Iterable[Span], labels: Sequence[str]) -> str
             parts.append(f"{separator}{escaped(span.label)}: ")
         elif parts:
             parts.append("; ")
-        parts.append(escaped(text[span.start:span.end]))
+        parts.append(escaped(text[span.start : span.end]))
         previous = span.label
     return "".join(parts) or "none"
 
@@ -183,14 +192,21 @@ def escaped(string: str) -> str:
     """A mention or type as it is written in a list."""
     if string.casefold() == "none":
         return f"{string[0]}\\{string[1:]}"
+
+    def escape(special: re.Match[str]) -> str:
+        return "\\n" if special[0] == "\n" else "\\" + special[0]
+
     # At the ends a blank would be taken for layout.
-    return re.sub(r"[\\;|\n]|^\s|\s\Z",
-                  lambda special: "\\n" if special[0] == "\n" else "\\" + special[0], string)
+    return re.sub(r"[\\;|\n]|^\s|\s\Z", escape, string)
 
 
 def unescaped(string: str) -> str:
-    return re.sub(r"\\(.)", lambda pair: "\n" if pair[1] == "n" else pair[1], string,
-                  flags=re.DOTALL)
+    """A mention or type from its spelling in a list."""
+
+    def unescape(pair: re.Match[str]) -> str:
+        return "\n" if pair[1] == "n" else pair[1]
+
+    return re.sub(r"\\(.)", unescape, string, flags=re.DOTALL)
 
 
 def split_list(string: str, separator: str) -> list[str]:
@@ -202,31 +218,34 @@ def split_list(string: str, separator: str) -> list[str]:
             parts.append([])
         else:
             parts[-1].append(piece)
-    stripped = []
-    for part in map("".join, parts):
-        short = part.rstrip()
-        lost = (len(short) - len(short.rstrip("\\"))) % 2
-        stripped.append(part[:len(short) + lost].lstrip())
-    return stripped
+    return [_strip_layout("".join(part)) for part in parts]
+
+
+def _strip_layout(part: str) -> str:
+    """Strips blanks at both ends, but for a last one that a backslash escapes."""
+    short = part.rstrip()
+    is_escaped = (len(short) - len(short.rstrip("\\"))) % 2
+    return part[: len(short) + is_escaped].lstrip()
 
 
 def _parse_list(answer: str, text: str, labels: Sequence[str], *, cut_off: bool = False) -> Parsed:
     labels = Labels.of(labels)
+    has_types = len(labels) > 1
     line = answer.lstrip().split("\n", 1)[0]
+    groups = split_list(line, "|") if has_types else [line]
     generated: list[Generated] = []
-    groups = split_list(line, "|") if len(labels) > 1 else [line]
-    for number, group in enumerate(groups, start=1):
-        written, items = label_and_rest(group, labels) if len(labels) > 1 else (labels[0], group)
+    for index, group in enumerate(groups, start=1):
+        written, items = label_and_rest(group, labels) if has_types else (labels[0], group)
         strings = split_list(items, ";")
-        if cut_off and number == len(groups):
+        if cut_off and index == len(groups):
             strings.pop()
         strings = [string for string in strings if string]
         if [string.casefold() for string in strings] != ["none"]:
             label = labels.known(written)
             generated += [Generated(unescaped(string), label, written) for string in strings]
-    said_none = line.strip().casefold() == "none"
+    is_none = line.strip().casefold() == "none"
     any_known = any(item.label for item in generated)
-    return _parsed(text, generated, cut_off or said_none or any_known)
+    return _parsed(text, generated, cut_off or is_none or any_known)
 
 
 def label_and_rest(group: str, labels: Labels) -> tuple[str, str]:
@@ -235,7 +254,7 @@ def label_and_rest(group: str, labels: Labels) -> tuple[str, str]:
     colon = group.rfind(":", 0, longest + 1)
     while colon >= 0:
         if group[:colon] in labels.by_escaped:
-            return labels.by_escaped[group[:colon]], group[colon + 1:]
+            return labels.by_escaped[group[:colon]], group[colon + 1 :]
         colon = group.rfind(":", 0, colon)
     written, separator, rest = group.partition(":")
     return (unescaped(written), rest) if separator else ("", group)
@@ -248,7 +267,7 @@ def _render_json(text: str, spans: Iterable[Span], labels: Sequence[str]) -> str
     labels = Labels.of(labels)
     items: list[str | dict[str, str]] = []
     for span in _in_order(spans, labels):
-        string = text[span.start:span.end]
+        string = text[span.start : span.end]
         items.append(string if len(labels) == 1 else {span.label: string})
     return json.dumps(items, ensure_ascii=False)
 
@@ -260,13 +279,13 @@ def _parse_json(answer: str, text: str, labels: Sequence[str], *, cut_off: bool 
     generated: list[Generated] = []
     for item in items:
         by_label = item if isinstance(item, dict) else {only_label: item}
-        for written, strings in by_label.items():
-            label, written_label = labels.known(written), _without_surrogates(written)
-            for string in strings if isinstance(strings, list) else [strings]:
-                if isinstance(string, str):
-                    generated.append(Generated(_without_surrogates(string), label, written_label))
-                else:
-                    complete = False
+        for written, value in by_label.items():
+            strings = value if isinstance(value, list) else [value]
+            whole = [string for string in strings if isinstance(string, str)]
+            complete = complete and len(whole) == len(strings)
+            label, written = labels.known(written), _without_surrogates(written)
+            for string in whole:
+                generated.append(Generated(_without_surrogates(string), label, written))
     return _parsed(text, generated, complete or cut_off)
 
 
@@ -321,21 +340,22 @@ def _escaped_marks(text: str, labels: Labels) -> str:
     return labels.mark.sub(lambda mark: mark[1] + "\\" + mark[0], text)
 
 
-def _parse_tagged(answer: str, text: str, labels: Sequence[str], *,
-                  cut_off: bool = False) -> Parsed:
+def _parse_tagged(
+    answer: str, text: str, labels: Sequence[str], *, cut_off: bool = False
+) -> Parsed:
     plain, marked, balanced = _without_marks(answer, Labels.of(labels))
     offsets, is_copy = offsets_in(text, plain, cut_off=cut_off)
     known = [offset for offset in offsets if offset is not None]
-    # How many characters with an offset stand before each index: where to look in `known`.
+    # The number of characters with an offset before each index: where to look in `known`.
     ranks = [0, *accumulate(offset is not None for offset in offsets)]
     generated = []
     for start, end, label in marked:
-        string, place = plain[start:end], None
+        string, position = plain[start:end], None
         if ranks[start] < ranks[end]:
             first, past = known[ranks[start]], known[ranks[end] - 1] + 1
             if repair_status(string, text[first:past]):
-                place = first, past
-        generated.append(Generated(string, label, label, place))
+                position = first, past
+        generated.append(Generated(string, label, label, position))
     return _parsed(text, generated, is_copy and (balanced or cut_off))
 
 
@@ -353,7 +373,7 @@ def _without_marks(answer: str, labels: Labels) -> tuple[str, list[tuple[int, in
     marked: list[tuple[int, int, str]] = []
     for mark in labels.mark.finditer(answer):
         slashes = len(mark[1])
-        before = answer[done:mark.start()] + "\\" * (slashes // 2)
+        before = answer[done : mark.start()] + "\\" * (slashes // 2)
         parts.append(before)
         length += len(before)
         done = mark.end()
@@ -388,8 +408,10 @@ def _instruct_json(labels: Sequence[str]) -> str:
 
 
 def _instruct_tagged(labels: Sequence[str]) -> str:
-    return (f"Repeat the text with every {', '.join(labels)} mention marked, as in "
-            f"<{labels[0]}>a</{labels[0]}>.")
+    return (
+        f"Repeat the text with every {', '.join(labels)} mention marked, as in "
+        f"<{labels[0]}>a</{labels[0]}>."
+    )
 
 
 FORMATS: dict[str, PromptFormat] = {

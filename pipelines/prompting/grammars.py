@@ -1,4 +1,4 @@
-"""Grammars of well-formed answers, by which a generator can be held to a prompt format."""
+"""Grammars of well-formed answers, which constrain a generator to a prompt format."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from pipelines.alignment.word_boundaries import find_occurrences, inside_word
-from pipelines.prompting.formats import Labels, escaped, label_and_rest, prompt_format, split_list, unescaped
+from pipelines.prompting.formats import (
+    Labels,
+    escaped,
+    label_and_rest,
+    prompt_format,
+    split_list,
+    unescaped,
+)
 
 
 def grammar(format: str, text: str, labels: Sequence[str], *, lead: str = "") -> str | None:
@@ -17,7 +24,7 @@ def grammar(format: str, text: str, labels: Sequence[str], *, lead: str = "") ->
     Mentions in another order, or more often than the text has them, are admitted too.
 
     Args:
-        lead: what stands before the answer, such as the blank after a plain prompt.
+        lead: what comes before the answer, such as the blank after a plain prompt.
 
     Returns:
         Lark rules, or None where the format has no grammar (tagged).
@@ -32,8 +39,8 @@ def grammar(format: str, text: str, labels: Sequence[str], *, lead: str = "") ->
 def grammar_after(format: str, text: str, labels: Sequence[str], answer: str) -> str | None:
     """The grammar of what may follow an answer that has just ended a mention: mentions in order.
 
-    A mention that follows begins after the earliest place of the one before, which excludes no
-    answer that `render` writes, and most repetitions that the text does not have.
+    The next mention begins after the earliest occurrence of the one before. This excludes no answer
+    that `render` writes, and most repetitions that the text does not have.
 
     Args:
         answer: what is written so far.
@@ -45,16 +52,20 @@ def grammar_after(format: str, text: str, labels: Sequence[str], answer: str) ->
     is_separated = answer.endswith((";", "|")) and not answer.endswith(("\\;", "\\|"))
     if format != "list" or not is_separated:
         return None
+    has_types = len(labels) > 1
     end = 0
-    for group in split_list(answer, "|") if len(labels) > 1 else [answer]:
-        items = label_and_rest(group.strip(), Labels.of(labels))[1] if len(labels) > 1 else group
+    for group in split_list(answer, "|") if has_types else [answer]:
+        items = label_and_rest(group.strip(), Labels.of(labels))[1] if has_types else group
         for string in filter(None, map(unescaped, split_list(items, ";"))):
             end += next(find_occurrences(text[end:], string), (0, 0))[1]
-    if not text[end:].strip():
+    remaining = text[end:]
+    if not remaining.strip():
         return 'start: ""'
-    next_rule = "TYPED" if answer.endswith("|") else "GROUP"
-    rest = f'{next_rule} (" | " TYPED)*' if len(labels) > 1 else "GROUP"
-    return f'start: START\nSTART: " " {rest}\n{_list_rules(text[end:], labels)}'
+    rest = "GROUP"
+    if has_types:
+        next_rule = "TYPED" if answer.endswith("|") else "GROUP"
+        rest = f'{next_rule} (" | " TYPED)*'
+    return f'start: START\nSTART: " " {rest}\n{_list_rules(remaining, labels)}'
 
 
 def _words(text: str) -> list[str]:
@@ -73,8 +84,9 @@ def _list_rules(text: str, labels: Sequence[str]) -> str:
     group = 'GROUP: MENTION ("; " MENTION)*'
     rules = f'ANSWER: "none" | GROUP\n{group}'
     if len(labels) > 1:
-        names = " | ".join(json.dumps(f"{escaped(label)}: ", ensure_ascii=False)
-                           for label in labels)
+        names = " | ".join(
+            json.dumps(f"{escaped(label)}: ", ensure_ascii=False) for label in labels
+        )
         rules = f'ANSWER: "none" | TYPED (" | " TYPED)*\nTYPED: ({names}) GROUP\n{group}'
     chunks = [re.sub(r"[\\;|]", r"\\\g<0>", word).replace("\n", "\\n") for word in _words(text)]
     return f"{rules}\nMENTION: {_substring(chunks)}"
@@ -94,8 +106,10 @@ def _json_rules(text: str, labels: Sequence[str]) -> str:
 
 def _substring(chunks: Sequence[str]) -> str:
     """Some chunks in a row, without a blank at either end."""
-    return f'%regex {json.dumps({"substring_chunks": chunks})} & /\\S(?s:.*\\S)?/'
+    return f"%regex {json.dumps({'substring_chunks': chunks})} & /\\S(?s:.*\\S)?/"
 
 
-GRAMMARS: dict[str, Callable[[str, Sequence[str]], str]] = {"list": _list_rules,
-                                                            "json": _json_rules}
+GRAMMARS: dict[str, Callable[[str, Sequence[str]], str]] = {
+    "list": _list_rules,
+    "json": _json_rules,
+}

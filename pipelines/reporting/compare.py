@@ -12,7 +12,7 @@ from pipelines.checks.predictions import check_predictions
 from pipelines.corpora.predictions import read_any_predictions, read_predictions
 from pipelines.errors import DataError, UserError
 from pipelines.evaluation.comparison import compare_predictions
-from pipelines.evaluation.reports import gold_sha256
+from pipelines.evaluation.reports import Report, gold_sha256
 from pipelines.evaluation.tasks import TASKS, Task, interval_path, metric, metric_name
 from pipelines.examples import Example, Prediction, joined_by_id
 from pipelines.reporting.run_facts import machine, run_facts
@@ -45,7 +45,7 @@ class System:
 
     name: str
     path: Path
-    report: dict[str, Any]
+    report: Report
     run: Run | None = None
 
     @property

@@ -15,8 +15,11 @@ from pipelines.reporting.page import Cell, Picture, Section, Table, write_page
 from pipelines.reporting.run_facts import Facts
 from pipelines.reporting.text import sections_as_text
 
+Comparison = Mapping[str, Any]
+Row = Mapping[str, Any]  # of a run, or the test of two runs
+
 # Head -> the cell of a run's row, in the table of runs.
-COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+COLUMNS: dict[str, Callable[[Row], str]] = {
     "parameters": lambda row: short_count(row["parameters"]),
     "trained": lambda row: short_count(row["trained_parameters"]),
     "training": lambda row: seconds(row["training_seconds"]),
@@ -29,7 +32,7 @@ COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-def comparison_as_text(comparison: Mapping[str, Any]) -> str:
+def comparison_as_text(comparison: Comparison) -> str:
     """The table, the verdicts and the Pareto fronts, for a terminal."""
     table = Section("runs", "Runs", [comparison_table(comparison)])
     lines = [_compared(comparison), *(f"warning: {line}" for line in _warnings(comparison))]
@@ -42,7 +45,7 @@ def comparison_as_text(comparison: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_comparison(comparison: Mapping[str, Any], out: str | Path) -> None:
+def write_comparison(comparison: Comparison, out: str | Path) -> None:
     """Writes the comparison as one self-contained HTML file."""
     shared, own = split_facts({row["name"]: row["facts"] for row in comparison["runs"]})
     sections = [
@@ -61,7 +64,7 @@ def write_comparison(comparison: Mapping[str, Any], out: str | Path) -> None:
     )
 
 
-def comparison_table(comparison: Mapping[str, Any]) -> Table:
+def comparison_table(comparison: Comparison) -> Table:
     """One row a run; columns that no run has a value for are left out."""
     scale = TASKS[comparison["task"]].scale
     runs = comparison["runs"]
@@ -82,7 +85,7 @@ def comparison_table(comparison: Mapping[str, Any]) -> Table:
     return Table(head, rows, note=" ".join(notes), prose=("hardware",))
 
 
-def verdict(comparison: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
+def verdict(comparison: Comparison, pair: Row) -> str:
     """A sentence such as `A > B, Δ = 1.90 [0.40, 3.30], p = 0.01`."""
     scale = TASKS[comparison["task"]].scale
     ends = interval(pair["interval"], scale)
@@ -120,7 +123,7 @@ def _items(fact: str | Sequence[str]) -> Sequence[str]:
     return [fact] if isinstance(fact, str) else fact
 
 
-def _outcome(pair: Mapping[str, Any]) -> str:
+def _outcome(pair: Row) -> str:
     first, second = pair["first"], pair["second"]
     if pair["better"] is None:
         return f"{first} and {second} cannot be told apart"
@@ -133,7 +136,7 @@ def _milliseconds(number: float | None) -> str:
     return f"{number:.3g}" if number < 100 else f"{number:,.0f}"
 
 
-def _compared(comparison: Mapping[str, Any]) -> str:
+def _compared(comparison: Comparison) -> str:
     """What was compared, and by which test."""
     task = comparison["task"].replace("_", " ").capitalize()
     examples = f"the same {comparison['examples']:,} examples of {comparison['split']}"
@@ -148,13 +151,13 @@ def _compared(comparison: Mapping[str, Any]) -> str:
     )
 
 
-def _warnings(comparison: Mapping[str, Any]) -> list[str]:
+def _warnings(comparison: Comparison) -> list[str]:
     """The warnings of the runs' reports, each after the name of its run."""
     runs = comparison["runs"]
     return [f"{row['name']}: {sentence}" for row in runs for sentence in row["warnings"]]
 
 
-def _verdict_tables(comparison: Mapping[str, Any]) -> Iterator[Table]:
+def _verdict_tables(comparison: Comparison) -> Iterator[Table]:
     scale = TASKS[comparison["task"]].scale
     rows = []
     for pair in comparison["verdicts"]:
@@ -164,7 +167,7 @@ def _verdict_tables(comparison: Mapping[str, Any]) -> Iterator[Table]:
         yield Table(("verdict", "Δ", "95 % interval", "p"), rows)
 
 
-def _pictures(comparison: Mapping[str, Any]) -> Iterator[Picture]:
+def _pictures(comparison: Comparison) -> Iterator[Picture]:
     """Quality against each cost that at least two runs know."""
     for cost, front in comparison["pareto"].items():
         known = [row for row in comparison["runs"] if row[cost] is not None]
@@ -173,9 +176,9 @@ def _pictures(comparison: Mapping[str, Any]) -> Iterator[Picture]:
 
 
 def _picture(
-    comparison: Mapping[str, Any],
+    comparison: Comparison,
     cost: str,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
     front: Sequence[str],
 ) -> Picture:
     task = TASKS[comparison["task"]]

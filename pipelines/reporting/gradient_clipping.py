@@ -212,8 +212,7 @@ def _one_unit_parts(one_unit: Mapping[str, Any]) -> Iterator[Table | str]:
 
 def _contradiction(truth: Sequence[int], certificate: Sequence[int]) -> str:
     """The conditions that a certificate adds up, and the sum that contradicts them."""
-    conditions: list[str] = []
-    over, under = [], []
+    conditions, over, under = list[str](), list[str](), list[str]()
     terms = ("b", "u + b", "w + b", "w + u + b")
     for term, value, times in zip(terms, truth, certificate, strict=True):
         if times:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.evaluation.mistakes import KINDS
+from pipelines.evaluation.reports import Report
 from pipelines.evaluation.tasks import TASKS
 from pipelines.examples import Example, Prediction, joined_by_id
 from pipelines.reporting.browser import browser
@@ -16,7 +17,7 @@ from pipelines.reporting.sections import headline, report_sections, scored_on
 
 
 def write_report(
-    report: dict[str, Any],
+    report: Report,
     examples: Sequence[Example],
     predictions: Sequence[Prediction],
     out: str | Path,

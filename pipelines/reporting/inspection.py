@@ -14,7 +14,7 @@ from pipelines.inspection.activations import TokenMatrix
 from pipelines.inspection.layers import Layer
 from pipelines.inspection.tags import Inspection
 from pipelines.reporting import plots
-from pipelines.reporting.page import Fragment, Picture, Section, Table, write_page
+from pipelines.reporting.page import Fragment, Part, Picture, Section, Table, write_page
 from pipelines.reporting.run_facts import Facts
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _layer_section(layers: Sequence[Layer]) -> Section:
     separation = plots.svg("separation", _draw_separation(layers), inches=inches)
     sparsity = plots.svg("sparsity", _draw_sparsity(layers), inches=inches)
     rows = [layer_comparison.layer_cells(layer) for layer in layers]
-    parts = [
+    parts: list[Part] = [
         Picture(separation, "d′ between entity tokens and others"),
         Picture(sparsity, "Sparsity"),
         Table(layer_comparison.HEAD, rows, note=LAYER_NOTE),
@@ -129,8 +129,14 @@ def _heat_map(
     greatest = float(np.abs(values).max(initial=0)) or 1.0
 
     def draw(axes: Axes) -> None:
-        style = {"cmap": "RdBu", "aspect": "auto", "interpolation": "nearest"}
-        image = axes.imshow(values, vmin=-greatest, vmax=greatest, **style)
+        image = axes.imshow(
+            values,
+            cmap="RdBu",
+            vmin=-greatest,
+            vmax=greatest,
+            aspect="auto",
+            interpolation="nearest",
+        )
         axes.set_yticks(range(len(rows)), rows, fontsize=8)
         if columns:
             axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=8)
@@ -181,8 +187,7 @@ def _draw_sparsity(layers: Sequence[Layer]) -> Callable[[Axes], None]:
 
     def draw(axes: Axes) -> None:
         axes.plot(entities, rows, "o", color=plots.BLUE, label="entities")
-        hollow = {"color": plots.ORANGE, "markerfacecolor": "none"}
-        axes.plot(others, rows, "D", label="others", **hollow)
+        axes.plot(others, rows, "D", color=plots.ORANGE, markerfacecolor="none", label="others")
         _name_rows(axes, layers)
         axes.set_xlim(0, 1)
         axes.set_xlabel("Hoyer's sparsity")

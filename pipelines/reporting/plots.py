@@ -153,11 +153,11 @@ def scores_with_intervals(rows: Sequence[ScoreRow]) -> str:
             if interval:
                 ends = [100 * end for end in interval]
                 axes.plot(ends, [position, position], "|-", color=BLUE, markersize=9)
-            if is_baseline:
-                style = {"marker": "D", "color": ORANGE, "markerfacecolor": "none", "markersize": 6}
-            else:
-                style = {"marker": "o", "color": BLUE, "markersize": 4}
-            axes.plot(100 * score, position, **style)
+            marker, size, color = ("D", 6, ORANGE) if is_baseline else ("o", 4, BLUE)
+            fill = "none" if is_baseline else color
+            axes.plot(
+                100 * score, position, marker, color=color, markerfacecolor=fill, markersize=size
+            )
         axes.set_yticks(range(len(rows)), [_short(name) for name, *_ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         # Dots and not bars: the scale need not begin at zero, and intervals are to be seen.

@@ -38,9 +38,7 @@ AUDIT_ROWS = 30
 Entry = Mapping[str, Any]  # a part of a report, or a row of a log
 
 
-def report_sections(
-    report: Report, *, trainer_log: Sequence[Entry] = ()
-) -> list[Section]:
+def report_sections(report: Report, *, trainer_log: Sequence[Entry] = ()) -> list[Section]:
     """All that a report holds but the examples.
 
     Args:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from pipelines.evaluation.reports import Report
 from pipelines.formatting import text_table
 from pipelines.reporting.page import Part, Section, Table
 from pipelines.reporting.sections import headline, report_sections, scored_on
@@ -13,7 +14,7 @@ from pipelines.reporting.sections import headline, report_sections, scored_on
 WIDEST = 24  # columns; a larger confusion matrix is left to the page
 
 
-def report_as_text(report: dict[str, Any]) -> str:
+def report_as_text(report: Report) -> str:
     """The report's numbers in tables, its warnings before them."""
     task = report["task"].replace("_", " ").capitalize()
     name, value, interval = headline(report)

@@ -83,21 +83,20 @@ def write_manifest(checkpoint: Path) -> None:
         json.dump(manifest, f, indent=1)
 
 
-def fault_of(checkpoint: Path) -> str | None:
+def fault_of(checkpoint: Path, *, with_best: bool = False) -> str | None:
     """A file of a checkpoint and what is wrong with it; None for a whole checkpoint.
 
-    The best checkpoint so far, whose weights the Trainer loads at the end, belongs to it.
+    Args:
+        with_best: check the best checkpoint so far too, which the Trainer loads at the end.
     """
     fault = _fault_of_files(checkpoint)
-    if fault:
+    if fault or not with_best:
         return fault
     state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
     best = state.get("best_model_checkpoint")
     # By its name: the run folder may have been moved.
     best_folder = checkpoint.with_name(Path(best).name) if best else checkpoint
-    if best_folder == checkpoint:
-        return None
-    fault = _fault_of_files(best_folder)
+    fault = None if best_folder == checkpoint else _fault_of_files(best_folder)
     return f"the best checkpoint so far, {best_folder.name}, is damaged: {fault}" if fault else None
 
 
@@ -123,11 +122,12 @@ def _fault_of_files(checkpoint: Path) -> str | None:
     return None
 
 
-def last_whole_checkpoint(folder: str | Path) -> Path | None:
+def last_whole_checkpoint(folder: str | Path, *, with_best: bool = False) -> Path | None:
     """The whole checkpoint of the most steps; a warning names each damaged one that is skipped.
 
     Args:
         folder: holds `checkpoint-N` folders; may be missing.
+        with_best: skip one whose best checkpoint so far is damaged, too.
     """
     steps = {}
     for path in Path(folder).glob("checkpoint-*"):
@@ -135,14 +135,16 @@ def last_whole_checkpoint(folder: str | Path) -> Path | None:
         if path.is_dir() and number.isdecimal():
             steps[path] = int(number)
     for checkpoint in sorted(steps, key=lambda path: steps[path], reverse=True):
-        fault = fault_of(checkpoint)
+        fault = fault_of(checkpoint, with_best=with_best)
         if fault is None:
             return checkpoint
         logger.warning("%s is damaged and skipped: %s", checkpoint, fault)
     return None
 
 
-def checkpoint_to_resume(choice: str | bool | None, folder: str | Path) -> str | None:
+def checkpoint_to_resume(
+    choice: str | bool | None, folder: str | Path, *, with_best: bool = False
+) -> str | None:
     """The checkpoint to continue from, which is logged; None to train from the start.
 
     With several processes, all of them have to call it; the main one chooses.
@@ -150,6 +152,7 @@ def checkpoint_to_resume(choice: str | bool | None, folder: str | Path) -> str |
     Args:
         choice: value of `--resume_from_checkpoint`: `true` for the last whole checkpoint in
             `folder`, the path of one, or `false` or None for none.
+        with_best: whether the best checkpoint is loaded at the end, so that it has to be whole.
 
     Raises:
         UserError: for a path that does not exist or is damaged.
@@ -158,10 +161,12 @@ def checkpoint_to_resume(choice: str | bool | None, folder: str | Path) -> str |
     if name.lower() == "false":
         return None
     if name.lower() == "true":
-        last = last_whole_checkpoint(folder) if PartialState().is_main_process else None
+        last = None
+        if PartialState().is_main_process:
+            last = last_whole_checkpoint(folder, with_best=with_best)
         [chosen] = broadcast_object_list([str(last) if last else None])
     else:
-        chosen = _checked(name)
+        chosen = _checked(name, with_best=with_best)
     if chosen:
         logger.info("resuming from %s", chosen)
     else:
@@ -169,8 +174,10 @@ def checkpoint_to_resume(choice: str | bool | None, folder: str | Path) -> str |
     return chosen
 
 
-def _checked(path: str) -> str:
-    fault = fault_of(Path(path)) if Path(path).is_dir() else "no such folder"
+def _checked(path: str, *, with_best: bool) -> str:
+    fault: str | None = "no such folder"
+    if Path(path).is_dir():
+        fault = fault_of(Path(path), with_best=with_best)
     if fault:
         raise UserError(
             f"--resume_from_checkpoint {path}: {fault}; give a whole checkpoint-N folder, or "

@@ -27,7 +27,7 @@ def reading_of(corpora: Mapping[str, Corpus]) -> dict[str, Any]:
     if not corpora:
         return {}
     first = next(iter(corpora.values()))
-    return {"answer": first.answer, "found": dataclasses.asdict(first.found) if first.found else None,
+    return {"answer": first.answer, "found": dataclasses.asdict(first.column_names) if first.column_names else None,
             "ends": first.ends, "offsets": first.offsets}
 
 

@@ -15,10 +15,11 @@ from typing import Any
 import yaml
 
 from pipelines import families
-from pipelines.corpora import Columns, Found, read_examples
+from pipelines.corpora import ColumnNames, Columns, read_examples
 from pipelines.errors import UserError
 from pipelines.evaluation.tasks import TASKS, Task
 from pipelines.examples import Example, replacing
+from pipelines.runs.library_options import NOT_WRITTEN
 from pipelines.runs.secrets import without_secrets
 
 logger = logging.getLogger(__name__)
@@ -106,11 +107,11 @@ class Run:
             values[field.name] = value if value != field.default else config.get(field.name, field.default)
         return Columns(**values)
 
-    def reading(self) -> tuple[str | None, Found | None]:
+    def reading(self) -> tuple[str | None, ColumnNames | None]:
         """The answer that the run learnt and the columns that it found; None where it recorded none."""
         known = self.provenance().get("reading", {})
         found = known.get("found")
-        return known.get("answer"), None if found is None else Found(**(found | {"labels": tuple(found["labels"])}))
+        return known.get("answer"), None if found is None else ColumnNames(**(found | {"labels": tuple(found["labels"])}))
 
     def read_examples(self, file: str | Path, *, given: Columns | None = None, answer: str | None = None,
                       labelled: bool = True) -> list[Example]:
@@ -200,7 +201,7 @@ def config_of(*groups: Any) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for group in groups:
         values = group.to_dict() if hasattr(group, "to_dict") else dataclasses.asdict(group)
-        names = {field.name for field in dataclasses.fields(group) if field.init}
+        names = {field.name for field in dataclasses.fields(group) if field.init} - NOT_WRITTEN
         # `to_dict` puts a stand-in for whatever is named a token, a padding token too.
         plain = {key: getattr(group, key) if key.endswith("_token") else values[key] for key in names & values.keys()}
         options |= {key: value for key, value in plain.items() if not key.endswith("hub_token")}

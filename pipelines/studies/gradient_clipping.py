@@ -31,6 +31,8 @@ from pipelines.studies.latch_and_parity import (
     threshold_functions,
 )
 
+Results = dict[str, Any]  # of one run, of one kind of run, or of the units
+
 NOT_CLIPPED = 1e30  # a norm that is never reached: the trainer still computes and logs the norm
 TEST_SEQUENCES = 1000
 TEST_SEED = 10_000  # far from the seeds of training
@@ -120,7 +122,7 @@ class Batches(Dataset):
         return {"bits": bits, "labels": labels}
 
 
-def run_study(study: ClippingStudy, *, folder: Path) -> list[dict[str, Any]]:
+def run_study(study: ClippingStudy, *, folder: Path) -> list[Results]:
     """Trains and tests all runs.
 
     Args:
@@ -135,7 +137,7 @@ def run_study(study: ClippingStudy, *, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def train(trial: Trial, study: ClippingStudy, *, folder: Path) -> dict[str, Any]:
+def train(trial: Trial, study: ClippingStudy, *, folder: Path) -> Results:
     """Trains one network and tests it on new sequences.
 
     Returns:
@@ -195,7 +197,7 @@ def _finite(number: float) -> float | None:
     return float(number) if math.isfinite(number) else None
 
 
-def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def summarize(rows: Sequence[Results]) -> list[Results]:
     """One row for each kind of run, over its seeds.
 
     Returns:
@@ -203,14 +205,14 @@ def summarize(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         `accuracy_at_the_end`; how many runs `solved` the task or `diverged`; `median_norm` and
         `greatest_norm` of the gradients over all steps, None where none is finite.
     """
-    kinds: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    kinds: dict[tuple[Any, ...], list[Results]] = {}
     for row in rows:
         kind = row["task"], row["network"], row["length"], row["clipped"]
         kinds.setdefault(kind, []).append(row)
     return [_summary(kind, runs) for kind, runs in kinds.items()]
 
 
-def _summary(kind: tuple[Any, ...], runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _summary(kind: tuple[Any, ...], runs: Sequence[Results]) -> Results:
     task, network, length, clipped = kind
     norms = [norm for norm in _all(runs, "gradient_norm") if norm is not None]
     at_the_end = [row["accuracy_at_the_end"] for row in runs]
@@ -230,12 +232,12 @@ def _summary(kind: tuple[Any, ...], runs: Sequence[dict[str, Any]]) -> dict[str,
     }
 
 
-def _all(runs: Sequence[dict[str, Any]], quantity: str) -> Iterator[float | None]:
+def _all(runs: Sequence[Results], quantity: str) -> Iterator[float | None]:
     for row in runs:
         yield from row[quantity]
 
 
-def one_unit() -> dict[str, Any]:
+def one_unit() -> Results:
     """What single units can do, checked on every input of 1 to 12 bits.
 
     Returns:

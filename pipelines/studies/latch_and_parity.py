@@ -94,11 +94,11 @@ def _one_unit_gru(*, update: GateWeights, candidate: GateWeights) -> nn.GRU:
     gru = nn.GRU(1, 1, batch_first=True)
     reset = (0.0, 0.0, 100.0)  # sigmoid(100) is 1 in float32
     weights = torch.tensor([reset, update, candidate])  # rows in torch's order
+    of_input, of_state, bias = weights[:, :1], weights[:, 1:2], weights[:, 2]
+    values = (of_input, of_state, bias, torch.zeros(3))
     with torch.no_grad():
-        gru.weight_ih_l0.copy_(weights[:, :1])
-        gru.weight_hh_l0.copy_(weights[:, 1:2])
-        gru.bias_ih_l0.copy_(weights[:, 2])
-        gru.bias_hh_l0.zero_()
+        for parameter, value in zip(gru.parameters(), values, strict=True):
+            parameter.copy_(value)
     return gru
 
 

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from pipelines.errors import UserError
 from pipelines.examples import Example
+from pipelines.formatting import some
 from pipelines.spans import whitespace_tokens
-from pipelines.submission.sample import ID_NAME, Sample, shown
+from pipelines.submission.sample import ID_NAME, Sample
 
 # Kaggle's column that says which leaderboard a row counts for, and what it holds.
 USAGE = re.compile(r"usage", re.IGNORECASE)
@@ -22,10 +23,35 @@ ANSWER_ID = re.compile(r"class|label|target|categor|cluster|predict|tag", re.IGN
 PARTS = {
     "start": ("start", "begin", "start_offset", "start_char", "start_position", "starts"),
     "end": ("end", "stop", "end_offset", "end_char", "end_position", "ends"),
-    "label": ("label", "type", "entity_type", "class", "tag", "category", "entity_group",
-              "labels", "types", "classes", "tags", "categories"),
-    "text": ("text", "mention", "string", "entity", "entity_text", "mention_text", "span_text",
-             "selected_text", "answer", "mentions", "strings", "entities", "answers"),
+    "label": (
+        "label",
+        "type",
+        "entity_type",
+        "class",
+        "tag",
+        "category",
+        "entity_group",
+        "labels",
+        "types",
+        "classes",
+        "tags",
+        "categories",
+    ),
+    "text": (
+        "text",
+        "mention",
+        "string",
+        "entity",
+        "entity_text",
+        "mention_text",
+        "span_text",
+        "selected_text",
+        "answer",
+        "mentions",
+        "strings",
+        "entities",
+        "answers",
+    ),
 }
 
 
@@ -41,18 +67,18 @@ class TokenRows(NamedTuple):
     columns: frozenset[int]
 
 
-def given_columns(sample: Sample, examples: Sequence[Example]) -> set[int]:
+def kept_columns(sample: Sample, examples: Sequence[Example]) -> set[int]:
     """The columns that a submission leaves as they are: ids, `Usage`, and the texts themselves."""
     by_id = {example.id: example for example in examples}
     asked = [by_id.get(id) for id in sample.ids]
-    given = {sample.id_column}
+    kept = {sample.id_column}
     for position in range(sample.width):
         name, cells = sample.name(position), sample.column(position)
         is_id = ID_NAME.fullmatch(name) and not ANSWER_ID.search(name)
         is_text = any(_is_text(asked, cells, field) for field in ("text", "pair"))
         if is_id or is_text or _is_index(name, cells) or _is_usage(name, cells):
-            given.add(position)
-    return given
+            kept.add(position)
+    return kept
 
 
 def _is_index(name: str, cells: Sequence[str]) -> bool:
@@ -73,35 +99,35 @@ def _is_text(asked: Sequence[Example | None], cells: Sequence[str], field: str) 
     return [text.strip() for text in texts] == [cell.strip() for cell in cells]
 
 
-def answer_columns(sample: Sample, given: set[int], names: str | None) -> list[int]:
+def answer_columns(sample: Sample, kept: set[int], names: str | None) -> list[int]:
     """Positions of the columns to fill.
 
     Args:
         sample: the sample.
-        given: positions of the columns that the competition gives.
+        kept: positions of the columns that a submission leaves as they are.
         names: names of the columns to fill, with commas between them; by default all that are
-            not given.
+            not kept.
 
     Raises:
         UserError: for names that no column has, and where no column is left to fill.
     """
     positions = {sample.name(position): position for position in range(sample.width)}
     if names is None:
-        answers = [position for position in range(sample.width) if position not in given]
+        answers = [position for position in range(sample.width) if position not in kept]
         if answers:
             return answers
         raise UserError(
-            f"{sample.path}: got the columns {shown(list(positions), 10)}, each an id or a "
+            f"{sample.path}: got the columns {some(list(positions))}, each an id or a "
             "constant; choose the one to fill with --answer_column"
         )
-    wanted = [names] if names in positions else [name.strip() for name in names.split(",")]
-    unknown = [name for name in wanted if name not in positions]
-    if unknown or positions.get(wanted[0]) == sample.id_column:
+    asked = [names] if names in positions else [name.strip() for name in names.split(",")]
+    unknown = [name for name in asked if name not in positions]
+    if unknown or positions.get(asked[0]) == sample.id_column:
         raise UserError(
-            f"{sample.path}: --answer_column {names} names {shown(unknown or wanted)}; wanted one "
-            f"or several of {shown(list(positions), 20)}, and not the column of ids"
+            f"{sample.path}: --answer_column {names} names {some(unknown or asked)}; wanted one "
+            f"or several of {some(list(positions), 20)}, and not the column of ids"
         )
-    return [positions[name] for name in wanted]
+    return [positions[name] for name in asked]
 
 
 def classes_of_columns(names: Sequence[str], classes: Sequence[str]) -> list[str | None] | None:
@@ -122,9 +148,9 @@ def classes_of_columns(names: Sequence[str], classes: Sequence[str]) -> list[str
     )
     for spelling in spellings:
         by_name = {spelling(name): name for name in classes}
-        found = [by_name.get(spelling(name)) for name in names]
-        if len(by_name) == len(classes) and any(name is not None for name in found):
-            return found
+        matches = [by_name.get(spelling(name)) for name in names]
+        if len(by_name) == len(classes) and any(name is not None for name in matches):
+            return matches
     return None
 
 
@@ -132,16 +158,17 @@ def parts_of_columns(names: Sequence[str]) -> list[str] | None:
     """The part of a mention that each column holds by its name; None unless all are clear."""
     by_name = {name: part for part, known in PARTS.items() for name in known}
     parts = [by_name.get(re.sub(r"[\W_]+", "_", name).strip("_").casefold()) for name in names]
-    found = [part for part in parts if part is not None]
-    if len(set(found)) < len(names) or ("start" in found) != ("end" in found):
+    known = [part for part in parts if part is not None]
+    if len(set(known)) < len(names) or ("start" in known) != ("end" in known):
         return None
-    return found if {"start", "text"} & set(found) else None
+    return known if {"start", "text"} & set(known) else None
 
 
 # Rows of tokens
 
 
 def tokens_of(example: Example) -> Sequence[tuple[int, int]]:
+    """Character offsets of the tokens of an example; without tokens, of its words."""
     return whitespace_tokens(example.text) if example.tokens is None else example.tokens
 
 
@@ -169,7 +196,7 @@ def _orders(
     examples: Sequence[Example],
     counts: Sequence[int],
 ) -> Iterator[list[int]]:
-    """Orders that the columns can mean: by number in a document, by running id, as they stand."""
+    """Orders that the columns can mean: by number in a document, by running id, in order."""
     firsts = [0, *accumulate(counts)]
     starts = {example.id: first for example, first in zip(examples, firsts, strict=False)}
     sizes = {example.id: count for example, count in zip(examples, counts, strict=True)}
@@ -179,11 +206,11 @@ def _orders(
             if order is not None:
                 yield order
     for cells in columns:
-        wanted = set(cells)
+        distinct = set(cells)
         for keys in _running_ids(examples, counts):
-            numbers_of = {key: number for number, key in enumerate(keys)}
-            if len(numbers_of) == len(cells) and numbers_of.keys() == wanted:
-                yield [numbers_of[cell] for cell in cells]
+            index = {key: i for i, key in enumerate(keys)}
+            if len(index) == len(cells) and index.keys() == distinct:
+                yield [index[cell] for cell in cells]
     for document in documents:
         following = dict(starts)
         order = []
@@ -205,9 +232,9 @@ def _order_by_number(
     for first in (0, 1):
         order = []
         for document, number in zip(documents, numbers, strict=True):
-            place = int(number) - first
-            if 0 <= place < sizes[document]:
-                order.append(starts[document] + place)
+            index = int(number) - first
+            if 0 <= index < sizes[document]:
+                order.append(starts[document] + index)
         if len(set(order)) == len(documents):
             return order
     return None

@@ -6,6 +6,7 @@ are filled in. `LAYOUTS` names the kinds of answers there are.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
@@ -18,7 +19,8 @@ from typing import NamedTuple
 
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Prediction, Span, replacing
-from pipelines.submission.columns import answer_columns, given_columns
+from pipelines.formatting import some
+from pipelines.submission.columns import answer_columns, kept_columns
 from pipelines.submission.inference import plan_submission
 from pipelines.submission.layouts import (
     Layout,
@@ -29,8 +31,10 @@ from pipelines.submission.layouts import (
 )
 from pipelines.submission.plan import Inputs, Plan
 from pipelines.submission.rows import cells_of
-from pipelines.submission.sample import Sample, is_number, parse_sample, read_sample, shown
+from pipelines.submission.sample import Sample, is_number, parse_sample, read_sample
 from pipelines.submission.style import Style, style_of
+
+logger = logging.getLogger(__name__)
 
 # What a spreadsheet reads as the beginning of a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -66,7 +70,7 @@ def write_submission(
 ) -> Submission:
     """Fills a sample submission with predictions, and validates the whole before it is written.
 
-    Notes go to stderr, a line each: cells that a spreadsheet would run as a formula, mentions that
+    Logs a warning for each note: cells that a spreadsheet would run as a formula, mentions that
     contain the separator.
 
     Args:
@@ -75,7 +79,7 @@ def write_submission(
         sample: the competition's sample; its columns, ids, order and form are kept.
         out: the file to write; it appears whole or not at all.
         format: a name of `LAYOUTS`; by default inferred from the sample.
-        separator: what stands between two items of a cell; by default as in the sample.
+        separator: between two items of a cell; by default as in the sample.
         answer_column: names of the columns to fill, with commas between them; by default all that
             are neither ids nor given by the competition.
         positive_class: the class whose probability is asked for, where one column holds it.
@@ -87,7 +91,7 @@ def write_submission(
     Raises:
         DataError: naming the ids that are missing, extra or duplicate, or whose answers cannot be
             written.
-        UserError: when the layout cannot be told, or needs examples that were not given.
+        UserError: when the layout is undecided, or needs examples that were not given.
     """
     if Path(out).resolve() == Path(sample).resolve():
         raise UserError(f"{out}: this is the sample itself; choose another name for the submission")
@@ -98,7 +102,7 @@ def write_submission(
     with replacing(out) as f:
         f.write(text)
     for note in written.notes:
-        print(f"note: {note}", file=sys.stderr)
+        logger.warning("note: %s", note)
     return written
 
 
@@ -155,7 +159,7 @@ def validate_submission(
         UserError: when a file cannot be read at all.
     """
     wanted = sample if isinstance(sample, Sample) else read_sample(sample)
-    columns = answer_columns(wanted, given_columns(wanted, ()), answer_column)
+    columns = answer_columns(wanted, kept_columns(wanted, ()), answer_column)
     got = read_sample(path, wanted.ids, delimiter=wanted.delimiter)
     _compare(got, wanted, layout_of(format), columns)
 
@@ -190,14 +194,14 @@ def push(path: str | Path, competition: str, message: str) -> None:
             f"submission is in {path}; is your token in ~/.kaggle/kaggle.json, and were the rules "
             "accepted?"
         )
-    print(done.stdout.strip())
+    logger.info("%s", done.stdout.strip())
 
 
 def _filled(inputs: Inputs, path: str) -> tuple[str, Submission]:
     """The content of a submission, validated; the path only appears in messages."""
     sample = inputs.sample
     if inputs.separator == "":
-        raise UserError("got an empty --separator; wanted what stands between two items")
+        raise UserError("got an empty --separator; wanted what separates two items")
     _check_answers(inputs.predictions, inputs.sample)
     plan = plan_submission(inputs)
     layout = layout_of(plan.layout)
@@ -228,7 +232,7 @@ def _filled(inputs: Inputs, path: str) -> tuple[str, Submission]:
 
 
 def _check_answers(predictions: Sequence[Prediction], sample: Sample) -> None:
-    """Refuses answers that are none: classes that are NaN, empty or objects, values that are NaN.
+    """Refuses classes that are NaN, empty or objects, and values that are not finite.
 
     Raises:
         DataError: naming the ids.
@@ -236,22 +240,22 @@ def _check_answers(predictions: Sequence[Prediction], sample: Sample) -> None:
     faults: dict[str, list[str]] = {}
     for prediction in predictions:
         label, value = prediction.label, prediction.value
-        classes = label if isinstance(label, tuple | list) else [] if label is None else [label]
-        for name in classes:
+        classes = label if isinstance(label, tuple | list) else [label]
+        for name in () if label is None else classes:
             if fault := _class_fault(name):
                 faults.setdefault(fault, []).append(prediction.id)
         if value is not None and not math.isfinite(value):
             faults.setdefault(f"a value of {value}", []).append(prediction.id)
     if faults:
-        told = [f"{fault} (ids {shown(ids, 10)})" for fault, ids in faults.items()]
+        named = [f"{fault} (ids {some(ids)})" for fault, ids in faults.items()]
         raise DataError(
-            f"the predictions for {sample.path} have {'; '.join(told)}; correct them, or predict "
+            f"the predictions for {sample.path} have {'; '.join(named)}; correct them, or predict "
             "again"
         )
 
 
 def _class_fault(name: object) -> str:
-    """Why something is no name of a class; nothing where it is one."""
+    """Why something is not the name of a class; nothing where it is."""
     if not isinstance(name, str):
         return f"{name!r:.60} as a class, where a name is wanted"
     if not name.strip():
@@ -282,9 +286,7 @@ def _compare(got: Sample, wanted: Sample, layout: Layout, columns: Sequence[int]
         raise DataError("\n".join(f"{got.path}: {fault}" for fault in faults))
 
 
-def _notes(
-    inputs: Inputs, plan: Plan, style: Style, cells: Sequence[Sequence[str]]
-) -> list[str]:
+def _notes(inputs: Inputs, plan: Plan, style: Style, cells: Sequence[Sequence[str]]) -> list[str]:
     """What is right and may yet surprise, a line each, with the ids."""
     ids = inputs.sample.ids
     notes = []
@@ -294,7 +296,7 @@ def _notes(
         what = "row has a cell" if len(risky) == 1 else "rows have a cell"
         notes.append(
             f"{len(risky)} {what} that begins with =, +, - or @, which a spreadsheet would run as "
-            f"a formula: {shown(risky, 10)}"
+            f"a formula: {some(risky)}"
         )
     if plan.layout == "strings":
         by_id = {example.id: example for example in inputs.examples}
@@ -307,14 +309,14 @@ def _notes(
             what = "row has" if len(cut) == 1 else "rows have"
             notes.append(
                 f"{len(cut)} {what} a mention that contains the separator {style.separator!r}: "
-                f"{shown(cut, 10)}"
+                f"{some(cut)}"
             )
     empty = [id for id, row in zip(ids, cells, strict=True) if not any(row)]
     if empty and not style.shows_no_answer:
         what = "row is" if len(empty) == 1 else "rows are"
         notes.append(
             f"{len(empty)} {what} left empty, as nothing is predicted and the sample does not show "
-            f"how that is written (--no_answer): {shown(empty, 10)}"
+            f"how that is written (--no_answer): {some(empty)}"
         )
     return notes
 

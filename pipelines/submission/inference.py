@@ -6,6 +6,7 @@ Where two layouts are possible it is an error that names both, and the option th
 from __future__ import annotations
 
 from pipelines.errors import DataError, UserError
+from pipelines.formatting import some
 from pipelines.submission.class_layouts import class_columns, plan_classes, positive_class
 from pipelines.submission.layouts import layout_names, layout_of
 from pipelines.submission.plan import (
@@ -16,7 +17,6 @@ from pipelines.submission.plan import (
     token_columns,
     undecided,
 )
-from pipelines.submission.sample import shown
 from pipelines.submission.span_layouts import plan_spans, span_columns
 from pipelines.submission.style import check_numbers
 
@@ -25,7 +25,7 @@ def plan_submission(inputs: Inputs) -> Plan:
     """Decides what to write into which columns.
 
     Raises:
-        UserError: where the layout cannot be told or several fit, with the option that decides.
+        UserError: where no layout fits or several do, with the option that decides.
         DataError: where predictions lack what the layout is written from.
     """
     if inputs.format is not None:
@@ -33,8 +33,10 @@ def plan_submission(inputs: Inputs) -> Plan:
     readers = {"spans": plan_spans, "label": plan_classes, "value": _plan_value}
     kinds = inputs.answers()
     if not kinds:
-        raise DataError("the predictions have different kinds of answers; wanted spans, a label or "
-                        "a value in every one")
+        raise DataError(
+            "the predictions have different kinds of answers; wanted spans, a label or "
+            "a value in every one"
+        )
     plans, errors = [], []
     for kind in kinds:
         try:
@@ -54,7 +56,7 @@ def _plan_as_asked(inputs: Inputs, name: str) -> Plan:
         without = [p.id for p in inputs.predictions if getattr(p, layout.answer) is None]
         raise DataError(
             f"the layout {name} is written from {layout.answer!r}, which {len(without)} "
-            f"predictions do not have ({shown(without)}); choose another with --format: "
+            f"predictions do not have ({some(without, 3)}); choose another with --format: "
             f"{layout_names()}"
         )
     columns = (token_columns(inputs) if layout.rows == "token" else None) or columns_to_fill(inputs)

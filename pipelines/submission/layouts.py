@@ -59,6 +59,7 @@ def tags_of(prediction: Prediction, example: Example, style: Style) -> list[str]
 
 
 def mention_strings(prediction: Prediction, example: Example) -> list[str]:
+    """The strings of the predicted mentions, by offset."""
     return [example.text[span.start : span.end] for span in sorted(prediction.spans or ())]
 
 
@@ -73,9 +74,9 @@ def _json_strings(prediction: Prediction, example: Example, style: Style) -> lis
 
 def _json_objects(prediction: Prediction, example: Example, style: Style) -> list[str]:
     spans = sorted(prediction.spans or ())
-    objects = [
-        {key: _part(span, part, example) for key, part in style.keys.items()} for span in spans
-    ]
+    objects = []
+    for span in spans:
+        objects.append({key: _part(span, part, example) for key, part in style.keys.items()})
     return [_as_json(objects)]
 
 

@@ -68,7 +68,7 @@ def write_bundle(
     """Writes the package and validates it; the file appears whole and valid, or not at all.
 
     Args:
-        runs: run folders; their names tell them apart in the zip.
+        runs: run folders, which keep their names in the zip.
         out: the zip to write.
         kind: a name of `BUNDLES`.
         files: the file of a split; by default the one that the run's config names.
@@ -130,7 +130,7 @@ def validate_bundle(bundle: str | Path | IO[bytes], *, name: str | None = None) 
         The manifest.
 
     Raises:
-        UserError: when it is no package.
+        UserError: when it is not a package.
         DataError: naming everything that is wrong with its files.
     """
     name = name or str(bundle)
@@ -138,11 +138,11 @@ def validate_bundle(bundle: str | Path | IO[bytes], *, name: str | None = None) 
         with zipfile.ZipFile(bundle) as archive:
             manifest = json.loads(archive.read(MANIFEST))
             listed = manifest["files"]
-            there = {info.filename for info in archive.infolist()} - {MANIFEST}
-            absent, unlisted = sorted(listed.keys() - there), sorted(there - listed.keys())
+            archived = {info.filename for info in archive.infolist()} - {MANIFEST}
+            absent, unlisted = sorted(listed.keys() - archived), sorted(archived - listed.keys())
             faults = [f"{path}: in the manifest, not in the zip" for path in absent]
             faults += [f"{path}: not in the manifest" for path in unlisted]
-            for path in sorted(there & listed.keys()):
+            for path in sorted(archived & listed.keys()):
                 faults += [f"{path}: {fault}" for fault in _faults(archive, path, listed[path])]
     except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
@@ -162,7 +162,7 @@ def _check_runs(folders: Sequence[Path], kind: str) -> None:
         faults.append(f"--bundle {kind} got {len(folders)} runs; wanted {wanted} with --runs")
     names = Counter(folder.resolve().name for folder in folders)
     faults += [
-        f"{name}: several runs have this name, which tells them apart in the zip; rename one"
+        f"{name}: several runs have this name; rename one, as a run keeps its name in the zip"
         for name in sorted(names)
         if names[name] > 1
     ]
@@ -228,8 +228,8 @@ def _file_of(run: Run, split: str, files: Mapping[str, str | None]) -> Path:
         UserError: when there is none.
         DataError: when it has changed since the run used it.
     """
-    given = files.get(split)
-    file = Path(given) if given else run.split_file(split)
+    path = files.get(split)
+    file = Path(path) if path else run.split_file(split)
     if file is None or not file.is_file():
         raise UserError(
             f"{run.folder}: its {split} file ({file or 'its config names none'}) does not exist, "
@@ -251,9 +251,9 @@ def _predicted_tokens(run: Run, file: Path, predictions: Sequence[Prediction]) -
     if not run.config().get("skip_bad_rows"):
         return tokens
     # A row with faults may be without an answer; a good one may not.
-    wanted = {prediction.id for prediction in predictions}
-    wanted |= {example.id for example in run.read_examples(file, labelled=False)}
-    kept = [example for example in tokens.examples if example.id in wanted]
+    expected = {prediction.id for prediction in predictions}
+    expected |= {example.id for example in run.read_examples(file, labelled=False)}
+    kept = [example for example in tokens.examples if example.id in expected]
     return Tokens(kept, tokens.numbers)
 
 
@@ -321,9 +321,9 @@ def _check_safetensors(f: IO[bytes], size: int) -> None:
         raise ValueError("not a safetensors file")
     header = json.loads(f.read(length))
     ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    wanted = 8 + length + max(ends, default=0)
-    if wanted != size:
-        raise ValueError(f"weights of {size} bytes; its header tells of {wanted}")
+    expected = 8 + length + max(ends, default=0)
+    if expected != size:
+        raise ValueError(f"weights of {size} bytes; its header says {expected}")
 
 
 def _opened(content: bytes | Path) -> io.BytesIO | io.BufferedReader:

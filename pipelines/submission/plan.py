@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction
-from pipelines.submission.columns import answer_columns, given_columns, token_rows
+from pipelines.formatting import some
+from pipelines.submission.columns import answer_columns, kept_columns, token_rows
 from pipelines.submission.layouts import LAYOUTS
-from pipelines.submission.sample import Sample, shown
+from pipelines.submission.sample import Sample
 
 
 class Plan(NamedTuple):
@@ -43,18 +44,20 @@ class Inputs(NamedTuple):
     @property
     def classes(self) -> list[str]:
         """The classes of the predictions: those with scores, then those predicted."""
-        found: dict[str, None] = {}
+        names: dict[str, None] = {}
         for prediction in self.predictions:
-            found |= dict.fromkeys(prediction.scores or ())
+            names |= dict.fromkeys(prediction.scores or ())
         for prediction in self.predictions:
             label = prediction.label
-            found |= dict.fromkeys([label] if isinstance(label, str) else label or ())
-        return list(found)
+            names |= dict.fromkeys([label] if isinstance(label, str) else label or ())
+        return list(names)
 
     def have(self, field: str) -> bool:
+        """Whether every prediction has a field."""
         return all(getattr(prediction, field) is not None for prediction in self.predictions)
 
     def names(self, columns: Sequence[int]) -> list[str]:
+        """The names of columns."""
         return [self.sample.name(column) for column in columns]
 
     def answers(self) -> list[str]:
@@ -66,8 +69,9 @@ class Inputs(NamedTuple):
 
 
 def columns_to_fill(inputs: Inputs) -> list[int]:
-    given = given_columns(inputs.sample, inputs.examples)
-    return answer_columns(inputs.sample, given, inputs.answer_column)
+    """Positions of the answer columns, where each row is an example."""
+    kept = kept_columns(inputs.sample, inputs.examples)
+    return answer_columns(inputs.sample, kept, inputs.answer_column)
 
 
 def token_columns(inputs: Inputs) -> list[int] | None:
@@ -75,8 +79,8 @@ def token_columns(inputs: Inputs) -> list[int] | None:
     rows = token_rows(inputs.sample, inputs.examples)
     if rows is None:
         return None
-    given = given_columns(inputs.sample, ()) | rows.columns
-    return answer_columns(inputs.sample, given, inputs.answer_column)
+    kept = kept_columns(inputs.sample, ()) | rows.columns
+    return answer_columns(inputs.sample, kept, inputs.answer_column)
 
 
 def one_column(inputs: Inputs, columns: Sequence[int], kind: str) -> int:
@@ -88,12 +92,13 @@ def one_column(inputs: Inputs, columns: Sequence[int], kind: str) -> int:
     if len(columns) == 1:
         return columns[0]
     raise UserError(
-        f"{inputs.sample.path}: got several answer columns ({shown(inputs.names(columns), 10)}), "
+        f"{inputs.sample.path}: got several answer columns ({some(inputs.names(columns))}), "
         f"and the predictions have {kind}; name the column to fill with --answer_column, and the "
         "others stay as they are in the sample (texts are recognised with --input)"
     )
 
 
 def undecided(inputs: Inputs, why: str, *layouts: str) -> UserError:
+    """The error for several layouts that fit, with the option that decides."""
     options = " or ".join(f"--format {name} ({LAYOUTS[name].what})" for name in layouts)
     return UserError(f"{inputs.sample.path}: {why}; choose {options}")

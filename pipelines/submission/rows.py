@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Prediction, joined_by_id
+from pipelines.formatting import some
 from pipelines.spans import looks_like_tag, spans_to_token_ranges
 from pipelines.submission.columns import token_rows, tokens_of
 from pipelines.submission.layouts import Layout, tags_of
 from pipelines.submission.plan import Inputs, Plan
-from pipelines.submission.sample import Sample, shown
+from pipelines.submission.sample import Sample
 from pipelines.submission.style import Style, tag_parts
 
 
@@ -48,7 +49,7 @@ def _check_spans(predictions: Sequence[Prediction], examples: Sequence[Example])
                 wrong.append(f"{prediction.id} ({span.start}-{span.end})")
     if wrong:
         raise DataError(
-            f"{len(wrong)} spans are empty or not within their text: {shown(wrong, 10)}; give the "
+            f"{len(wrong)} spans are empty or not within their text: {some(wrong)}; give the "
             "file that these are the predictions of"
         )
 
@@ -71,14 +72,14 @@ def answers_by_row(sample: Sample, predictions: Sequence[Prediction]) -> list[Pr
         "missing from the predictions": [id for id in sample.ids if id not in by_id],
     }
     faults = [
-        f"{len(ids)} {'id' if len(ids) == 1 else 'ids'} {what}: {shown(ids, 10)}"
+        f"{len(ids)} {'id' if len(ids) == 1 else 'ids'} {what}: {some(ids)}"
         for what, ids in problems.items()
         if ids
     ]
     if faults:
         raise DataError(
-            f"{sample.path}: {'; '.join(faults)} (the sample has {shown(sample.ids)}, the "
-            f"predictions have {shown(list(by_id))}); ids are matched exactly: predict the "
+            f"{sample.path}: {'; '.join(faults)} (the sample has {some(sample.ids, 3)}, the "
+            f"predictions have {some(list(by_id), 3)}); ids are matched exactly: predict the "
             "competition's own test file, with --id_column if need be"
         )
     return [by_id[id] for id in sample.ids]
@@ -96,7 +97,7 @@ def _example_cells(inputs: Inputs, plan: Plan, layout: Layout, style: Style) -> 
     if absent:
         raise DataError(
             f"{len(absent)} ids of {sample.path} are missing from the examples: "
-            f"{shown(absent, 10)}; give the competition's own test file with --input"
+            f"{some(absent)}; give the competition's own test file with --input"
         )
     assert layout.cells is not None
     cells: list[list[str]] = []
@@ -107,8 +108,8 @@ def _example_cells(inputs: Inputs, plan: Plan, layout: Layout, style: Style) -> 
         except ValueError as error:
             faults.setdefault(str(error), []).append(answer.id)
     if faults:
-        told = [f"{reason} (ids {shown(ids, 10)})" for reason, ids in faults.items()]
-        raise DataError(f"{sample.path}: predictions that cannot be written: {'; '.join(told)}")
+        named = [f"{reason} (ids {some(ids)})" for reason, ids in faults.items()]
+        raise DataError(f"{sample.path}: predictions that cannot be written: {'; '.join(named)}")
     if plan.layout in ("tags", "json_tags"):
         _check_tag_counts(sample, plan.columns[0], [row[0] for row in cells])
     return cells
@@ -165,8 +166,8 @@ def _type_ranges(inputs: Inputs, style: Style) -> list[str]:
     duplicates = _duplicates(types)
     if extra or duplicates:
         raise DataError(
-            f"{inputs.sample.path}: types predicted that have no row: {shown(extra, 10) or 'none'};"
-            f" types with several rows: {shown(duplicates, 10) or 'none'}"
+            f"{inputs.sample.path}: types predicted that have no row: {some(extra) or 'none'};"
+            f" types with several rows: {some(duplicates) or 'none'}"
         )
     cells = []
     for label in types:

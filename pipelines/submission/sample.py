@@ -26,7 +26,7 @@ class Sample:
         raw: the same cells, to the letter.
         has_header: whether the first row has the names of the columns.
         id_column: position of the column that names what a row is about.
-        delimiter: what stands between two cells.
+        delimiter: between two cells.
         line_end: what ends a line.
         mark: the byte order mark, or nothing.
     """
@@ -42,6 +42,7 @@ class Sample:
 
     @property
     def width(self) -> int:
+        """The number of columns."""
         return len(self.rows[0])
 
     def column(self, position: int) -> list[str]:
@@ -59,6 +60,7 @@ class Sample:
 
     @property
     def ids(self) -> list[str]:
+        """What each row is about."""
         return self.column(self.id_column)
 
     def filled(self, columns: Sequence[int], cells: Sequence[Sequence[str]]) -> str:
@@ -152,13 +154,6 @@ def parse_sample(
 def is_number(cell: str) -> bool:
     """Whether a cell is a finite number; with a decimal comma too."""
     return NUMBER.fullmatch(cell.strip()) is not None
-
-
-def shown(values: Collection[str], limit: int = 3) -> str:
-    """The first values of several in a message, on one line: `1, 2, 3, …`."""
-    some = ["".join(c if c.isprintable() else repr(c)[1:-1] for c in v) for v in values]
-    some = [value if len(value) <= 60 else f"{value[:59]}…" for value in some[:limit]]
-    return ", ".join([*some, "…"] if len(values) > limit else some)
 
 
 def _table(text: str, path: str | Path, delimiters: list[str]) -> tuple[str, list[list[str]]]:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 
 from pipelines.errors import UserError
+from pipelines.formatting import some
 from pipelines.submission.columns import parts_of_columns
 from pipelines.submission.layouts import LAYOUTS, layout_names
 from pipelines.submission.plan import Inputs, Plan, columns_to_fill, one_column, token_columns
-from pipelines.submission.sample import shown
 from pipelines.submission.style import NO_ANSWER, json_list
 
 OFFSETS_NAME = re.compile(r"span|offset|location|position|range|start", re.IGNORECASE)
@@ -18,6 +18,11 @@ TAGS_NAME = re.compile(r"tag|ner\b|bio", re.IGNORECASE)
 
 
 def plan_spans(inputs: Inputs) -> Plan:
+    """Decides how mentions are written: rows of tokens or types, columns of parts, or one column.
+
+    Raises:
+        UserError: where the layout is undecided.
+    """
     sample = inputs.sample
     of_tokens = token_columns(inputs) if inputs.examples else None
     known = {prediction.id for prediction in inputs.predictions}
@@ -50,18 +55,23 @@ def _type_rows(inputs: Inputs, columns: Sequence[int]) -> Plan:
     ids = [prediction.id for prediction in inputs.predictions]
     hint = "" if inputs.examples else " (give the test file with --input for these)"
     raise UserError(
-        f"{sample.path}: its rows ({shown(sample.ids)}) are neither ids of the predictions "
-        f"({shown(ids)}), nor their types, nor tokens{hint}; ids are matched exactly: predict the "
-        "competition's own test file, with --id_column if need be"
+        f"{sample.path}: its rows ({some(sample.ids, 3)}) are neither ids of the predictions "
+        f"({some(ids, 3)}), nor their types, nor tokens{hint}; ids are matched exactly: predict "
+        "the competition's own test file, with --id_column if need be"
     )
 
 
 def span_columns(inputs: Inputs, columns: Sequence[int]) -> Plan:
+    """A column for each part of a mention.
+
+    Raises:
+        UserError: where the names or cells of the columns are not those of parts.
+    """
     sample = inputs.sample
     parts = parts_of_columns(inputs.names(columns))
     if parts is None:
         raise UserError(
-            f"{sample.path}: got several answer columns ({shown(inputs.names(columns), 10)}), "
+            f"{sample.path}: got several answer columns ({some(inputs.names(columns))}), "
             "which are not start, end, type and string of a mention; name the column to fill with "
             "--answer_column, and the others stay as they are in the sample (texts are recognised "
             "with --input)"
@@ -69,10 +79,11 @@ def span_columns(inputs: Inputs, columns: Sequence[int]) -> Plan:
     for column, part in zip(columns, parts, strict=True):
         cells = [cell for cell in sample.answers(column) if cell.casefold() not in NO_ANSWER]
         numbers = [cell for cell in cells if re.fullmatch(r"-?\d+([^\w-]+\d+)*", cell)]
-        if numbers if part in ("text", "label") else len(numbers) < len(cells):
+        is_wrong = bool(numbers) if part in ("text", "label") else len(numbers) < len(cells)
+        if is_wrong:
             raise UserError(
-                f"{sample.path}: column {sample.name(column)!r} holds {shown(cells)}, which cannot "
-                f"be the {part} of a mention; name the column to fill with --answer_column"
+                f"{sample.path}: column {sample.name(column)!r} holds {some(cells, 3)}, which "
+                f"cannot be the {part} of a mention; name the column to fill with --answer_column"
             )
     return Plan("span_columns", tuple(columns), tuple(parts))
 
@@ -81,7 +92,7 @@ def _layout_of_spans(inputs: Inputs, column: int) -> str:
     """The layout of a column of mentions.
 
     Raises:
-        UserError: where its cells do not tell.
+        UserError: where its cells fit several.
     """
     sample = inputs.sample
     name, cells = sample.name(column), sample.answers(column)
@@ -106,10 +117,10 @@ def _layout_of_spans(inputs: Inputs, column: int) -> str:
         fitting = [n for n in fitting if n == "json_strings"]
     if cells and len(fitting) == 1:
         return fitting[0]
-    empty = "all empty" if not cells else shown(sorted(set(cells)))
+    empty = "all empty" if not cells else some(sorted(set(cells)), 3)
     raise UserError(
-        f"{sample.path}: its answers ({empty}, column {name!r}) do not tell the layout; choose it "
-        f"with --format, and what stands between two mentions with --separator: "
+        f"{sample.path}: its answers ({empty}, column {name!r}) do not decide the layout; choose "
+        f"it with --format, and what separates two mentions with --separator: "
         f"{layout_names(['spans'])}"
     )
 

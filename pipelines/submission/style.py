@@ -8,13 +8,14 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from pipelines.corpora.columns import list_in
+from pipelines.corpora.column_profiles import list_in
 from pipelines.errors import UserError
+from pipelines.formatting import some
 from pipelines.spans import detect_scheme, looks_like_tag
-from pipelines.submission.sample import Sample, is_number, shown
+from pipelines.submission.sample import Sample, is_number
 
 NO_ANSWER = ("none", "null", "nan", "n/a", "na", "-", "no", "empty")
-# Signs that stand between mentions, those that are rarely a part of one first.
+# Signs between mentions, those that are rarely a part of one first.
 SEPARATORS = "|;\t~,"
 # How a sample writes that something is not so, and that it is.
 MARKS = (("0", "1"), ("0.0", "1.0"), ("False", "True"), ("false", "true"))
@@ -29,9 +30,7 @@ class Items(NamedTuple):
 
 
 ITEMS = {
-    "offsets": Items(
-        r"\d+ \d+ [^\W\d][\w-]*|(?:[^\W\d][\w-]* )?\d+ \d+", "{start} {end}", ";"
-    ),
+    "offsets": Items(r"\d+ \d+ [^\W\d][\w-]*|(?:[^\W\d][\w-]* )?\d+ \d+", "{start} {end}", ";"),
     "ranges": Items(r"\d+[-:]\d+", "{start}-{end}", " "),
     "type_ranges": Items(r"\d+-\d+", "{start}-{end}", " "),
 }
@@ -48,7 +47,7 @@ class Style(NamedTuple):
 
     Attributes:
         parts: for each answer column the class, or the part of a mention, that it holds.
-        separator: what stands between two items; None where the sample does not show it.
+        separator: between two items; None where the sample does not show it.
         item: form of one item, with `{start}`, `{end}` and perhaps `{label}`.
         no_answer: for each answer column what is written where nothing is predicted.
         shows_no_answer: whether the sample or the caller says so.
@@ -89,7 +88,7 @@ def style_of(
         columns: positions of the answer columns.
         parts: for each of them the class, or the part of a mention, that it holds.
         classes: of the predictions, which a separator must leave whole.
-        separator: what stands between two items, if it is not as in the sample.
+        separator: between two items, if it is not as in the sample.
         no_answer: what is written where nothing is predicted, if it is not as in the sample.
 
     Raises:
@@ -168,8 +167,8 @@ def _item_form(name: str, cells: Sequence[str]) -> str:
 
 
 def _json_keys(sample: Sample, cells: Sequence[str]) -> dict[str, str]:
-    lists = [json_list(cell) or [] for cell in cells]
-    first = next((item for items in lists for item in items if isinstance(item, dict)), None)
+    items = chain.from_iterable(json_list(cell) or [] for cell in cells)
+    first = next((item for item in items if isinstance(item, dict)), None)
     if first is None:
         return {"start": "start", "end": "end", "label": "label"}
     meanings = {key: part for part, names in JSON_KEYS.items() for key in names}
@@ -192,36 +191,36 @@ def _separator(
     cells: Sequence[str],
     classes: Collection[str],
 ) -> str | None:
-    """What stands between two items of the sample's answers; None where nothing shows it.
+    """The separator of two items in the sample's answers; None where nothing shows it.
 
     Raises:
         UserError: where the sample shows two, or shows none and the layout has no default.
     """
     default = None
     if name == "strings":
-        found = _between_strings(cells)
+        separators = _between_strings(cells)
     elif name == "label":
-        found = _between_classes(cells, classes)
+        separators = _between_classes(cells, classes)
     elif name == "span_columns":
-        found = _between_parts([sample.column(column) for column in columns])
+        separators = _between_parts([sample.column(column) for column in columns])
     elif name == "tags":
         tagged = [cell for cell in cells if _are_tags(cell)]
-        found = [match for cell in tagged for match in re.findall(r"[\s,;|]+", cell)]
+        separators = [match for cell in tagged for match in re.findall(r"[\s,;|]+", cell)]
         default = " "
     elif name in ITEMS:
         item, default = ITEMS[name].pattern, ITEMS[name].separator
         between = rf"(?:{item})([^\w-]+)(?={item})"
-        found = [match[1] for cell in cells for match in re.finditer(between, cell)]
+        separators = [match[1] for cell in cells for match in re.finditer(between, cell)]
     else:
         return None
-    if len({sign.strip(" ") for sign in found}) > 1:
-        signs = " and ".join(repr(sign) for sign in sorted(set(found))[:3])
+    if len({sign.strip(" ") for sign in separators}) > 1:
+        signs = " and ".join(repr(sign) for sign in sorted(set(separators))[:3])
         raise UserError(
             f"{sample.path}: its answers show {signs} between two items; choose one with "
             "--separator"
         )
-    if found:
-        return Counter(found).most_common(1)[0][0]
+    if separators:
+        return Counter(separators).most_common(1)[0][0]
     if name == "strings":
         raise UserError(
             f"{sample.path}: its answers show no separator between two strings; give it with "
@@ -232,14 +231,14 @@ def _separator(
 
 def _between_strings(cells: Sequence[str]) -> list[str]:
     """The signs between strings. A comma may be a part of a mention where another sign is."""
-    found = [sign for cell in cells for sign in re.findall(rf" *[{SEPARATORS}]+ *", cell)]
-    rare = [sign for sign in found if "," not in sign]
-    return rare or found
+    signs = [sign for cell in cells for sign in re.findall(rf" *[{SEPARATORS}]+ *", cell)]
+    rare = [sign for sign in signs if "," not in sign]
+    return rare or signs
 
 
 def _between_classes(cells: Sequence[str], classes: Collection[str]) -> list[str]:
-    """The signs between classes: what stands between known ones, else any sign that may."""
-    found: list[str] = []
+    """The signs between classes: between known ones, else any sign that may."""
+    signs: list[str] = []
     names = "|".join(re.escape(name) for name in sorted(classes, key=len, reverse=True) if name)
     for cell in cells:
         if cell in classes or cell.casefold() in NO_ANSWER or json_list(cell) is not None:
@@ -247,12 +246,12 @@ def _between_classes(cells: Sequence[str], classes: Collection[str]) -> list[str
         gaps = re.split(f"(?:{names})", cell) if names else [cell]
         is_list = len(gaps) > 2 and not gaps[0] and not gaps[-1]
         if is_list and not any(re.search(r"\w", gap) for gap in gaps):
-            found += gaps[1:-1]
-        elif signs := re.findall(r"\s*[|;\t~,/+&#]+\s*", cell):
-            found += signs
+            signs += gaps[1:-1]
+        elif between := re.findall(r"\s*[|;\t~,/+&#]+\s*", cell):
+            signs += between
         elif set(cell.split()) & set(classes):
-            found += re.findall(r"\s+", cell)
-    return found
+            signs += re.findall(r"\s+", cell)
+    return signs
 
 
 def _between_parts(columns: Sequence[Sequence[str]]) -> list[str]:
@@ -293,6 +292,6 @@ def check_numbers(sample: Sample, columns: Sequence[int]) -> None:
         words = [cell for cell in cells if not is_number(cell)]
         if not {word.casefold() for word in words} <= {"true", "false"}:
             raise UserError(
-                f"{sample.path}: column {sample.name(column)!r} has {shown(words)}; wanted "
+                f"{sample.path}: column {sample.name(column)!r} has {some(words, 3)}; wanted "
                 "numbers, to which the predictions can be written"
             )

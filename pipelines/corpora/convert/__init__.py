@@ -1,4 +1,4 @@
-"""Writes examples in the formats of other tools, and says what each could not carry."""
+"""Writes examples in the formats of other tools, and reports what each could not carry."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pipelines.corpora.convert.content import (
     Content,
     Losses,
     are_row_numbers,
-    counted,
     is_unlabelled,
 )
+from pipelines.corpora.corpus import counted, fault_lines
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Prediction, joined_by_id
 from pipelines.spans import whitespace_tokens
@@ -33,20 +33,19 @@ __all__ = [
     "predicted_content",
 ]
 
-FAULTS_SHOWN = 50
 _NAMES = {"spans": "mentions", "label": "classes", "value": "numbers"}
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format and what it has a place for.
+    """One format and what it can carry.
 
     Attributes:
         name: what `--to` calls it.
-        endings: of the output's name that choose it without `--to`.
+        endings: endings of the output's name that choose it without `--to`.
         write: writes the content to a path and adds what it could not carry to the losses.
-        answers: the answers that it holds.
-        carries: what else it has a place for: `ids`, `pairs`, `groups`, `scores`, `tokens`, and
+        answers: the answers that it carries.
+        carries: what else it carries: `ids`, `pairs`, `groups`, `scores`, `tokens`, and
             `unlabelled`, an unlabelled example among labelled ones.
         is_folder: whether the output is a folder.
     """
@@ -73,42 +72,34 @@ class Written(NamedTuple):
 
 _ALL = ("spans", "label", "value")
 _CLASSES = ("spans", "label")
-FORMATS = {
-    format.name: format
-    for format in (
-        Format(
-            "jsonl",
-            (".jsonl", ".ndjson"),
-            jsonl.write,
-            _ALL,
-            ("ids", "pairs", "scores", "unlabelled"),
-        ),
-        Format(
-            "conll", (".conll", ".iob", ".iob2", ".bio"), conll.write, ("spans",), ("ids", "tokens")
-        ),
-        Format("csv", (".csv",), tables.write_csv, _ALL, ("ids", "pairs", "unlabelled")),
-        Format("tsv", (".tsv",), tables.write_tsv, _ALL, ("ids", "pairs", "unlabelled")),
-        Format("brat", (), brat.write, ("spans",), ("ids", "unlabelled"), is_folder=True),
-        Format(
-            "label-studio",
-            (".json",),
-            annotation_tools.write_label_studio,
-            _ALL,
-            ("ids", "pairs", "scores", "unlabelled"),
-        ),
-        Format("doccano", (), annotation_tools.write_doccano, _CLASSES, ("ids", "unlabelled")),
-        Format(
-            "prodigy",
-            (),
-            annotation_tools.write_prodigy,
-            _CLASSES,
-            ("ids", "scores", "tokens", "unlabelled"),
-        ),
-        Format("spacy", (".spacy",), docbin.write, _CLASSES, ("tokens", "unlabelled")),
-        Format(
-            "arrow", (), arrow.write, _ALL, ("ids", "pairs", "scores", "unlabelled"), is_folder=True
-        ),
-    )
+_TABLES = ("ids", "pairs", "unlabelled")
+_OBJECTS = ("ids", "pairs", "scores", "unlabelled")
+_CONLL = (".conll", ".iob", ".iob2", ".bio")
+_FORMATS = (
+    Format("jsonl", (".jsonl", ".ndjson"), jsonl.write, _ALL, _OBJECTS),
+    Format("conll", _CONLL, conll.write, ("spans",), ("ids", "tokens")),
+    Format("csv", (".csv",), tables.write_csv, _ALL, _TABLES),
+    Format("tsv", (".tsv",), tables.write_tsv, _ALL, _TABLES),
+    Format("brat", (), brat.write, ("spans",), ("ids", "unlabelled"), is_folder=True),
+    Format("label-studio", (".json",), annotation_tools.write_label_studio, _ALL, _OBJECTS),
+    Format("doccano", (), annotation_tools.write_doccano, _CLASSES, ("ids", "unlabelled")),
+    Format(
+        "prodigy",
+        (),
+        annotation_tools.write_prodigy,
+        _CLASSES,
+        ("ids", "scores", "tokens", "unlabelled"),
+    ),
+    Format("spacy", (".spacy",), docbin.write, _CLASSES, ("tokens", "unlabelled")),
+    Format("arrow", (), arrow.write, _ALL, _OBJECTS, is_folder=True),
+)
+FORMATS = {format.name: format for format in _FORMATS}
+# What a format does not carry -> how that is reported.
+_LOSSES = {
+    "pairs": "the second text of a pair, it is left out",
+    "scores": "scores, they are left out",
+    "groups": "the document that a text belongs to, it is left out",
+    "tokens": "tokens, those not between blanks are lost",
 }
 
 
@@ -172,7 +163,7 @@ def predicted_content(
         if prediction.scores:
             scores[example.id] = prediction.scores
     if faults:
-        raise DataError("\n".join(faults[:FAULTS_SHOWN]))
+        raise DataError("\n".join(fault_lines(faults)))
     return Content(answered, _answer_of(answered), is_predicted=True, scores=scores)
 
 
@@ -238,30 +229,18 @@ def _reduced(content: Content, format: Format, losses: Losses) -> Content:
 def _note_losses(
     example: Example, scores: Mapping[str, Mapping[str, float]], format: Format, losses: Losses
 ) -> None:
-    if example.pair is not None and "pairs" not in format.carries:
-        losses.add(
-            f"{format.name} has no place for the second text of a pair, it is left out", example.id
-        )
-    if "scores" not in format.carries:
-        n_scores = sum(span.score is not None for span in example.spans or ()) + len(
-            scores.get(example.id, ())
-        )
-        if n_scores:
-            losses.add(
-                f"{format.name} has no place for scores, they are left out", example.id, n_scores
-            )
-    if example.group is not None and "groups" not in format.carries:
-        losses.add(
-            f"{format.name} has no place for the document that a text belongs to, it is left out",
-            example.id,
-        )
-    if example.tokens is not None and "tokens" not in format.carries:
-        is_recoverable = tuple(example.tokens) == whitespace_tokens(example.text)
-        if not is_recoverable:
-            losses.add(
-                f"{format.name} has no place for tokens, those not between blanks are lost",
-                example.id,
-            )
+    n_scores = sum(span.score is not None for span in example.spans or ())
+    n_scores += len(scores.get(example.id, ()))
+    tokens = None if example.tokens is None else tuple(example.tokens)
+    counts = {
+        "pairs": int(example.pair is not None),
+        "scores": n_scores,
+        "groups": int(example.group is not None),
+        "tokens": int(tokens not in (None, tuple(whitespace_tokens(example.text)))),
+    }
+    for name, count in counts.items():
+        if count and name not in format.carries:
+            losses.add(f"{format.name} has no place for {_LOSSES[name]}", example.id, count)
 
 
 def _write_folder(format: Format, out: Path, content: Content, losses: Losses) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 from pipelines.corpora.convert.content import (
     Content,
     Losses,
-    classes_of,
     is_unlabelled,
     span_row,
     utf16_offsets,
 )
+from pipelines.corpora.corpus import classes_of
 from pipelines.examples import Example, replacing, write_jsonl
 
 
@@ -89,6 +89,7 @@ def _label_studio_result(example: Example) -> list[dict[str, Any]]:
 
 
 def write_doccano(path: Path, content: Content, losses: Losses) -> None:
+    """Writes JSON lines with mentions or classes in `label`."""
     rows = []
     for example in content.examples:
         row: dict[str, Any] = {"id": example.id, "text": example.text}

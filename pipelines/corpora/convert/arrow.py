@@ -10,6 +10,7 @@ from pipelines.corpora.convert.jsonl import json_row
 
 
 def write(folder: Path, content: Content, losses: Losses) -> None:
+    """Writes a data set with a column for each field."""
     from datasets import Dataset, Features, List, Value  # its import takes a second
 
     columns: dict[str, Any] = {"id": Value("string"), "text": Value("string")}
@@ -26,9 +27,9 @@ def write(folder: Path, content: Content, losses: Losses) -> None:
         columns["label"] = List(Value("string")) if content.is_multi_label else Value("string")
     if content.scores:
         columns["scores"] = List({"label": Value("string"), "score": Value("float64")})
-    rows = []
+    rows: list[dict[str, Any]] = []
     for example in content.examples:
-        row = json_row(example, content)
+        row = json_row(example, content.scores.get(example.id))
         if "scores" in row:
             row["scores"] = [
                 {"label": name, "score": score} for name, score in row["scores"].items()

@@ -14,6 +14,7 @@ _UNSAFE_ENDINGS = (".txt", ".ann", ".", " ")
 
 
 def write(folder: Path, content: Content, losses: Losses) -> None:
+    """Writes a `.txt` for each example, and an `.ann` for each labelled one."""
     taken: set[str] = set()
     for example in content.examples:
         name = _name(example, taken, losses)

@@ -17,6 +17,7 @@ from pipelines.spans import Offsets, spans_to_tags
 
 
 def write(path: Path, content: Content, losses: Losses) -> None:
+    """Writes a token a line, with its tag unless nothing is labelled."""
     with replacing(path) as f:
         for example in content.examples:
             tokens = _tokens(example, losses)

@@ -1,4 +1,4 @@
-"""What is to be written, and what a format could not carry of it."""
+"""What is to be written, and what of it a format could not carry."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.alignment.word_boundaries import inside_word
-from pipelines.corpora.corpus import described, printable
+from pipelines.corpora.corpus import classes_of, counted, first_described, printable
 from pipelines.examples import Example, Span
+from pipelines.formatting import some
 from pipelines.spans import overlap, whitespace_tokens
 
 IDS_SHOWN = 5
@@ -17,7 +18,7 @@ IDS_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Examples to write; where a model's answers are written, they stand in place of gold.
+    """Examples to write, with their gold or, instead, a model's answers.
 
     Attributes:
         examples: in the order of the file.
@@ -33,15 +34,18 @@ class Content:
 
     @property
     def has_pairs(self) -> bool:
+        """Whether an example has a second text."""
         return any(example.pair is not None for example in self.examples)
 
     @property
     def has_scores(self) -> bool:
+        """Whether a span or a class has a score."""
         spans = (span for example in self.examples for span in example.spans or ())
         return bool(self.scores) or any(span.score is not None for span in spans)
 
     @property
     def is_multi_label(self) -> bool:
+        """Whether a text may have several classes."""
         return any(isinstance(example.label, tuple) for example in self.examples)
 
     @property
@@ -57,7 +61,7 @@ class Content:
         """What the answers are, such as `922 mentions of 3 types, 4 examples unlabelled`."""
         source = "predicted " if self.is_predicted else ""
         n_unlabelled = sum(is_unlabelled(example) for example in self.examples)
-        if self.answer is None:
+        if n_unlabelled == len(self.examples):
             return "all unlabelled"
         if self.answer == "spans":
             n_spans = sum(len(example.spans or ()) for example in self.examples)
@@ -70,14 +74,7 @@ class Content:
 
     def first_example(self) -> str:
         """The first example that has an answer, if one has, as it was understood."""
-        answered = [
-            example for example in self.examples if example.spans or example.label not in (None, ())
-        ]
-        return printable(described((answered or self.examples)[0]))
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+        return first_described(self.examples)
 
 
 class Losses:
@@ -92,10 +89,12 @@ class Losses:
         self._counts: dict[str, dict[str, int]] = {}
 
     def leave_out(self, reason: str, id: str) -> None:
+        """Notes an example that is not written, and why."""
         self.left_out.add(id)
         self.add(reason, id)
 
     def add(self, reason: str, id: str, count: int = 1) -> None:
+        """Notes something that an example loses, and how often."""
         counts = self._counts.setdefault(reason, {})
         counts[id] = counts.get(id, 0) + count
 
@@ -103,27 +102,15 @@ class Losses:
         """Such as `overlapping spans are left out: 3 in 2 examples (ids 4, 17)`."""
         lines = []
         for reason, counts in self._counts.items():
-            ids = list(counts)
-            shown = ", ".join(ids[:IDS_SHOWN])
-            if len(ids) > IDS_SHOWN:
-                shown += f" and {len(ids) - IDS_SHOWN} more"
-            noun = "id" if len(ids) == 1 else "ids"
-            places = counted(len(ids), "example")
-            lines.append(
-                printable(f"{reason}: {sum(counts.values())} in {places} ({noun} {shown})")
-            )
+            where = f"{counted(len(counts), 'example')} ({'id' if len(counts) == 1 else 'ids'}"
+            ids = some(counts, IDS_SHOWN)
+            lines.append(printable(f"{reason}: {sum(counts.values())} in {where} {ids})"))
         return lines
 
 
 def is_unlabelled(example: Example) -> bool:
+    """Whether nothing is known of an example."""
     return example.spans is None and example.label is None
-
-
-def classes_of(example: Example) -> tuple[str, ...]:
-    """The classes of an example, none for a number or an unlabelled one."""
-    if isinstance(example.label, str):
-        return (example.label,)
-    return example.label if isinstance(example.label, tuple) else ()
 
 
 def span_row(span: Span) -> dict[str, Any]:
@@ -179,4 +166,5 @@ def on_one_line(text: str, *, also: str = "") -> str:
 
 
 def are_row_numbers(ids: Iterable[str]) -> bool:
+    """Whether ids are those that rows without ids get."""
     return all(id == str(number) for number, id in enumerate(ids))

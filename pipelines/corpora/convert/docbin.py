@@ -10,10 +10,10 @@ from typing import Any
 from pipelines.corpora.convert.content import (
     Content,
     Losses,
-    classes_of,
     is_unlabelled,
     without_overlaps,
 )
+from pipelines.corpora.corpus import classes_of
 from pipelines.errors import UserError
 from pipelines.examples import Example, Span, replacing
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from pipelines.examples import Example, write_jsonl
 
 
 def write(path: Path, content: Content, losses: Losses) -> None:
-    write_jsonl(path, (json_row(example, content) for example in content.examples))
+    """Writes an object for each example."""
+    rows = (json_row(example, content.scores.get(example.id)) for example in content.examples)
+    write_jsonl(path, rows)
 
 
-def json_row(example: Example, content: Content) -> dict[str, Any]:
+def json_row(example: Example, scores: Mapping[str, float] | None = None) -> dict[str, Any]:
     """The object of one line; an unlabelled example has neither `spans` nor `label`."""
     row: dict[str, Any] = {"id": example.id, "text": example.text}
     if example.pair is not None:
@@ -22,6 +25,6 @@ def json_row(example: Example, content: Content) -> dict[str, Any]:
         row["spans"] = [span_row(span) for span in example.spans]
     if example.label is not None:
         row["label"] = list(example.label) if isinstance(example.label, tuple) else example.label
-    if example.id in content.scores:
-        row["scores"] = dict(content.scores[example.id])
+    if scores is not None:
+        row["scores"] = dict(scores)
     return row

@@ -12,32 +12,21 @@ from pipelines.examples import Example, replacing, span_to_json
 
 
 def write_csv(path: Path, content: Content, losses: Losses) -> None:
+    """Writes commas between cells, and quotes where they are needed."""
     # Quotes carry commas and line ends, but readers disagree on carriage returns in a cell.
-    _write(
-        path,
-        content,
-        losses,
-        delimiter=",",
-        unsafe="\r",
-        name="csv has no place for carriage returns",
-    )
+    _write(path, content, losses, ",", "\r", "csv has no place for carriage returns")
 
 
 def write_tsv(path: Path, content: Content, losses: Losses) -> None:
+    """Writes tabs between cells, and none in them."""
     # Many readers of TSV know no quotes, so that a tab or line end in a cell would break the row.
-    _write(
-        path,
-        content,
-        losses,
-        delimiter="\t",
-        unsafe="\t\r\n",
-        name="tsv has no place for tabs and line ends",
-    )
+    _write(path, content, losses, "\t", "\t\r\n", "tsv has no place for tabs and line ends")
 
 
 def _write(
-    path: Path, content: Content, losses: Losses, *, delimiter: str, unsafe: str, name: str
+    path: Path, content: Content, losses: Losses, delimiter: str, unsafe: str, loss: str
 ) -> None:
+    """Writes a table; the unsafe characters become blanks, which is the loss."""
     columns = ["id", "text"]
     if content.has_pairs:
         columns.append("pair")
@@ -51,19 +40,13 @@ def _write(
             parts = (example.id, example.text, example.pair or "")
             n_unsafe = sum(part.count(mark) for part in parts for mark in unsafe)
             if n_unsafe:
-                losses.add(f"{name}, they become blanks", example.id, n_unsafe)
+                losses.add(f"{loss}, they become blanks", example.id, n_unsafe)
             id, text, pair = (part.translate(blanks) for part in parts)
             writer.writerow(_cells(replace(example, id=id, text=text, pair=pair), columns))
 
 
 def _cells(example: Example, columns: list[str]) -> list[str]:
-    cells = {
-        "id": example.id,
-        "text": example.text,
-        "pair": example.pair or "",
-        "spans": "",
-        "label": "",
-    }
+    cells = {"id": example.id, "text": example.text, "pair": example.pair or ""}
     if example.spans is not None:
         # What a span covers says how its offsets count.
         spans = [
@@ -75,4 +58,4 @@ def _cells(example: Example, columns: list[str]) -> list[str]:
         cells["label"] = json.dumps(example.label, ensure_ascii=False)
     elif example.label is not None:
         cells["label"] = str(example.label)
-    return [cells[name] for name in columns]
+    return [cells.get(name, "") for name in columns]

@@ -1,4 +1,4 @@
-"""Every layout that a corpus may have, as one ordered table: the first whose ``sniff`` says yes reads the file."""
+"""Every layout of a corpus, as one ordered table: the first whose `sniff` says yes is read."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Layout(NamedTuple):
     """One layout.
 
     Attributes:
-        name: what ``--layout`` calls it.
-        sniff: whether a source has this layout, given that none before it in the table has.
-        read: the rows of the source; raises UserError where it cannot be read at all.
+        name: what `--layout` calls it.
+        sniff: whether a source has this layout, given that it has none of those before.
+        read: the rows of the source; raises a UserError where it cannot be read at all.
     """
 
     name: str
@@ -50,23 +50,27 @@ LAYOUTS = (
 )
 
 
+def layout_of(source: Source, name: str | None = None) -> Layout | None:
+    """The layout with a name, or without one that which the source has; `None` if there is none."""
+    for layout in LAYOUTS:
+        if layout.name == name or (name is None and layout.sniff(source)):
+            return layout
+    return None
+
+
 def read_table(source: Source, columns: Columns) -> Table:
-    """The rows of a source, in the layout that it has or that ``columns.layout`` names.
+    """The rows of a source, in the layout that it has or that `columns.layout` names.
 
     Raises:
         UserError: when it has none of the layouts, or cannot be read as the named one.
     """
-    if columns.layout is None:
-        layout = next((layout for layout in LAYOUTS if layout.sniff(source)), None)
-        if layout is None:
-            raise UserError(f"{source.path}: none of the layouts that are read ({_names()}); it begins "
-                            f"{source.head[0][:60].rstrip()!r}; --layout names one, data/README.md shows each")
+    layout = layout_of(source, columns.layout)
+    if layout is not None:
         return layout.read(source, columns)
-    named = next((layout for layout in LAYOUTS if layout.name == columns.layout), None)
-    if named is None:
-        raise UserError(f"got --layout {columns.layout}; wanted one of {_names()}")
-    return named.read(source, columns)
-
-
-def _names() -> str:
-    return ", ".join(layout.name for layout in LAYOUTS)
+    names = ", ".join(layout.name for layout in LAYOUTS)
+    if columns.layout is not None:
+        raise UserError(f"got --layout {columns.layout}; wanted one of {names}")
+    raise UserError(
+        f"{source.path}: none of the layouts that are read ({names}); it begins "
+        f"{source.head[0][:60].rstrip()!r}; --layout names one, data/README.md shows each"
+    )

@@ -6,62 +6,80 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pipelines.corpora.corpus import Columns, Found, Table, Unreadable
+from pipelines.corpora.corpus import ColumnNames, Columns, Table, Unreadable, counted
 from pipelines.corpora.source import Source
 from pipelines.errors import UserError
+from pipelines.formatting import some
 
 _MENTION = re.compile(r"(T\S+)\t(\S+) ([\d; ]+)\t(.*)")
+MAX_DIGITS = 40  # of the offsets of one piece
 
 
 def sniff(source: Source) -> bool:
+    """Whether it is an `.ann` file, or a folder with some."""
     if source.ends_with(".ann"):
         return True
     return source.is_folder and any(Path(source.path).rglob("*.ann"))
 
 
 def read(source: Source, columns: Columns) -> Table:
-    """Reads each `.txt` with the `.ann` beside it; a document without one was never annotated and is left out.
+    """Reads each `.txt` with its `.ann`; a document without one was never annotated: left out.
 
     Raises:
         UserError: for a single `.ann` file, or a folder without texts.
     """
     folder = Path(source.path)
     if not folder.is_dir():
-        raise UserError(f"{source.path}: annotations of brat alone; give the folder that holds the .txt files too")
+        raise UserError(
+            f"{source.path}: annotations of brat alone; give the folder that holds the .txt files "
+            "too"
+        )
     texts = sorted(folder.rglob("*.txt"))
     if not texts:
-        raise UserError(f"{folder}: .ann files without .txt files beside them; wanted NAME.txt and NAME.ann")
+        raise UserError(
+            f"{folder}: .ann files without .txt files beside them; wanted NAME.txt and NAME.ann"
+        )
     labelled = any(path.with_suffix(".ann").exists() for path in texts)
-    alone = sorted(path.name for path in folder.rglob("*.ann") if not path.with_suffix(".txt").exists())
     rows: list[tuple[int, Any]] = []
     left_out: list[str] = []
     for number, path in enumerate(texts):
-        annotations = path.with_suffix(".ann")
-        if labelled and not annotations.exists():
+        if labelled and not path.with_suffix(".ann").exists():
             left_out.append(path.name)
-            continue
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        try:
-            # Offsets count every character, so line ends stay as they are.
-            text = path.read_bytes().decode("utf-8")
-            lines = annotations.read_bytes().decode("utf-8").split("\n") if labelled else []
-        except UnicodeDecodeError as error:
-            rows.append((number, Unreadable(f"{name}: not UTF-8 at byte {error.start}; convert it to UTF-8")))
-            continue
-        rows.append((number, {"id": name, "text": text, "entities": [_mention(line) for line in lines
-                                                                      if line.startswith("T")]}))
-    table = Table(rows, "brat documents", unit="file", ends="half-open", offsets="character",
-                  found=Found("text", entities="entities" if labelled else None, id="id"))
+        else:
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            rows.append((number, _document(path, name, labelled)))
+    table = Table(rows, "brat documents", unit="file", ends="half-open", offsets="character")
+    entities = "entities" if labelled else None
+    table.column_names = ColumnNames("text", entities=entities, id="id")
+    annotations = sorted(folder.rglob("*.ann"))
+    alone = [path.name for path in annotations if not path.with_suffix(".txt").exists()]
     if left_out:
-        table.notes.append(f"{folder}: {len(left_out)} texts without .ann were left out: {', '.join(left_out[:10])}")
+        n = counted(len(left_out), "text")
+        table.notes.append(f"{n} without .ann left out: {some(left_out)}")
     if alone:
-        table.notes.append(f"{folder}: {len(alone)} .ann files without .txt were left out: {', '.join(alone[:10])}")
+        n = counted(len(alone), ".ann file")
+        table.notes.append(f"{n} without .txt left out: {some(alone)}")
     return table
+
+
+def _document(path: Path, name: str, labelled: bool) -> dict[str, Any] | Unreadable:
+    try:
+        # Offsets count every character, so line ends stay as they are.
+        text = path.read_bytes().decode("utf-8")
+        annotations = path.with_suffix(".ann").read_bytes().decode("utf-8") if labelled else ""
+    except UnicodeDecodeError as error:
+        return Unreadable(f"{name}: not UTF-8 at byte {error.start}; convert it to UTF-8")
+    lines = annotations.split("\n")
+    mentions = [_mention(line) for line in lines if line.startswith("T")]
+    return {"id": name, "text": text, "entities": mentions}
 
 
 def _mention(line: str) -> Any:
     match = _MENTION.fullmatch(line.rstrip("\r"))
     if match is None:
         return line  # a string that is no mention of the text: a fault that shows the line
-    pieces = [[int(offset) for offset in piece.split()] if len(piece) < 40 else piece for piece in match[3].split(";")]
+    pieces = [
+        [int(offset) for offset in piece.split()] if len(piece) < MAX_DIGITS else piece
+        for piece in match[3].split(";")
+    ]
     return {"id": match[1], "type": match[2], "offsets": pieces, "text": match[4]}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pipelines.corpora.corpus import Columns, Table
-from pipelines.corpora.layouts.exports import reshaped
+from pipelines.corpora.layouts.exports import with_plain_columns
 from pipelines.corpora.source import Source
 
 
 def sniff(source: Source) -> bool:
+    """Whether it is a saved data set, or names one of the Hub."""
     return source.is_dataset
 
 
 def read(source: Source, columns: Columns) -> Table:
+    """Reads one split, see `hub.read_dataset`."""
     from pipelines.corpora.hub import read_dataset  # its import takes a second
 
-    return reshaped(source.path, read_dataset(source.path))
+    return with_plain_columns(read_dataset(source.path))

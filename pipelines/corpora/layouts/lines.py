@@ -5,23 +5,31 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pipelines.corpora.corpus import Columns, Found, Table, Unreadable
+from pipelines.corpora.corpus import (
+    ColumnNames,
+    Columns,
+    Table,
+    Unreadable,
+    unwrap_single_classes,
+)
 from pipelines.corpora.source import Source
 
-_REVIEW = re.compile(r"(\S+) (pos|neg) (\S+\.txt)(?: (.*))?")
-_FASTTEXT = re.compile(r"((?:__label__\S+\s+)+)(.*)")
+_REVIEW = re.compile(r"(?P<class>\S+) (?P<polarity>pos|neg) (?P<file>\S+\.txt)(?: (?P<text>.*))?")
+_FASTTEXT = re.compile(r"(?P<label>(?:__label__\S+\s+)+)(?P<text>.*)")
 
 
 def sniff_reviews(source: Source) -> bool:
+    """Whether most lines have class, polarity and file name."""
     return _mostly(_REVIEW, source)
 
 
 def sniff_fasttext(source: Source) -> bool:
+    """Whether most lines begin with a `__label__`."""
     return _mostly(_FASTTEXT, source)
 
 
 def sniff_texts(source: Source) -> bool:
-    """Whether it can only be texts: a name that promises columns or JSON rules that out."""
+    """Whether it can only be texts: not where a name promises columns or JSON."""
     return source.path == "-" or source.ends_with(".txt", ".text")
 
 
@@ -30,37 +38,34 @@ def _mostly(pattern: re.Pattern[str], source: Source) -> bool:
 
 
 def read_reviews(source: Source, columns: Columns) -> Table:
-    rows: list[tuple[int, Any]] = []
-    for number, line in _numbered(source):
-        match = _REVIEW.fullmatch(line)
-        names = ("class", "polarity", "file", "text")
-        rows.append((number, dict(zip(names, match.groups(""), strict=True)) if match else
-                     Unreadable(f"got {line[:40]!r}; wanted `class pos|neg file text`")))
-    found = Found("text", labels=(columns.label_column or "class",))
-    return Table(rows, "lines of class, polarity, file and text", unit="line", found=found)
+    """Reads `class polarity file text` lines."""
+    rows = _parsed(source, _REVIEW, "`class pos|neg file text`")
+    names = ColumnNames("text", labels=(columns.label_column or "class",))
+    layout = "lines of class, polarity, file and text"
+    return Table(rows, layout, unit="line", column_names=names)
 
 
 def read_fasttext(source: Source, columns: Columns) -> Table:
+    """Reads `__label__class text` lines, with one label or several."""
+    table = Table(_parsed(source, _FASTTEXT, "`__label__class text`"), "fastText lines", "line")
+    objects: list[Any] = table.objects
+    for row in objects:
+        row["label"] = [name.removeprefix("__label__") for name in row["label"].split()]
+    unwrap_single_classes(objects, "label")
+    table.column_names = ColumnNames("text", labels=("label",))
+    return table
+
+
+def _parsed(source: Source, pattern: re.Pattern[str], form: str) -> list[tuple[int, Any]]:
     rows: list[tuple[int, Any]] = []
-    for number, line in _numbered(source):
-        match = _FASTTEXT.fullmatch(line)
-        if match is None:
-            rows.append((number, Unreadable(f"got {line[:40]!r}; wanted `__label__class text`")))
-            continue
-        labels = [name.removeprefix("__label__") for name in match[1].split()]
-        rows.append((number, {"label": labels, "text": match[2]}))
-    read = [row for _, row in rows if isinstance(row, dict)]
-    if all(len(row["label"]) == 1 for row in read):
-        for row in read:
-            row["label"] = row["label"][0]
-    return Table(rows, "fastText lines", unit="line", found=Found("text", labels=("label",)))
+    for number, line in source.numbered_lines():
+        match = pattern.fullmatch(line)
+        reason = f"got {line[:40]!r}; wanted {form}"
+        rows.append((number, match.groupdict("") if match else Unreadable(reason)))
+    return rows
 
 
 def read_texts(source: Source, columns: Columns) -> Table:
-    rows: list[tuple[int, Any]] = [(number, {"text": line}) for number, line in _numbered(source)]
-    return Table(rows, "one text a line", unit="line", found=Found("text"))
-
-
-def _numbered(source: Source) -> list[tuple[int, str]]:
-    lines = enumerate(source.content.split("\n"), start=1)
-    return [(number, line) for number, line in lines if line.strip()]
+    """Reads one text a line."""
+    rows: list[tuple[int, Any]] = [(n, {"text": line}) for n, line in source.numbered_lines()]
+    return Table(rows, "one text a line", unit="line", column_names=ColumnNames("text"))

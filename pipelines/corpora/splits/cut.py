@@ -1,4 +1,4 @@
-"""Cuts examples into parts of given sizes, or says why they cannot be cut so."""
+"""Cuts examples into parts of given sizes, or reports why that is impossible."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from pipelines.corpora.corpus import classes_of
 from pipelines.corpora.splits.groups import (
     Group,
-    classes_of,
     documents_in,
     groups_of,
     holders_of,
@@ -18,8 +18,7 @@ from pipelines.corpora.splits.stratified import distribute, sizes_as_text, whole
 from pipelines.corpora.splits.unseen import cut_with_unseen_mentions
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example
-
-NAMES_SHOWN = 10
+from pipelines.formatting import some
 
 
 def parse_sizes(text: str) -> dict[str, float]:
@@ -41,7 +40,8 @@ def parse_sizes(text: str) -> dict[str, float]:
     is_size = [0 < size <= 1 or (size > 1 and size % 1 == 0) for size in sizes.values()]
     if is_repeated or not all(is_size) or not all(sizes):
         raise UserError(
-            f"got the sizes {text!r}; wanted a name and a share or a number for each part, such as "
+            f"got the sizes {text!r}; wanted a name and a share or a number of examples for each part, "
+            "such as "
             "train=0.8,dev=0.1,test=0.1"
         )
     for name in sizes:
@@ -169,7 +169,7 @@ def _refuse_large_group(
         text, count = min(texts.items(), key=lambda item: (-item[1], item[0]))
         shared = f", which share texts such as {text[:60]!r} ({count} times)"
     raise DataError(
-        f"the {len(largest)} examples of document {_some(names)}{shared} stay together, and are "
+        f"the {len(largest)} examples of document {some(names)}{shared} stay together, and are "
         f"more than the largest part ({part}, {wanted[part]}); ask for other sizes, leave out "
         "shared texts, or say by --group_column what stays together"
     )
@@ -183,7 +183,7 @@ def _refuse_rare_classes(
         if label and len(members) < n_parts:
             positions = sorted(position for group in members for position in group.positions)
             ids = [examples[p].id for p in positions if label in classes_of(examples[p])]
-            lines.append(f"class {label!r}: {len(members)} (id {_some(ids)})")
+            lines.append(f"class {label!r}: {len(members)} (id {some(ids)})")
     if lines:
         unit = "texts" if documents_in(examples) is None else "documents"
         raise DataError(
@@ -191,8 +191,3 @@ def _refuse_rare_classes(
             f"so that one would lack them; give more such {unit}, leave these rows out, or merge "
             "the classes\n" + "\n".join(lines)
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return f"{', '.join(names[:NAMES_SHOWN])}{more}"

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from pipelines.corpora.corpus import classes_of
 from pipelines.examples import Example, documents_of
 
 VALUE_BINS = 10
@@ -101,6 +102,7 @@ def folded(text: str) -> str:
 
 
 def text_key(example: Example) -> tuple[str, str]:
+    """What copies of a text, or of a pair of texts, have in common."""
     return folded(example.text), folded(example.pair or "")
 
 
@@ -109,18 +111,13 @@ def mentions_of(example: Example) -> list[str]:
     return [folded(example.text[span.start : span.end]) for span in example.spans or ()]
 
 
-def classes_of(example: Example) -> tuple[str, ...]:
-    """The classes of an example: none, one or several."""
-    if isinstance(example.label, tuple):
-        return example.label
-    return () if example.label is None else (str(example.label),)
-
-
 def value_of(example: Example) -> float | None:
+    """The number of an example, `None` for any other answer."""
     return float(example.label) if isinstance(example.label, int | float) else None
 
 
 def values_of(examples: Iterable[Example]) -> list[float]:
+    """The numbers of the examples that have one."""
     values = map(value_of, examples)
     return [value for value in values if value is not None]
 

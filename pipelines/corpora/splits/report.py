@@ -4,36 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from statistics import fmean, pstdev
 
+from pipelines.corpora.convert.jsonl import json_row
+from pipelines.corpora.corpus import classes_of
 from pipelines.corpora.splits.groups import (
-    classes_of,
     copies,
     documents_in,
     mentions_of,
-    value_of,
     values_of,
 )
 from pipelines.corpora.splits.unseen import training_part
-from pipelines.examples import Example, span_to_json, write_jsonl
+from pipelines.examples import Example, write_jsonl
 from pipelines.formatting import text_table
 
 
 def write_split(path: str | Path, examples: Iterable[Example]) -> None:
-    """Writes examples as JSON lines, as `pipelines convert` does; an unknown field has no key."""
+    """Writes examples as JSON lines, as `pipelines convert` does, and their documents."""
     rows = []
     for example in examples:
-        spans = None if example.spans is None else [span_to_json(span) for span in example.spans]
-        row = {
-            "id": example.id,
-            "text": example.text,
-            "pair": example.pair,
-            "spans": spans,
-            "label": example.label,
-            "group": example.group,
-        }
-        rows.append({key: value for key, value in row.items() if value is not None})
+        group = {} if example.group is None else {"group": example.group}
+        rows.append(json_row(example) | group)
     write_jsonl(path, rows)
 
 
@@ -67,8 +60,11 @@ def splits_as_text(examples: Sequence[Example], parts: Mapping[str, Sequence[Exa
 
 
 def _class_counts(examples: Sequence[Example]) -> Counter[str]:
-    classified = [example for example in examples if value_of(example) is None]
-    return Counter(label for example in classified for label in classes_of(example))
+    return Counter(label for example in examples for label in classes_of(example))
+
+
+def _type_counts(examples: Sequence[Example]) -> Counter[str]:
+    return Counter(span.label for example in examples for span in example.spans or ())
 
 
 def _count_rows(what: str, counts: Sequence[Counter[str]]) -> list[list[str]]:
@@ -78,14 +74,8 @@ def _count_rows(what: str, counts: Sequence[Counter[str]]) -> list[list[str]]:
 
 
 def _mention_rows(parts: Mapping[str, Sequence[Example]]) -> list[list[str]]:
-    strings = {
-        name: [string for example in part for string in mentions_of(example)]
-        for name, part in parts.items()
-    }
-    types = [
-        Counter(span.label for example in part for span in example.spans or ())
-        for part in parts.values()
-    ]
+    strings = {name: [*chain.from_iterable(map(mentions_of, part))] for name, part in parts.items()}
+    types = [_type_counts(part) for part in parts.values()]
     train = training_part(list(parts))
     seen = set(strings[train])
     shares = []

@@ -25,6 +25,7 @@ def whole_numbers(sizes: Mapping[str, float], total: int) -> dict[str, int]:
 
 
 def sizes_as_text(sizes: Mapping[str, float]) -> str:
+    """The sizes as `parse_sizes` reads them."""
     return ",".join(f"{name}={size:g}" for name, size in sizes.items())
 
 
@@ -62,8 +63,8 @@ class _Assignment:
         part_of: group -> part.
         waiting: stratum -> number of its groups that are not placed, where there are any.
         room: part -> number of examples that still fit.
-        quotas: stratum -> part -> number of occurrences it should get.
-        left: stratum -> part -> number of occurrences it should still get.
+        quotas: stratum -> part -> number of occurrences that the part should get.
+        left: stratum -> part -> number of occurrences that the part should still get.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class _Assignment:
         return fsum(shares)  # unlike `sum`, the same in any order
 
     def place(self, group: Group, part: str) -> None:
+        """Places a group in a part."""
         self.part_of[group] = part
         self.room[part] -= len(group.positions)
         for stratum, count in group.counts.items():
@@ -129,20 +131,28 @@ def _quotas(
     for stratum, count in counts.items():
         exact |= {(stratum, part): count * columns[part] / max(total, 1) for part in sizes}
     quotas = {stratum: {part: int(exact[stratum, part]) for part in sizes} for stratum in counts}
-    open_in_column = {
-        part: columns[part] - sum(row[part] for row in quotas.values()) for part in sizes
-    }
+    in_columns = {part: sum(row[part] for row in quotas.values()) for part in sizes}
     by_remainder = sorted(exact, key=lambda cell: int(exact[cell]) - exact[cell])
     for stratum, part in by_remainder * 2:
-        if sum(quotas[stratum].values()) < counts[stratum] and open_in_column[part] > 0:
+        is_open = in_columns[part] < columns[part]
+        if is_open and sum(quotas[stratum].values()) < counts[stratum]:
             quotas[stratum][part] += 1
-            open_in_column[part] -= 1
+            in_columns[part] += 1
     n_parts = len(sizes) - 1
     for stratum, row in quotas.items():
         # Remainders that were rounded one by one can leave an example over.
-        row[max(row, key=lambda part: exact[stratum, part])] += counts[stratum] - sum(row.values())
-        for part in sizes:
-            if part != SPARE and row[part] < 1 and len(holders[stratum]) >= n_parts:
-                row[max(row, key=lambda other: row[other])] -= 1
-                row[part] += 1
+        n_left = counts[stratum] - sum(row.values())
+        likeliest = max(row, key=lambda part: exact[stratum, part])
+        row[likeliest] += n_left
+        if len(holders[stratum]) >= n_parts:
+            _give_each_part_one(row)
     return quotas
+
+
+def _give_each_part_one(row: dict[str, int]) -> None:
+    """Takes an occurrence from the largest part for each part that has none."""
+    for part in row:
+        if part != SPARE and row[part] < 1:
+            largest = max(row, key=lambda other: row[other])
+            row[largest] -= 1
+            row[part] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from pipelines.corpora.splits.groups import Group, connected, mentions_of
 from pipelines.corpora.splits.stratified import SPARE, distribute, sizes_as_text, whole_numbers
@@ -17,6 +18,7 @@ Mentions = Mapping[Group, Sequence[str]]
 
 
 def training_part(parts: Sequence[str]) -> str:
+    """The part that is trained on: `train`, or else the first."""
     return "train" if "train" in parts else parts[0]
 
 
@@ -24,8 +26,9 @@ def cut_with_unseen_mentions(
     examples: Sequence[Example], groups: Sequence[Group], sizes: Mapping[str, float]
 ) -> dict[str, list[Group]]:
     """Separates train from the rest, which shares no mention with it, then cuts up the rest."""
+    mentions_in = [mentions_of(example) for example in examples]
     mentions = {
-        group: [string for row in group.positions for string in mentions_of(examples[row])]
+        group: [*chain.from_iterable(mentions_in[row] for row in group.positions)]
         for group in groups
     }
     if not any(mentions.values()):

@@ -1,4 +1,7 @@
-"""Span scores as a metric of Hugging Face evaluate: ``evaluate.load("pipelines/evaluation/span_f1")``, offline."""
+"""Span scores as a metric of Hugging Face evaluate, offline.
+
+evaluate.load("pipelines/evaluation/span_f1")
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,13 @@ DESCRIPTION = (
 )
 INPUTS = """
 Args:
-    predictions: for each example a list of {"start": int, "end": int, "label": str}, half-open character offsets.
+    predictions: for each example a list of {"start": int, "end": int, "label": str}, half-open
+        character offsets.
     references: the same of the gold spans.
 
 Returns:
-    {"strict_precision", "strict_recall", "strict_f1", "exact_…", "partial_…", "type_…", "support", "predicted"}
+    {"strict_precision", "strict_recall", "strict_f1", "exact_…", "partial_…", "type_…", "support",
+    "predicted"}
 """
 CITATION = (
     "SemEval-2013 task 9 (Segura-Bedmar, Martínez and Herrero-Zazo 2013), for partial and type."
@@ -27,7 +32,7 @@ CITATION = (
 
 
 class SpanF1(evaluate.Metric):
-    """The same numbers as ``pipelines evaluate`` and report.json."""
+    """The same numbers as `pipelines evaluate` and report.json."""
 
     def _info(self) -> evaluate.MetricInfo:
         span = {
@@ -46,18 +51,13 @@ class SpanF1(evaluate.Metric):
     def _compute(
         self, *, predictions: list[list[dict[str, Any]]], references: list[list[dict[str, Any]]]
     ) -> dict[str, float]:
-        scores = score_spans(
-            *(
-                [
-                    [Span(span["start"], span["end"], span["label"]) for span in row]
-                    for row in corpus
-                ]
-                for corpus in (references, predictions)
-            )
-        )
-        named = {
-            f"{scheme}_{name}": scores[scheme][name]
-            for scheme in SCHEMES
-            for name in ("precision", "recall", "f1")
-        }
+        scores = score_spans(_spans(references), _spans(predictions))
+        named = {}
+        for scheme in SCHEMES:
+            for name in ("precision", "recall", "f1"):
+                named[f"{scheme}_{name}"] = scores[scheme][name]
         return named | {name: scores["strict"][name] for name in ("support", "predicted")}
+
+
+def _spans(corpus: list[list[dict[str, Any]]]) -> list[list[Span]]:
+    return [[Span(row["start"], row["end"], row["label"]) for row in rows] for rows in corpus]

@@ -153,8 +153,8 @@ def _create(name: str, storage: str, seed: int) -> optuna.Study:
                 time.sleep(0.1 * 2**attempt)
                 continue
             raise UserError(
-                f"--study {storage}: {str(error).strip().splitlines()[0]}; wanted a database such as "
-                "sqlite:///heads.db, or postgresql://user@host/database with its driver installed"
+                f"--study {storage}: {str(error).strip().splitlines()[0]}; wanted a database such "
+                "as sqlite:///heads.db, or postgresql://user@host/database with its driver installed"
             ) from error
     raise AssertionError("the last attempt returns or raises")
 

@@ -34,14 +34,14 @@ class LengthBatchSampler(BatchRebalanceSampler):
         rank: int = 0,
         seed: int = 0,
     ):
-        self.lengths = torch.tensor(lengths)
+        self.row_lengths = torch.tensor(lengths)
         self.cuts = length_cuts(sorted(lengths), batch_tokens)
         self.processes, self.rank, self.seed, self.epoch = processes, rank, seed, 0
 
     def __iter__(self) -> Iterator[list[int]]:
         random = torch.Generator().manual_seed(self.seed + self.epoch)
-        shuffled = torch.randperm(len(self.lengths), generator=random)
-        in_order = shuffled[self.lengths[shuffled].argsort(stable=True)].tolist()
+        shuffled = torch.randperm(len(self.row_lengths), generator=random)
+        in_order = shuffled[self.row_lengths[shuffled].argsort(stable=True)].tolist()
         batches = [in_order[start:end] for start, end in self.cuts]
         starts = range(0, len(batches), self.processes)
         groups = [batches[start : start + self.processes] for start in starts]

@@ -39,8 +39,9 @@ class DevScores(TrainerMixin):
     ):
         self.dev, self.train_sample = dev, evenly_spread(train, train_sample)
         # `Trainer` refuses to evaluate without a dataset, though only `dev` is read here.
-        placeholder = {"eval_dataset": [{}]} if dev and not keywords.get("eval_dataset") else {}
-        super().__init__(*arguments, **keywords | placeholder)
+        if dev and keywords.get("eval_dataset") is None:
+            keywords["eval_dataset"] = [{}]
+        super().__init__(*arguments, **keywords)
 
     def score(self, examples: Sequence[Example]) -> dict[str, float]:
         """Predicts labelled examples with the model as it is now.
@@ -72,6 +73,7 @@ class DevScores(TrainerMixin):
     @torch.inference_mode()
     def mean_loss(self, rows: Any) -> float:
         """The training loss of tokenised rows with `labels`, summed first and divided once."""
+        model: Any = self.model
         total, count = 0.0, 0
         for batch in self.get_eval_dataloader(rows):
             inputs = self._prepare_inputs(batch)
@@ -79,7 +81,7 @@ class DevScores(TrainerMixin):
             if not labelled:
                 continue
             with self.compute_loss_context_manager():
-                loss: Any = self.compute_loss(self.model, inputs)
+                loss: Any = self.compute_loss(model, inputs)
             total += float(loss) * labelled
             count += labelled
         return total / max(count, 1)
