@@ -54,10 +54,10 @@ def test_conll_has_words_and_marks_as_tokens(tmp_path):
     )
     assert done.n_examples == 2
     assert [line.split(":")[0] for line in done.losses] == [
-        "conll has no place for unlabelled examples among labelled ones, they are left out",
+        "conll cannot represent unlabelled examples among labelled ones, they are left out",
         "conll holds tokens without the blanks between them, texts become their tokens joined by "
         "one blank",
-        "conll has no place for blanks in a type, they become _",
+        "conll cannot represent blanks in a type, they become _",
     ]
     assert done.losses[0].endswith(": 1 in 1 example (id 7-2)")
     assert done.losses[1].endswith(": 2 in 2 examples (ids 7-0, 7-1)")
@@ -79,8 +79,8 @@ def test_conll_reports_every_span_that_no_tag_can_hold(tmp_path):
     assert path.read_text() == ("# id = x\nglycoprotein\tO\nof\tO\nlung\tB-B\ncancer\tI-B\n\n")
     assert [line.rpartition(":")[0] for line in done.losses][1:] == [
         "overlapping spans are left out, of each group the longest is kept",
-        "conll has no place for spans that begin or end inside a token, they are left out",
-        "conll has no place for blanks at the edge of a span, they are cut off",
+        "conll cannot represent spans that begin or end inside a token, they are left out",
+        "conll cannot represent blanks at the edge of a span, they are cut off",
     ]
 
 
@@ -90,8 +90,8 @@ def test_conll_keeps_the_tokens_of_a_tokenised_corpus(tmp_path):
     path, done = written(tmp_path, "o.conll", [example])
     assert path.read_text() == "# id = x\nIL-2\tB-P\na b\tI-P\n#\tO\nx y\tO\n\n"
     assert [line.split(",")[0] for line in done.losses] == [
-        "conll has no place for blank tokens",
-        "conll has no place for tabs and line ends in tokens",
+        "conll cannot represent blank tokens",
+        "conll cannot represent tabs and line ends in tokens",
         "conll holds tokens without the blanks between them",
     ]
 
@@ -120,7 +120,7 @@ def test_tsv_reports_tabs_and_line_ends(tmp_path):
     assert first["text"] == "gout and  flu"
     assert json.loads(first["spans"]) == [{"start": 5, "end": 13, "label": "D", "text": "and  flu"}]
     assert done.losses == [
-        "tsv has no place for tabs and line ends, they become blanks: 3 in 1 example (id a)"
+        "tsv cannot represent tabs and line ends, they become blanks: 3 in 1 example (id a)"
     ]
 
 
@@ -133,7 +133,7 @@ def test_brat_has_a_text_and_its_mentions(tmp_path):
     assert (folder / "7-1.ann").read_text() == ""
     assert sorted(path.name for path in folder.iterdir())[-1] == "7-2.txt"  # and no .ann
     assert done.losses == [
-        "brat has no place for blanks in a type, they become _: 1 in 1 example (id 7-0)"
+        "brat cannot represent blanks in a type, they become _: 1 in 1 example (id 7-0)"
     ]
 
 
@@ -148,7 +148,7 @@ def test_brat_reports_line_ends_and_ids_that_are_no_file_names(tmp_path):
         "a file cannot have this id as its name, the id is changed": (
             f"5 in 5 examples (ids ../up, A, , {'n' * 59}…, .hidden)"
         ),
-        "brat has no place for line ends in a mention, it is left out": (
+        "brat cannot represent line ends in a mention, it is left out": (
             "7 in 7 examples (ids ../up, a, A, , x/y and 2 more)"
         ),
     }
@@ -242,7 +242,7 @@ def test_spacy_documents(tmp_path):
         True,
     ]
     assert [line.partition(":")[0] for line in done.losses] == [
-        "spacy has no place for ids, they become row numbers",
+        "spacy cannot represent ids, they become row numbers",
         "overlapping spans are left out, of each group the longest is kept",
     ]
     path, _ = written(tmp_path, "c.spacy", SETS)
@@ -302,7 +302,7 @@ def test_without_spacy_one_line_says_so(tmp_path):
     assert not (tmp_path / "o.spacy").exists()
 
 
-# What a format has no place for
+# What a format cannot represent
 
 
 @pytest.mark.parametrize(
@@ -311,10 +311,10 @@ def test_without_spacy_one_line_says_so(tmp_path):
         (
             "conll",
             CLASSES,
-            "conll has no place for classes, which is what was read; wanted one of jsonl",
+            "conll cannot represent classes, which is what was read; wanted one of jsonl",
         ),
-        ("brat", NUMBERS, "brat has no place for numbers"),
-        ("prodigy", NUMBERS, "prodigy has no place for numbers"),
+        ("brat", NUMBERS, "brat cannot represent numbers"),
+        ("prodigy", NUMBERS, "prodigy cannot represent numbers"),
         ("xml", CLASSES, "got --to xml; wanted one of jsonl, conll"),
         ("labelstudio", CLASSES, r"\(nearest: label-studio\)"),
         (None, CLASSES, "its ending names no format; wanted one of .jsonl"),
@@ -337,13 +337,13 @@ def test_a_folder_that_holds_files_is_left_alone(tmp_path):
 def test_pairs_tokens_groups_and_ids_are_reported(tmp_path):
     example = Example("x", "a-b c", spans=(), tokens=((0, 1), (1, 3), (4, 5)), pair="p", group="g")
     _, done = written(tmp_path, "o.spacy", [example])
-    assert [line.partition(" has no place for ")[2].split(",")[0] for line in done.losses] == [
+    assert [line.partition(" cannot represent ")[2].split(",")[0] for line in done.losses] == [
         "ids",
         "the second text of a pair",
         "the document that a text belongs to",
     ]
     _, done = written(tmp_path, "o.jsonl", [example])
-    assert [line.partition(" has no place for ")[2].split(",")[0] for line in done.losses] == [
+    assert [line.partition(" cannot represent ")[2].split(",")[0] for line in done.losses] == [
         "the document that a text belongs to",
         "tokens",
     ]

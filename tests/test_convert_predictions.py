@@ -46,7 +46,7 @@ def test_a_models_answers_stand_where_a_tool_shows_them(tmp_path):
     ]
     _, done = predicted(tmp_path, "o", examples, PREDICTIONS, to="brat")
     assert done.losses == [
-        "brat has no place for scores, they are left out: 1 in 1 example (id 7-0)"
+        "brat cannot represent scores, they are left out: 1 in 1 example (id 7-0)"
     ]
 
 
@@ -63,7 +63,7 @@ def test_scores_of_classes(tmp_path):
     path, _ = predicted(tmp_path, "o", examples, predictions, to="prodigy")
     assert (rows(path)[0]["label"], rows(path)[0]["score"]) == ("pos", 0.75)
     _, done = predicted(tmp_path, "o.csv", examples, predictions)
-    assert "csv has no place for scores, they are left out: 2 in" in done.losses[0]
+    assert "csv cannot represent scores, they are left out: 2 in" in done.losses[0]
 
 
 @pytest.mark.parametrize("span", [(0, 99), (5, 5), (-1, 3)])
@@ -105,6 +105,8 @@ def test_the_command_writes_predictions(tmp_path):
     done = run_python("-m", "pipelines.cli", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "o.jsonl: 2 of 2 examples as jsonl; predicted 1 mention of 1 type" in done.stdout
+    assert "answers not read" in done.stdout  # of the gold file, and not that it has none
+    assert "unlabelled" not in done.stdout
     assert read_predictions(tmp_path / "o.jsonl") == answers
 
 
@@ -113,7 +115,7 @@ def test_the_command_writes_predictions(tmp_path):
     [
         (["i.jsonl", "--out", "o.what"], "its ending names no format"),
         (["missing.jsonl", "--out", "o.jsonl"], "missing.jsonl: no such file"),
-        (["bad.jsonl", "--out", "o.jsonl"], "the key 'text' stands twice"),
+        (["bad.jsonl", "--out", "o.jsonl"], "the key 'text' occurs twice"),
         (["i.jsonl", "--out", "o.jsonl", "--predictions", "i.jsonl"], "none of"),
     ],
 )

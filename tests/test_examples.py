@@ -155,7 +155,7 @@ def test_every_bad_line_is_named_with_its_number(line, tmp_path):
             '{"id": "a", "label": 3}',
             'the label is 3; wanted a name, a string; a number goes in "value"',
         ),
-        ('{"id": "a", "label": "x", "label": "y"}', "the key 'label' stands twice"),
+        ('{"id": "a", "label": "x", "label": "y"}', "the key 'label' occurs twice"),
         ('{"id": "a", "label": NaN}', "NaN is not a value of JSON; write null where there is none"),
     ],
 )

@@ -273,7 +273,7 @@ def test_a_line_that_is_no_json_is_named_among_good_ones(tmp_path):
     with pytest.raises(DataError) as raised:
         read_any_predictions(tmp_path / "p.jsonl")
     _, twice, cut = str(raised.value).splitlines()
-    assert "line 4: the key 'start' stands twice" in twice
+    assert "line 4: the key 'start' occurs twice" in twice
     assert "line 5: " in cut
 
 

@@ -8,8 +8,8 @@ from reading_inputs import answer_of, lines, written
 from pipelines.corpora import Columns, read_corpora, read_corpus
 from pipelines.errors import UserError
 
-# name -> (file name, content, options, mentions of each text as "string/type" (or its class), a part
-# of the notes)
+# name -> (file name, content, options, mentions of each text as "string/type" (or its class), a
+# part of the notes)
 READ = {
     "offsets in UTF-16": (
         "u.jsonl",

@@ -7,8 +7,8 @@ from reading_inputs import answer_of, bioc, lines, task, written
 
 from pipelines.corpora import Columns, read_corpus
 
-# name -> (file name, content, options, mentions of each text as "string/type" (or its class), a part
-# of the notes)
+# name -> (file name, content, options, mentions of each text as "string/type" (or its class), a
+# part of the notes)
 READ = {
     "Label Studio, cancelled and never annotated": (
         "ls.json",

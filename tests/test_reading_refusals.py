@@ -17,6 +17,12 @@ REFUSED = {
         {},
         r"character offsets \(half-open\) or .*inclusive ends\).*--ends half-open or inclusive",
     ),
+    "ends and units, named at once": (
+        "z.jsonl",
+        lines({"text": "\U0001f4a9他得了糖尿病很久", "label": [[3, 5, "D"]]}),
+        {},
+        "--ends half-open or inclusive and --offsets character or utf-16$",
+    ),
     "tokens, half-open or inclusive": (
         "t.json",
         json.dumps([{"tokens": ["Alan", "Turing", "moved", "away"], "spans": [[0, 1, "P"]]}]),
@@ -160,7 +166,7 @@ FAULTY = {
         '{"text": "Gout.", "text": "Flu.", "label": "a"}\n{"text": "x y", "label": "b"}\n'
         '{"text": "z", "label": "a"}\n',
         "duplicate_key",
-        "'text' stands twice",
+        "'text' occurs twice",
     ),
     "a misaligned token": (
         "b.jsonl",

@@ -29,11 +29,11 @@ def test_whatever_json_writes_is_read_as_it_was(value):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('{"a": 1, "a": 1}', "the key 'a' stands twice"),
-        ('{"a": 1, "\\u0061": 1}', "the key 'a' stands twice"),
-        ('{"b": {"a": 1, "c": 2, "a": 1, "a": 1}}', "the key 'a' stands 3 times"),
-        ('[{"a": 1}, 7, {"b": [{"a": 1, "a": 2}]}]', "the key 'a' stands twice in row 2"),
-        (' [\n {"a": 1, "a": 2}]', "the key 'a' stands twice in row 0"),
+        ('{"a": 1, "a": 1}', "the key 'a' occurs twice"),
+        ('{"a": 1, "\\u0061": 1}', "the key 'a' occurs twice"),
+        ('{"b": {"a": 1, "c": 2, "a": 1, "a": 1}}', "the key 'a' occurs 3 times"),
+        ('[{"a": 1}, 7, {"b": [{"a": 1, "a": 2}]}]', "the key 'a' occurs twice in row 2"),
+        (' [\n {"a": 1, "a": 2}]', "the key 'a' occurs twice in row 0"),
     ],
 )
 def test_a_duplicate_key_is_named_with_its_row(text, told):

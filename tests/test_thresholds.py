@@ -25,10 +25,11 @@ def test_two_classes_have_one_threshold():
 
 
 def test_of_several_classes_each_has_its_own():
-    logits = np.array([[-3.0, 2.0], [-1.0, -2.0], [-2.5, 3.0]])
+    logits = np.array([[-3.0, -1.0], [-1.0, -4.0], [-2.5, -2.0]])
     targets = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
     offsets = tune_offsets(logits, targets, "macro_f1")
     assert (decide(logits, offsets, multi_label=True) == targets).all()
+    assert offsets.tolist() == [1.75, 3.0]
 
 
 def test_three_classes_are_tuned_in_turn():

@@ -27,7 +27,7 @@ def offsets_in(text: str, copy: str, *, cut_off: bool) -> tuple[list[int | None]
         half of the words are the same: whether it is a copy at all.
     """
     if copy.strip() == text.strip():
-        shift = (len(text) - len(text.lstrip())) - (len(copy) - len(copy.lstrip()))
+        shift = _n_leading_blanks(text) - _n_leading_blanks(copy)
         shifted = range(shift, shift + len(copy))
         return [offset if 0 <= offset < len(text) else None for offset in shifted], True
     words, starts = _words(text)
@@ -42,6 +42,10 @@ def offsets_in(text: str, copy: str, *, cut_off: bool) -> tuple[list[int | None]
         offsets[copied_start : copied_start + length] = range(start, start + length)
     n_words = len(copied_words) if cut_off else (len(words) + len(copied_words)) / 2
     return offsets, n_matched >= n_words / 2
+
+
+def _n_leading_blanks(string: str) -> int:
+    return len(string) - len(string.lstrip())
 
 
 def _words(string: str) -> tuple[list[str], list[int]]:

@@ -35,7 +35,7 @@ def is_mark(character: str) -> bool:
     """Whether a character is written on the one before: an accent, a vowel sign, a final."""
     if character < "\u0300":
         return False
-    # Hangul in pieces: its vowels and finals are letters by category, but stand in one syllable.
+    # Hangul in pieces: its vowels and finals are letters by category, but parts of one syllable.
     return unicodedata.category(character)[0] == "M" or "\u1160" <= character <= "\u11ff"
 
 

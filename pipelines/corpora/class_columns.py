@@ -9,6 +9,8 @@ from pipelines.corpora.column_profiles import CLASS_NAMES, ID_NAMES, Profile, na
 from pipelines.errors import UserError
 from pipelines.spans import looks_like_tag
 
+MAX_CLASSES = 50  # of a column whose name does not say that it holds classes
+
 
 def find_class_columns(
     path: str, profiles: Mapping[str, Profile], n_rows: int, *, is_asked_for: bool
@@ -50,7 +52,8 @@ def find_class_columns(
             name for name in rest if 1 < profiles[name].n_distinct < len(profiles[name].values)
         ]
         return (only_one(path, "class", repeating, "--label_column"),) if repeating else ()
-    few = [name for name in rest if profiles[name].n_distinct <= max(2, min(50, n_rows // 5))]
+    max_classes = max(2, min(MAX_CLASSES, n_rows // 5))
+    few = [name for name in rest if profiles[name].n_distinct <= max_classes]
     return tuple(few) if len(few) == len(rest) == 1 else ()
 
 

@@ -43,7 +43,8 @@ PAIR_NAMES = (
 )
 # Words in a name by which a column describes another: `text_id`, `entity_count`.
 OTHER_PARTS = {
-    "id", "ids", "idx", "index", "num", "count", "len", "length", "pos", "chunk", "source", "type", "lang",
+    "id", "ids", "idx", "index", "num", "count", "len", "length", "pos", "chunk", "source", "type",
+    "lang",
 }
 # fmt: on
 SHAPES = ("string", "strings", "list", "object", "numbers", "number", "empty")  # in case of a tie
@@ -71,6 +72,11 @@ class Profile:
     n_words: float
     n_distinct: int
     values: list[Any]
+
+    @property
+    def is_varied(self) -> bool:
+        """Whether more than half of the values differ."""
+        return self.n_distinct > max(2, len(self.values) // 2)
 
     @property
     def is_binary(self) -> bool:
@@ -132,7 +138,7 @@ def whole_number(value: Any) -> int | None:
 
 
 def list_in(value: Any) -> Any:
-    """The list that a string spells in JSON or Python, as in CSV files; other values as they are."""
+    """The list that a string spells in JSON or Python, as in CSV files; other values unchanged."""
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -177,7 +183,8 @@ def is_header_name(name: str) -> bool:
 
 def is_id_name(name: str) -> bool:
     """Whether a column is named like ids."""
-    return name.lower() in ID_NAMES or name_parts(name)[-1:] in (["id"], ["uuid"], ["guid"])
+    last_part = name_parts(name)[-1:]
+    return name.lower() in ID_NAMES or last_part in (["id"], ["uuid"], ["guid"])
 
 
 def name_rank(names: Sequence[str], name: str) -> tuple[int, int] | None:

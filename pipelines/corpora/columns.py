@@ -174,7 +174,7 @@ def _has_texts(like: ColumnNames, free: Profiles) -> bool:
 def _only_text(path: str, names: Sequence[str], texts: Sequence[str], free: Profiles) -> str | None:
     """The only column that can be the text without its name saying so: by words, or variety."""
     wordy = [name for name in texts if free[name].n_words >= 2]
-    varied = [name for name in texts if free[name].n_distinct > max(2, len(free[name].values) // 2)]
+    varied = [name for name in texts if free[name].is_varied]
     for likely in (wordy, varied, texts):
         if likely:
             return only_one(path, "text", likely, "--text_column")

@@ -59,7 +59,7 @@ class Columns:
     group_column: str | None = _option(
         "column with the document of a text; a split keeps documents together"
     )
-    tag_names: list[str] | None = _option(
+    tag_names: list[str] | None = _option(  # noqa: RUF009 - it gives a field
         "names of numeric tags or types, in order from 0: O,B-Disease,I-Disease"
     )
     default_type: str = _option("type of mentions without one", "Disease")

@@ -97,7 +97,8 @@ def with_token_ranges(cells: Sequence[Any]) -> list[Any]:
     for item in items:
         if isinstance(item, dict):
             lists += [value for key, value in item.items() if _lists_tokens(key, value)]
-    if all(len(numbers) == 2 for numbers in lists) and any(len(_ranges(n)) > 1 for n in lists):
+    are_pairs = all(len(numbers) == 2 for numbers in lists)
+    if are_pairs and any(len(_ranges(numbers)) > 1 for numbers in lists):
         return [*cells]
     return [[*map(_with_ranges, cell)] if isinstance(cell, list) else cell for cell in cells]
 
@@ -182,7 +183,7 @@ def _one_mention(item: Any, text: str, label: str | None) -> RawMention | BadMen
 
 
 def _from_sequence(item: Sequence[Any], text: str, label: str | None) -> RawMention:
-    """`[start, end, type]` in any order of numbers and strings, `[text, type]`, `[type, [0, 4]]`."""
+    """`[start, end, type]` in any order, also nested: `[type, [start, end]]`; or `[text, type]`."""
     parts: list[Any] = []
     for part in item:
         parts += part if isinstance(part, list) else [part]
@@ -201,8 +202,6 @@ def _from_sequence(item: Sequence[Any], text: str, label: str | None) -> RawMent
 
 
 def _from_object(item: dict[str, Any], text: str, label: str | None) -> RawMention:
-    if isinstance(item.get("value"), dict):  # Label Studio's results, without the task around them
-        item = item["value"]
     words = {key: name_parts(key) for key in item}
     start, end, by_token = _written_offsets(item, words)
     _refuse_several_types(item, words)

@@ -246,7 +246,7 @@ def _deciding_options(
 
 
 def _of_one_unit(options: list[Notation], evidence: Evidence, *, has_text: bool) -> list[Notation]:
-    """Where rows give tokens: offsets count tokens if they can and, beside a text, fit better so."""
+    """Where rows give tokens: offsets count them if they can and, beside a text, fit better so."""
     tokens = [notation for notation in options if notation.unit == "token"]
     others = [notation for notation in options if notation.unit != "token"]
     if not tokens or not others:

@@ -228,8 +228,11 @@ def _are_sets(pairs: Sequence[Pair]) -> bool:
     known = [label for label in labels if label is not None]
     if known:
         return isinstance(known[0], tuple)
-    totals = (sum(filter(None, (answer.classes or {}).values())) for answer, _, _ in pairs)
-    return any(total > 1.01 for total in totals)
+    for answer, _, _ in pairs:
+        scores = (answer.classes or {}).values()
+        if sum(filter(None, scores)) > 1.01:
+            return True
+    return False
 
 
 def _prediction(

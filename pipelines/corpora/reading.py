@@ -67,8 +67,9 @@ def read_corpora(
     answer = _checked_answer(columns, answer)
     readings: dict[str, Reading] = {}
     for split, file in files.items():
-        source = file
-        if not isinstance(file, Source):
+        if isinstance(file, Source):
+            source = file
+        else:
             labelled = split not in unlabelled
             source = Source(file, max_unzipped=columns.max_unzipped, labelled=labelled)
         reading = readings[split] = _opened(source, columns, answer, like=like)

@@ -44,12 +44,16 @@ def kind_of_entities(path: str, rows: Sequence[Row], names: Sequence[str] | None
     if 2 * sum(all(map(looks_like_tag, cell)) for cell in strings) > len(strings):
         return "tags"
     # Bare types: a string for each token, `O` among them.
-    n_one_each = sum(
-        isinstance(row.cell, list) and bool(row.words) and len(row.cell) == len(row.words or ())
-        for row in rows
-    )
+    n_one_each = sum(_has_one_each(row) for row in rows)
     has_outside = any("O" in cell or "o" in cell for cell in strings)
     return "tags" if has_outside and 2 * n_one_each > len(strings) else "mentions"
+
+
+def _has_one_each(row: Row) -> bool:
+    """Whether a row lists as many values as it has tokens."""
+    if not isinstance(row.cell, list) or not row.words:
+        return False
+    return len(row.cell) == len(row.words)
 
 
 def _kind_of_numbers(

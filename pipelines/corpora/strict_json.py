@@ -72,7 +72,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         counts = Counter(key for key, _ in pairs)
         [(key, count)] = counts.most_common(1)
         times = "twice" if count == 2 else f"{count} times"
-        raise DuplicateKey(f"the key {key!r} stands {times}")
+        raise DuplicateKey(f"the key {key!r} occurs {times}")
     return value
 
 

@@ -184,13 +184,13 @@ def convert(content: Content, out: str | Path, *, to: str | None = None) -> Writ
         to: the name of a format; by default the ending of `out` says which.
 
     Raises:
-        UserError: when no format is named, or when it has no place for the answers.
+        UserError: when no format is named, or when it cannot represent the answers.
     """
     out, format = Path(out), format_of(out, to)
     if content.answer is not None and content.answer not in format.answers:
         able = [name for name, other in FORMATS.items() if content.answer in other.answers]
         raise UserError(
-            f"{format.name} has no place for {_NAMES[content.answer]}, which is what was read; "
+            f"{format.name} cannot represent {_NAMES[content.answer]}, which is what was read; "
             f"wanted one of {', '.join(able)}"
         )
     losses = Losses()
@@ -210,13 +210,13 @@ def _reduced(content: Content, format: Format, losses: Losses) -> Content:
     ids = [example.id for example in content.examples]
     if "ids" not in format.carries and not are_row_numbers(ids):
         for id in ids:
-            losses.add(f"{format.name} has no place for ids, they become row numbers", id)
+            losses.add(f"{format.name} cannot represent ids, they become row numbers", id)
     kept = []
     for example in content.examples:
         if content.answer and is_unlabelled(example) and "unlabelled" not in format.carries:
             # It would be read back as a text without a mention.
             losses.leave_out(
-                f"{format.name} has no place for unlabelled examples among labelled ones, "
+                f"{format.name} cannot represent unlabelled examples among labelled ones, "
                 "they are left out",
                 example.id,
             )
@@ -240,7 +240,7 @@ def _note_losses(
     }
     for name, count in counts.items():
         if count and name not in format.carries:
-            losses.add(f"{format.name} has no place for {_LOSSES[name]}", example.id, count)
+            losses.add(f"{format.name} cannot represent {_LOSSES[name]}", example.id, count)
 
 
 def _write_folder(format: Format, out: Path, content: Content, losses: Losses) -> None:

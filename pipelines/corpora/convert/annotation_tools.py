@@ -54,7 +54,7 @@ def _label_studio_task(example: Example, content: Content, losses: Losses) -> di
     else:
         if any(span.score is not None for span in example.spans or ()):
             losses.add(
-                "label-studio has no place for scores of annotations, they are left out", example.id
+                "label-studio cannot represent scores of annotations, they are left out", example.id
             )
         task["annotations"] = [{"result": _label_studio_result(example)}]
     return task

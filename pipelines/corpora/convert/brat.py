@@ -54,10 +54,10 @@ def _lines(example: Example, losses: Losses) -> list[str]:
     for span in example.spans or ():
         mention = example.text[span.start : span.end]
         if re.search(r"[\r\n]", mention):
-            losses.add("brat has no place for line ends in a mention, it is left out", example.id)
+            losses.add("brat cannot represent line ends in a mention, it is left out", example.id)
             continue
         label = re.sub(r"\s", "_", span.label)
         if label != span.label:
-            losses.add("brat has no place for blanks in a type, they become _", example.id)
+            losses.add("brat cannot represent blanks in a type, they become _", example.id)
         lines.append(f"T{len(lines) + 1}\t{label} {span.start} {span.end}\t{mention}")
     return lines

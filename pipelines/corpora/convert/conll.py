@@ -23,7 +23,7 @@ def write(path: Path, content: Content, losses: Losses) -> None:
             tokens = _tokens(example, losses)
             if not tokens:
                 losses.leave_out(
-                    "conll has no place for texts without a token, they are left out", example.id
+                    "conll cannot represent texts without a token, they are left out", example.id
                 )
                 continue
             words = [_word(example, start, end, losses) for start, end in tokens]
@@ -48,7 +48,7 @@ def _tokens(example: Example, losses: Losses) -> list[tuple[int, int]]:
     tokens = [(start, end) for start, end in example.tokens if example.text[start:end].strip()]
     if len(tokens) < len(example.tokens):
         losses.add(
-            "conll has no place for blank tokens, they are left out",
+            "conll cannot represent blank tokens, they are left out",
             example.id,
             len(example.tokens) - len(tokens),
         )
@@ -59,7 +59,7 @@ def _word(example: Example, start: int, end: int, losses: Losses) -> str:
     word = on_one_line(example.text[start:end], also="\t")
     if word != example.text[start:end]:
         losses.add(
-            "conll has no place for tabs and line ends in tokens, they become blanks", example.id
+            "conll cannot represent tabs and line ends in tokens, they become blanks", example.id
         )
     return word
 
@@ -75,16 +75,16 @@ def _carried(example: Example, tokens: Offsets, losses: Losses) -> list[Span]:
         end = span.end - len(mention) + len(mention.rstrip())
         if start not in starts or end not in ends or start >= end:
             losses.add(
-                "conll has no place for spans that begin or end inside a token, they are left out",
+                "conll cannot represent spans that begin or end inside a token, they are left out",
                 example.id,
             )
             continue
         if (start, end) != (span.start, span.end):
             losses.add(
-                "conll has no place for blanks at the edge of a span, they are cut off", example.id
+                "conll cannot represent blanks at the edge of a span, they are cut off", example.id
             )
         label = re.sub(r"\s", "_", span.label)
         if label != span.label:
-            losses.add("conll has no place for blanks in a type, they become _", example.id)
+            losses.add("conll cannot represent blanks in a type, they become _", example.id)
         carried.append(Span(start, end, label))
     return carried

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,8 @@ def split_words(
         The words, and for each whether a blank follows; together they spell the text.
     """
     starts, ends = {span.start for span in spans}, {span.end for span in spans}
-    cuts = sorted({0, len(text), *starts, *ends, *(offset for token in tokens for offset in token)})
+    edges = chain.from_iterable(tokens)
+    cuts = sorted({0, len(text), *starts, *ends, *edges})
     words: list[str] = []
     blanks: list[bool] = []
     for start, end in pairwise(cuts):

@@ -14,13 +14,13 @@ from pipelines.examples import Example, replacing, span_to_json
 def write_csv(path: Path, content: Content, losses: Losses) -> None:
     """Writes commas between cells, and quotes where they are needed."""
     # Quotes carry commas and line ends, but readers disagree on carriage returns in a cell.
-    _write(path, content, losses, ",", "\r", "csv has no place for carriage returns")
+    _write(path, content, losses, ",", "\r", "csv cannot represent carriage returns")
 
 
 def write_tsv(path: Path, content: Content, losses: Losses) -> None:
     """Writes tabs between cells, and none in them."""
     # Many readers of TSV know no quotes, so that a tab or line end in a cell would break the row.
-    _write(path, content, losses, "\t", "\t\r\n", "tsv has no place for tabs and line ends")
+    _write(path, content, losses, "\t", "\t\r\n", "tsv cannot represent tabs and line ends")
 
 
 def _write(

@@ -98,9 +98,10 @@ def _row(row: Mapping[str, Any], annotated: bool) -> Any:
 
 def _plain_value(value: Any) -> Any:
     """Spans as objects; before version 2 they were `[label, start, end]`."""
-    is_list = isinstance(value, list) and bool(value)
-    if is_list and all(
-        isinstance(x, list) and len(x) >= 3 and isinstance(x[0], str) for x in value
-    ):
-        return [{"label": x[0], "start": x[1], "end": x[2]} for x in value]
+    if isinstance(value, list) and value and all(map(_is_old_span, value)):
+        return [{"label": item[0], "start": item[1], "end": item[2]} for item in value]
     return value
+
+
+def _is_old_span(value: Any) -> bool:
+    return isinstance(value, list) and len(value) >= 3 and isinstance(value[0], str)

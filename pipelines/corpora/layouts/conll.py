@@ -16,7 +16,7 @@ from pipelines.errors import UserError
 from pipelines.spans import TokenRange, looks_like_tag, tags_to_token_ranges
 
 MAX_TYPES = 100  # a column with more different values holds no tags
-PLACEHOLDERS = {"_", "-", "-X-", "*", "-DOCSTART-"}  # what stands where a tag is not given
+PLACEHOLDERS = {"_", "-", "-X-", "*", "-DOCSTART-"}  # instead of a tag that is not given
 # Chunks of CoNLL-2000, whose tags look like those of mentions.
 # fmt: off
 CHUNKS = {"NP", "VP", "PP", "ADVP", "SBAR", "ADJP", "PRT", "CONJP", "INTJ", "LST", "UCP"}

@@ -121,7 +121,8 @@ def _records_of(source: Source) -> tuple[str, list[Record], list[str]]:
 
 def _delimiter(content: str) -> str:
     """The mark that cuts most of the first rows into as many fields as the first, more than one."""
-    lines = [line.replace("\r", " ") for line in content[:200_000].lstrip("\n").split("\n")[:200]]
+    sample = content[:200_000].lstrip("\n").replace("\r", " ")
+    lines = sample.split("\n")[:200]
 
     def fit(delimiter: str) -> tuple[int, int]:
         rows = csv.reader(lines[:-1] or lines, delimiter=delimiter)
@@ -160,7 +161,8 @@ def _is_header(
     if any(map(is_header_name, header)):
         return True
     names = {i: name for i, name in enumerate(header) if name.strip()}
-    if len(set(names.values())) < len(names) or any(map(_is_value, names.values())):
+    has_duplicates = len(set(names.values())) < len(names)
+    if has_duplicates or any(map(_is_value, names.values())):
         return False
     values = {i: [row[i] for row in rows if len(row) > i] for i in names}
     if len(names) < 2 or any(name in values[i] for i, name in names.items()):
@@ -169,7 +171,9 @@ def _is_header(
     are_words = all(re.fullmatch(r"[^\W\d][\w.#-]*", name) for name in names.values())
     if are_words and max(n_words.values()) >= 2:
         return True
-    if all(2 * len(name.split()) <= max(n_words[i], 2) for i, name in names.items()):
+    # A name has fewer words than the texts below it.
+    are_shorter = [2 * len(name.split()) <= max(n_words[i], 2) for i, name in names.items()]
+    if all(are_shorter):
         return True
     shown = ", ".join(map(repr, names.values()))[:80]
     raise UserError(

@@ -111,17 +111,19 @@ def _table(path: str, value: Any) -> Table:
     if _is_one_row(value):
         return Table([(0, value)], "one object")
     rows, documents = value.get("rows"), value.get("documents")
-    if isinstance(rows, list) and rows and all(isinstance(x, dict) and "row" in x for x in rows):
+    if isinstance(rows, list) and rows and all(_has(row, "row") for row in rows):
         numbered = [(row.get("row_idx", number), row["row"]) for number, row in enumerate(rows)]
         names = feature_names(value.get("features"))
         return Table(numbered, "answer of the datasets server", tag_names=names)
-    if isinstance(documents, list) and any(
-        isinstance(x, dict) and "passages" in x for x in documents
-    ):
+    if isinstance(documents, list) and any(_has(item, "passages") for item in documents):
         return _numbered(documents, "BioC documents")
     table = _columns_table(path, value) or _objects_table(path, value)
     table.tag_names = table.tag_names or tag_names(value)
     return table
+
+
+def _has(value: Any, key: str) -> bool:
+    return isinstance(value, dict) and key in value
 
 
 def _numbered(values: list[Any], layout: str) -> Table:

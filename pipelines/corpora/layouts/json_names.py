@@ -1,8 +1,7 @@
-"""Names of numeric tags and types that stand beside the rows of a JSON file."""
+"""Names of numeric tags and types that a JSON file gives beside its rows."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,13 +48,13 @@ def type_names(beside: Mapping[str, Any]) -> tuple[str, ...] | None:
 def _names(value: Any) -> tuple[str, ...] | None:
     """A list of different names, or an object from numbers to names or the other way round."""
     if isinstance(value, dict) and value:
-        pairs = [(n, name) if isinstance(name, str) else (name, n) for n, name in value.items()]
-        if not all(re.fullmatch(r"\d{1,9}", str(number)) for number, _ in pairs):
+        by_number = all(isinstance(name, str) for name in value.values())
+        pairs = value.items() if by_number else zip(value.values(), value, strict=True)
+        named = {str(number): name for number, name in pairs}
+        numbers = list(map(str, range(len(value))))
+        if set(named) != set(numbers):
             return None
-        numbered = {int(number): name for number, name in pairs}
-        if sorted(numbered) != [*range(len(pairs))]:
-            return None
-        value = [numbered[number] for number in range(len(pairs))]
+        value = [named[number] for number in numbers]
     if isinstance(value, list) and value and all(isinstance(name, str) for name in value):
         return tuple(value) if len(set(value)) == len(value) else None
     return None

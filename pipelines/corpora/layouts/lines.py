@@ -67,5 +67,7 @@ def _parsed(source: Source, pattern: re.Pattern[str], form: str) -> list[tuple[i
 
 def read_texts(source: Source, columns: Columns) -> Table:
     """Reads one text a line."""
-    rows: list[tuple[int, Any]] = [(n, {"text": line}) for n, line in source.numbered_lines()]
+    rows: list[tuple[int, Any]] = []
+    for number, line in source.numbered_lines():
+        rows.append((number, {"text": line}))
     return Table(rows, "one text a line", unit="line", column_names=ColumnNames("text"))

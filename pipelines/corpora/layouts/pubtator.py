@@ -58,7 +58,9 @@ def read(source: Source, columns: Columns) -> Table:
 
 def _mention(line: str, id: str) -> dict[str, Any] | None:
     fields = line.split("\t")
-    if len(fields) < 5 or fields[0] != id or not all(map(_OFFSET.fullmatch, fields[1:3])):
+    if len(fields) < 5 or fields[0] != id:
         return None
     start, end, text, label = fields[1:5]
+    if not _OFFSET.fullmatch(start) or not _OFFSET.fullmatch(end):
+        return None
     return {"start": int(start), "end": int(end), "text": text, "type": label}

@@ -40,9 +40,8 @@ def parse_sizes(text: str) -> dict[str, float]:
     is_size = [0 < size <= 1 or (size > 1 and size % 1 == 0) for size in sizes.values()]
     if is_repeated or not all(is_size) or not all(sizes):
         raise UserError(
-            f"got the sizes {text!r}; wanted a name and a share or a number of examples for each part, "
-            "such as "
-            "train=0.8,dev=0.1,test=0.1"
+            f"got the sizes {text!r}; wanted a name and a share or a number of examples for each "
+            "part, such as train=0.8,dev=0.1,test=0.1"
         )
     for name in sizes:
         # A part is written to OUT/NAME.jsonl, and must not be written anywhere else.

@@ -19,7 +19,7 @@ class Group:
     """Examples that go to one part together.
 
     Attributes:
-        positions: where they stand among all examples.
+        positions: their positions among all examples.
         rank: drawn from their text and the seed; it orders groups that are alike.
         counts: stratum -> how often it occurs in them.
     """

@@ -74,7 +74,9 @@ def _count_rows(what: str, counts: Sequence[Counter[str]]) -> list[list[str]]:
 
 
 def _mention_rows(parts: Mapping[str, Sequence[Example]]) -> list[list[str]]:
-    strings = {name: [*chain.from_iterable(map(mentions_of, part))] for name, part in parts.items()}
+    strings: dict[str, list[str]] = {}
+    for name, part in parts.items():
+        strings[name] = [*chain.from_iterable(map(mentions_of, part))]
     types = [_type_counts(part) for part in parts.values()]
     train = training_part(list(parts))
     seen = set(strings[train])

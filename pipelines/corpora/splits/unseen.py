@@ -84,8 +84,12 @@ def _connecting(mentions: Mentions, train_share: float) -> set[Group]:
     room = {"train": train_share * total, "rest": (1 - train_share) * total}
     left_out: set[Group] = set()
     clusters = _clusters(list(mentions), mentions)
-    sized = [(sum(len(mentions[group]) for group in cluster), cluster) for cluster in clusters]
-    for size, cluster in sorted(sized, key=lambda pair: (-pair[0], _merged(pair[1]).rank)):
+
+    def size_of(cluster: Sequence[Group]) -> int:
+        return sum(len(mentions[group]) for group in cluster)
+
+    for cluster in sorted(clusters, key=lambda c: (-size_of(c), _merged(c).rank)):
+        size = size_of(cluster)
         side = max(room, key=lambda name: room[name])
         left_out |= _cut_cluster(cluster, mentions, surplus=size - room[side])
         room[side] -= min(size, room[side])
