@@ -104,6 +104,12 @@ class ModelArguments(ModelConfig):
     lora_dropout: float = config.option(0.05, "dropout on the input of the adapters")
     load_in_4bit: bool = config.option(False, "quantise the base model to 4 bits (QLoRA)")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # TRL makes one name a string, which peft matches against the whole path of a module.
+        if isinstance(self.lora_target_modules, str) and self.lora_target_modules.isidentifier():
+            self.lora_target_modules = [self.lora_target_modules]
+
 
 def main() -> None:
     with one_line_errors():

@@ -238,7 +238,7 @@ if rank == 0:
     done = run_python(
         "-m", "accelerate.commands.launch", "--config_file", config, script, tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     last = tmp_path / "checkpoints" / "checkpoint-4"
     assert [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)] == [str(last)] * 2

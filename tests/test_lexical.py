@@ -1,4 +1,4 @@
-"""The dictionary and the most frequent tag as a family: fitted, saved, loaded, the same answers as the baselines."""
+"""The taggers without a network as a family: fitted, saved, loaded, the same answers as the baselines."""
 
 import pytest
 
@@ -38,5 +38,5 @@ def test_bad_input(tmp_path):
     with pytest.raises(UserError, match=r"lexical\.json"):
         lexical.load(tmp_path)
     (tmp_path / "lexical.json").write_text('{"method": "dictionary"}')
-    with pytest.raises(UserError, match="entries"):
+    with pytest.raises(UserError, match="names"):
         lexical.load(tmp_path)

@@ -146,8 +146,8 @@ def test_the_memm_is_saved_without_pickle(tmp_path):
 
 def test_the_crfs_probabilities_are_those_of_our_own_on_the_same_weights(tmp_path):
     features = [word_features(words, GROUPS) for words in WORDS]
-    crf.fit(features, GIVEN, tmp_path / "m", c1=0.0, c2=0.1, max_iterations=30)
-    model = crf.Crf(tmp_path / "m", TAGS)
+    crf.save(tmp_path, crf.fit(features, GIVEN, TAGS, c1=0.0, c2=0.1, max_iterations=30))
+    model = crf.load(tmp_path, TAGS)
     info = model.tagger.info()
     chain = LinearChainCRF(len(TAGS))
     with torch.no_grad():
@@ -169,9 +169,11 @@ def test_the_crfs_probabilities_are_those_of_our_own_on_the_same_weights(tmp_pat
 
 
 def test_a_damaged_crf_is_one_line(tmp_path):
-    (tmp_path / "m").write_bytes(b"lCRF")
+    with pytest.raises(UserError, match=r"no crf\.crfsuite"):
+        crf.load(tmp_path, TAGS)
+    (tmp_path / crf.MODEL_FILE).write_bytes(b"lCRF")
     with pytest.raises(UserError, match="not a CRF that was saved to the end"):
-        crf.Crf(tmp_path / "m", TAGS)
+        crf.load(tmp_path, TAGS)
 
 
 @pytest.mark.parametrize(("word", "expected"), [("BRCA1", "Xd"), ("cancer", "x"), ("C-Abl", "X-Xx"), ("2.5", "d.d"),

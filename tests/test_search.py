@@ -1,4 +1,4 @@
-"""Searching options: what is written, what is tried, what is found to matter."""
+"""Searching options: what is written, what is tried, what is result to matter."""
 
 from dataclasses import dataclass
 
@@ -17,13 +17,13 @@ class Options:
     depth: int | None = None
 
 
-def test_what_is_written():
+def test_values_have_the_types_of_their_fields():
     space = parse_space(["rate=1e-4:1e-2", "units=8,16", "crf=true,false", "name=a,b", "depth=1:3"], [Options()])
     assert space == {"rate": Range(1e-4, 1e-2, False, True), "units": (8, 16), "crf": (True, False),
                      "name": ("a", "b"), "depth": Range(1, 3, True, False)}
 
 
-def test_faults_are_told_at_once():
+def test_faults_are_named_at_once():
     with pytest.raises(UserError) as raised:
         parse_space(["rat=1,2", "units=a,b", "crf=maybe", "rate", "rate=3:1"], [Options()])
     for part in ("no option 'rat'", "'a' is no number", "'maybe' is neither", "no values", "low end"):
@@ -37,12 +37,12 @@ def score(values: dict) -> float:
 
 def test_a_grid_tries_every_combination_and_says_what_mattered():
     space = parse_space(["units=8,16,32", "rate=0.1,0.2"], [Options()])
-    found = search(space, score, sampler="grid", trials=1)
-    assert len({tuple(trial["options"].values()) for trial in found["trials"]}) == 6
-    assert found["best"] == {"units": 32, "rate": 0.2}
-    assert found["importance"]["units"] > 0.9
-    text = search_as_text(found)
-    assert text.splitlines()[1].split() == ["0.3210", "32", "0.2"]
+    result = search(space, score, sampler="grid", trials=1)
+    assert len({tuple(trial["options"].values()) for trial in result["trials"]}) == 6
+    assert result["best"] == {"units": 32, "rate": 0.2}
+    assert result["importance"]["units"] > 0.9
+    text = search_as_text(result)
+    assert text.splitlines()[2].split() == ["0.3210", "32", "0.2"]
     assert "units: 32 0.3210, 16 0.1610, 8 0.0810" in text
     with pytest.raises(UserError, match=r"grid wants choices.* for rate"):
         search(parse_space(["rate=0.1:0.2"], [Options()]), score, sampler="grid")
@@ -59,7 +59,7 @@ def test_a_search_goes_on_where_it_was_stopped(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         search(space, objective, trials=6, storage=tmp_path / "search.db")
-    found = search(space, objective, trials=6, storage=tmp_path / "search.db")
-    assert len(found["trials"]) == 6
+    result = search(space, objective, trials=6, storage=tmp_path / "search.db")
+    assert len(result["trials"]) == 6
     assert len(seen) == 7
-    assert found["score"] == max(trial["score"] for trial in found["trials"])
+    assert result["score"] == max(trial["score"] for trial in result["trials"])

@@ -67,7 +67,12 @@ def test_dev_loss_is_that_of_training_over_all_rows(tmp_path, crf):
     bert = word_bert.write(tmp_path / "bert")
     model = tagging.new_model(str(bert), TAGS, crf=crf, dropout=0.0).model
     trainer = tagger_trainer(
-        tmp_path, model, tokenizer, dev=TEXTS, train=TEXTS, decode="crf" if crf else "argmax",
+        tmp_path,
+        model,
+        tokenizer,
+        dev=TEXTS,
+        train=TEXTS,
+        decode="crf" if crf else "argmax",
         args={"per_device_eval_batch_size": 3},
     )
     scores = trainer.score(TEXTS)
@@ -77,8 +82,13 @@ def test_dev_loss_is_that_of_training_over_all_rows(tmp_path, crf):
 
 def test_each_evaluation_logs_loss_and_scores_of_dev_and_a_sample_of_train(tmp_path):
     trainer = tagger_trainer(
-        tmp_path, word_bert.tagger(), word_bert.word_pieces(), dev=TEXTS[:2], train=TEXTS,
-        train_sample=3, args={"eval_strategy": "steps", "eval_steps": 1, "learning_rate": 1e-2},
+        tmp_path,
+        word_bert.tagger(),
+        word_bert.word_pieces(),
+        dev=TEXTS[:2],
+        train=TEXTS,
+        train_sample=3,
+        args={"eval_strategy": "steps", "eval_steps": 1, "learning_rate": 1e-2},
     )
     assert trainer.train_sample == TEXTS[:3]
     trainer.train()
@@ -95,9 +105,7 @@ def test_each_evaluation_logs_loss_and_scores_of_dev_and_a_sample_of_train(tmp_p
 def test_a_classifier_logs_the_loss_of_its_logits(tiny_bert, tmp_path, multi_label):
     settings = ClassifierSettings(("a", "b", "c"), multi_label=multi_label, max_length=20)
     labels = [("a",), ("b", "c"), (), ("c",)] if multi_label else ["a", "b", "c", "c"]
-    examples = [
-        Example(str(i), "abcdefgh"[: i + 1], label=label) for i, label in enumerate(labels)
-    ]
+    examples = [Example(str(i), "abcdefgh"[: i + 1], label=label) for i, label in enumerate(labels)]
     tokenizer = sequence_classifier.load_tokenizer(tiny_bert)
     trainer = ClassifierTrainer(
         model=sequence_classifier.load_network(tiny_bert, settings),
@@ -122,16 +130,15 @@ def test_a_sample_is_evenly_spread():
 
 
 def test_loss_of_several_classes_by_hand():
-    logits, labels = torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 0.0]])
-    p = torch.tensor(2.0).sigmoid()
-    assert class_loss(logits, labels) == pytest.approx(float(-p.log() - np.log(0.5)))
+    logits, labels = torch.tensor([[2.0, 1.0]]), torch.tensor([[1.0, 0.0]])
+    p, q = torch.tensor([2.0, -1.0]).sigmoid()  # of having the first, of lacking the second
+    assert class_loss(logits, labels) == pytest.approx(float(-p.log() - q.log()))
     weighted = class_loss(logits, labels, weight=torch.tensor([3.0, 5.0]))
-    assert weighted == pytest.approx(float(-3 * p.log() - np.log(0.5)))
+    assert weighted == pytest.approx(float(-3 * p.log() - q.log()))
     focal = class_loss(logits, labels, focal_gamma=2)
-    assert focal == pytest.approx(float(-((1 - p) ** 2) * p.log() - 0.25 * np.log(0.5)))
-    smooth = binary_cross_entropy_with_logits(
-        logits, torch.tensor([[0.95, 0.05]]), reduction="sum"
-    )
+    assert focal == pytest.approx(float(-((1 - p) ** 2) * p.log() - (1 - q) ** 2 * q.log()))
+    targets = torch.tensor([[0.95, 0.05]])
+    smooth = binary_cross_entropy_with_logits(logits, targets, reduction="sum")
     assert class_loss(logits, labels, label_smoothing=0.1) == pytest.approx(float(smooth))
 
 

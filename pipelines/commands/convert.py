@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from pipelines.commands.columns import add_columns, columns_of
-from pipelines.commands.places import check_output
+from pipelines.commands.outputs import check_output
 
 HELP = (
     "write what was read from a corpus, or a model's answers to it, in the format of another tool"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.commands.columns import add_columns, columns_of
-from pipelines.commands.places import check_output
+from pipelines.commands.outputs import check_output
 from pipelines.errors import UserError
 from pipelines.examples import BATCH, prediction_to_json, replacing
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines.commands.columns import add_columns, columns_of
-from pipelines.commands.places import check_output
-from pipelines.errors import UserError
+from pipelines.commands.outputs import check_output, refuse_input
 
 HELP = (
     "cut a corpus into train, dev and test, stratified, documents and copies of a text in one part"
@@ -83,21 +81,3 @@ def run(options: argparse.Namespace) -> int:
         print(f"{len(set(documents)):,} documents kept together, as their {named_by} say")
     print(splits_as_text(examples, parts))
     return 0
-
-
-def refuse_input(source: str, outputs: Iterable[Path]) -> None:
-    """Refuses outputs that are the input, by whatever name, or that are in it.
-
-    Raises:
-        UserError: naming the first of them.
-    """
-    given = Path(source)
-    if not given.exists():
-        return  # a data set of the Hub; what is no such is refused when it is read
-    for output in outputs:
-        if output.exists() and output.samefile(given):
-            raise UserError(
-                f"{output} is the input {source}, which would be written over; choose another --out"
-            )
-        if given.is_dir() and given.resolve() in output.resolve().parents:
-            raise UserError(f"{output} is in the input {source}; choose another --out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pipelines.commands.columns import add_columns, columns_of
-from pipelines.commands.places import check_output
+from pipelines.commands.outputs import check_output
 from pipelines.errors import UserError
 
 HELP = (

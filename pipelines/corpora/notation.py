@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import accumulate
 
 from pipelines.alignment.word_boundaries import on_boundaries
 from pipelines.corpora.mentions import RawMention
@@ -18,7 +19,7 @@ from pipelines.spans import Offsets
 ENDS = {"half-open": 0, "inclusive": 1}
 # Unit of offsets -> how many units a character has. JavaScript counts UTF-16, Go and Rust count
 # UTF-8; some tools count the line end of Windows as one character.
-_WIDTHS = {
+_WIDTHS: dict[str, Callable[[str], int]] = {
     "utf-16": lambda character: 1 + (character > "\uffff"),
     "utf-8": lambda character: len(character.encode("utf-8", "surrogatepass")),
     "crlf-as-one": lambda character: int(character != "\r"),
@@ -191,14 +192,8 @@ def decide(
     if not total.neat and total.n_single_words == total.n_free:
         return usual if usual in options else options[0]
     path = " and ".join(files)
-    n_cutting = total.n_free - total.neat[best]
-    is_bad = 2 * total.neat[best] < total.n_free - total.n_single_words
-    if total.n_free >= 2 and is_bad and not (ends and unit):
-        raise UserError(
-            f"{path}: {n_cutting} of {total.n_free} mentions cut words under every way of "
-            f"counting, such as {_cut_example(texts, best)}; fix the offsets, or say how they "
-            "count by --offsets and --ends"
-        )
+    if not (ends and unit):
+        _refuse_cut_words(path, texts, best, total)
     tied = _tied(texts, options, total)
     if len(tied) > 1 and usual in tied:
         return usual
@@ -209,6 +204,19 @@ def decide(
         )
     _refuse_two_notations(by_file, best, "neat", "n_free")
     return best
+
+
+def _refuse_cut_words(
+    path: str, texts: Sequence[MarkedText], best: Notation, evidence: Evidence
+) -> None:
+    """Refuses mentions most of which begin or end within words even under the best notation."""
+    n_neat, n_free = evidence.neat[best], evidence.n_free
+    if n_free >= 2 and 2 * n_neat < n_free - evidence.n_single_words:
+        raise UserError(
+            f"{path}: {n_free - n_neat} of {n_free} mentions cut words under every way of "
+            f"counting, such as {_cut_example(texts, best)}; fix the offsets, or say how they "
+            "count by --offsets and --ends"
+        )
 
 
 def _tied(
@@ -329,13 +337,9 @@ def character_offsets(
 @lru_cache(maxsize=8)  # a text's mentions are read one after the other, under each notation
 def unit_positions(text: str, unit: str) -> dict[int, int]:
     """Offset in a unit -> offset in characters; an offset within a character is missing."""
-    positions: dict[int, int] = {}
-    width, offset = _WIDTHS[unit], 0
-    for position, character in enumerate(text):
-        positions.setdefault(offset, position)
-        offset += width(character)
-    positions.setdefault(offset, len(text))
-    return positions
+    offsets = [0, *accumulate(map(_WIDTHS[unit], text))]
+    # Backwards, so that of characters of no width the first keeps the offset.
+    return dict(zip(reversed(offsets), range(len(text), -1, -1), strict=True))
 
 
 def is_whole(text: str, offsets: tuple[int, int]) -> bool:

@@ -125,11 +125,14 @@ def _from_gguf(file: Path, name: str) -> Path:
 def _convert_gguf(file: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    options: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False}
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, **options)
+    tokenizer = AutoTokenizer.from_pretrained(
+        file.parent, gguf_file=file.name, trust_remote_code=False
+    )
     # GGUF names the end of turn as padding too; a model never learns to write its pad token.
     tokenizer.pad_token = tokenizer.unk_token
-    model: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype="float32", **options)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype="float32", trust_remote_code=False
+    )
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     # The weights are no longer quantised; these two would make `save_pretrained` refuse.
     model.hf_quantizer = None

@@ -66,6 +66,7 @@ _SFT = {
     **_because("take --gradient_checkpointing true", "activation_offloading"),
 }
 _WORDS = {
+    **_because("take --word_dropout or --dropout", "neftune_noise_alpha"),
     **_because("small networks keep their activations",
                "activation_checkpointing", "activation_checkpointing_kwargs",
                "gradient_checkpointing", "gradient_checkpointing_kwargs"),

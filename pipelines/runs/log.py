@@ -5,8 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 
 from pipelines.errors import without_passwords
+
+
+# Deprecations that concern one library's use of another, or an option that our trainers compute
+# themselves: a user can do nothing about them.
+OF_NO_CONCERN = (
+    "`is_gradient_checkpointing` is deprecated",  # peft and TRL read it of transformers' models
+    "`label_smoothing_factor` is deprecated in `SFTTrainer`",
+)
 
 
 class TerminalHandler(logging.Handler):
@@ -22,6 +31,8 @@ def log_to_terminal() -> None:
 
     Calling it again changes nothing.
     """
+    for beginning in OF_NO_CONCERN:
+        warnings.filterwarnings("ignore", message=beginning, category=FutureWarning)
     logger = logging.getLogger("pipelines")
     is_main = os.environ.get("RANK", "0") == "0"
     logger.setLevel(logging.INFO if is_main else logging.ERROR)

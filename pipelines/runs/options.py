@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, cast
 
 import yaml
 
@@ -28,6 +28,10 @@ logger = logging.getLogger(__name__)
 
 SAMPLE_CORPUS = Path("data", "samples", "disease_ner")  # below the project's folder
 T = TypeVar("T")
+if TYPE_CHECKING:
+    bool_or_unset = Any  # the libraries do not agree on whether None is allowed
+else:
+    bool_or_unset = bool
 
 
 def option(default: T, help: str, *, group: str | None = None) -> T:
@@ -99,10 +103,11 @@ class RunTrainingArguments:
         None, "true: go on with an interrupted run, or train a finished one for more epochs; or a "
         "checkpoint folder")
     seed: int = option(42, "seed of initial weights, batches and dropout")
-    bf16: bool | None = option(None, "train in bf16 (default: where the machine computes it fast)")
-    fp16: bool | None = option(None, "train in fp16 (default: on a GPU without bf16)")
-    gradient_checkpointing: bool | None = option(
+    bf16: bool_or_unset = option(None, "train in bf16 (default: where the machine computes it fast)")
+    fp16: bool_or_unset = option(None, "train in fp16 (default: on a GPU without bf16)")
+    gradient_checkpointing: bool_or_unset = option(
         None, "recompute activations in the backward pass: less memory, more time")
+    activation_checkpointing: bool | None = None  # transformers' new name of it, without a warning
     remove_unused_columns: bool = False  # rows hold what the network reads
 
     def __post_init__(self) -> None:
@@ -125,8 +130,7 @@ class RunTrainingArguments:
                     f"got --{name} {str(requested).lower()}, but this machine trains in "
                     f"{self._precision_name()}; leave --{name} out")
             setattr(self, name, value)
-        if getattr(self, "activation_checkpointing", None) is None:
-            # transformers' new name; the old one alone is deprecated.
+        if self.activation_checkpointing is None:
             self.activation_checkpointing = bool(self.gradient_checkpointing)
         output_dir = self.output_dir
         super().__post_init__()  # type: ignore[misc]

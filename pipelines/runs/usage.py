@@ -103,7 +103,7 @@ def _help(entry: Entry) -> str:
 
 
 def entries_of_source(recipe: str | Path) -> list[Entry]:
-    """The options that a recipe declares by `options.option`, and those of its bases that are ours.
+    """The options that a recipe and those of its bases that are ours declare by `options.option`.
 
     Options that its trainer does not honour are left out.
 
@@ -122,7 +122,7 @@ def entries_of_source(recipe: str | Path) -> list[Entry]:
         _add(found, _entries_of_body(node))
         trainer = _trainer_of(node) or trainer
     unused = library_options.UNUSED[trainer]
-    return [entry for name, entry in found.items() if name not in unused]
+    return [entry for name, entry in found.items() if entry.help and name not in unused]
 
 
 def _trainer_of(class_: ast.ClassDef) -> str | None:

@@ -1,54 +1,68 @@
-"""Taggers without a network: a dictionary of training mentions, or each word's most frequent tag.
+"""Models without a network, each in a file of its own.
 
-`fit` counts, and the model is one JSON file of counts. A network has to beat them.
+Taggers: a dictionary of names, the most frequent tag of each word, HMM, MEMM and CRF. Classifiers of texts:
+the majority class, and linear ones on n-grams. A network has to beat them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pipelines.corpora.lexicon import Lexicon
 from pipelines.errors import UserError
-from pipelines.evaluation.baselines import (
-    MentionDictionary,
-    UsualTags,
-    count_mentions,
-    count_tags,
-    predict_mentions,
-    predict_usual_tags,
-)
+from pipelines.evaluation.baselines import UsualTags, count_tags, predict_usual_tags
 from pipelines.examples import Example, Prediction, Span, replacing
+from pipelines.families.lexical import chains, dictionary
+from pipelines.families.lexical.chains import ChainOptions
 from pipelines.families.token_tagger.units import describe_unreachable, tagged_units, unreachable
 from pipelines.spans import spans_to_tags, word_units
 
 MODEL_FILE = "lexical.json"
-METHODS = ("dictionary", "most_frequent_tag")
+TAGGERS = ("dictionary", "most_frequent_tag", *chains.METHODS)
+CLASSIFIERS = ("majority", "naive_bayes", "logistic_regression", "linear_svm")  # of bag_of_words, which loads slowly
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Lexical:
-    """A fitted model; `counts` are those of its method."""
+    """A fitted model.
+
+    Attributes:
+        method: one of `TAGGERS` or `CLASSIFIERS`.
+        model: what the method's own file fits.
+    """
 
     method: str
-    counts: MentionDictionary | UsualTags
+    model: Any
 
 
-def fit(train: Sequence[Example], *, method: str = "dictionary") -> Lexical:
-    """Counts the training examples, and warns of mentions that cannot be predicted.
+def fit(train: Sequence[Example], *, method: str = "dictionary", options: ChainOptions | None = None,
+        lexicon: Lexicon | None = None) -> Lexical:
+    """Fits a tagger, and warns of mentions that it cannot predict.
+
+    Args:
+        options: of HMM, MEMM and CRF.
+        lexicon: names for the dictionary, or for features of MEMM and CRF.
 
     Raises:
         UserError: for an unknown method.
     """
-    if method not in METHODS:
-        raise UserError(f"got the method {method!r}; wanted one of {', '.join(METHODS)}")
+    if method not in TAGGERS:
+        raise UserError(f"got the method {method!r}; wanted one of {', '.join(TAGGERS)}")
     lost = unreachable_mentions(train, method=method)
     if lost:
         logger.warning("%s", describe_unreachable(lost))
-    return Lexical(method, count_mentions(train) if method == "dictionary" else count_tags(train))
+    if method == "dictionary":
+        return Lexical(method, dictionary.fit(train, lexicon))
+    if method == "most_frequent_tag":
+        return Lexical(method, count_tags(train))
+    return Lexical(method, chains.fit(train, method=method, options=options, lexicon=lexicon))
 
 
 def unreachable_mentions(examples: Sequence[Example], *, method: str) -> list[tuple[str, Span]]:
@@ -63,52 +77,81 @@ def unreachable_mentions(examples: Sequence[Example], *, method: str) -> list[tu
     return lost
 
 
-def predict(
-    loaded: Lexical,
-    examples: Sequence[Example],
-    *,
-    batch_tokens: int | None = None,
-    progress: bool = True,
-) -> list[Prediction]:
-    """Predicts each example by itself; spans have no score.
+def predict(loaded: Lexical, examples: Sequence[Example], *, batch_tokens: int | None = None,
+            progress: bool = True) -> list[Prediction]:
+    """Predicts each example by itself.
 
     Args:
         batch_tokens: has no effect, since there are no batches.
-        progress: has no effect, since it takes no time.
+        progress: has no effect, since it takes little time.
     """
     del batch_tokens, progress
-    if isinstance(loaded.counts, MentionDictionary):
-        return predict_mentions(loaded.counts, examples)
-    return predict_usual_tags(loaded.counts, examples)
+    if loaded.method == "dictionary":
+        return dictionary.predict(loaded.model, examples)
+    if loaded.method == "most_frequent_tag":
+        return predict_usual_tags(loaded.model, examples)
+    if loaded.method in CLASSIFIERS:
+        from pipelines.families.lexical import bag_of_words
+
+        return bag_of_words.predict(loaded.model, examples)
+    return chains.predict(loaded.model, examples)
 
 
 def save(folder: str | Path, loaded: Lexical) -> None:
-    """Saves the counts as JSON."""
-    if isinstance(loaded.counts, MentionDictionary):
-        content: dict = {
-            "entries": [[list(words), label] for words, label in loaded.counts.entries.items()]
-        }
+    """Saves the model; `lexical.json` last of all: a folder without it was not saved to the end."""
+    folder = Path(folder)
+    if loaded.method == "dictionary":
+        content = dictionary.to_json(loaded.model)
+    elif loaded.method == "most_frequent_tag":
+        content = {"usual": dict(loaded.model.usual), "unseen": loaded.model.unseen}
+    elif loaded.method in CLASSIFIERS:
+        from pipelines.families.lexical import bag_of_words
+
+        bag_of_words.save(folder, loaded.model)
+        content = {}
     else:
-        content = {"usual": dict(loaded.counts.usual), "unseen": loaded.counts.unseen}
-    with replacing(Path(folder) / MODEL_FILE) as f:
-        json.dump({"method": loaded.method, **content}, f, ensure_ascii=False)
+        content = chains.save(folder, loaded.model)
+    files = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    files.pop(MODEL_FILE, None)
+    with replacing(folder / MODEL_FILE) as f:
+        json.dump({"method": loaded.method, "files": files, **content}, f, ensure_ascii=False)
 
 
 def load(folder: str | Path) -> Lexical:
     """Loads what `save` wrote.
 
     Raises:
-        UserError: when the folder holds no such model.
+        UserError: when the folder holds no such model, or a damaged one.
     """
-    file = Path(folder) / MODEL_FILE
+    folder = Path(folder)
+    file = folder / MODEL_FILE
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        if content["method"] == "dictionary":
-            entries = {tuple(words): label for words, label in content["entries"]}
-            return Lexical("dictionary", MentionDictionary(entries))
-        return Lexical("most_frequent_tag", UsualTags(content["usual"], content["unseen"]))
+        method = content["method"]
+        for name, digest in content.get("files", {}).items():
+            if _sha256(folder / name) != digest:
+                raise UserError(f"{folder / name}: damaged or changed since it was saved; train it again")
+        return Lexical(method, _load(folder, method, content))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{file}: no dictionary model ({type(error).__name__}: {error}); give the folder of a run of "
-            "train_tagger.py with --network dictionary or most_frequent_tag"
-        ) from error
+        raise UserError(f"{file}: no readable model ({type(error).__name__}: {error}); give the folder of a run of "
+                        f"train_tagger.py with --network {', '.join(TAGGERS)}, or of train_text_classifier.py with "
+                        f"--network {', '.join(CLASSIFIERS)}") from error
+
+
+def _load(folder: Path, method: str, content: dict[str, Any]) -> Any:
+    if method == "dictionary":
+        return dictionary.from_json(content)
+    if method == "most_frequent_tag":
+        return UsualTags(content["usual"], content["unseen"])
+    if method in CLASSIFIERS:
+        from pipelines.families.lexical import bag_of_words
+
+        return bag_of_words.load(folder, method)
+    if method in chains.METHODS:
+        return chains.load(folder, method, content)
+    raise ValueError(f"unknown method {method!r}")
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()

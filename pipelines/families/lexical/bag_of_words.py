@@ -21,7 +21,8 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.svm import LinearSVC
 
 from pipelines.errors import UserError
-from pipelines.examples import Example, replacing
+from pipelines.examples import Example, Prediction, replacing
+from pipelines.families.sequence_classifier import ClassifierSettings, predictions_from
 
 METHODS = ("majority", "naive_bayes", "logistic_regression", "linear_svm")
 WEIGHTS_FILE, VOCABULARY_FILE = "bag_of_words.safetensors", "bag_of_words.json"
@@ -174,6 +175,12 @@ def fitted_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
         return float((total - scaled[np.arange(len(targets)), targets]).mean())
 
     return float(min(TEMPERATURES, key=loss))
+
+
+def predict(model: BagOfWords, examples: Sequence[Example]) -> list[Prediction]:
+    """Classes and probabilities of the examples."""
+    settings = ClassifierSettings(model.labels, model.multi_label, 0)
+    return predictions_from(examples, model.logits(examples), settings)
 
 
 def strongest(model: BagOfWords, most: int = 20) -> dict[str, list[tuple[str, float]]]:

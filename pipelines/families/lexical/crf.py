@@ -5,6 +5,7 @@ The model file is CRFsuite's own format: numbers and strings, nothing that is ex
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,57 @@ from typing import Any
 import numpy as np
 
 from pipelines.errors import UserError
+from pipelines.examples import replacing
 
 MODEL_FILE = "crf.crfsuite"
 
 
-def fit(features: Sequence[Sequence[Sequence[str]]], tags: Sequence[Sequence[str]], path: str | Path, *,
-        c1: float = 0.05, c2: float = 0.05, max_iterations: int = 100) -> None:
-    """Trains a CRF and writes it to a file.
+class Crf:
+    """A trained CRF.
+
+    Args:
+        content: of the model file.
+        tags: S tags in the order of the probabilities.
+
+    Raises:
+        UserError: for a damaged file.
+    """
+
+    def __init__(self, content: bytes, tags: Sequence[str]):
+        import pycrfsuite
+
+        # The library reads beyond the end of a file that was cut off, and the process dies.
+        if content[:4] != b"lCRF" or int.from_bytes(content[4:8], "little") != len(content):
+            raise UserError(f"{MODEL_FILE}: not a CRF that was saved to the end; train it again")
+        self.content, self.tags = content, tuple(tags)
+        self.tagger: Any = pycrfsuite.Tagger()
+        self.tagger.open_inmemory(content)
+        self.known = set(self.tagger.labels())
+
+    def tag(self, features: Sequence[Sequence[str]]) -> tuple[list[int], np.ndarray]:
+        """The indices of the best tags of T words, and the (T, S) probabilities of all tags."""
+        self.tagger.set(features)
+        best = [self.tags.index(tag) for tag in self.tagger.tag()]
+        shares = np.zeros((len(features), len(self.tags)))
+        for column, tag in enumerate(self.tags):
+            if tag in self.known:
+                shares[:, column] = [self.tagger.marginal(tag, position) for position in range(len(features))]
+        return best, shares
+
+    def weights(self) -> list[tuple[str, str, float]]:
+        """Feature, tag and weight, the weights of largest size first."""
+        found = self.tagger.info().state_features
+        return sorted(((name, tag, weight) for (name, tag), weight in found.items()), key=lambda row: -abs(row[2]))
+
+
+def fit(features: Sequence[Sequence[Sequence[str]]], given: Sequence[Sequence[str]], tags: Sequence[str], *,
+        c1: float = 0.05, c2: float = 0.05, max_iterations: int = 100) -> Crf:
+    """Trains a CRF.
 
     Args:
         features: sentence -> word -> features.
-        tags: sentence -> tag of each word.
-        path: of the model file.
+        given: sentence -> tag of each word.
+        tags: all that occur.
         c1: weight of the L1 penalty.
         c2: weight of the L2 penalty.
         max_iterations: of L-BFGS.
@@ -32,43 +72,27 @@ def fit(features: Sequence[Sequence[Sequence[str]]], tags: Sequence[Sequence[str
 
     trainer = pycrfsuite.Trainer(algorithm="lbfgs", verbose=False)
     trainer.set_params({"c1": c1, "c2": c2, "max_iterations": max_iterations})
-    for words, given in zip(features, tags, strict=True):
-        if words:
-            trainer.append(words, list(given))
-    trainer.train(str(path))
+    for words, tagged in zip(features, given, strict=True):
+        trainer.append(words, list(tagged))
+    with tempfile.TemporaryDirectory() as folder:  # the library writes to a file only
+        trainer.train(str(Path(folder) / MODEL_FILE))
+        return Crf((Path(folder) / MODEL_FILE).read_bytes(), tags)
 
 
-class Crf:
-    """A trained CRF.
+def save(folder: str | Path, model: Crf) -> None:
+    """Writes the model file."""
+    with replacing(Path(folder) / MODEL_FILE, "wb") as f:
+        f.write(model.content)
 
-    Args:
-        path: the file that `fit` wrote.
-        tags: S tags in the order of the probabilities.
+
+def load(folder: str | Path, tags: Sequence[str]) -> Crf:
+    """Reads what `save` wrote.
 
     Raises:
         UserError: when the file is missing or damaged.
     """
-
-    def __init__(self, path: str | Path, tags: Sequence[str]):
-        import pycrfsuite
-
-        self.tags = tuple(tags)
-        self.tagger: Any = pycrfsuite.Tagger()
-        try:
-            self.tagger.open(str(path))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: not a CRF that was saved to the end ({error}); train it again") from error
-        self.known = set(self.tagger.labels())
-
-    def tag(self, features: Sequence[Sequence[str]]) -> tuple[list[int], np.ndarray]:
-        """The indices of the best tags of T words, and the (T, S) probabilities of all tags."""
-        self.tagger.set(features)
-        best = [self.tags.index(tag) for tag in self.tagger.tag()]
-        shares = [[self.tagger.marginal(tag, position) if tag in self.known else 0.0 for tag in self.tags]
-                  for position in range(len(features))]
-        return best, np.array(shares)
-
-    def weights(self) -> list[tuple[str, str, float]]:
-        """Feature, tag and weight, the weights of largest size first."""
-        found = self.tagger.info().state_features
-        return sorted(((name, tag, weight) for (name, tag), weight in found.items()), key=lambda row: -abs(row[2]))
+    try:
+        content = (Path(folder) / MODEL_FILE).read_bytes()
+    except OSError as error:
+        raise UserError(f"{folder}: no {MODEL_FILE} ({error.strerror}); train it again") from error
+    return Crf(content, tags)

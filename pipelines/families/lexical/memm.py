@@ -46,6 +46,15 @@ class Memm:
         steps = steps.reshape(len(columns) - 1, len(self.tags), len(self.tags))
         return viterbi(first, steps), marginals(first, steps)
 
+    def weights(self, most: int) -> list[tuple[str, str, float]]:
+        """Feature, tag and weight after an `O`, where most words stand; the weights of largest size first."""
+        weights = self.coefficients["O"] - self.coefficients["O"].mean(axis=0)
+        names = list(self.vocabulary)
+        order = np.argsort(-np.abs(weights), axis=None, kind="stable")[:most]
+        rows, columns = np.unravel_index(order, weights.shape)
+        return [(names[column], self.tags[row], float(weights[row, column]))
+                for row, column in zip(rows, columns, strict=True)]
+
     def _scores(self, previous: str, columns: Sequence[int]) -> np.ndarray:
         """(S,) log probabilities of the tags of a word."""
         logits = self.intercepts[previous] + self.coefficients[previous][:, columns].sum(axis=1)

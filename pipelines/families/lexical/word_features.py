@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pipelines.errors import UserError
 from pipelines.corpora.lexicon import Lexicon, lexicon_tags
+from pipelines.errors import UserError
 
 GROUPS = ("words", "shapes", "affixes", "window", "bigrams", "lexicon")
 EDGE = "<edge>"  # beyond the first and the last word
