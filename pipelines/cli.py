@@ -1,4 +1,4 @@
-"""`pipelines train | predict | evaluate | compare | submit …`: train a model, use it, and compare it."""
+"""`pipelines train | predict | evaluate | compare …`: train a model, use it, and compare it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,22 @@ from typing import NoReturn
 from pipelines.errors import one_line_errors
 from pipelines.runs.log import log_to_terminal
 
-# Modules of pipelines.commands. They import what they need in `run`, so that `pipelines --help` stays
-# instant.
-COMMANDS = ("train", "check", "convert", "split", "predict", "vote", "evaluate", "compare", "submit",
-            "vocabulary", "parameters", "inspect")
+# Modules of pipelines.commands. They import what they need in `run`, so that `pipelines --help`
+# stays instant.
+COMMANDS = (
+    "train",
+    "check",
+    "convert",
+    "split",
+    "predict",
+    "vote",
+    "evaluate",
+    "compare",
+    "submit",
+    "vocabulary",
+    "parameters",
+    "inspect",
+)
 
 
 class Parser(argparse.ArgumentParser):

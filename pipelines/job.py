@@ -33,10 +33,12 @@ from pipelines.evaluation.tasks import TASKS, interval_path, metric, metric_name
 from pipelines.examples import Example, Prediction, replacing, write_predictions
 from pipelines.formatting import interval, score, size, text_table
 from pipelines.reporting.html import write_report
+from pipelines.reporting.run_facts import run_facts
 from pipelines.reporting.text import report_as_text
 from pipelines.runs import sessions
 from pipelines.runs.checkpoints import CheckpointManifest, asks_for_more, checkpoint_to_resume, differences
 from pipelines.runs.cost import CostMeter
+from pipelines.runs.defaults import changed_options
 from pipelines.runs.lock import interruptible, run_lock
 from pipelines.runs.options import DataArguments, given_files
 from pipelines.runs.provenance import provenance, reading_of
@@ -163,7 +165,8 @@ class Job:
         if "split" in report:
             split = report["split"]
             write_report(report, self.examples[split], answered[split], self.run.page, title=self.run.folder.name,
-                         trainer_log=self.run.training_log())
+                         trainer_log=self.run.training_log(),
+                         facts=run_facts(self.run.config(), self.run.provenance()))
             logger.info("%s\n\n%s\n", report_as_text(report), summary(report))
         self.run.log_files(asked)
         return report
@@ -258,19 +261,29 @@ def start(name: str, data: Data, options: DataArguments, *others: Any, model: st
         for group in others:
             if hasattr(group, "output_dir"):
                 group.output_dir = group.output_dir or str(run.checkpoints)
+        begin = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        config = config_of(options, *others)
         if is_main():
-            config = config_of(options, *others)
-            cut = write_cut(data.classes, data.files, run.splits) if data.classes else []
-            facts = provenance([*data.files.values(), *cut], model=model, reading=reading_of(data.corpora))
-            if resume:
-                refuse_differences(run, config, facts["data"])
+            facts = provenance(list(data.files.values()), recipe=name, model=model, reading=reading_of(data.corpora),
+                               options=changed_options(options, *others))
+            if resume and run.config():
+                refuse_differences(run, config, facts)
                 work.more_epochs = run.model.is_dir() and asks_for_more(run.config(), config)
                 work.earlier_seconds = sessions.total(run.folder).get("seconds")
-            run.write_config(config)
-            run.write_json("provenance.json", facts)
+                facts = run.provenance()
+            else:
+                run.write_config(config)
+                run.write_json("provenance.json", facts)
+            if data.classes:
+                write_cut(data.classes, data.files, run.splits)
         [work.more_epochs] = broadcast_object_list([work.more_epochs])
-        stack.enter_context(interruptible(run.folder))
+        checkpoints = next((group.output_dir for group in others if hasattr(group, "output_dir")), None)
+        stack.enter_context(interruptible(run.folder, checkpoints=checkpoints))
         yield work
+        if is_main() and resume:
+            # Not before: were it killed while it trains for more epochs, it would not ask for them again.
+            run.write_config(run.config() | config)
+            run.write_json("provenance.json", facts | {"resumed": [*facts.get("resumed", []), begin]})
 
 
 def parameter_counts(model: Any) -> tuple[int, int]:
@@ -299,23 +312,23 @@ def make_folder(run: Run, *, resume: bool) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
 
 
-def refuse_differences(run: Run, config: Mapping[str, Any], data: Mapping[str, str]) -> None:
-    """Refuses to go on with a run under other options or on other data.
+def refuse_differences(run: Run, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Refuses to go on with a run by another recipe, under other options or on other data.
 
     Args:
-        data: file -> SHA-256, as provenance has it.
+        facts: the provenance of the job that wants to go on.
 
     Raises:
         UserError: naming each difference.
     """
-    before = run.config()
-    if not before:
-        return
+    before, then = run.config(), run.provenance()
     searched = [part.split("=")[0] for part in before.get("search") or ()]
     faults = differences({name: value for name, value in before.items() if name not in searched},
                          {name: value for name, value in config.items() if name not in searched})
-    known = run.provenance().get("data", {})
-    faults += [f"{file} was changed" for file, digest in data.items() if known.get(file, digest) != digest]
+    if then.get("recipe", facts["recipe"]) != facts["recipe"]:
+        faults.insert(0, f"it is a run of {then['recipe']}, not of {facts['recipe']}")
+    known = then.get("data", {})
+    faults += [f"{file} was changed" for file, digest in facts["data"].items() if known.get(file, digest) != digest]
     if faults:
         raise UserError(f"{run.folder}: the run was started otherwise: {'; '.join(faults)}; give the options and data "
                         "that it was started with, or another --run_dir")

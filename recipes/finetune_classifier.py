@@ -112,7 +112,7 @@ class TrainingArguments(config.RunTrainingArguments, transformers.TrainingArgume
     load_best_model_at_end: bool = config.option(True, "keep the checkpoint that is best on dev")
     metric_for_best_model: str | None = config.option(
         "macro_f1", "score that decides which is best: macro_f1, accuracy, micro_f1 or matthews")
-    save_total_limit: int | None = config.option(1, "checkpoints kept beside the best")
+    save_total_limit: int | None = config.option(2, "checkpoints kept")
 
 
 def main() -> None:

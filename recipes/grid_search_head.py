@@ -38,6 +38,7 @@ from pipelines.families.frozen_head import features, head_search
 from pipelines.families.sequence_classifier import ClassifierSettings
 from pipelines.formatting import some
 from pipelines.reporting.grid import grid_as_text, write_grid
+from pipelines.reporting.run_facts import run_facts
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import Run, replacing_folder
 
@@ -133,7 +134,8 @@ def search_and_refit(work: job.Job, found: ClassSplits, points: list[frozen_head
         rows = search(data, points, options, run)
         best = head_search.best_row(rows, options.objective)
     run.write_json("grid.json", {"objective": options.objective, "best": best, "points": rows})
-    write_grid(rows, run.folder / "grid.html", objective=options.objective, title=run.folder.name)
+    write_grid(rows, run.folder / "grid.html", objective=options.objective, title=run.folder.name,
+               facts=run_facts(run.config(), run.provenance()))
     logger.info("%s", grid_as_text(rows, objective=options.objective))
 
     with meter.stage("refit"):

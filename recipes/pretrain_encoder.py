@@ -63,7 +63,7 @@ class TrainingArguments(config.RunTrainingArguments, transformers.TrainingArgume
     num_train_epochs: float = config.option(3.0, "passes over the texts")
     logging_strategy: str = config.option("epoch", "when the loss is logged")
     save_strategy: str = config.option("epoch", "when a checkpoint is written")
-    save_total_limit: int | None = config.option(1, "checkpoints kept")
+    save_total_limit: int | None = config.option(2, "checkpoints kept")
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
-"""Trains a classic tagger on words: dictionary, feedforward, window, RNN, GRU, LSTM, with or without a CRF.
+"""Trains a classic tagger on words: dictionary, HMM, MEMM, CRF, feedforward, window, RNN, GRU, LSTM.
 
     python recipes/train_tagger.py --network rnn
+    python recipes/train_tagger.py --network crf --lexicon names.tsv
     python recipes/train_tagger.py --config recipes/configs/tagger_bilstm_crf.yaml \\
         --train_file train.json --dev_file dev.json --test_file test.json --run_dir runs/bilstm-crf
     python recipes/train_tagger.py --network ffnn --search learning_rate=1e-4:1e-2 hidden_size=128,256,512
@@ -27,6 +28,7 @@ if __name__ == "__main__":
 from transformers import PrinterCallback, TrainingArguments, set_seed
 
 from pipelines import job
+from pipelines.corpora.lexicon import read_lexicon
 from pipelines.errors import UserError, one_line_errors
 from pipelines.examples import Example
 from pipelines.families import lexical, token_tagger
@@ -39,19 +41,25 @@ from pipelines.networks.labels import label_map
 from pipelines.networks.recurrent import CELLS, INITIAL_STATES, RecurrentConfig, RecurrentTagger
 from pipelines.networks.tagger import Tagger
 from pipelines.runs import search as option_search
+from pipelines.runs.defaults import changed_options
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import config_of, replacing_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
-NETWORKS = (*lexical.METHODS, "ffnn", "window", *CELLS)
+NETWORKS = (*lexical.TAGGERS, "ffnn", "window", *CELLS)
+# What the taggers without a network read, beside the options of every recipe.
+LEXICAL_OPTIONS = {"dictionary": {"lexicon"}, "memm": {"lexicon", "features", "regularization"},
+                   "crf": {"lexicon", "features", "c1", "c2", "max_iterations"}}
+SHARED_OPTIONS = {"seed", "output_dir", "resume_from_checkpoint", "disable_tqdm"}
 WORD_OPTIONS = ("min_freq", "remove_frac", "lowercase", "embeddings", "embedding_dim", "padding_side",
                 "truncation_side")
 
 
 @dataclass
 class RecipeArguments(config.DataArguments):
-    network: str = config.option("rnn", "dictionary, most_frequent_tag, ffnn, window, rnn, gru or lstm", group="model")
+    network: str = config.option("rnn", "dictionary, most_frequent_tag, hmm, memm, crf, ffnn, window, rnn, gru or lstm",
+                                group="model")
     hidden_size: int = config.option(512, "units of a hidden layer, in each direction")
     num_layers: int = config.option(1, "hidden layers")
     window: int = config.option(2, "words on each side that --network window reads")
@@ -88,6 +96,17 @@ class RecipeArguments(config.DataArguments):
         "per_device_train_batch_size sentences", group="training")
     early_stopping_patience: int | None = config.option(
         None, "stop after N evaluations without a better score")
+    lexicon: str | None = config.option(
+        None, "file of names for dictionary, memm and crf: one a line, or name, type and id between "
+        "tabs", group="without a network")
+    features: list[str] = config.option(
+        ["words", "shapes", "affixes", "window", "bigrams", "lexicon"],
+        "groups of features of memm and crf")
+    c1: float = config.option(0.05, "L1 penalty of crf")
+    c2: float = config.option(0.05, "L2 penalty of crf")
+    max_iterations: int = config.option(100, "iterations of L-BFGS for crf")
+    regularization: float = config.option(
+        1.0, "C of memm's logistic regressions; smaller values regularise more")
     search: list[str] | None = config.option(
         None, "options to search, as name=a,b,c or name=low:high (on a logarithmic scale if it spans "
         "a factor of ten)", group="search")
@@ -110,7 +129,7 @@ class TaggerTrainingArguments(config.RunTrainingArguments, TrainingArguments):
     save_strategy: str = config.option("epoch", "when a checkpoint is written")
     load_best_model_at_end: bool = config.option(True, "keep the checkpoint that is best on dev")
     metric_for_best_model: str | None = config.option("strict_f1", "score that decides which is best")
-    save_total_limit: int | None = config.option(1, "checkpoints kept beside the best")
+    save_total_limit: int | None = config.option(2, "checkpoints kept")
     logging_strategy: str = config.option("epoch", "when the loss is logged")
 
     def precision_options(self) -> dict[str, Any]:
@@ -129,6 +148,10 @@ def main() -> None:
 def run(options: RecipeArguments, training: TaggerTrainingArguments) -> dict[str, Any]:
     """The whole job; returns the report of the last labelled split."""
     check_options(options)
+    refuse_unused(options, training)
+    if options.crf and training.label_smoothing_factor:
+        raise UserError("--label_smoothing_factor is of single tags, and --crf scores whole sequences; leave one of "
+                        "them out")
     data = job.read(options, answer="spans", project=ROOT)
     word_tagging.check_tags({split: rows for split, rows in data.splits.items() if split != "train"},
                             token_tagger.tags_for(data.splits["train"]))
@@ -138,7 +161,7 @@ def run(options: RecipeArguments, training: TaggerTrainingArguments) -> dict[str
             with work.meter.stage("search"):
                 options, training = search(options, training, work)
             work.run.write_config(config_of(options, training))
-        family: Any = lexical if options.network in lexical.METHODS else token_tagger
+        family: Any = lexical if options.network in lexical.TAGGERS else token_tagger
         if work.trains():
             fit(work, options, training)
         loaded = family.load(work.run.model)
@@ -147,10 +170,12 @@ def run(options: RecipeArguments, training: TaggerTrainingArguments) -> dict[str
 
 def fit(work: job.Job, options: RecipeArguments, training: TaggerTrainingArguments) -> None:
     """Counts or trains a model and saves it into the run."""
-    if options.network in lexical.METHODS:
+    if options.network in lexical.TAGGERS:
         with work.meter.stage("training"), replacing_folder(work.run.model) as folder:
-            lexical.save(folder, lexical.fit(work.examples["train"], method=options.network))
+            model = fit_lexical(work.examples["train"], options)
+            lexical.save(folder, model)
         work.record(seconds=work.meter.seconds["training"])
+        work.run.write_json("features.json", lexical.strongest(model))
         return
     with work.meter.stage("vocabulary"):
         words = words_of(options, work.examples)
@@ -160,6 +185,38 @@ def fit(work: job.Job, options: RecipeArguments, training: TaggerTrainingArgumen
     work.record_training(trainer, tokens=sum(len(row["input_ids"]) for row in trainer.train_dataset))
     with replacing_folder(work.run.model) as folder:
         token_tagger.save(folder, model=model, tokenizer=words.tokenizer, settings=trainer.settings)
+
+
+def fit_lexical(train: Sequence[Example], options: RecipeArguments) -> lexical.Lexical:
+    """Fits a tagger without a network."""
+    chain = lexical.ChainOptions(tuple(options.features), options.c1, options.c2, options.max_iterations,
+                                 options.regularization)
+    lexicon = read_lexicon(options.lexicon) if options.lexicon else None
+    return lexical.fit(train, method=options.network, options=chain, lexicon=lexicon)
+
+
+def refuse_unused(options: RecipeArguments, training: TaggerTrainingArguments) -> None:
+    """Refuses options that the chosen network does not read.
+
+    Raises:
+        UserError: naming them.
+    """
+    lexical_options = set().union(*LEXICAL_OPTIONS.values())
+    searched = {part.split("=")[0] for part in options.search or ()}
+    changed = searched | changed_options(options).keys()
+    if options.network in lexical.TAGGERS:
+        own = LEXICAL_OPTIONS.get(options.network, set())
+        network_options = {field.name for field in fields(RecipeArguments)} - {
+            field.name for field in fields(config.DataArguments)} - {"network", "search", "search_trials",
+                                                                     "search_sampler"}
+        default = config_of(TaggerTrainingArguments())
+        trainer_options = {name for name, value in config_of(training).items() if value != default.get(name)}
+        unused = changed & (network_options - own) | trainer_options - SHARED_OPTIONS
+    else:
+        unused = changed & lexical_options
+    if unused:
+        raise UserError(f"--network {options.network} does not read {', '.join(f'--{name}' for name in sorted(unused))}"
+                        "; leave it out")
 
 
 def check_options(options: RecipeArguments) -> None:
@@ -236,8 +293,8 @@ def search(options: RecipeArguments, training: TaggerTrainingArguments,
         UserError: without dev, for an option that there is not, or for a network that has none to search.
     """
     examples, run = work.examples, work.run
-    if not examples.get("dev") or options.network in lexical.METHODS:
-        raise UserError("--search compares networks on dev; give --dev_file and a --network that is trained")
+    if not examples.get("dev"):
+        raise UserError("--search compares models on dev; give --dev_file")
     space = option_search.parse_space(options.search or [], (options, training))
     mine = {field.name for field in fields(options)}
     vocabularies: dict[str, word_tagging.Words] = {}
@@ -251,6 +308,11 @@ def search(options: RecipeArguments, training: TaggerTrainingArguments,
     def score(values: dict[str, Any]) -> float:
         trial_options, arguments = chosen(values)
         check_options(trial_options)
+        if options.network in lexical.TAGGERS:
+            predictions = lexical.predict(fit_lexical(examples["train"], trial_options), examples["dev"])
+            reached = dev_scores.strict_scores(examples["dev"], predictions)["strict_f1"]
+            logger.info("strict F1 on dev %.4f  %s", reached, values)
+            return reached
         arguments.save_strategy, arguments.load_best_model_at_end = "no", False  # type: ignore[assignment]
         arguments.resume_from_checkpoint, arguments.disable_tqdm = None, True
         key = repr([values.get(name) for name in WORD_OPTIONS])

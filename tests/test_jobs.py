@@ -10,7 +10,7 @@ import yaml
 from conftest import ROOT, load_recipe
 from transformers import AutoTokenizer
 
-from pipelines import cli
+from pipelines import cli, job
 
 CONFIGS = ROOT / "recipes" / "configs"
 TEXTS = [(f"{word} {text}", label) for word in ("really", "so", "quite", "very")
@@ -23,6 +23,9 @@ RECIPES = {
                                                    "--num_train_epochs", 1]),
     "train_tagger": ("spans", None, ["--network", "ffnn", "--hidden_size", 8, "--num_train_epochs", 1]),
     "train_tagger dictionary": ("spans", None, ["--network", "dictionary"]),
+    "train_tagger hmm": ("spans", None, ["--network", "hmm"]),
+    "train_tagger memm": ("spans", None, ["--network", "memm"]),
+    "train_tagger crf": ("spans", None, ["--network", "crf"]),
     "finetune_classifier": ("classes", "encoder", ["--config", CONFIGS / "classifier_minilm.yaml",
                                                    "--num_train_epochs", 1]),
     "grid_search_head": ("classes", "encoder", ["--config", CONFIGS / "head_minilm.yaml", "--pooling", "mean",
@@ -140,7 +143,7 @@ def test_a_finished_run_is_not_overwritten(name, runs, models, data, capsys):
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"} == before
 
 
-@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("name", [name for name in TRAINING if not name.startswith("train_tagger ")])
 def test_other_options_do_not_go_on_with_a_run(name, copied, models, data, capsys):
     run = copied(name)
     options = (run / "config.yaml").read_bytes()
@@ -194,6 +197,27 @@ def test_more_epochs_train_a_finished_run_on(name, copied, models, data, capsys)
     log = json.loads((run / "trainer_log.json").read_text())
     assert max(entry["epoch"] for entry in log) == 2
     assert json.loads((run / "report.json").read_text())["cost"]["epochs"] == 2
+
+
+def test_more_epochs_that_were_interrupted_are_still_asked_for(copied, models, data, monkeypatch):
+    name = "train_tagger"
+    run = copied(name)
+    more = [*arguments_of(name, models, data), "--run_dir", run, "--resume_from_checkpoint", "true",
+            "--num_train_epochs", 2]
+    monkeypatch.setattr(job.Job, "record_training", lambda *_, **__: pytest.exit("killed", returncode=9))
+    with pytest.raises(pytest.exit.Exception):
+        call(name, *more)
+    monkeypatch.undo()
+    assert yaml.safe_load((run / "config.yaml").read_text())["num_train_epochs"] == 1
+    assert call(name, *more) == 0
+    assert json.loads((run / "report.json").read_text())["cost"]["epochs"] == 2
+
+
+def test_another_recipe_does_not_go_on_with_a_run(copied, models, data, capsys):
+    run = copied("train_tagger")
+    assert call("finetune_token_tagger", *arguments_of("finetune_token_tagger", models, data), "--run_dir", run,
+                "--resume_from_checkpoint", "true") == 2
+    assert "it is a run of ffnn, not of token_tagger" in one_error(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -16,7 +16,10 @@ from pipelines.runs import options as config
 
 # Recipe -> the libraries' dataclasses that its options come from, and its own.
 RECIPES = {
-    "sft_tinyllama": ((SFTConfig, ModelConfig), ("RecipeArguments", "TrainingArguments", "ModelArguments")),
+    "sft_tinyllama": (
+        (SFTConfig, ModelConfig),
+        ("RecipeArguments", "TrainingArguments", "ModelArguments"),
+    ),
     "finetune_token_tagger": ((TrainingArguments,), ("RecipeArguments", "TrainingArguments")),
     "finetune_classifier": ((TrainingArguments,), ("RecipeArguments", "TrainingArguments")),
     "pretrain_encoder": ((TrainingArguments,), ("RecipeArguments", "TrainingArguments")),
@@ -71,7 +74,12 @@ def honoured_by(recipe: str) -> set[str]:
 
 
 def library_fields(recipe: str) -> set[str]:
-    return {field.name for library in RECIPES[recipe][0] for field in dataclasses.fields(library) if field.init}
+    return {
+        field.name
+        for library in RECIPES[recipe][0]
+        for field in dataclasses.fields(library)
+        if field.init
+    }
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -91,8 +99,13 @@ def other_value(class_: type, name: str) -> str:
         return "false" if field.default is True else "true"
     if kinds & {int, float} and str not in kinds:
         return str(int(field.default or 0) + 3)
-    known = {"lora_task_type": "SEQ_CLS", "train_sampling_strategy": "sequential", "loss_type": "dft",
-             "packing_strategy": "wrapped", "truncation_mode": "keep_end"}
+    known = {
+        "lora_task_type": "SEQ_CLS",
+        "train_sampling_strategy": "sequential",
+        "loss_type": "dft",
+        "packing_strategy": "wrapped",
+        "truncation_mode": "keep_end",
+    }
     return known.get(name, '{"a": 1}' if dict in kinds or name.endswith("_config") else "other")
 
 
@@ -103,22 +116,40 @@ def refusal(recipe: str, *arguments: str) -> str:
     return str(raised.value)
 
 
-CASES = [(recipe, name) for recipe in RECIPES for name in sorted(library_options.UNUSED[
-    {"sft_tinyllama": "sft", "pretrain_encoder": "pretraining", "train_tagger": "words"}.get(recipe, "encoder")])]
+CASES = [
+    (recipe, name)
+    for recipe in RECIPES
+    for name in sorted(
+        library_options.UNUSED[
+            {
+                "sft_tinyllama": "sft",
+                "pretrain_encoder": "pretraining",
+                "train_tagger": "words",
+            }.get(recipe, "encoder")
+        ]
+    )
+]
 
 
 @pytest.mark.parametrize(("recipe", "name"), CASES)
 def test_an_option_without_effect_is_refused_by_name(recipe, name):
     assert name in unused_by(recipe)
-    class_ = next(class_ for class_ in classes_of(recipe) if name in {f.name for f in dataclasses.fields(class_)})
+    class_ = next(
+        class_
+        for class_ in classes_of(recipe)
+        if name in {f.name for f in dataclasses.fields(class_)}
+    )
     assert re.search(rf"(?<!\w){name}\b", refusal(recipe, f"--{name}", other_value(class_, name)))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_defaults_are_not_complained_about(recipe, tmp_path):
     class_ = next(class_ for class_ in classes_of(recipe) if hasattr(class_, "trainer"))
-    lines = [f"{field.name}: {str(field.default).lower()}" for field in dataclasses.fields(class_)
-             if field.name in unused_by(recipe) and isinstance(field.default, bool)]
+    lines = [
+        f"{field.name}: {str(field.default).lower()}"
+        for field in dataclasses.fields(class_)
+        if field.name in unused_by(recipe) and isinstance(field.default, bool)
+    ]
     assert len(lines) > 5
     path = tmp_path / "config.yaml"
     path.write_text("\n".join(lines))
@@ -138,15 +169,20 @@ def test_batch_options_are_refused_beside_batch_tokens(name):
     class_ = classes_of("finetune_token_tagger")[1]
     arguments = [f"--{name}", other_value(class_, name)]
     assert f"--{name} has no effect beside --batch_tokens 512" in refusal(
-        "finetune_token_tagger", *arguments, "--batch_tokens", "512")
+        "finetune_token_tagger", *arguments, "--batch_tokens", "512"
+    )
     # The recipe's own default of 2048 is not in a file.
     assert f"--{name}" in refusal("train_tagger", *arguments)
-    options, _ = config.parse(classes_of("train_tagger"), arguments=[*arguments, "--batch_tokens", "0"])
+    options, _ = config.parse(
+        classes_of("train_tagger"), arguments=[*arguments, "--batch_tokens", "0"]
+    )
     assert options.batch_tokens is None
 
 
-@pytest.mark.parametrize(("name", "value", "needed"), [
-    ("bnb_4bit_quant_type", "fp4", "load_in_4bit"), ("hub_model_id", "me/model", "push_to_hub")])
+@pytest.mark.parametrize(
+    ("name", "value", "needed"),
+    [("bnb_4bit_quant_type", "fp4", "load_in_4bit"), ("hub_model_id", "me/model", "push_to_hub")],
+)
 def test_an_option_of_something_that_is_off_is_refused(name, value, needed):
     message = refusal("sft_tinyllama", f"--{name}", value)
     assert f"--{name} has no effect without --{needed} true" in message
@@ -156,7 +192,10 @@ def test_an_option_of_something_that_is_off_is_refused(name, value, needed):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 is what some GPUs train in")
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_fp16_on_a_cpu_is_refused(recipe):
-    assert re.search("got --fp16 true, but this machine trains in (bf16|float32)", refusal(recipe, "--fp16", "true"))
+    assert re.search(
+        "got --fp16 true, but this machine trains in (bf16|float32)",
+        refusal(recipe, "--fp16", "true"),
+    )
 
 
 def test_gradient_checkpointing_goes_by_both_names(recwarn):

@@ -15,41 +15,77 @@ def home(monkeypatch):
     monkeypatch.setenv("HOME", "/users/ann")
 
 
-@pytest.mark.parametrize(("written", "shown"), [
-    ("postgresql://ann:s3cret@db/heads", "postgresql://ann:***@db/heads"),
-    ("postgresql+psycopg2://ann:p@ss/w:rd@db:5432/heads", "postgresql+psycopg2://ann:***@db:5432/heads"),
-    ("postgresql://ann@db/heads", "postgresql://ann@db/heads"),
-    ("postgresql://db/heads?user=ann&password=s3cret&x=1",
-     "postgresql://db/heads?user=ann&password=***&x=1"),
-    ("https://hub.example/a:b", "https://hub.example/a:b"),
-    (f"401 for the token {TOKEN}.", "401 for the token hf_***."),
-    ("/users/ann/data/train.json", "~/data/train.json"),
-    (Path("/users/ann"), "~"),
-    ("/users/anna/train.json", "/users/anna/train.json"),
-    ("/mnt/users/ann/train.json", "/mnt/users/ann/train.json"),
-    ("--train_file=/users/ann/a.json", "--train_file=~/a.json"),
-    ("sqlite:////users/ann/heads.db", "sqlite:///~/heads.db"),
-    ("a word: /users/ann/a.json, and another", "a word: ~/a.json, and another"),
-    (7, 7), (None, None)])
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("postgresql://ann:s3cret@db/heads", "postgresql://ann:***@db/heads"),
+        (
+            "postgresql+psycopg2://ann:p@ss/w:rd@db:5432/heads",
+            "postgresql+psycopg2://ann:***@db:5432/heads",
+        ),
+        ("postgresql://ann@db/heads", "postgresql://ann@db/heads"),
+        (
+            "postgresql://db/heads?user=ann&password=s3cret&x=1",
+            "postgresql://db/heads?user=ann&password=***&x=1",
+        ),
+        ("https://hub.example/a:b", "https://hub.example/a:b"),
+        (f"401 for the token {TOKEN}.", "401 for the token hf_***."),
+        ("/users/ann/data/train.json", "~/data/train.json"),
+        (Path("/users/ann"), "~"),
+        ("/users/anna/train.json", "/users/anna/train.json"),
+        ("/disk/users/ann/train.json", "/disk/users/ann/train.json"),
+        ("--train_file=/users/ann/a.json", "--train_file=~/a.json"),
+        ("sqlite:////users/ann/heads.db", "sqlite:///~/heads.db"),
+        ("a word: /users/ann/a.json, and another", "a word: ~/a.json, and another"),
+        (7, 7),
+        (None, None),
+    ],
+)
 def test_what_is_written_of_a_value(written, shown):
     assert without_secrets(written) == shown
 
 
 def test_secret_options_are_left_out_and_tokens_of_a_vocabulary_are_not():
-    options = {"hub_token": "x", "wandb_api_key": "x", "eos_token": "</s>", "pad_token": "<pad>",
-               "batch_tokens": 512, "nested": {"token": "x", "/users/ann/my_token": ["/users/ann/a"]}}
-    assert without_secrets(options) == {"eos_token": "</s>", "pad_token": "<pad>", "batch_tokens": 512,
-                                        "nested": {"~/my_token": ["~/a"]}}
+    options = {
+        "hub_token": "x",
+        "wandb_api_key": "x",
+        "eos_token": "</s>",
+        "pad_token": "<pad>",
+        "batch_tokens": 512,
+        "nested": {"token": "x", "/users/ann/my_token": ["/users/ann/a"]},
+    }
+    assert without_secrets(options) == {
+        "eos_token": "</s>",
+        "pad_token": "<pad>",
+        "batch_tokens": 512,
+        "nested": {"~/my_token": ["~/a"]},
+    }
 
 
 def test_a_command_line_keeps_its_words_but_for_the_secrets():
     command = ["train", "--hub_token", "x", "--hub-token=x", "--eos_token", "</s>", "--seed", "1"]
-    assert without_secrets(command) == ["train", "--hub_token", "***", "--hub-token=***", "--eos_token",
-                                        "</s>", "--seed", "1"]
+    assert without_secrets(command) == [
+        "train",
+        "--hub_token",
+        "***",
+        "--hub-token=***",
+        "--eos_token",
+        "</s>",
+        "--seed",
+        "1",
+    ]
 
 
-@pytest.mark.parametrize("path", ["/users/ann/a.json", "sqlite:////users/ann/heads.db", "data/a.json",
-                                  "sqlite:///heads.db", "org/model~x"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/users/ann/a.json",
+        "sqlite:////users/ann/heads.db",
+        "data/a.json",
+        "sqlite:///heads.db",
+        "org/model~x",
+    ],
+)
 def test_a_portable_path_is_read_back(path):
     assert expanded(without_secrets(path)) == path
 

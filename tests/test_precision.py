@@ -28,16 +28,27 @@ def machine(monkeypatch, *, cuda=None, mps=False, bf16=False):
     monkeypatch.setattr(precision, "_matmul_seconds", seconds.get)
 
 
-@pytest.mark.parametrize(("has", "device", "weights", "autocast"), [
-    ({"cuda": (9, 0)}, "cuda", "bfloat16", "bf16"), ({"cuda": (8, 0)}, "cuda", "bfloat16", "bf16"),
-    ({"cuda": (7, 5)}, "cuda", "float16", "fp16"), ({"mps": True}, "mps", "float32", "no"),
-    ({"bf16": True}, "cpu", "bfloat16", "bf16"), ({}, "cpu", "float32", "no")])
+@pytest.mark.parametrize(
+    ("has", "device", "weights", "autocast"),
+    [
+        ({"cuda": (9, 0)}, "cuda", "bfloat16", "bf16"),
+        ({"cuda": (8, 0)}, "cuda", "bfloat16", "bf16"),
+        ({"cuda": (7, 5)}, "cuda", "float16", "fp16"),
+        ({"mps": True}, "mps", "float32", "no"),
+        ({"bf16": True}, "cpu", "bfloat16", "bf16"),
+        ({}, "cpu", "float32", "no"),
+    ],
+)
 def test_the_precision_of_a_machine(has, device, weights, autocast, monkeypatch):
     machine(monkeypatch, **has)
     chosen = precision.choose()
     assert chosen.weights == getattr(torch, weights)
     assert chosen.training.get("use_cpu", False) == (device == "cpu")
-    assert precision.described() == {"device": device, "frozen_weights": weights, "autocast": autocast}
+    assert precision.described() == {
+        "device": device,
+        "frozen_weights": weights,
+        "autocast": autocast,
+    }
 
 
 @pytest.mark.parametrize("fast", [torch.float32, torch.bfloat16])
@@ -103,14 +114,20 @@ def test_large_tensors_come_from_the_heap_where_freed_memory_is_kept(kept):
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="torch has oneDNN there")
 @pytest.mark.parametrize(("capacity", "again"), [(None, "cache_miss"), ("1024", "cache_hit")])
 def test_few_matmuls_are_cached_unless_the_user_says_how_many(capacity, again):
-    code = ("import torch; from pipelines.networks import precision; precision.choose()\n"
-            "for length in [*range(64, 124), 64]:\n"
-            "    torch.nn.functional.conv1d(torch.ones(2, 64, length), torch.ones(64, 64, 3))")
+    code = (
+        "import torch; from pipelines.networks import precision; precision.choose()\n"
+        "for length in [*range(64, 124), 64]:\n"
+        "    torch.nn.functional.conv1d(torch.ones(2, 64, length), torch.ones(64, 64, 3))"
+    )
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ONEDNN")}
     environment["ONEDNN_VERBOSE"] = "all"
     if capacity:
         environment["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = capacity
     done = run_python("-c", code, env=environment)
-    made = [line for line in done.stdout.splitlines() if "create:cache" in line and "convolution" in line]
+    made = [
+        line
+        for line in done.stdout.splitlines()
+        if "create:cache" in line and "convolution" in line
+    ]
     assert len(made) == 61, done.stderr
     assert again in made[-1]

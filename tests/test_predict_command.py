@@ -161,6 +161,7 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "in.jsonl",
         "out.jsonl",
+        "run",
         "whole.jsonl",
     ]
 

@@ -1,1 +1,1 @@
-"""The commands of the command line, a module each: `HELP`, `add_arguments(parser)` and `run(options)`."""
+"""The commands, a module each with `HELP`, `add_arguments(parser)` and `run(options)`."""

@@ -9,9 +9,17 @@ HELP = "rank runs by quality and cost, and test neighbours"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", metavar="RUN",
-                        help="run folders, and files with the answers of outside systems")
-    parser.add_argument("--gold", metavar="FILE", help="what they were scored on; default: the file that a run names")
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="run folders, and files with the answers of outside systems",
+    )
+    parser.add_argument(
+        "--gold",
+        metavar="FILE",
+        help="what they were scored on; default: the file that a run names",
+    )
     parser.add_argument("--json", metavar="OUT", help="write the whole comparison there")
     parser.add_argument("--html", metavar="OUT", help="write a page with pictures there")
 

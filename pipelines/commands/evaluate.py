@@ -14,17 +14,38 @@ HELP = "score predictions against gold examples"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--gold", required=True, metavar="FILE",
-                        help="labelled examples, in any format of data/README.md")
-    parser.add_argument("--predictions", required=True, nargs="+", metavar="P.jsonl",
-                        help="answers to them; several files, such as one a seed, give mean and spread")
-    parser.add_argument("--train", metavar="FILE",
-                        help="training examples: adds baselines, and slices by what training has")
-    parser.add_argument("--tune_threshold", nargs=2, metavar=("DEV_GOLD", "DEV_PREDICTIONS"),
-                        help="pick the score from which spans are kept on these, and say what it gains here")
-    parser.add_argument("--allow_missing", action="store_true", help="count missing answers as empty")
-    parser.add_argument("--allow_new_labels", action="store_true",
-                        help="count predicted labels that neither gold nor training has as wrong")
+    parser.add_argument(
+        "--gold",
+        required=True,
+        metavar="FILE",
+        help="labelled examples, in any format of data/README.md",
+    )
+    parser.add_argument(
+        "--predictions",
+        required=True,
+        nargs="+",
+        metavar="P.jsonl",
+        help="answers to them; several files, such as one a seed, give mean and spread",
+    )
+    parser.add_argument(
+        "--train",
+        metavar="FILE",
+        help="training examples: adds baselines, and slices by what training has",
+    )
+    parser.add_argument(
+        "--tune_threshold",
+        nargs=2,
+        metavar=("DEV_GOLD", "DEV_PREDICTIONS"),
+        help="choose the score from which spans are kept on these, and report the gain",
+    )
+    parser.add_argument(
+        "--allow_missing", action="store_true", help="count missing answers as empty"
+    )
+    parser.add_argument(
+        "--allow_new_labels",
+        action="store_true",
+        help="count predicted labels that neither gold nor training has as wrong",
+    )
     add_columns(parser)
     parser.add_argument("--json", metavar="OUT", help="write the whole report there")
     parser.add_argument("--html", metavar="OUT", help="write a page to read and browse there")
@@ -40,15 +61,21 @@ def run(options: argparse.Namespace) -> int:
     from pipelines.reporting.text import report_as_text
 
     columns = columns_of(options)
-    # What kind of answers there are decides what is read of the gold file, which an outside system's are aligned with.
-    unaligned = [read_any_predictions(path, columns=columns, quiet=True) for path in options.predictions]
+    # The kind of answers decides what is read of the gold file, with which those of an outside
+    # system are aligned.
+    unaligned = [
+        read_any_predictions(path, columns=columns, quiet=True) for path in options.predictions
+    ]
     kind = answer_kind([prediction for run in unaligned for prediction in run])
     if options.allow_missing and kind == "value":
-        raise UserError('--allow_missing got predictions with "value"; a number that is missing has no empty stand-in, '
-                        "predict it")
+        raise UserError(
+            '--allow_missing got predictions with "value"; a missing number has no empty stand-in, '
+            "predict it"
+        )
     if options.tune_threshold and kind != "spans":
-        raise UserError(f'--tune_threshold got predictions with "{kind}"; wanted "spans" that have scores')
-
+        raise UserError(
+            f'--tune_threshold got predictions with "{kind}"; wanted "spans" that have scores'
+        )
 
     def gold(path: str) -> list[Example]:
         return read_examples(path, columns=columns, answer=kind, labelled=kind != "value")
@@ -58,17 +85,27 @@ def run(options: argparse.Namespace) -> int:
     keywords: dict[str, Any] = {"allow_missing": options.allow_missing}
     if options.train:
         keywords["train"] = gold(options.train)
-    labels = None if options.allow_new_labels else known_labels([*examples, *keywords.get("train", [])])
+    labels = (
+        None if options.allow_new_labels else known_labels([*examples, *keywords.get("train", [])])
+    )
     for path, run in zip(options.predictions, runs, strict=True):
-        check_predictions(run, examples, path=path, labels=labels, allow_missing=options.allow_missing)
+        check_predictions(
+            run, examples, path=path, labels=labels, allow_missing=options.allow_missing
+        )
     if options.tune_threshold:
         dev_gold, dev_predictions = options.tune_threshold
         dev_examples = gold(dev_gold)
-        keywords["tuning"] = dev_examples, read_any_predictions(dev_predictions, dev_examples, columns=columns)
+        keywords["tuning"] = (
+            dev_examples,
+            read_any_predictions(dev_predictions, dev_examples, columns=columns),
+        )
         check_predictions(keywords["tuning"][1], keywords["tuning"][0], path=dev_predictions)
     task = task_of(examples, runs[0])
-    report = (task.evaluate(examples, runs[0], **keywords) if len(runs) == 1 else
-              evaluate_runs(task, examples, runs, **keywords))
+    report = (
+        task.evaluate(examples, runs[0], **keywords)
+        if len(runs) == 1
+        else evaluate_runs(task, examples, runs, **keywords)
+    )
     if options.json:
         with replacing(options.json, inputs=[options.gold, *options.predictions]) as f:
             json.dump(report, f, indent=1, ensure_ascii=False, allow_nan=False)

@@ -28,11 +28,14 @@ def check_output(output: str, *inputs: str) -> None:
         raise UserError(f"{output}: a folder; wanted the name of a file, such as {example}")
     if path.exists():
         if any(Path(name).exists() and path.samefile(name) for name in inputs):
-            raise UserError(f"{output}: the input itself, which would be overwritten; choose another "
-                            "name")
+            raise UserError(
+                f"{output}: the input itself, which would be overwritten; choose another name"
+            )
         if not path.is_file():
-            raise UserError(f"{output}: a device or a pipe; wanted the name of a file, or `-` for "
-                            "standard output")
+            raise UserError(
+                f"{output}: a device or a pipe; wanted the name of a file, or `-` for "
+                "standard output"
+            )
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
         pass
@@ -49,7 +52,8 @@ def refuse_input(source: str, outputs: Iterable[Path]) -> None:
         return  # a data set of the Hub; reading refuses anything else
     for output in outputs:
         if output.exists() and output.samefile(path):
-            raise UserError(f"{output} is the input {source}, which would be overwritten; choose another "
-                            "--out")
+            raise UserError(
+                f"{output} is the input {source}, which would be overwritten; choose another --out"
+            )
         if path.is_dir() and path.resolve() in output.resolve().parents:
             raise UserError(f"{output} is in the input {source}; choose another --out")

@@ -10,10 +10,20 @@ HELP = "list the parameters of a run's network and count multiply-adds"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--run", required=True, dest="run_dir", metavar="RUN",
-                        help="run folder, with model/ or merged/")
-    parser.add_argument("--tokens", type=int, default=32, help="length of the sentence that is counted on: attention "
-                                                               "takes more for longer ones (default: %(default)s)")
+    parser.add_argument(
+        "--run",
+        required=True,
+        dest="run_dir",
+        metavar="RUN",
+        help="run folder, with model/ or merged/",
+    )
+    parser.add_argument(
+        "--tokens",
+        type=int,
+        default=32,
+        help="length of the sentence that is counted on: attention "
+        "takes more for longer ones (default: %(default)s)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -19,15 +19,35 @@ HELP = "answer the examples of a file with the model of a run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--run", required=True, dest="run_dir", metavar="RUN",
-                        help="run folder, with model/ or merged/")
-    parser.add_argument("--input", required=True, metavar="FILE",
-                        help="examples, in any layout of data/README.md; `-` is standard input")
-    parser.add_argument("--output", required=True, metavar="P.jsonl",
-                        help="where the predictions go; `-` is standard output")
-    parser.add_argument("--resume", action="store_true",
-                        help="go on after an interruption: what was answered then is kept")
-    parser.add_argument("--batch_tokens", type=int, help="tokens, padding counted, of a batch (default: the family's)")
+    parser.add_argument(
+        "--run",
+        required=True,
+        dest="run_dir",
+        metavar="RUN",
+        help="run folder, with model/ or merged/",
+    )
+    parser.add_argument(
+        "--input",
+        required=True,
+        metavar="FILE",
+        help="examples, in any layout of data/README.md; `-` is standard input",
+    )
+    parser.add_argument(
+        "--output",
+        required=True,
+        metavar="P.jsonl",
+        help="where the predictions go; `-` is standard output",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on after an interruption: what was answered then is kept",
+    )
+    parser.add_argument(
+        "--batch_tokens",
+        type=int,
+        help="tokens, padding counted, of a batch (default: the family's)",
+    )
     add_columns(parser)
 
 
@@ -38,11 +58,17 @@ def run(options: argparse.Namespace) -> int:
     from pipelines.runs.run import Run
 
     if options.output == "-" and options.resume:
-        raise UserError("got --resume with --output -; standard output keeps nothing to go on from, name a file")
+        raise UserError(
+            "got --resume with --output -; standard output keeps nothing to go on from, name a file"
+        )
     check_output(options.output, options.input)
     run = Run.open(options.run_dir)
     family, folder = run.model_folder()
-    job = {"run": str(Path(options.run_dir).resolve()), "input": options.input, "batch_tokens": options.batch_tokens}
+    job = {
+        "run": str(Path(options.run_dir).resolve()),
+        "input": options.input,
+        "batch_tokens": options.batch_tokens,
+    }
     partial = None if options.output == "-" else Partial(Path(options.output), job)
     kept = partial.start(resume=options.resume) if partial else []
     loaded = family.load(folder)
@@ -52,18 +78,28 @@ def run(options: argparse.Namespace) -> int:
     answered = 0
     bar = tqdm(unit=" texts", desc="predict", disable=not sys.stderr.isatty())
     for batch in batches(examples):
-        if found is not None and found.pair is not None and any(example.pair is None for example in batch):
-            raise UserError(f"{options.input}: one text a row, where the run learnt pairs ({found.text!r} and "
-                            f"{found.pair!r}); give both, or name the column of the second by --pair_column")
+        if (
+            found is not None
+            and found.pair is not None
+            and any(example.pair is None for example in batch)
+        ):
+            raise UserError(
+                f"{options.input}: one text a row, where the run learnt pairs ({found.text!r} and "
+                f"{found.pair!r}); give both, or name the column of the second by --pair_column"
+            )
         before, answered = answered, answered + len(batch)
         bar.update(len(batch))
         if before < len(kept):
             if [example.id for example in batch] != kept[before:answered]:
-                raise UserError(f"{partial.path if partial else ''}: its ids are not those of {options.input}, which "
-                                "was changed since; remove it and start again")
+                raise UserError(
+                    f"{partial.path if partial else ''}: its ids are not those of {options.input}, "
+                    "which was changed since; remove it and start again"
+                )
             continue
-        lines = [json.dumps(prediction_to_json(prediction), ensure_ascii=False) + "\n"
-                 for prediction in family.predict(loaded, batch, progress=False, **keywords)]
+        lines = [
+            json.dumps(prediction_to_json(prediction), ensure_ascii=False) + "\n"
+            for prediction in family.predict(loaded, batch, progress=False, **keywords)
+        ]
         if partial:
             partial.write(lines)
         else:
@@ -78,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 class Partial:
-    """Answers on their way: whole batches in a file beside the output, which takes its name at the end.
+    """Answers of an unfinished prediction: whole batches in a file beside the output.
 
     Args:
         output: where the answers go in the end.
@@ -101,21 +137,28 @@ class Partial:
             UserError: when there is interrupted work that is not to be resumed, or of another job.
         """
         if self.path.exists() and not resume:
-            raise UserError(f"{self.path}: answers of an interrupted prediction; --resume goes on with them, or remove "
-                            "the file to start again")
+            raise UserError(
+                f"{self.path}: answers of an interrupted prediction; --resume goes on with them, "
+                "or remove the file to start again"
+            )
         kept: list[str] = []
         if self.path.exists() and self.about.exists():
             job = json.loads(self.about.read_text(encoding="utf-8"))
-            changed = [f"{name} was {job.get(name)}, is {value}" for name, value in self.job.items()
-                       if job.get(name) != value]
+            changed = [
+                f"{name} was {job.get(name)}, is {value}"
+                for name, value in self.job.items()
+                if job.get(name) != value
+            ]
             if changed:
-                raise UserError(f"{self.path}: answers of another prediction ({'; '.join(changed)}); remove it to "
-                                "start again")
+                raise UserError(
+                    f"{self.path}: answers of another prediction ({'; '.join(changed)}); remove it "
+                    "to start again"
+                )
             kept = self._whole_batches()
         return kept
 
     def _whole_batches(self) -> list[str]:
-        """The ids of whole batches; what stands behind them, of a batch cut off in the middle, is cut off."""
+        """The ids of whole batches; a batch that was cut off in the middle is removed."""
         ids: list[str] = []
         ends = [0]
         with open(self.path, "rb") as f:

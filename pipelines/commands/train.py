@@ -16,8 +16,12 @@ HELP = "train a model by a recipe; without a name, list the recipes"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="the file recipes/NAME.py")
-    parser.add_argument("options", nargs=argparse.REMAINDER, metavar="…",
-                        help="options of the recipe; --help lists them")
+    parser.add_argument(
+        "options",
+        nargs=argparse.REMAINDER,
+        metavar="…",
+        help="options of the recipe; --help lists them",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def find_recipes() -> dict[str, Path]:
-    """Name -> file of each recipe, of the working directory or of the checkout that this package is in.
+    """Name -> file of each recipe, of the working directory or of this package's checkout.
 
     Raises:
         UserError: when neither has a folder of recipes.

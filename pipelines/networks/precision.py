@@ -61,14 +61,14 @@ def _fastest() -> Precision:
         return Precision("cuda", torch.float16, {"bf16": False, "fp16": True})
     if torch.backends.mps.is_available():
         return Precision("mps", torch.float32, {"bf16": False, "fp16": False})
-    # oneDNN caches code and tables of each matmul for each shape, 1,024 of them by default: gigabytes
-    # with AMX. A training step has about thirty, the same in each layer. The variable is read once,
-    # before the first matmul.
+    # oneDNN caches code and tables of each matmul for each shape, 1,024 of them by default:
+    # gigabytes with AMX. A training step has about thirty, the same in each layer. The variable is
+    # read once, before the first matmul.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "48")
-    # What a CPU says of itself does not decide: with AVX512-bf16 an AMD EPYC does 410 GFLOP/s in bf16
-    # and 190 in float32, a Xeon 163 and 295.
+    # What a CPU says of itself does not decide: with AVX512-bf16 an AMD EPYC does 410 GFLOP/s in
+    # bf16 and 190 in float32, a Xeon 163 and 295.
     weights = min((torch.float32, torch.bfloat16), key=_matmul_seconds)
-    # Autocast is for the adapters, which are trained in float32; weights in bf16 are used as they are.
+    # Autocast is for the adapters, trained in float32; weights in bf16 are used as they are.
     training = {"bf16": weights == torch.bfloat16, "fp16": False, "use_cpu": True}
     return Precision("cpu", weights, training | {"dataloader_pin_memory": False})
 

@@ -9,7 +9,6 @@ import warnings
 
 from pipelines.errors import without_passwords
 
-
 # Deprecations that concern one library's use of another, or an option that our trainers compute
 # themselves: a user can do nothing about them.
 OF_NO_CONCERN = (
@@ -27,7 +26,7 @@ class TerminalHandler(logging.Handler):
 
 
 def log_to_terminal() -> None:
-    """Shows what `logging.getLogger("pipelines…")` is given; of several processes only the first shows notes.
+    """Shows what the loggers of `pipelines` are given; of several processes the first one's notes.
 
     Calling it again changes nothing.
     """

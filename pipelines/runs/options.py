@@ -6,7 +6,6 @@ Importing this module loads no deep learning library, so that `--help` answers a
 from __future__ import annotations
 
 import difflib
-import logging
 import os
 import re
 import sys
@@ -23,8 +22,6 @@ from pipelines.errors import UserError
 from pipelines.formatting import some
 from pipelines.runs.library_options import refuse_unused
 from pipelines.runs.secrets import expanded
-
-logger = logging.getLogger(__name__)
 
 SAMPLE_CORPUS = Path("data", "samples", "disease_ner")  # below the project's folder
 T = TypeVar("T")
@@ -52,17 +49,23 @@ class DataArguments(Columns):
     """What every recipe takes, beside the options on the columns of a file."""
 
     train_file: str | None = option(
-        None, "training examples, in any layout of data/README.md (default: the sample corpus)",
-        group="data")
+        None,
+        "training examples, in any layout of data/README.md (default: the sample corpus)",
+        group="data",
+    )
     dev_file: str | None = option(None, "examples on which checkpoints are compared")
     test_file: str | None = option(None, "examples to predict; scored if they are labelled")
     run_dir: str | None = option(
-        None, "folder of the run (default: runs/ and the name of the recipe and the time)")
+        None, "folder of the run (default: runs/ and the name of the recipe and the time)"
+    )
     sample_submission: str | None = option(
-        None, "the competition's sample_submission.csv, for the layout of submission.csv",
-        group="submission")
+        None,
+        "the competition's sample_submission.csv, for the layout of submission.csv",
+        group="submission",
+    )
     submission_format: str | None = option(
-        None, "layout of an answer, where the sample fits several (see `pipelines submit`)")
+        None, "layout of an answer, where the sample fits several (see `pipelines submit`)"
+    )
     answer_column: str | None = option(None, "column of the sample that holds the answers")
     positive_class: str | None = option(None, "class whose probability the sample asks for")
 
@@ -76,11 +79,14 @@ class ClassArguments(DataArguments):
     """What every recipe for texts with classes takes."""
 
     dev_file: str | None = option(
-        None, "texts on which models are compared (default: cut from train, stratified)")
+        None, "texts on which models are compared (default: cut from train, stratified)"
+    )
     sizes: str = option(
         "train=0.8,dev=0.1,test=0.1",
         "shares or numbers of texts where dev is cut from train; copies of a text and texts of a "
-        "document stay in one split", group="data")
+        "document stay in one split",
+        group="data",
+    )
 
 
 @dataclass
@@ -98,15 +104,21 @@ class RunTrainingArguments:
     metrics: ClassVar[tuple[str, ...]] = ()
 
     output_dir: str | None = option(
-        None, "folder of the checkpoints (default: RUN_DIR/checkpoints)", group="training")
+        None, "folder of the checkpoints (default: RUN_DIR/checkpoints)", group="training"
+    )
     resume_from_checkpoint: str | None = option(
-        None, "true: go on with an interrupted run, or train a finished one for more epochs; or a "
-        "checkpoint folder")
+        None,
+        "true: go on with an interrupted run, or train a finished one for more epochs; or a "
+        "checkpoint folder",
+    )
     seed: int = option(42, "seed of initial weights, batches and dropout")
-    bf16: bool_or_unset = option(None, "train in bf16 (default: where the machine computes it fast)")
+    bf16: bool_or_unset = option(
+        None, "train in bf16 (default: where the machine computes it fast)"
+    )
     fp16: bool_or_unset = option(None, "train in fp16 (default: on a GPU without bf16)")
     gradient_checkpointing: bool_or_unset = option(
-        None, "recompute activations in the backward pass: less memory, more time")
+        None, "recompute activations in the backward pass: less memory, more time"
+    )
     activation_checkpointing: bool | None = None  # transformers' new name of it, without a warning
     remove_unused_columns: bool = False  # rows hold what the network reads
 
@@ -118,8 +130,8 @@ class RunTrainingArguments:
         """
         import torch
 
-        # Denormal numbers, such as gradients of tags that are as good as certain, take a CPU ten times
-        # as long. Now, since threads inherit the setting.
+        # Denormal numbers, such as gradients of tags that are as good as certain, take a CPU ten
+        # times as long. Now, since threads inherit the setting.
         torch.set_flush_denormal(True)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             self._join_other_processes()
@@ -128,7 +140,8 @@ class RunTrainingArguments:
             if name in ("bf16", "fp16") and requested not in (None, value):
                 raise ValueError(
                     f"got --{name} {str(requested).lower()}, but this machine trains in "
-                    f"{self._precision_name()}; leave --{name} out")
+                    f"{self._precision_name()}; leave --{name} out"
+                )
             setattr(self, name, value)
         if self.activation_checkpointing is None:
             self.activation_checkpointing = bool(self.gradient_checkpointing)
@@ -152,8 +165,11 @@ class RunTrainingArguments:
         from accelerate import PartialState
 
         timeout = timedelta(seconds=getattr(self, "ddp_timeout", 1800))
-        PartialState(cpu=not torch.cuda.is_available(), timeout=timeout,
-                     backend=getattr(self, "ddp_backend", None))
+        PartialState(
+            cpu=not torch.cuda.is_available(),
+            timeout=timeout,
+            backend=getattr(self, "ddp_backend", None),
+        )
 
 
 def given_files(options: DataArguments, project: Path) -> dict[str, str]:
@@ -178,16 +194,20 @@ def given_files(options: DataArguments, project: Path) -> dict[str, str]:
     return files
 
 
-def parse(dataclasses: Sequence[type], *, default_config: str | Path | None = None,
-          arguments: Sequence[str] | None = None) -> tuple[Any, ...]:
+def parse(
+    dataclasses: Sequence[type],
+    *,
+    default_config: str | Path | None = None,
+    arguments: Sequence[str] | None = None,
+) -> tuple[Any, ...]:
     """Parses `--config` and the command line into one instance of each dataclass.
 
     Args:
         default_config: YAML file where no `--config` is given.
 
     Raises:
-        UserError: for an unknown key or option, naming the nearest; for a config file that cannot be
-            read; for an option of a library that the recipe does not honour.
+        UserError: for an unknown key or option, naming the nearest; for a config file that cannot
+            be read; for an option of a library that the recipe does not honour.
         SystemExit: after `--help`.
     """
     words = _split_config(sys.argv[1:] if arguments is None else arguments)
@@ -201,7 +221,7 @@ def parse(dataclasses: Sequence[type], *, default_config: str | Path | None = No
     config: dict[str, Any] = {}
     for position, word in enumerate(words):
         if word == "--config":
-            config = _read_config("".join(words[position + 1:position + 2]), dataclasses)
+            config = _read_config("".join(words[position + 1 : position + 2]), dataclasses)
     on_command_line = _check_names(words, dataclasses)
     groups = _instances(words, dataclasses, names=on_command_line | config.keys())
     _check_selection(groups, on_command_line)
@@ -219,7 +239,9 @@ def _split_config(arguments: Sequence[str]) -> list[str]:
     return words
 
 
-def _instances(words: list[str], dataclasses: Sequence[type], *, names: Set[str]) -> tuple[Any, ...]:
+def _instances(
+    words: list[str], dataclasses: Sequence[type], *, names: Set[str]
+) -> tuple[Any, ...]:
     from trl import TrlParser
 
     class Parser(TrlParser):
@@ -268,7 +290,9 @@ def _check_names(words: Sequence[str], dataclasses: Sequence[type]) -> set[str]:
             name = name if name in names else name.removeprefix("no_")
         if name not in names:
             nearest = _nearest(f"--{name}", {f"--{known}" for known in names})
-            raise UserError(f"got the unknown option {flag}{nearest or '; --help lists the options'}")
+            raise UserError(
+                f"got the unknown option {flag}{nearest or '; --help lists the options'}"
+            )
         on_command_line.add(name)
     return on_command_line
 
@@ -285,11 +309,14 @@ def _read_config(path: str, dataclasses: Sequence[type]) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):
-        raise UserError(f"--config {path}: got a {type(config).__name__}; wanted lines of "
-                        "`option: value`")
+        raise UserError(
+            f"--config {path}: got a {type(config).__name__}; wanted lines of `option: value`"
+        )
     if "env" in config:
-        raise UserError(f"--config {path}: got `env`; options set no environment variables: set them "
-                        "in the shell, and remove it")
+        raise UserError(
+            f"--config {path}: got `env`; options set no environment variables: set them "
+            "in the shell, and remove it"
+        )
     names = _field_names(dataclasses)
     unknown = [f"{key!r}{_nearest(str(key), names)}" for key in config if key not in names]
     if unknown:
@@ -306,8 +333,8 @@ def _check_selection(groups: Sequence[Any], on_command_line: Set[str]) -> None:
     """Checks how the best checkpoint is chosen.
 
     Raises:
-        UserError: for an unknown metric, or early stopping where dev is not scored. A config file may
-            set a patience for all corpora: without dev examples it has no effect.
+        UserError: for an unknown metric, or early stopping where dev is not scored. A config file
+            may set a patience for all corpora: without dev examples it has no effect.
     """
     training = next((group for group in groups if isinstance(group, RunTrainingArguments)), None)
     if training is None or not training.metrics:
@@ -324,13 +351,23 @@ def _check_selection(groups: Sequence[Any], on_command_line: Set[str]) -> None:
     if patience < 1:
         raise UserError(f"{got}; wanted 1 or more")
     if getattr(training, "eval_strategy", "no") == "no":
-        raise UserError(f"{got} with --eval_strategy no, so that dev is not scored; take --eval_strategy "
-                        "epoch, or leave the patience out")
+        raise UserError(
+            f"{got} with --eval_strategy no, so that dev is not scored; take --eval_strategy "
+            "epoch, or leave the patience out"
+        )
     if not getattr(training, "load_best_model_at_end", False):
-        raise UserError(f"{got} without a best checkpoint to go back to; add --load_best_model_at_end "
-                        "true, or leave the patience out")
+        raise UserError(
+            f"{got} without a best checkpoint to go back to; add --load_best_model_at_end "
+            "true, or leave the patience out"
+        )
     cuts_dev = isinstance(options, ClassArguments)
-    if "early_stopping_patience" in on_command_line and options.train_file and not options.dev_file \
-            and not cuts_dev:
-        raise UserError(f"{got} without --dev_file, whose scores decide when to stop; add the file, or "
-                        "leave the patience out")
+    if (
+        "early_stopping_patience" in on_command_line
+        and options.train_file
+        and not options.dev_file
+        and not cuts_dev
+    ):
+        raise UserError(
+            f"{got} without --dev_file, whose scores decide when to stop; add the file, or "
+            "leave the patience out"
+        )

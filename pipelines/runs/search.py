@@ -1,4 +1,4 @@
-"""Search over the options of a recipe: parses `--search`, runs trials through Optuna, reports importance."""
+"""Search over the options of a recipe: `--search`, trials through Optuna, and importance."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ Space = Mapping[str, Values]
 
 
 def parse_space(arguments: Sequence[str], options: Sequence[Any]) -> Space:
-    """Reads `name=a,b,c` (choices) and `name=low:high` (a range, logarithmic if it spans a factor of ten).
+    """Reads `name=a,b,c` (choices) and `name=low:high` (a range).
+
+    A range that spans a factor of ten is logarithmic.
 
     Args:
         options: instances of the recipe's dataclasses; a value is read as its field's type.
@@ -87,8 +89,15 @@ def _parse_value(text: str, types: Sequence[Any]) -> Any:
     return text
 
 
-def search(space: Space, objective: Callable[[dict[str, Any]], float], *, trials: int = 20,
-           sampler: str = "tpe", seed: int = 0, storage: str | Path | None = None) -> dict[str, Any]:
+def search(
+    space: Space,
+    objective: Callable[[dict[str, Any]], float],
+    *,
+    trials: int = 20,
+    sampler: str = "tpe",
+    seed: int = 0,
+    storage: str | Path | None = None,
+) -> dict[str, Any]:
     """Searches for the options with the greatest score.
 
     Args:
@@ -98,8 +107,9 @@ def search(space: Space, objective: Callable[[dict[str, Any]], float], *, trials
         storage: a file that keeps the trials, from which the same search resumes.
 
     Returns:
-        `best` options, their `score`, all `trials`, and `importance`: the share of each option in the
-        variance of the scores (fANOVA, Hutter et al. 2014); empty for too few trials or equal scores.
+        `best` options, their `score`, all `trials`, and `importance`: the share of each option in
+        the variance of the scores (fANOVA, Hutter et al. 2014); empty for too few trials or equal
+        scores.
 
     Raises:
         UserError: for a grid over a range.
@@ -109,10 +119,16 @@ def search(space: Space, objective: Callable[[dict[str, Any]], float], *, trials
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     ranges = [name for name, values in space.items() if isinstance(values, Range)]
     if sampler == "grid" and ranges:
-        raise UserError(f"--search_sampler grid wants choices, as name=a,b,c, for {', '.join(ranges)}; or "
-                        "take tpe")
-    study = optuna.create_study(direction="maximize", study_name="search", load_if_exists=True,
-                                storage=f"sqlite:///{storage}" if storage else None)
+        raise UserError(
+            f"--search_sampler grid wants choices, as name=a,b,c, for {', '.join(ranges)}; or "
+            "take tpe"
+        )
+    study = optuna.create_study(
+        direction="maximize",
+        study_name="search",
+        load_if_exists=True,
+        storage=f"sqlite:///{storage}" if storage else None,
+    )
     done = len(_finished(study))
     if sampler == "grid":
         grid = {name: list(values) for name, values in space.items()}
@@ -127,8 +143,12 @@ def search(space: Space, objective: Callable[[dict[str, Any]], float], *, trials
 
     study.optimize(run_trial, n_trials=max(0, trials - done))
     results = [{"options": trial.params, "score": trial.value} for trial in _finished(study)]
-    return {"best": study.best_params, "score": study.best_value, "importance": _importance(study, seed),
-            "trials": results}
+    return {
+        "best": study.best_params,
+        "score": study.best_value,
+        "importance": _importance(study, seed),
+        "trials": results,
+    }
 
 
 def _finished(study: Any) -> list[Any]:
@@ -169,14 +189,19 @@ def search_as_text(result: Mapping[str, Any], *, most: int = 10) -> str:
     for trial in best_first[:most]:
         rows.append([f"{trial['score']:.4f}", *(_number(trial["options"][name]) for name in names)])
     lines = text_table(["score", *names], rows)
-    lines += ["", f"{len(best_first)} trials; importance (share of the variance of the scores), and best "
-                  "score by value:"]
+    lines += [
+        "",
+        f"{len(best_first)} trials; importance (share of the variance of the scores), and best "
+        "score by value:",
+    ]
     for name in sorted(names, key=lambda name: -importance.get(name, 0.0)):
         best: dict[str, float] = {}
         for trial in best_first:
             best.setdefault(_number(trial["options"][name]), trial["score"])
         share = f"{importance[name]:.0%}" if name in importance else "–"
-        values = ", ".join(f"{value} {score:.4f}" for value, score in list(best.items())[:VALUES_SHOWN])
+        values = ", ".join(
+            f"{value} {score:.4f}" for value, score in list(best.items())[:VALUES_SHOWN]
+        )
         lines.append(f"{share:>5}  {name}: {values}")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""What a run writes, without passwords and access tokens, and with paths below the home folder as `~/…`."""
+"""What a run writes: without passwords and access tokens, and paths of the home folder as `~/…`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines.errors import without_passwords
 
-# Names of options, and of keys in nested ones, whose values are secret. Tokens of a vocabulary are not.
+# Names of options whose values are secret. Tokens of a vocabulary are not.
 SECRET_NAME = re.compile(r"(?i)(^|_)(token|password|passwd|secret|api_?key)$")
 VOCABULARY_TOKEN = re.compile(r"(?i)^(eos|bos|pad|unk|sep|cls|mask)_token$")
 HIDDEN = "***"
@@ -27,13 +27,13 @@ def without_secrets(value: Any) -> Any:
     """Options, a command line or a message as they may be written.
 
     Args:
-        value: text and paths, and lists, tuples and mappings of them; anything else is returned as it
-            is.
+        value: text and paths, and lists, tuples and mappings of them; anything else is returned as
+            it is.
 
     Returns:
-        The value without the entries of a mapping that `is_secret` names, with `***` for their values on
-        a command line, for passwords in URLs and for access tokens of the Hub; paths below the home
-        folder start with `~/`.
+        The value without the entries of a mapping that `is_secret` names, with `***` for their
+        values on a command line, for passwords in URLs and for access tokens of the Hub; paths
+        below the home folder start with `~/`.
     """
     if isinstance(value, str | Path):
         return portable(without_passwords(str(value)))
@@ -66,11 +66,11 @@ def portable(text: str) -> str:
     home = str(Path.home())
     if home == "/":
         return text
-    # Not in the middle of another path; `sqlite:////home/me/a.db` is one behind three slashes.
+    # Not in the middle of another path; `sqlite:////` and a path is one behind three slashes.
     return re.sub(rf"(?<![\w.~-])(?<!\w/){re.escape(home)}(?=/|$)", "~", text)
 
 
 def expanded(path: str) -> str:
-    """A path or the URL of an SQLite file as `portable` wrote it, with the home folder of this machine."""
+    """A path or SQLite URL that `portable` wrote, with the home folder of this machine."""
     home = str(Path.home())
     return re.sub(r"^(sqlite:///)?~(?=/|$)", lambda match: f"{match[1] or ''}{home}", path)

@@ -1,10 +1,11 @@
-"""`--help` of a recipe, read from its source: the libraries that it imports take seconds to load."""
+"""`--help` of a recipe, read from its source: its imports take seconds."""
 
 from __future__ import annotations
 
 import argparse
 import ast
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -22,7 +23,7 @@ METAVARS = {"list": "A B …", "bool": "true|false", "int": "N", "float": "X", "
 BEFORE = """\
 options, from the weakest to the strongest: the defaults below, a YAML file, the command line
   --config FILE  lines of `option: value`, see recipes/configs/; without it, the recipe's own there
-  --help all     the options of the libraries too; they are set in the same way
+  --help all     explains the options that are only named at the end, and adds the libraries'
 """
 
 
@@ -37,7 +38,9 @@ class Entry(NamedTuple):
 
 
 def answer_help(recipe: str | Path, arguments: Sequence[str] | None = None) -> None:
-    """Prints the help of a recipe if it is asked for, and exits; `--help all` is left to `options.parse`.
+    """Prints the help of a recipe if it is asked for, and exits.
+
+    `--help all` needs the libraries and is left to `options.parse`.
 
     To be called before the recipe imports its libraries.
 
@@ -64,11 +67,11 @@ def print_help(dataclasses: Sequence[type], *, with_libraries: bool) -> None:
     print(help_text(recipe, [entry for entry in inherited if entry.name not in own]))
 
 
-def help_text(recipe: str | Path, others: Iterable[Entry] = ()) -> str:
+def help_text(recipe: str | Path, others: Sequence[Entry] = ()) -> str:
     """The docstring of a recipe and its options by groups.
 
     Args:
-        others: further options, to stand at the end.
+        others: further options, to stand at the end; without them the help is brief.
     """
     docstring = ast.get_docstring(ast.parse(Path(recipe).read_text(encoding="utf-8"))) or ""
     entries = entries_of_source(recipe)
@@ -77,14 +80,24 @@ def help_text(recipe: str | Path, others: Iterable[Entry] = ()) -> str:
     def formatter(prog: str) -> argparse.HelpFormatter:
         return argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=WIDTH)
 
-    parser = argparse.ArgumentParser(description=f"{docstring}\n\n{BEFORE}", usage=argparse.SUPPRESS,
-                                     add_help=False, formatter_class=formatter)
+    parser = argparse.ArgumentParser(
+        description=f"{docstring}\n\n{BEFORE}",
+        usage=argparse.SUPPRESS,
+        add_help=False,
+        formatter_class=formatter,
+    )
     groups: dict[str, Any] = {}
     for entry in [*entries, *others]:
+        if entry.group == COLUMNS and not others:
+            continue
         if entry.group not in groups:
             groups[entry.group] = parser.add_argument_group(entry.group)
         groups[entry.group].add_argument(
-            f"--{entry.name}", metavar=_metavar(entry.type), help=_help(entry).replace("%", "%%"))
+            f"--{entry.name}", metavar=_metavar(entry.type), help=_help(entry).replace("%", "%%")
+        )
+    names = " ".join(f"--{entry.name}" for entry in entries if entry.group == COLUMNS)
+    if names and not others:
+        parser.epilog = f"{COLUMNS}:\n" + textwrap.indent(textwrap.fill(names, WIDTH - 2), "  ")
     return parser.format_help().rstrip()
 
 
@@ -166,14 +179,17 @@ def _entries_of_body(class_: ast.ClassDef) -> Iterator[Entry]:
 
 
 def entries_of_libraries(dataclasses: Sequence[type]) -> list[Entry]:
-    """The options that dataclasses have from the libraries, but for those that a trainer would not honour."""
+    """The options that dataclasses have from the libraries, without those of no effect."""
     trainer = next((class_.trainer for class_ in dataclasses if hasattr(class_, "trainer")), None)
     unused = library_options.UNUSED[trainer] if trainer else {}
     entries = []
     for class_ in dataclasses:
         for entry in _entries_of_class(class_):
-            definers = [base for base in class_.__mro__
-                        if entry.name in vars(base).get("__annotations__", ())]
+            definers = [
+                base
+                for base in class_.__mro__
+                if entry.name in vars(base).get("__annotations__", ())
+            ]
             library = definers[-1].__module__.split(".")[0]
             if library != "pipelines" and entry.name not in unused:
                 group = f"{library}.{definers[-1].__name__}"

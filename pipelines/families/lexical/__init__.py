@@ -97,6 +97,13 @@ def predict(loaded: Lexical, examples: Sequence[Example], *, batch_tokens: int |
     return chains.predict(loaded.model, examples)
 
 
+def strongest(loaded: Lexical, most: int = 30) -> list[Any]:
+    """The features that matter most to MEMM, CRF and linear classifiers; empty for the others."""
+    if loaded.method in chains.METHODS:
+        return chains.strongest(loaded.model, most)
+    return []
+
+
 def save(folder: str | Path, loaded: Lexical) -> None:
     """Saves the model; `lexical.json` last of all: a folder without it was not saved to the end."""
     folder = Path(folder)
