@@ -23,6 +23,8 @@ from pipelines.formatting import short_repr, some
 STATUSES = ("ok", "cut_off", "unparsable")  # of a generator's answer; see `Prediction.status`
 # Examples predicted together: the same for runs and commands, so that both give the same bytes.
 BATCH = 1024
+JsonObject = dict[str, Any]  # built by its writer, who alone knows its keys
+Fields = Mapping[str, Any]  # named values that are only read: a row, a JSON object, a part of a report
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
@@ -81,7 +83,7 @@ class Prediction:
     value: float | None = None
     raw: str | None = None
     status: str | None = None
-    mentions: tuple[Mapping[str, Any], ...] | None = None
+    mentions: tuple[Fields, ...] | None = None
 
 
 @contextmanager
@@ -171,7 +173,7 @@ def _write_out(content: str | bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_jsonl(path: str | Path, rows: Iterable[Fields]) -> None:
     """Writes one JSON object a line; the file appears whole or not at all."""
     with replacing(path) as f:
         for row in rows:
@@ -183,9 +185,9 @@ def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> No
     write_jsonl(path, map(prediction_to_json, predictions))
 
 
-def prediction_to_json(prediction: Prediction) -> dict[str, Any]:
+def prediction_to_json(prediction: Prediction) -> JsonObject:
     """The JSON object of a prediction, without what it does not have."""
-    row: dict[str, Any] = {"id": prediction.id}
+    row: JsonObject = {"id": prediction.id}
     if prediction.spans is not None:
         row["spans"] = [span_to_json(span) | {"score": span.score} for span in prediction.spans]
     for name in ("label", "scores", "value", "raw", "status", "mentions"):
@@ -224,7 +226,7 @@ def prediction_from_json(row: Any) -> Prediction:
     )
 
 
-def _mentions(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...] | None:
+def _mentions(row: Fields) -> tuple[Fields, ...] | None:
     mentions = _objects(row, "mentions")
     if mentions is None:
         return None
@@ -234,7 +236,7 @@ def _mentions(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...] | None:
     return tuple(mentions)
 
 
-def _id(row: Mapping[str, Any]) -> str:
+def _id(row: Fields) -> str:
     id = row.get("id")
     if id is None:
         raise ValueError('no "id"')
@@ -283,7 +285,7 @@ def _scores(value: Any) -> dict[str, float] | None:
     }
 
 
-def _objects(row: Mapping[str, Any], name: str) -> list[dict[str, Any]] | None:
+def _objects(row: Fields, name: str) -> list[JsonObject] | None:
     value = row.get(name)
     if value is None:
         return None
@@ -292,12 +294,12 @@ def _objects(row: Mapping[str, Any], name: str) -> list[dict[str, Any]] | None:
     return value
 
 
-def span_to_json(span: Span) -> dict[str, Any]:
+def span_to_json(span: Span) -> JsonObject:
     """The JSON object of a span, without its score."""
     return {"start": span.start, "end": span.end, "label": span.label}
 
 
-def span_from_json(row: Mapping[str, Any]) -> Span:
+def span_from_json(row: Fields) -> Span:
     """Reads a span.
 
     Raises:

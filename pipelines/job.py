@@ -30,7 +30,7 @@ from pipelines.corpora.splits import classes_of
 from pipelines.corpora.stream import batches
 from pipelines.errors import DataError, UserError
 from pipelines.evaluation.tasks import TASKS, interval_path, metric, metric_name
-from pipelines.examples import Example, Prediction, replacing, write_predictions
+from pipelines.examples import Example, Fields, JsonObject, Prediction, replacing, write_predictions
 from pipelines.formatting import interval, score, size, text_table
 from pipelines.reporting.html import write_report
 from pipelines.reporting.run_facts import run_facts
@@ -133,7 +133,7 @@ class Job:
 
     def finish(self, predict: Predict, *, everywhere: bool = False,
                known: Mapping[str, list[Prediction]] | None = None,
-               facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+               facts: Fields | None = None) -> JsonObject:
         """Predicts dev and test, writes and scores the predictions, and writes report, page and submission.
 
         Args:
@@ -152,7 +152,7 @@ class Job:
                 answered[split] = [answer for batch in batches(self.examples[split]) for answer in predict(batch)]
         if not is_main():
             return {}
-        report: dict[str, Any] = {}
+        report: JsonObject = {}
         for split, predictions in answered.items():
             write_predictions(self.run.predictions(split), predictions)
             if self.is_labelled(split):
@@ -203,7 +203,7 @@ class Job:
         if is_main():
             sessions.record(self.run.folder, **figures)
 
-    def cost(self) -> dict[str, Any]:
+    def cost(self) -> JsonObject:
         """Seconds of each stage, memory, and the recorded figures, over all sessions of training."""
         figures = sessions.total(self.run.folder)
         seconds, tokens = figures.pop("seconds", 0.0), figures.pop("tokens", None)
@@ -228,7 +228,7 @@ class Job:
         examples = self.examples[split]
         return bool(examples) and all(getattr(example, name) is not None for example in examples)
 
-    def scores(self, split: str, predictions: Sequence[Prediction]) -> dict[str, Any]:
+    def scores(self, split: str, predictions: Sequence[Prediction]) -> JsonObject:
         """The report of a split, without its cost."""
         task = TASKS[TASK_OF_ANSWER[self.data.answer]]
         return task.evaluate(self.examples[split], predictions,
@@ -312,7 +312,7 @@ def make_folder(run: Run, *, resume: bool) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
 
 
-def refuse_differences(run: Run, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+def refuse_differences(run: Run, config: Fields, facts: Fields) -> None:
     """Refuses to go on with a run by another recipe, under other options or on other data.
 
     Args:
@@ -334,7 +334,7 @@ def refuse_differences(run: Run, config: Mapping[str, Any], facts: Mapping[str, 
                         "that it was started with, or another --run_dir")
 
 
-def summary(report: Mapping[str, Any]) -> str:
+def summary(report: Fields) -> str:
     """The numbers that decide, with interval, seconds and memory, as a table of one row."""
     task = TASKS[report["task"]]
     names = task.metrics[:3]
@@ -375,7 +375,7 @@ def rehearse_submission(examples: Mapping[str, Sequence[Example]], options: Data
                                    counts=counts, **submission_options(options))
 
 
-def submission_options(options: DataArguments) -> dict[str, Any]:
+def submission_options(options: DataArguments) -> JsonObject:
     return {"format": options.submission_format, "answer_column": options.answer_column,
             "positive_class": options.positive_class}
 

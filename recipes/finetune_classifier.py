@@ -58,7 +58,7 @@ logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
-class RecipeArguments(config.ClassArguments):
+class RecipeArguments(config.EncoderArguments, config.ClassArguments):
     model_name_or_path: str = config.option(
         "distilbert-base-cased", "an encoder: a Hub id, a folder, or local:minilm", group="model")
     models: str | None = config.option(None, "several encoders to compare, separated by commas")
@@ -67,36 +67,13 @@ class RecipeArguments(config.ClassArguments):
         "and a class has the score of its best token")
     max_length: int | None = config.option(
         None, "tokens of a text (default: no text is cut, unless it exceeds the model's window)")
-    tune: str = config.option("full", "what is trained: full, lora, head or last_n")
-    last_n: int = config.option(2, "layers that --tune last_n trains")
-    lora_r: int = config.option(16, "rank of the adapters of --tune lora")
-    lora_alpha: int = config.option(32, "scale of the adapters, divided by their rank")
-    dropout: float | None = config.option(None, "of the head, instead of the checkpoint's own")
-    batch_tokens: int | None = config.option(
-        None, "batches of texts of one length with at most N tokens; 0: batches of "
-        "per_device_train_batch_size texts", group="training")
-    layer_decay: float = config.option(
-        1.0, "learning rate of a layer, as a multiple of that of the layer above")
-    head_rate: float = config.option(
-        1.0, "learning rate of the head, as a multiple of --learning_rate")
-    class_weight_power: float = config.option(
-        0.0, "weight each class by its frequency to minus this power; 0: all texts alike, 1: all "
-        "classes alike")
-    focal_gamma: float = config.option(0.0, "focal loss with this exponent; 0: cross-entropy")
-    half_copies: bool | None = config.option(
-        None, "compute in bf16 copies of the weights (default: on a CPU that computes bf16 fast)")
-    ema_decay: float = config.option(
-        0.0, "score and save an exponential moving average of the weights with this decay, such as "
-        "0.99; 0: the weights themselves")
-    early_stopping_patience: int | None = config.option(
-        None, "stop after N evaluations without a better score")
     tune_thresholds: bool | None = config.option(
         None, "tune each class's threshold on dev for macro F1 (default: if a class is rarer than "
         "half its even share)", group="prediction")
 
 
 @dataclass
-class TrainingArguments(config.RunTrainingArguments, transformers.TrainingArguments):
+class TrainingArguments(config.EpochTrainingArguments, transformers.TrainingArguments):
     """Transformers', with defaults for classifying."""
 
     metrics: ClassVar[tuple[str, ...]] = (*thresholds.OBJECTIVES, "loss")
@@ -107,12 +84,8 @@ class TrainingArguments(config.RunTrainingArguments, transformers.TrainingArgume
     warmup_steps: float = config.option(
         0.1, "steps, or their share below 1, in which the learning rate rises")
     logging_steps: float = config.option(20, "steps between lines of the log")
-    eval_strategy: str = config.option("epoch", "when dev is predicted and scored")
-    save_strategy: str = config.option("epoch", "when a checkpoint is written")
-    load_best_model_at_end: bool = config.option(True, "keep the checkpoint that is best on dev")
     metric_for_best_model: str | None = config.option(
         "macro_f1", "score that decides which is best: macro_f1, accuracy, micro_f1 or matthews")
-    save_total_limit: int | None = config.option(2, "checkpoints kept")
 
 
 def main() -> None:
@@ -247,16 +220,13 @@ def train(work: job.Job, options: RecipeArguments, training: TrainingArguments) 
         if ids:
             logger.info("%s: %d texts are over that and lose their end: id %s", split, len(ids), some(ids))
     callbacks = early_stopping.choose_on_dev(training, dev, options.early_stopping_patience)
-    half_copies = cpu_training.use_half_copies(options.half_copies, training)
-    if half_copies:
-        training.bf16 = False
     weight = classifier_training.class_frequency_weights(examples, settings, power=options.class_weight_power) if \
         options.class_weight_power else None
     trainer = classifier_training.ClassifierTrainer(
         model=model, args=training, train_dataset=rows, train=examples, dev=dev,
         processing_class=tokenizer, settings=settings, batch_tokens=options.batch_tokens,
         layer_decay=options.layer_decay, head_rate=options.head_rate, weight=weight, focal_gamma=options.focal_gamma,
-        half_copies=half_copies, ema_decay=options.ema_decay, callbacks=[*callbacks, *work.callbacks()])
+        half_copies=options.half_copies, ema_decay=options.ema_decay, callbacks=[*callbacks, *work.callbacks()])
     trainer.train(resume_from_checkpoint=work.checkpoint(training))
     work.record_training(trainer, tokens=sum(len(row["input_ids"]) for row in rows))
     if job.is_main():

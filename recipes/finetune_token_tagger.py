@@ -38,7 +38,6 @@ from pipelines.families.token_tagger import tagging
 from pipelines.families.token_tagger.units import describe_unreachable
 from pipelines.families.training import cpu_training, dev_scores, early_stopping, encoders
 from pipelines.formatting import some
-from pipelines.networks import precision
 from pipelines.networks.tagger_ensemble import ensemble_of
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import replacing_folder
@@ -48,48 +47,23 @@ logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
-class RecipeArguments(config.DataArguments):
-    model_name_or_path: str = config.option(
-        "local:minilm", "an encoder: a folder, a Hub id, or local:minilm", group="model")
+class RecipeArguments(config.EncoderArguments, config.DataArguments):
+    head_rate: float = config.option(
+        10.0, "learning rate of the head, as a multiple of --learning_rate")
     decode: str = config.option(
         "viterbi", "argmax; viterbi: the likeliest legal BIO tags; crf: transition scores that are "
-        "trained too")
-    tune: str = config.option(
-        "full", "what is trained: full, lora, head (the encoder is frozen), or last_n (the head and "
-        "the last layers)")
-    last_n: int = config.option(2, "layers that --tune last_n trains")
-    lora_r: int = config.option(16, "rank of the adapters of --tune lora")
-    lora_alpha: int = config.option(32, "scale of the adapters, divided by their rank")
+        "trained too", group="model")
     case_feature: bool = config.option(
         False, "add a vector for the case of letters, which an uncased tokenizer drops")
-    dropout: float | None = config.option(None, "instead of the checkpoint's own")
     window: int | None = config.option(
         None, "sub-words of a window (default: as many as the model takes)")
     stride: int = config.option(128, "sub-words that neighbouring windows of a long text share")
     members: int = config.option(
         1, "train N taggers, with consecutive seeds, that vote on spans")
-    batch_tokens: int | None = config.option(
-        None, "batches of rows of one length with at most N sub-words; 0: batches of "
-        "per_device_train_batch_size rows", group="training")
-    layer_decay: float = config.option(
-        1.0, "learning rate of a layer, as a multiple of that of the layer above")
-    head_rate: float = config.option(
-        10.0, "learning rate of the head, as a multiple of --learning_rate")
-    class_weight_power: float = config.option(
-        0.0, "weight each tag by its frequency to minus this power; 0: all tags alike, 1: all types "
-        "alike")
-    focal_gamma: float = config.option(0.0, "focal loss with this exponent; 0: cross-entropy")
-    half_copies: bool | None = config.option(
-        None, "compute in bf16 copies of the weights (default: on a CPU that computes bf16 fast)")
-    ema_decay: float = config.option(
-        0.0, "score and save an exponential moving average of the weights with this decay, such as "
-        "0.99; 0: the weights themselves")
-    early_stopping_patience: int | None = config.option(
-        None, "stop after N evaluations without a better score")
 
 
 @dataclass
-class TrainingArguments(config.RunTrainingArguments, transformers.TrainingArguments):
+class TrainingArguments(config.EpochTrainingArguments, transformers.TrainingArguments):
     """Transformers', with defaults for tagging."""
 
     metrics: ClassVar[tuple[str, ...]] = (*dev_scores.SPAN_METRICS, "loss")
@@ -98,11 +72,7 @@ class TrainingArguments(config.RunTrainingArguments, transformers.TrainingArgume
         5e-5, "largest learning rate of the encoder's top layer", group="training")
     num_train_epochs: float = config.option(3.0, "passes over the training examples")
     logging_steps: float = config.option(20, "steps between lines of the log")
-    eval_strategy: str = config.option("epoch", "when dev is predicted and scored")
-    save_strategy: str = config.option("epoch", "when a checkpoint is written")
-    load_best_model_at_end: bool = config.option(True, "keep the checkpoint that is best on dev")
     metric_for_best_model: str | None = config.option("strict_f1", "score that decides which is best")
-    save_total_limit: int | None = config.option(2, "checkpoints kept")
 
 
 def main() -> None:
@@ -168,9 +138,6 @@ def train(work: job.Job, options: RecipeArguments, training: TrainingArguments) 
     """Trains the tagger, or several that vote, and saves it into the run."""
     dev = work.examples.get("dev", [])
     callbacks = early_stopping.choose_on_dev(training, dev, options.early_stopping_patience)
-    half_copies = cpu_training.use_half_copies(options.half_copies, training)
-    if half_copies:
-        training.bf16 = False
     tokenizer = token_tagger.load_tokenizer(options.model_name_or_path)
     taggers = []
     for number in range(options.members):
@@ -178,8 +145,7 @@ def train(work: job.Job, options: RecipeArguments, training: TrainingArguments) 
         if options.members > 1:
             logger.info("\ntagger %d of %d", number + 1, options.members)
             arguments.seed, arguments.output_dir = training.seed + number, f"{training.output_dir}/tagger-{number + 1}"
-        taggers.append(train_tagger(work, tokenizer, options, arguments, callbacks, half_copies=half_copies,
-                                    show=number == 0))
+        taggers.append(train_tagger(work, tokenizer, options, arguments, callbacks, show=number == 0))
     models = [tagger.model for tagger in taggers]
     if job.is_main():
         if len(taggers) > 1:
@@ -200,15 +166,13 @@ class Tagger(NamedTuple):
 
 
 def train_tagger(work: job.Job, tokenizer: Any, options: RecipeArguments, training: TrainingArguments,
-                 callbacks: Sequence[Any], *, half_copies: bool, show: bool) -> Tagger:
+                 callbacks: Sequence[Any], *, show: bool) -> Tagger:
     """Trains one tagger; its adapters, if it has any, are merged."""
     set_seed(training.seed)
     train_examples, dev = work.examples["train"], work.examples.get("dev", [])
     tags = token_tagger.tags_for(train_examples)
-    # On a CPU plain products: the backward pass of the fused kernel takes longer on short rows.
-    attention = {"attn_implementation": "eager"} if precision.choose().device == "cpu" else {}
     model, new = tagging.new_model(options.model_name_or_path, tags, case_feature=options.case_feature,
-                                   crf=options.decode == "crf", dropout=options.dropout, **attention)
+                                   crf=options.decode == "crf", dropout=options.dropout)
     if show and new:
         logger.info("%s has no %s for these tags: they start at random", options.model_name_or_path, ", ".join(new))
     encoders.choose_trained(model, options.tune, last_n=options.last_n,
@@ -222,7 +186,8 @@ def train_tagger(work: job.Job, tokenizer: Any, options: RecipeArguments, traini
     trainer = tagging.TokenTaggerTrainer(
         model=model, args=training, train_dataset=found.rows, processing_class=tokenizer,
         train=train_examples, dev=dev, settings=settings, batch_tokens=options.batch_tokens,
-        layer_decay=options.layer_decay, head_rate=options.head_rate, weight=weight, focal_gamma=options.focal_gamma, half_copies=half_copies,
+        layer_decay=options.layer_decay, head_rate=options.head_rate, weight=weight,
+        focal_gamma=options.focal_gamma, half_copies=options.half_copies,
         ema_decay=options.ema_decay, callbacks=[*callbacks, *work.callbacks()])
     trainer.train(resume_from_checkpoint=work.checkpoint(training))
     trained = trainer.accelerator.unwrap_model(trainer.model)

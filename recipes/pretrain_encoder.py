@@ -29,7 +29,6 @@ from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.families import sequence_classifier, token_tagger
 from pipelines.families.language_model import masked_lm
 from pipelines.families.training import cpu_training
-from pipelines.networks import precision
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import replacing_folder
 
@@ -79,21 +78,19 @@ def run(options: RecipeArguments, training: TrainingArguments) -> None:
     if not 0 < options.mlm_probability < 1:
         raise UserError(f"got --mlm_probability {options.mlm_probability}; wanted a share between 0 and 1, such as "
                         "0.15")
-    half_copies = cpu_training.use_half_copies(options.half_copies, training)
+    cpu_training.use_half_copies(options.half_copies, training)
     data = job.read(options, answer="text", project=ROOT)
     with job.start("pretrained", data, options, training, model=options.model_name_or_path,
                    resume=training.resume_from_checkpoint is not None) as work:
         if not work.trains():
             return
-        if half_copies:
-            training.bf16 = False
         with work.meter.stage("training"):
-            train(work, options, training, half_copies=half_copies)
+            train(work, options, training)
         if job.is_main():
             finish(work)
 
 
-def train(work: job.Job, options: RecipeArguments, training: TrainingArguments, *, half_copies: bool) -> None:
+def train(work: job.Job, options: RecipeArguments, training: TrainingArguments) -> None:
     """Trains the encoder and saves it into the run."""
     set_seed(training.seed)
     name = options.model_name_or_path
@@ -104,8 +101,7 @@ def train(work: job.Job, options: RecipeArguments, training: TrainingArguments, 
     rows = masked_lm.text_rows(texts, tokenizer, window=window_of(options, tokenizer))
     if not rows:
         raise DataError(f"{', '.join(work.data.files.values())}: no text has a word in it; give texts")
-    attention = {"attn_implementation": "eager"} if precision.choose().device == "cpu" else {}
-    model, new = masked_lm.new_model(name, rows, **attention)
+    model, new = masked_lm.new_model(name, rows)
     if new:
         logger.info("%s has no %s: they start at random, and the words' bias from their frequencies", name,
                     ", ".join(new))
@@ -113,7 +109,7 @@ def train(work: job.Job, options: RecipeArguments, training: TrainingArguments, 
     logger.info("%d rows of %d texts, %d sub-words", len(rows), len(texts), tokens)
     trainer = masked_lm.MaskedWordTrainer(
         model=model, args=training, train_dataset=rows, processing_class=tokenizer, batch_tokens=options.batch_tokens,
-        mlm_probability=options.mlm_probability, half_copies=half_copies,
+        mlm_probability=options.mlm_probability, half_copies=options.half_copies,
         callbacks=work.callbacks())
     trainer.train(resume_from_checkpoint=work.checkpoint(training))
     work.record_training(trainer, tokens=tokens)

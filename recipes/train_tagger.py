@@ -115,7 +115,7 @@ class RecipeArguments(config.DataArguments):
 
 
 @dataclass
-class TaggerTrainingArguments(config.RunTrainingArguments, TrainingArguments):
+class TaggerTrainingArguments(config.EpochTrainingArguments, TrainingArguments):
     """transformers', with defaults for small networks."""
 
     trainer: ClassVar[str] = "words"
@@ -125,11 +125,7 @@ class TaggerTrainingArguments(config.RunTrainingArguments, TrainingArguments):
     num_train_epochs: float = config.option(10, "passes over the training examples")
     warmup_steps: float = config.option(
         0.05, "steps, or their share below 1, in which the learning rate rises")
-    eval_strategy: str = config.option("epoch", "when dev is predicted and scored")
-    save_strategy: str = config.option("epoch", "when a checkpoint is written")
-    load_best_model_at_end: bool = config.option(True, "keep the checkpoint that is best on dev")
     metric_for_best_model: str | None = config.option("strict_f1", "score that decides which is best")
-    save_total_limit: int | None = config.option(2, "checkpoints kept")
     logging_strategy: str = config.option("epoch", "when the loss is logged")
 
     def precision_options(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def texts(count, seed, labels=tuple(WORDS)):
     examples = []
     for number in range(count):
         label = labels[number % len(labels)]
-        pool = WORDS[label].split() + ["the", "a", "is", "good", *WORDS["sport"].split()[:2]]
+        pool = [*WORDS[label].split(), "the", "a", "is", "good", *WORDS["sport"].split()[:2]]
         examples.append(Example(str(number), " ".join(random.choice(pool, size=6)), label=label))
     return examples
 
@@ -33,7 +33,8 @@ def targets(examples, labels=tuple(WORDS)):
 
 TRAIN, TEST = texts(90, 0), texts(40, 1)
 LABELS = tuple(WORDS)
-PEERS = {"naive_bayes": lambda: MultinomialNB(), "logistic_regression": lambda: LogisticRegression(C=2.0, max_iter=1000),
+PEERS = {"naive_bayes": lambda: MultinomialNB(),
+         "logistic_regression": lambda: LogisticRegression(C=2.0, max_iter=1000),
          "linear_svm": lambda: LinearSVC(C=2.0, random_state=0)}
 
 

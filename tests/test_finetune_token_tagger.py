@@ -84,22 +84,10 @@ def test_bad_options_and_data_are_told_in_one_line(arguments, corpus, tmp_path):
     assert not (tmp_path / "run" / "model").exists()
 
 
-def test_without_dev_nothing_stops_early(bare_bert, corpus, tmp_path, capsys):
+def test_types_that_training_lacks_are_logged(tmp_path, caplog):
     from conftest import load_recipe
 
-    from pipelines.runs import options as config
-
-    recipe = load_recipe("finetune_token_tagger")
-    arguments = ["--model_name_or_path", bare_bert, "--train_file", corpus["train"], "--test_file", corpus["test"],
-                 "--run_dir", tmp_path / "run", "--max_steps", 1, "--early_stopping_patience", 3]
-    recipe.run(*config.parse((recipe.RecipeArguments, recipe.TrainingArguments), arguments=list(map(str, arguments))))
-    assert "--early_stopping_patience 3 has no effect: there is no dev" in capsys.readouterr().out
-    assert (tmp_path / "run" / "report.json").is_file()
-
-
-def test_types_that_training_lacks_are_told(tmp_path, capsys):
-    from conftest import load_recipe
-
+    from pipelines import job
     from pipelines.runs.options import DataArguments
 
     recipe, files = load_recipe("finetune_token_tagger"), {}
@@ -109,8 +97,10 @@ def test_types_that_training_lacks_are_told(tmp_path, capsys):
             {"id": f"{split}{number}", "text": f"a {label.lower()} {split}",
              "entities": [{"start": 2, "end": 2 + len(label), "label": label}]}
             for number, label in enumerate(labels)]))
-    recipe.check_types(recipe.checked_examples(files, DataArguments(), show=True)[0], files, show=True)
-    assert "types that training lacks, which count as missed: Cold (2)" in capsys.readouterr().out
+    with caplog.at_level("INFO", logger="pipelines"):
+        recipe.check_types(job.read(DataArguments(train_file=files["train"], test_file=files["test"]), answer="spans",
+                                    project=tmp_path))
+    assert "types that training lacks, which count as missed: Cold (2)" in caplog.text
 
 
 @pytest.mark.slow

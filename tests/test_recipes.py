@@ -21,6 +21,7 @@ from pipelines.corpora import read_examples
 from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import UserError
 from pipelines.examples import Prediction
+from pipelines.formatting import interval
 from pipelines.runs.options import DataArguments
 from pipelines.runs.provenance import reading_of
 from pipelines.runs.run import Run
@@ -98,8 +99,7 @@ def test_what_is_printed(smoke_run, corpus):
     for file in ("report.json", "predictions/test.jsonl", "submission.csv"):
         assert str(smoke_run / file) in printed
     strict = json.loads((smoke_run / "report.json").read_text())["strict"]
-    low, high = strict["interval"]
-    assert f"[{100 * low:.1f}, {100 * high:.1f}]" in printed
+    assert interval(strict["interval"]) in printed
 
 
 def test_the_written_config_and_provenance_name_the_data(smoke_run, corpus):
@@ -143,7 +143,7 @@ def test_an_unlabelled_test_file_is_predicted_but_not_scored(recipe, tiny_llama,
 
 def test_a_trained_run_goes_on_with_prediction(recipe, smoke_run, smoke_arguments, tmp_path, monkeypatch, capsys):
     shutil.copytree(smoke_run, tmp_path / "run", ignore=shutil.ignore_patterns("predictions", "report.json"))
-    assert called(recipe, monkeypatch, *smoke_arguments[1:], "--run_dir", tmp_path / "run",
+    assert called(recipe, monkeypatch, *smoke_arguments[1:], "--run_dir", tmp_path / "run", "--save_merged", "true",
                   "--resume_from_checkpoint", "true") == 0
     assert "is there already: going on with prediction" in capsys.readouterr().out
     assert raws(tmp_path / "run" / "predictions" / "test.jsonl") == raws(smoke_run / "predictions" / "test.jsonl")
@@ -191,7 +191,7 @@ BAD = {
     "nothing short enough": (lambda at: ["--train_file", write(at / "a.json", WHOLE), "--max_length", "9"],
                              "raise --max_length"),
     "missing checkpoint": (lambda at: ["--train_file", write(at / "a.json", WHOLE), "--resume_from_checkpoint",
-                                       at / "checkpoint-9"], "no such folder; give a checkpoint-N"),
+                                       at / "checkpoint-9"], "no such folder; give a whole checkpoint-N"),
 }
 
 
@@ -264,14 +264,15 @@ def test_predict_with_bad_input_is_one_line(run, input, message, smoke_run, corp
     assert not (tmp_path / "p.jsonl").exists()
 
 
-@pytest.mark.parametrize(("output", "told"), [("", "a folder"), ("in.json/p.jsonl", "a file, where a folder"),
+@pytest.mark.parametrize(("output", "told"), [("", "a folder"), ("in.json/p.jsonl", "a file; wanted a folder"),
                                               ("x" * 300, "too long")])
 def test_predict_refuses_a_bad_output_before_it_loads_the_model(output, told, tmp_path, monkeypatch, capsys):
     (tmp_path / "in.json").write_text('[{"text": "a"}]')
     (tmp_path / "run" / "model").mkdir(parents=True)
     monkeypatch.setattr(Run, "model_folder", lambda run: pytest.fail("the model is loaded"))
     with pytest.raises(SystemExit):
-        cli.main(["predict", "--run", str(tmp_path / "run"), "--input", str(tmp_path / "in.json"), "--output", str(tmp_path / output)])
+        cli.main(["predict", "--run", str(tmp_path / "run"), "--input", str(tmp_path / "in.json"), "--output",
+                  str(tmp_path / output)])
     assert told in one_error(capsys.readouterr().err)
 
 

@@ -103,7 +103,7 @@ def test_a_search_trains_the_best_options_into_the_run(run_recipe):
                                  "--search_sampler", "grid")
     found = json.loads((folder / "search.json").read_text())
     assert len(found["trials"]) == 4
-    assert "what mattered" in printed
+    assert "4 trials; importance" in printed
     written = yaml.safe_load((folder / "config.yaml").read_text())
     assert float(written["learning_rate"]) == found["best"]["learning_rate"]
     assert written["min_freq"] == found["best"]["min_freq"]

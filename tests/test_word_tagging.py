@@ -10,8 +10,9 @@ from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Span
 from pipelines.families.token_tagger import TaggerSettings, tags_for, word_tagging
 from pipelines.families.token_tagger.word_tagging import check_tags, collate, fit_words, put_vectors, training_rows
-from pipelines.networks.embeddings import distilled_vectors, read_vectors, shape, unit_variance
+from pipelines.networks.embeddings import distilled_vectors, shape, unit_variance
 from pipelines.networks.feedforward import FeedforwardConfig, FeedforwardTagger
+from pipelines.networks.vector_files import read_vectors
 from pipelines.networks.word_tokenizer import vocabulary, word_counts, word_tokenizer
 from pipelines.spans import join_tokens
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from pipelines.alignment.word_boundaries import cuts_mark, find_all, inside_word, on_boundaries
-from pipelines.examples import Span
+from pipelines.examples import JsonObject, Span
 
 __all__ = [
     "CharRange",
@@ -63,7 +63,7 @@ class Generated(NamedTuple):
     occurrence: CharRange | None = None
 
 
-def mention_to_json(mention: Mention) -> dict[str, Any]:
+def mention_to_json(mention: Mention) -> JsonObject:
     """The mention as an object; its `place` is `[start, end]` or null."""
     occurrence = None if mention.span is None else [mention.span.start, mention.span.end]
     return {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from pipelines.corpora.corpus import Fault
+from pipelines.examples import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Audit:
         """Whether there are no faults; warnings do not count."""
         return not self.problems and not any(split.bad_rows for split in self.splits)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All findings in plain JSON types."""
         whole = asdict(self)
         for split, written in zip(self.splits, whole["splits"], strict=True):

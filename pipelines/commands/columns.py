@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields
-from typing import Any
 
 from pipelines.corpora.corpus import Columns
+from pipelines.examples import JsonObject
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
     """Adds an option for each field of `Columns`."""
     group = parser.add_argument_group("what a file holds, where it does not say so itself")
     for field in fields(Columns):
-        keywords: dict[str, Any] = {"help": field.metadata["help"], "default": field.default}
+        keywords: JsonObject = {"help": field.metadata["help"], "default": field.default}
         if isinstance(field.default, bool):
             keywords |= {"nargs": "?", "const": True, "type": _truth, "metavar": "true"}
         elif isinstance(field.default, int):

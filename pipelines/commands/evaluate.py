@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
 
 from pipelines.commands.columns import add_columns, columns_of
 from pipelines.errors import UserError
-from pipelines.examples import Example
+from pipelines.examples import Example, JsonObject
 
 HELP = "score predictions against gold examples"
 
@@ -82,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
 
     examples = gold(options.gold)
     runs = [read_any_predictions(path, examples, columns=columns) for path in options.predictions]
-    keywords: dict[str, Any] = {"allow_missing": options.allow_missing}
+    keywords: JsonObject = {"allow_missing": options.allow_missing}
     if options.train:
         keywords["train"] = gold(options.train)
     labels = (

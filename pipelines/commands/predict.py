@@ -6,14 +6,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pipelines.commands.columns import add_columns, columns_of
 from pipelines.commands.outputs import check_output
 from pipelines.errors import UserError
-from pipelines.examples import BATCH, prediction_to_json, replacing
+from pipelines.examples import BATCH, Fields, prediction_to_json, replacing
 
 HELP = "answer the examples of a file with the model of a run"
 
@@ -121,7 +120,7 @@ class Partial:
         job: what has to be the same when the work goes on.
     """
 
-    def __init__(self, output: Path, job: Mapping[str, Any]):
+    def __init__(self, output: Path, job: Fields):
         self.output = output.resolve()  # through links: the file that they lead to is replaced
         self.path = self.output.with_name(f".{self.output.name}.partial")
         self.about = self.output.with_name(f".{self.output.name}.partial.json")

@@ -15,6 +15,7 @@ from pipelines.corpora.notation import Notation, decide
 from pipelines.corpora.rows import Row
 from pipelines.corpora.tags import canonical_tags
 from pipelines.errors import UserError
+from pipelines.examples import Fields
 from pipelines.formatting import some
 from pipelines.spans import detect_scheme
 
@@ -113,17 +114,17 @@ def _set_entity_cells(reading: Reading, columns: Columns) -> None:
         reading.kind = "mentions" if is_missing == {True, False} else None
 
 
-def _has_values(objects: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
+def _has_values(objects: Sequence[Fields], names: Sequence[str]) -> bool:
     return any(not is_empty(row.get(name)) for row in objects for name in names)
 
 
-def _is_hidden(objects: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
+def _is_hidden(objects: Sequence[Fields], names: Sequence[str]) -> bool:
     if len(names) != 1 or len(objects) < 2:
         return False
     return all(row.get(names[0]) in (-1, "-1") for row in objects)
 
 
-def _are_fractions(objects: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
+def _are_fractions(objects: Sequence[Fields], names: Sequence[str]) -> bool:
     """Whether a column holds numbers, some with a fraction: they are no names of classes."""
     if len(names) != 1:
         return False

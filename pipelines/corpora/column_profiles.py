@@ -7,10 +7,12 @@ import math
 import re
 from ast import literal_eval
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+
+from pipelines.examples import Fields
 
 # In order of preference. A column matches by its whole name first, else by a part of it:
 # `sentence_text`, `nerTags`.
@@ -85,7 +87,7 @@ class Profile:
         return bool(values) and values <= {"0", "1", "0.0", "1.0"}
 
 
-def profile_of(rows: Sequence[Mapping[str, Any]], name: str) -> Profile:
+def profile_of(rows: Sequence[Fields], name: str) -> Profile:
     """The profile of a column, by its first values."""
     filled = (row[name] for row in rows if not is_empty(row.get(name)))
     values = [list_in(value) for value in islice(filled, SAMPLE_SIZE)]

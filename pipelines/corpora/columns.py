@@ -31,9 +31,10 @@ from pipelines.corpora.column_profiles import (
 )
 from pipelines.corpora.corpus import ColumnNames, Columns
 from pipelines.errors import UserError
+from pipelines.examples import Fields
 from pipelines.spans import looks_like_tag
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[Fields]
 Profiles = Mapping[str, Profile]
 
 

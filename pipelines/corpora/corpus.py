@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipelines.examples import Example
+from pipelines.examples import Example, Fields, JsonObject
 
 # fmt: off
 FAULTS = (
@@ -278,7 +278,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def objects(self) -> list[Mapping[str, Any]]:
+    def objects(self) -> list[Fields]:
         """The values that are objects."""
         return [value for _, value in self.rows if isinstance(value, Mapping)]
 
@@ -307,7 +307,7 @@ class Table:
         return replace(self, rows=kept, notes=[*self.notes, *notes])
 
 
-def unwrap_single_classes(rows: Sequence[dict[str, Any]], key: str) -> None:
+def unwrap_single_classes(rows: Sequence[JsonObject], key: str) -> None:
     """Replaces the lists under a key by their only item, if none has another number of them."""
     classified = [row for row in rows if key in row]
     if all(len(row[key]) == 1 for row in classified):

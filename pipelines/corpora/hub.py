@@ -10,6 +10,7 @@ import datasets
 
 from pipelines.corpora.corpus import Table
 from pipelines.errors import UserError
+from pipelines.examples import JsonObject
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def read_dataset(source: str) -> Table:
     return Table(list(enumerate(rows)), f"data set {name}" + (f", split {which}" if which else ""))
 
 
-def _with_names(row: dict[str, Any], features: datasets.Features) -> dict[str, Any]:
+def _with_names(row: JsonObject, features: datasets.Features) -> JsonObject:
     named = dict(row)
     for column, feature in features.items():
         value, item = row[column], getattr(feature, "feature", None)

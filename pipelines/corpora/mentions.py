@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.corpora.column_profiles import is_null, name_parts, whole_number
 from pipelines.corpora.corpus import Finding
+from pipelines.examples import Fields, JsonObject
 from pipelines.formatting import some
 
 # Keys of a mention's object, by the words in their names: `start_offset`, `startOffset` and
@@ -135,7 +136,7 @@ def _ranges(numbers: Sequence[int]) -> list[list[int]]:
 
 
 def _from_object_of_lists(
-    value: dict[str, Any], text: str, label: str | None, depth: int
+    value: JsonObject, text: str, label: str | None, depth: int
 ) -> Iterator[RawMention | BadMention]:
     own_keys = OFFSET_KEYS["start"] | {"text", "mention"}
     keys = {key for key in value if own_keys & set(name_parts(key))}
@@ -201,7 +202,7 @@ def _from_sequence(item: Sequence[Any], text: str, label: str | None) -> RawMent
     return RawMention(start, end, claimed, own_label)
 
 
-def _from_object(item: dict[str, Any], text: str, label: str | None) -> RawMention:
+def _from_object(item: JsonObject, text: str, label: str | None) -> RawMention:
     words = {key: name_parts(key) for key in item}
     start, end, by_token = _written_offsets(item, words)
     _refuse_several_types(item, words)
@@ -229,7 +230,7 @@ def _from_object(item: dict[str, Any], text: str, label: str | None) -> RawMenti
     return RawMention(text=claimed.strip(), label=own_label or label)
 
 
-def _refuse_several_types(item: Mapping[str, Any], words: Mapping[str, list[str]]) -> None:
+def _refuse_several_types(item: Fields, words: Mapping[str, list[str]]) -> None:
     for key, value in item.items():
         is_list = isinstance(value, list) and len(value) > 1
         if (
@@ -242,7 +243,7 @@ def _refuse_several_types(item: Mapping[str, Any], words: Mapping[str, list[str]
 
 
 def _written_offsets(
-    item: dict[str, Any], words: dict[str, list[str]]
+    item: JsonObject, words: dict[str, list[str]]
 ) -> tuple[int | None, int | None, bool]:
     """Start, end, and whether they count tokens; characters, where an object has both kinds."""
     written: dict[tuple[str, bool], int] = {}
@@ -281,7 +282,7 @@ def _pair(value: list[Any]) -> tuple[int, int]:
 
 
 def _named_string(
-    item: Mapping[str, Any], words: Mapping[str, list[str]], names: Sequence[str]
+    item: Fields, words: Mapping[str, list[str]], names: Sequence[str]
 ) -> str | None:
     """The string under the key that best matches; a list of one string counts as that string."""
     for name in names:

@@ -14,7 +14,7 @@ from pipelines.corpora.source import Source
 from pipelines.corpora.strict_json import loads
 from pipelines.corpora.tags import canonical_tags
 from pipelines.errors import DataError
-from pipelines.examples import Span, span_from_json
+from pipelines.examples import Fields, JsonObject, Span, span_from_json
 from pipelines.formatting import short_repr
 from pipelines.spans import TokenRange, detect_scheme, split_tag, tags_to_token_ranges
 
@@ -45,7 +45,7 @@ class Answer:
     tokens: tuple[str, ...] | None = None
     ranges: tuple[TokenRange, ...] = ()
     classes: Mapping[str, float | None] | None = None
-    mentions: tuple[Mapping[str, Any], ...] | None = None
+    mentions: tuple[Fields, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def _json_form(path: str, rows: Sequence[LocatedValue]) -> Form | None:
 
 
 def _form_of_objects(
-    path: str, rows: Sequence[LocatedValue], objects: Sequence[dict[str, Any]]
+    path: str, rows: Sequence[LocatedValue], objects: Sequence[JsonObject]
 ) -> Form | None:
     keys = {key for value in objects for key in value}
     if "extractions" in keys:
@@ -131,14 +131,14 @@ def _each(
     return Form(name, answers)
 
 
-def _id_of(value: Mapping[str, Any], key: str = "id") -> str | None:
+def _id_of(value: Fields, key: str = "id") -> str | None:
     id = value.get(key)
     if id is None or (isinstance(id, str | int) and not isinstance(id, bool)):
         return None if id is None else str(id)
     raise ValueError(f'"{key}" is {short_repr(id)}; wanted a string or a whole number')
 
 
-def _text_of(value: Mapping[str, Any]) -> str | None:
+def _text_of(value: Fields) -> str | None:
     text = value.get("text")
     return text if isinstance(text, str) else None
 
@@ -230,7 +230,7 @@ def _joined(tokens: Sequence[Span]) -> Span:
 
 def _langextract(location: str, value: Any) -> Answer:
     spans: list[Span] = []
-    mentions: list[dict[str, Any]] = []
+    mentions: list[JsonObject] = []
     text = _text_of(value)
     for item in value.get("extractions") or ():
         if not isinstance(item, dict) or not isinstance(item.get("extraction_text"), str):
@@ -274,7 +274,7 @@ def _best_first(scores: Mapping[str, float | None]) -> dict[str, float | None]:
     return dict(sorted(scores.items(), key=lambda pair: -(pair[1] or 0.0)))
 
 
-def _class_and_score(item: Mapping[str, Any]) -> tuple[str, float | None]:
+def _class_and_score(item: Fields) -> tuple[str, float | None]:
     label = item.get("label")
     if not isinstance(label, str):
         raise ValueError(f'"label" is {short_repr(label)}; wanted the name of a class, a string')

@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from typing import Any
 
+from pipelines.examples import JsonObject
+
 __all__ = ["DuplicateKey", "loads"]
 
 _SPACE = " \t\n\r"  # what JSON allows between values
@@ -66,7 +68,7 @@ def _skip_space(text: str, position: int) -> int:
     return position
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> JsonObject:
     value = dict(pairs)
     if len(value) < len(pairs):
         counts = Counter(key for key, _ in pairs)

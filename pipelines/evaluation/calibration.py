@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from pipelines.evaluation import Report
 from pipelines.evaluation.classification import last_of_equals
 from pipelines.evaluation.span_scores import all_labels, match_identical, span_arrays
 from pipelines.examples import Example, Prediction, Span
@@ -15,7 +15,7 @@ BINS = 10
 CURVE_POINTS = 100
 
 
-def calibration(scores: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
+def calibration(scores: np.ndarray, correct: np.ndarray) -> Report:
     """Reliability diagram, expected calibration error and risk–coverage curve.
 
     Args:
@@ -31,13 +31,13 @@ def calibration(scores: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
     """
     order = np.argsort(-scores, kind="stable")
     scores, correct = scores[order], correct[order].astype(float)
-    report: dict[str, Any] = {"answers": len(scores), "reliability": None, "ece": None}
+    report: Report = {"answers": len(scores), "reliability": None, "ece": None}
     if len(scores) and scores[-1] >= 0 and scores[0] <= 1:
         report |= _reliability(scores, correct)
     return report | _risk_coverage(scores, correct)
 
 
-def _reliability(scores: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
+def _reliability(scores: np.ndarray, correct: np.ndarray) -> Report:
     bins = np.minimum((scores * BINS).astype(int), BINS - 1)
     count = np.bincount(bins, minlength=BINS)
     size = np.maximum(count, 1)
@@ -58,7 +58,7 @@ def _reliability(scores: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
     return {"reliability": rows, "ece": float(gap)}
 
 
-def _risk_coverage(scores: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
+def _risk_coverage(scores: np.ndarray, correct: np.ndarray) -> Report:
     """From scores in falling order and whether each answer is right."""
     if not len(scores):
         return {"risk_coverage": [], "aurc": None}

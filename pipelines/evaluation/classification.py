@@ -7,10 +7,10 @@ tests compare every number with scikit-learn's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from pipelines.evaluation import Report
 from pipelines.evaluation.span_scores import averages, precision_recall_f1, scores_by_label
 
 Scores = Sequence[Mapping[str, float]]
@@ -36,7 +36,7 @@ def accuracy(matrix: np.ndarray) -> float:
     return float(np.trace(matrix) / max(matrix.sum(), 1))
 
 
-def class_report(matrix: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
+def class_report(matrix: np.ndarray, labels: Sequence[str]) -> Report:
     """Precision, recall and F1 `per_class`, with their `macro`, `micro` and `weighted` means.
 
     Args:
@@ -110,7 +110,7 @@ RANKING = {"roc_auc": roc_auc, "average_precision": average_precision}
 
 def class_scores(
     gold: Sequence[str], predicted: Sequence[str], scores: Scores | None = None
-) -> dict[str, Any]:
+) -> Report:
     """Scores one label an example.
 
     Args:
@@ -125,7 +125,7 @@ def class_scores(
     """
     labels = sorted({*gold, *predicted})
     matrix = confusion_matrix(gold, predicted, labels)
-    report: dict[str, Any] = {"accuracy": accuracy(matrix), "matthews": matthews(matrix)}
+    report: Report = {"accuracy": accuracy(matrix), "matthews": matthews(matrix)}
     report |= class_report(matrix, labels)
     report["confusion"] = {"labels": labels, "matrix": matrix.tolist()}
     if scores is not None:
@@ -137,18 +137,18 @@ def multilabel_scores(
     gold: Sequence[Sequence[str]],
     predicted: Sequence[Sequence[str]],
     scores: Scores | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """Scores sets of labels; `accuracy` is the share of examples whose whole set is right."""
     labels = sorted(set().union(*gold, *predicted))
     gold_marks, predicted_marks = _marks(gold, labels), _marks(predicted, labels)  # (N, C)
-    report: dict[str, Any] = {"accuracy": exact_matches(gold_marks, predicted_marks)}
+    report: Report = {"accuracy": exact_matches(gold_marks, predicted_marks)}
     report |= mark_report(gold_marks, predicted_marks, labels)
     if scores is not None:
         _add_ranking(report, gold, scores)
     return report
 
 
-def mark_report(gold: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
+def mark_report(gold: np.ndarray, predicted: np.ndarray, labels: Sequence[str]) -> Report:
     """Scores `per_class`, with their means, from booleans of shape (N, C)."""
     correct, support, n_predicted = (
         marks.sum(axis=0) for marks in (gold & predicted, gold, predicted)
@@ -170,7 +170,7 @@ def _marks(rows: Sequence[Sequence[str]], labels: Sequence[str]) -> np.ndarray:
     return np.array(marks, dtype=bool).reshape(len(rows), len(labels))
 
 
-def _add_ranking(report: dict[str, Any], gold: Sequence[Sequence[str]], scores: Scores) -> None:
+def _add_ranking(report: Report, gold: Sequence[Sequence[str]], scores: Scores) -> None:
     for label, row in report["per_class"].items():
         positive = np.array([label in labels for labels in gold])
         column = np.array([given.get(label, 0.0) for given in scores], dtype=float)

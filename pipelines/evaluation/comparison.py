@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.evaluation import significance
+from pipelines.evaluation import Report, significance
 from pipelines.evaluation.label_audit import label_audit
 from pipelines.evaluation.tasks import Task, interval_path, metric
 from pipelines.examples import Example, Prediction, joined_by_id
@@ -15,7 +15,7 @@ from pipelines.examples import Example, Prediction, joined_by_id
 
 def evaluate_runs(
     task: Task, examples: Sequence[Example], runs: Sequence[Sequence[Prediction]], **options: Any
-) -> dict[str, Any]:
+) -> Report:
     """Reports the mean of several runs of one recipe, such as its seeds.
 
     Args:
@@ -92,7 +92,7 @@ def compare_predictions(
     b: Sequence[Prediction],
     *,
     alpha: float = 0.05,
-) -> dict[str, Any]:
+) -> Report:
     """Tests whether two systems differ in the task's primary metric on the same examples.
 
     Args:

@@ -6,8 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.evaluation import Report
 from pipelines.evaluation.mistakes import find_mistakes
-from pipelines.examples import Example, Prediction, Span, joined_by_id, span_to_json
+from pipelines.examples import Example, Fields, Prediction, Span, joined_by_id, span_to_json
 
 # (example id, gold span) -> answer -> the spans that runs gave as this answer, None for no answer.
 Votes = Mapping[tuple[str, Span | None], Mapping[Span | None, list[Span | None]]]
@@ -15,7 +16,7 @@ Votes = Mapping[tuple[str, Span | None], Mapping[Span | None, list[Span | None]]
 
 def label_audit(
     examples: Sequence[Example], runs: Sequence[Sequence[Prediction]]
-) -> list[dict[str, Any]]:
+) -> list[Report]:
     """Gold mentions that several runs answer alike and otherwise, and mentions the gold lacks.
 
     A run's answer to a gold mention is the prediction it was paired with as a mistake, or none. An
@@ -37,7 +38,7 @@ def label_audit(
     predicted = sum(len(prediction.spans or ()) for run in runs for prediction in run)
     spans_per_run = gold + predicted / len(runs)
     texts = {example.id: example.text for example in examples}
-    entries: list[dict[str, Any]] = []
+    entries: list[Report] = []
     for (id, mention), answers in votes.items():
         for answer, spans in answers.items():
             if len(spans) < 2 or 2 * len(spans) <= len(runs):
@@ -70,13 +71,13 @@ def _mean_score(spans: Sequence[Span | None]) -> float | None:
     return sum(sorted(scores)) / len(scores) if scores else None
 
 
-def _by_cost(entries: list[dict[str, Any]], position: Mapping[str, int]) -> list[dict[str, Any]]:
+def _by_cost(entries: list[Report], position: Mapping[str, int]) -> list[Report]:
     total: Counter[tuple[Any, ...]] = Counter()
     for entry in entries:
         total[_pattern(entry)] += entry["cost"]
     entries = [entry | {"pattern_cost": total[_pattern(entry)]} for entry in entries]
 
-    def rank(entry: dict[str, Any]) -> tuple[Any, ...]:
+    def rank(entry: Report) -> tuple[Any, ...]:
         start = (entry["gold"] or entry["answer"])["start"]
         by_cost = -entry["pattern_cost"], repr(_pattern(entry)), -(entry["score"] or 0)
         return *by_cost, position[entry["id"]], start
@@ -84,12 +85,12 @@ def _by_cost(entries: list[dict[str, Any]], position: Mapping[str, int]) -> list
     return sorted(entries, key=rank)
 
 
-def _pattern(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+def _pattern(entry: Fields) -> tuple[Any, ...]:
     spans = (entry["gold"], entry["answer"])
     return tuple(span and (span["string"], span["label"]) for span in spans)
 
 
-def _with_string(text: str, span: Span | None) -> dict[str, Any] | None:
+def _with_string(text: str, span: Span | None) -> Report | None:
     if span is None:
         return None
     return span_to_json(span) | {"string": text[span.start : span.end]}

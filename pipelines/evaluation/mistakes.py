@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from operator import attrgetter
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.evaluation import Report
 from pipelines.evaluation.span_scores import (
     Matching,
     SpanArrays,
@@ -19,7 +20,7 @@ from pipelines.evaluation.span_scores import (
     match_overlapping,
     span_arrays,
 )
-from pipelines.examples import Example, Prediction, Span
+from pipelines.examples import Example, Fields, Prediction, Span
 
 KINDS = {
     "type": "right offsets, wrong type",
@@ -181,8 +182,8 @@ def _garbled(example: Example, prediction: Prediction, spans: Sequence[Span]) ->
 
 
 def error_budget(
-    mistakes: Sequence[Mistake], strict: Mapping[str, Any], *, generator: bool
-) -> dict[str, dict[str, Any]]:
+    mistakes: Sequence[Mistake], strict: Fields, *, generator: bool
+) -> dict[str, Report]:
     """What each kind of mistake costs.
 
     Every lost gold mention and every wrong prediction takes `1 / (gold + predicted)` from

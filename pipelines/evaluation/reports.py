@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.errors import DataError
-from pipelines.evaluation import baselines, counts, significance, span_scores, thresholds
+from pipelines.evaluation import Report, baselines, counts, significance, span_scores, thresholds
 from pipelines.evaluation.calibration import calibration, scored_spans
 from pipelines.evaluation.classification import class_scores, multilabel_scores
 from pipelines.evaluation.counts import Pairs, label_set
@@ -28,7 +28,6 @@ from pipelines.evaluation.slices import false_alarms, mention_slices
 from pipelines.evaluation.token_scores import tagged_pairs, token_scores
 from pipelines.examples import Example, Prediction, joined_by_id
 
-Report = dict[str, Any]
 Scored = tuple[Sequence[Example], Sequence[Prediction]]
 EMPTY = {"spans": Prediction("", spans=()), "label": Prediction("", label=())}
 

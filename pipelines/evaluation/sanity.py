@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from pipelines.evaluation.baselines import BASELINES
+from pipelines.examples import Fields
 from pipelines.formatting import score
 
 # Metrics by which a run is compared with a baseline: name in the baseline's row -> name in words.
@@ -14,7 +12,7 @@ ERRORS = ("mse",)  # lower is better
 NEXT = "train longer, or with another learning rate"
 
 
-def sanity_warnings(report: Mapping[str, Any]) -> list[str]:
+def sanity_warnings(report: Fields) -> list[str]:
     """What a report shows to be wrong with the run as a whole, a sentence each.
 
     A run is warned of that predicts no mention, that predicts one class only, or that is worse
@@ -27,7 +25,7 @@ def sanity_warnings(report: Mapping[str, Any]) -> list[str]:
     return [sentence for sentence in warnings if sentence]
 
 
-def _no_mention(report: Mapping[str, Any]) -> str:
+def _no_mention(report: Fields) -> str:
     strict = report.get("strict", {})
     if not strict.get("support") or strict["predicted"]:
         return ""
@@ -38,7 +36,7 @@ def _no_mention(report: Mapping[str, Any]) -> str:
     )
 
 
-def _one_class(report: Mapping[str, Any]) -> str:
+def _one_class(report: Fields) -> str:
     per_class = report.get("per_class", {})
     predicted = [label for label, row in per_class.items() if row["predicted"]]
     gold = [label for label, row in per_class.items() if row["support"]]
@@ -48,7 +46,7 @@ def _one_class(report: Mapping[str, Any]) -> str:
     return f"{which} is predicted, but the gold has {len(gold)} classes; {NEXT}"
 
 
-def _below_baseline(report: Mapping[str, Any]) -> str:
+def _below_baseline(report: Fields) -> str:
     """Names the best of the baselines that are better than the run."""
     scores = {
         "f1": report.get("strict", {}).get("f1"),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.corpora.splits import documents_in
+from pipelines.evaluation import Report
 from pipelines.examples import Example
 
 # From sums of shape (..., n_counts) to scores.
@@ -147,7 +148,7 @@ def paired_bootstrap(
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = SEED,
-) -> dict[str, Any]:
+) -> Report:
     """Interval of the difference of two systems on the same examples, drawn with the same units.
 
     Args:

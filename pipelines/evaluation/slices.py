@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
+from pipelines.evaluation import Report
 from pipelines.evaluation.significance import Units
 from pipelines.evaluation.span_scores import MatchedSpans, SpanArrays, scores_by_label
 from pipelines.examples import Example, Span
@@ -40,7 +40,7 @@ def mention_slices(
     *,
     units: Units,
     train: Iterable[Example] | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """Strict scores by what a mention is like.
 
     Gold and predicted spans are sorted by the same rule, so that each slice has a precision and a
@@ -120,7 +120,7 @@ def _strings(examples: Sequence[Example], spans: SpanArrays) -> list[str]:
     return [examples[example].text[start:end] for example, start, end in rows]
 
 
-def _scores_by_slice(names: Sequence[str], *indices: np.ndarray) -> dict[str, Any]:
+def _scores_by_slice(names: Sequence[str], *indices: np.ndarray) -> Report:
     """Scores each slice, from the slice of each correct, gold and predicted span."""
     counts = [np.bincount(index, minlength=len(names)) for index in indices]
     scores = scores_by_label(names, *counts)
@@ -129,7 +129,7 @@ def _scores_by_slice(names: Sequence[str], *indices: np.ndarray) -> dict[str, An
 
 def false_alarms(
     gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]
-) -> dict[str, Any]:
+) -> Report:
     """How many of the examples without a mention have a prediction all the same."""
     pairs = zip(gold, predicted, strict=True)
     counts = [len(spans) for gold_spans, spans in pairs if not gold_spans]

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
-from typing import Any
 
 import numpy as np
 
-from pipelines.examples import Span
+from pipelines.evaluation import Report
+from pipelines.examples import Fields, Span
 
 SCHEMES = ("strict", "exact", "partial", "type")
 FIELDS = ("example", "start", "end", "label")
@@ -219,7 +219,7 @@ def _pairs_within_runs(run: np.ndarray, is_gold: np.ndarray) -> tuple[np.ndarray
     return left, right
 
 
-def precision_recall_f1(credit: float, gold: int, predicted: int) -> dict[str, Any]:
+def precision_recall_f1(credit: float, gold: int, predicted: int) -> Report:
     """One score from corpus sums.
 
     With neither gold nor predictions it is 1.0; else with nothing correct it is 0.0.
@@ -239,13 +239,13 @@ def precision_recall_f1(credit: float, gold: int, predicted: int) -> dict[str, A
 
 def scores_by_label(
     labels: Sequence[str], credit: np.ndarray, gold: np.ndarray, predicted: np.ndarray
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Report]:
     """The scores of each label, from sums of shape (n_labels,)."""
     rows = zip(labels, credit, gold, predicted, strict=True)
     return {label: precision_recall_f1(*sums) for label, *sums in rows}
 
 
-def averages(per_type: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+def averages(per_type: Mapping[str, Fields]) -> dict[str, dict[str, float]]:
     """Macro (each type alike) and weighted (by support) means of the scores of the types.
 
     A type that is only predicted has support 0: it lowers the macro mean, but not the weighted one.
@@ -326,7 +326,7 @@ def span_counts(matched: MatchedSpans, scheme: str) -> np.ndarray:
     return np.stack([credit, gold, predicted], axis=1)
 
 
-def span_report(matched: MatchedSpans) -> dict[str, dict[str, Any]]:
+def span_report(matched: MatchedSpans) -> dict[str, Report]:
     """The four scores of a matching; see `score_spans`."""
     n_labels = len(matched.labels)
     gold_labels = matched.gold.label
@@ -347,7 +347,7 @@ def span_report(matched: MatchedSpans) -> dict[str, dict[str, Any]]:
 
 def score_spans(
     gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Report]:
     """Scores predicted spans against gold spans, example by example.
 
     Args:

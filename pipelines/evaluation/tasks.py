@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.errors import UserError
-from pipelines.evaluation import counts, reports, significance
+from pipelines.evaluation import Report, counts, reports, significance
 from pipelines.evaluation.counts import Pairs
 from pipelines.examples import Example, Prediction
 
@@ -32,7 +32,7 @@ class Task:
 
     name: str
     answer: str
-    evaluate: Callable[..., dict[str, Any]]
+    evaluate: Callable[..., Report]
     primary_metric: str
     greater_is_better: bool
     metrics: tuple[str, ...]
@@ -120,7 +120,7 @@ def task_of(examples: Sequence[Example], predictions: Sequence[Prediction]) -> T
     return REGRESSION if has_gold else LANGUAGE_MODELLING
 
 
-def metric(report: dict[str, Any], path: str) -> Any:
+def metric(report: Report, path: str) -> Any:
     """The number at a path such as `strict.f1`; None where the report has none."""
     value: Any = report
     for name in path.split("."):

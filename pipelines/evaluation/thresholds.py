@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from pipelines.errors import UserError
+from pipelines.evaluation import Report
 from pipelines.evaluation.calibration import scored_spans
 from pipelines.evaluation.classification import (
     accuracy,
@@ -75,7 +75,7 @@ def _multi_label_scores(gold: np.ndarray, predicted: np.ndarray) -> dict[str, fl
     return _objectives(report, exact_matches(gold, predicted), float(np.mean(correlations)))
 
 
-def _objectives(report: dict[str, Any], accuracy: float, matthews: float) -> dict[str, float]:
+def _objectives(report: Report, accuracy: float, matthews: float) -> dict[str, float]:
     return {
         "macro_f1": report["macro"]["f1"],
         "accuracy": accuracy,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any
 
 import numpy as np
 
+from pipelines.evaluation import Report
 from pipelines.evaluation.classification import accuracy, class_report, confusion_matrix
 from pipelines.evaluation.span_scores import score_spans
 from pipelines.examples import Example, Prediction, Span
@@ -42,7 +42,7 @@ def tagged_pairs(
     return gold, predicted
 
 
-def token_scores(gold: Tags, predicted: Tags) -> dict[str, Any]:
+def token_scores(gold: Tags, predicted: Tags) -> Report:
     """Scores BIO tags.
 
     Args:
@@ -100,7 +100,7 @@ def _o_last(tag: str) -> tuple[bool, str]:
     return tag == "O", tag
 
 
-def _entity_scores(gold: Tags, predicted: Tags, *, strict: bool) -> dict[str, Any]:
+def _entity_scores(gold: Tags, predicted: Tags, *, strict: bool) -> Report:
     left, right = _entities(gold, strict=strict), _entities(predicted, strict=strict)
     return score_spans(left, right)["strict"]
 

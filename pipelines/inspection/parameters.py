@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipelines.examples import JsonObject
 from pipelines.formatting import text_table
 from pipelines.networks.embeddings import LONGEST_WORD, CharacterCNN
 
@@ -87,7 +88,7 @@ def parameter_table(model: nn.Module, *, tokens: int = 32) -> ParameterTable:
 def _multiply_adds(model: nn.Module, tokens: int) -> dict[str, float]:
     """Multiply-adds for a token, by the name of the module; "" is the whole network."""
     size = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
-    inputs: dict[str, Any] = {"input_ids": torch.arange(tokens)[None] % size}  # (1, T)
+    inputs: JsonObject = {"input_ids": torch.arange(tokens)[None] % size}  # (1, T)
     embeddings: Any = getattr(model, "embeddings", None)
     if getattr(embeddings, "characters", None) is not None:
         words = [f"w{number}" for number in range(tokens)]

@@ -1,12 +1,11 @@
-"""Word vectors: random, read from a text file, or distilled from an encoder; and word spelling."""
+"""Word vectors: random, or distilled from an encoder; and word spelling."""
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,12 +13,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.errors import DataError, UserError
-
 BUCKETS = 1 << 15
 LONGEST_WORD = 20  # letters that the character CNN sees
 CHARACTER_FEATURES = ("none", "affixes", "cnn")
-MOST_FAULTS = 20  # rows that an error lists
 
 
 class WordVectors(nn.Module):
@@ -147,70 +143,6 @@ class CharacterCNN(nn.Module):
         # Letters beyond Latin-1 share ids.
         ids = [code if 0 < code < 256 else 256 + code % 256 for code in codes]
         return (*ids, *[0] * (LONGEST_WORD - len(ids)))
-
-
-def read_vectors(path: str | Path, words: Iterable[str]) -> dict[str, list[float]]:
-    """Reads the vectors of some words from a text file of GloVe, word2vec or fastText.
-
-    A row is `word 0.1 -0.2 …`; a first row of two whole numbers (rows and width) is skipped. A word
-    that the file lacks gets the vector of its lower-cased form, if the file has that.
-
-    Raises:
-        DataError: naming every row whose length differs from the first.
-        UserError: when the file does not exist, or is empty.
-    """
-    path, names = Path(path), set(words)
-    if not path.is_file():
-        raise UserError(
-            f"{path}: no such file of word vectors; give one with lines such as `the 0.1 -0.2 …`"
-        )
-    known = names | {word.lower() for word in names}
-    vectors: dict[str, list[float]] = {}
-    faults, dim = [], 0
-    with open(path, encoding="utf-8", errors="replace") as f:
-        for number, line in enumerate(f, start=1):
-            parts = line.rstrip().split(" ")
-            if number == 1 and len(parts) == 2 and all(part.isdigit() for part in parts):
-                continue
-            dim = dim or len(parts) - 1
-            try:
-                word, vector = _vector_row(parts, dim, known)
-            except ValueError as error:
-                faults.append(f"{path}:{number}: {error}; the first row has {dim}")
-                continue
-            if vector:
-                vectors[word] = vector
-    if faults:
-        more = f"\n… and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
-        raise DataError(
-            "\n".join(faults[:MOST_FAULTS])
-            + more
-            + "\nfix these rows of the file of word vectors, or delete them"
-        )
-    if not dim:
-        raise UserError(f"{path}: no word vectors in it; wanted lines such as `the 0.1 -0.2 …`")
-    named = {word: vectors.get(word, vectors.get(word.lower())) for word in names}
-    return {word: vector for word, vector in named.items() if vector is not None}
-
-
-def _vector_row(parts: Sequence[str], dim: int, known: set[str]) -> tuple[str, list[float]]:
-    """The word of a row and its vector, which is empty for a word that is not known."""
-    # A few words of GloVe's largest file contain blanks: all before the last D numbers.
-    word = " ".join(parts[:-dim]) if dim else ""
-    if len(parts) != dim + 1 and (not word or _is_number(parts[1])):
-        raise ValueError(f"{len(parts) - 1} numbers")
-    if word in known:
-        return word, [float(part) for part in parts[-dim:]]
-    float(parts[-1])
-    return word, []
-
-
-def _is_number(part: str) -> bool:
-    try:
-        float(part)
-    except ValueError:
-        return False
-    return True
 
 
 @torch.no_grad()

@@ -86,13 +86,7 @@ class PooledClassifier(PreTrainedModel):
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         states = self.encoder(input_ids=input_ids, attention_mask=mask, **types).last_hidden_state
-        logits = self.head(states, mask)  # (B, C)
-        loss = None
-        if labels is not None and labels.dim() == 2:
-            loss = binary_cross_entropy_with_logits(logits.float(), labels.float())
-        elif labels is not None:
-            loss = cross_entropy(logits.float(), labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        return classification_output(self.head(states, mask), labels)
 
 
 class Head(nn.Module):
@@ -116,6 +110,20 @@ class Head(nn.Module):
             vectors = self.activation(self.dense(self.dropout(vectors)))
         logits = self.classifier(self.dropout(vectors))  # (B, C or T, C)
         return pool(logits, mask, "max") if by_token else logits
+
+
+def classification_output(logits: Tensor, labels: Tensor | None) -> SequenceClassifierOutput:
+    """Logits (B, C) and their mean loss, where there are labels.
+
+    Args:
+        labels: (B,) class ids, or (B, C) of 0 and 1 where a text may have several classes.
+    """
+    loss = None
+    if labels is not None and labels.dim() == 2:
+        loss = binary_cross_entropy_with_logits(logits.float(), labels.float())
+    elif labels is not None:
+        loss = cross_entropy(logits.float(), labels)
+    return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
 def pool(states: Tensor, mask: Tensor, pooling: str, query: nn.Module | None = None) -> Tensor:

@@ -96,7 +96,7 @@ class Cell(nn.Module):
         Returns:
             (N, H), the state after each word.
         """
-        states, memory = [], torch.zeros_like(state)
+        states, memory = [], self.initial_memory(state)
         projected = self.W(x)  # (N, gates · H)
         if rows is not None:
             projected = embedding(rows, projected)
@@ -108,8 +108,15 @@ class Cell(nn.Module):
             states.append(state)
         return torch.cat(states)  # (N, H)
 
+    def initial_memory(self, state: Tensor) -> Tensor:
+        """(B, H), what the first step remembers, of the initial state (B, H)."""
+        return torch.zeros_like(state)
+
     def step(self, inputs: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs (size, gates · H), state and memory (size, H) to the next state and memory."""
+        """Inputs (size, gates · H), state and memory (size, H) to the next state and memory.
+
+        The memory is what a cell hands on unchanged, which has no dropout.
+        """
         raise NotImplementedError
 
 
@@ -137,12 +144,16 @@ class GRU(Cell):
         super().__init__(input_size, hidden_size)
         self.a = nn.Parameter(torch.zeros(hidden_size))
 
+    def initial_memory(self, state: Tensor) -> Tensor:
+        return state
+
     def step(self, inputs: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         x_r, x_u, x_n = inputs.chunk(3, dim=1)  # (size, H) each
         z_r, z_u, z_n = self.U(state).chunk(3, dim=1)
         r, u = torch.sigmoid(x_r + z_r), torch.sigmoid(x_u + z_u)
         n = torch.tanh(x_n + r * (z_n + self.a))
-        return (1 - u) * n + u * state, memory
+        state = (1 - u) * n + u * memory
+        return state, state
 
 
 class LSTM(Cell):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipelines.checks.predictions import check_predictions
 from pipelines.corpora.predictions import read_any_predictions, read_predictions
@@ -14,7 +14,7 @@ from pipelines.errors import DataError, UserError
 from pipelines.evaluation.comparison import compare_predictions
 from pipelines.evaluation.reports import Report, gold_sha256
 from pipelines.evaluation.tasks import TASKS, Task, interval_path, metric, metric_name
-from pipelines.examples import Example, Prediction, joined_by_id
+from pipelines.examples import Example, JsonObject, Prediction, joined_by_id
 from pipelines.reporting.run_facts import machine, run_facts
 from pipelines.runs.run import Run
 
@@ -56,7 +56,7 @@ class System:
 
 def compare_runs(
     folders: Sequence[str | Path], *, gold: str | Path | None = None
-) -> dict[str, Any]:
+) -> JsonObject:
     """Ranks runs by their task's primary metric and tests neighbours in the ranking.
 
     Args:
@@ -230,7 +230,7 @@ def _answers(system: System, task: Task, examples: Sequence[Example]) -> list[Pr
     return [prediction for _, prediction in pairs]
 
 
-def _row(system: System, task: Task) -> dict[str, Any]:
+def _row(system: System, task: Task) -> JsonObject:
     """What the comparison says of one system."""
     report, cost = system.report, system.report.get("cost", {})
     config = system.run.config() if system.run else {}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pipelines.evaluation.tasks import TASKS, metric_name
+from pipelines.examples import Fields
 from pipelines.formatting import interval, score, seconds, short_count, size
 from pipelines.reporting import plots
 from pipelines.reporting.compare import COSTS
@@ -15,8 +15,8 @@ from pipelines.reporting.page import Cell, Picture, Section, Table, write_page
 from pipelines.reporting.run_facts import Facts
 from pipelines.reporting.text import sections_as_text
 
-Comparison = Mapping[str, Any]
-Row = Mapping[str, Any]  # of a run, or the test of two runs
+Comparison = Fields
+Row = Fields  # of a run, or the test of two runs
 
 # Head -> the cell of a run's row, in the table of runs.
 COLUMNS: dict[str, Callable[[Row], str]] = {

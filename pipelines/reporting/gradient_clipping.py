@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pipelines.examples import Fields
 from pipelines.formatting import score, seconds, text_table
 from pipelines.reporting import plots
 from pipelines.reporting.page import Picture, Section, Table, write_page
@@ -47,17 +48,17 @@ NO_SINGLE_UNIT = (
 )
 WEIGHTS_HEAD = "(w, u, b) of [w x + u y + b > 0], or why there is none"
 
-Runs = Sequence[Mapping[str, Any]]
+Runs = Sequence[Fields]
 
 
-def study_as_text(report: Mapping[str, Any], study: ClippingStudy) -> str:
+def study_as_text(report: Fields, study: ClippingStudy) -> str:
     """The table of the kinds of runs, for a terminal."""
     rows = [_cells(row, study) for row in report["summary"]]
     return "\n".join([*text_table(HEAD, rows, prose=("network",)), NOTE])
 
 
 def write_study(
-    report: Mapping[str, Any],
+    report: Fields,
     runs: Runs,
     study: ClippingStudy,
     out: str | Path,
@@ -90,7 +91,7 @@ def write_study(
     write_page(out, title=TITLE, note=note, facts=facts, sections=sections)
 
 
-def _cells(row: Mapping[str, Any], study: ClippingStudy) -> list[str]:
+def _cells(row: Fields, study: ClippingStudy) -> list[str]:
     return [
         row["task"],
         row["network"].upper(),
@@ -191,7 +192,7 @@ def _median(values: Sequence[float]) -> float:
     return median(known) if known else math.nan
 
 
-def _one_unit_parts(one_unit: Mapping[str, Any]) -> Iterator[Table | str]:
+def _one_unit_parts(one_unit: Fields) -> Iterator[Table | str]:
     yield (
         f"Weights by hand, tried on all {one_unit['inputs']:,} inputs of 1 to 12 bits, every "
         f"position counted: one GRU unit latches, {one_unit['latch_gru_right']:,} right (and by "

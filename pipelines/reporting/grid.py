@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.examples import Fields
 from pipelines.formatting import score, text_table
 from pipelines.reporting.page import Cell, Section, Table, write_page
 from pipelines.reporting.run_facts import Facts
@@ -24,7 +25,7 @@ OPTIONS = (
 METRICS = ("macro_f1", "accuracy", "weighted_f1", "matthews")
 POINTS_SHOWN = 10
 
-Point = Mapping[str, Any]
+Point = Fields
 
 
 @dataclass(frozen=True, slots=True)

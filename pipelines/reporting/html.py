@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pipelines.evaluation.mistakes import KINDS
 from pipelines.evaluation.reports import Report
 from pipelines.evaluation.tasks import TASKS
-from pipelines.examples import Example, Prediction, joined_by_id
+from pipelines.examples import Example, Fields, Prediction, joined_by_id
 from pipelines.reporting.browser import browser
 from pipelines.reporting.page import write_page
 from pipelines.reporting.run_facts import Facts
@@ -23,7 +22,7 @@ def write_report(
     out: str | Path,
     *,
     facts: Facts | None = None,
-    trainer_log: Sequence[Mapping[str, Any]] = (),
+    trainer_log: Sequence[Fields] = (),
     title: str | None = None,
 ) -> None:
     """Writes a page that can be read, browsed and printed without a network.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pipelines.examples import Fields
 from pipelines.formatting import short_count
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def svg(
     return picture
 
 
-def training_curves(log: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def training_curves(log: Sequence[Fields]) -> dict[str, str]:
     """Pictures by their titles: the loss, and each metric of the evaluations, over the steps.
 
     A picture has a line for the training batches, for dev (`eval_…`) and for a sample of train
@@ -123,7 +124,7 @@ def training_curves(log: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return pictures
 
 
-def _points(rows: Sequence[Mapping[str, Any]], key: str, scale: float) -> Points:
+def _points(rows: Sequence[Fields], key: str, scale: float) -> Points:
     """(step, value) of each row that has a number for the key."""
     numbers = [(row["step"], row.get(key)) for row in rows]
     return [(step, scale * number) for step, number in numbers if number is not None]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
+from pipelines.examples import Fields
 from pipelines.runs.secrets import without_secrets
 
 # A fact has a name and one value, or a list of values that folds where it is long.
@@ -15,7 +15,7 @@ SHOWN_ELSEWHERE = {"model_name_or_path", "network", "seed", "run_dir", "output_d
 
 
 def run_facts(
-    config: Mapping[str, Any], provenance: Mapping[str, Any]
+    config: Fields, provenance: Fields
 ) -> dict[str, str | list[str]]:
     """What a page says of the run behind it; what is not known, and every secret, is left out.
 
@@ -40,7 +40,7 @@ def run_facts(
     return {name: value for name, value in facts.items() if value}
 
 
-def machine(hardware: Mapping[str, Any]) -> str:
+def machine(hardware: Fields) -> str:
     """The GPUs of a machine, or its processor with the number of threads; empty where not known."""
     gpus = hardware.get("gpus")
     if gpus:
@@ -49,7 +49,7 @@ def machine(hardware: Mapping[str, Any]) -> str:
     return f"{processor}, {hardware.get('threads')} threads" if processor else ""
 
 
-def _options(options: Mapping[str, Any]) -> list[str]:
+def _options(options: Fields) -> list[str]:
     lines = []
     for name, value in sorted(options.items()):
         if name in SHOWN_ELSEWHERE or name.endswith("_file"):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 from pipelines.evaluation.mistakes import KINDS
 from pipelines.evaluation.reports import Report
 from pipelines.evaluation.tasks import TASKS, Task, interval_path, metric, metric_name
+from pipelines.examples import Fields
 from pipelines.formatting import count, interval, score, seconds, short_count, size
 from pipelines.reporting import plots
 from pipelines.reporting.page import Cell, Picture, Row, Section, Table
@@ -35,7 +35,7 @@ RANKING = {"roc_auc": "ROC-AUC", "average_precision": "AP"}
 COUNTED = ("P", "R", "F1", "gold", "predicted")
 AUDIT_ROWS = 30
 
-Entry = Mapping[str, Any]  # a part of a report, or a row of a log
+Entry = Fields  # a part of a report, or a row of a log
 
 
 def report_sections(report: Report, *, trainer_log: Sequence[Entry] = ()) -> list[Section]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
 from pipelines.errors import UserError
-from pipelines.examples import replacing
+from pipelines.examples import Fields, replacing
 from pipelines.runs.provenance import sha256
 
 logger = logging.getLogger(__name__)
@@ -186,7 +185,7 @@ def _checked(path: str, *, with_best: bool) -> str:
     return path
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def differences(old: Fields, new: Fields) -> list[str]:
     """The options in which a resumed run differs from how it was started, as `--name old, now new`.
 
     Options that do not change what is learnt may differ, and there may be more epochs or steps.
@@ -206,7 +205,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def asks_for_more(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+def asks_for_more(old: Fields, new: Fields) -> bool:
     """Whether new options train longer than old ones: by more steps, or by more epochs."""
     # Steps, where they are set, decide over epochs.
     name = "max_steps" if new.get("max_steps", -1) > 0 else "num_train_epochs"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from pipelines.examples import JsonObject
 from pipelines.runs.run import config_of
 
 PLAIN = (str, int, float, bool, list, tuple, dict, type(None))
 
 
-def changed_options(*groups: Any) -> dict[str, Any]:
+def changed_options(*groups: Any) -> JsonObject:
     """The options that differ from the defaults of their dataclasses, without secrets.
 
     A trainer's dataclass resolves some fields when it is made. Those that go from one empty value

@@ -7,11 +7,12 @@ here or tried.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.examples import Fields
 
 
 def _because(reason: str, *names: str) -> dict[str, str]:
@@ -178,7 +179,7 @@ NOT_WRITTEN = {
 
 
 def refuse_unused(
-    dataclasses: Sequence[type], values: Mapping[str, Any], names: Collection[str]
+    dataclasses: Sequence[type], values: Fields, names: Collection[str]
 ) -> None:
     """Refuses options that would have no effect.
 

@@ -19,6 +19,7 @@ import yaml
 
 from pipelines.corpora.corpus import Columns
 from pipelines.errors import UserError
+from pipelines.examples import JsonObject
 from pipelines.formatting import some
 from pipelines.runs.library_options import refuse_unused
 from pipelines.runs.secrets import expanded
@@ -149,7 +150,7 @@ class RunTrainingArguments:
         super().__post_init__()  # type: ignore[misc]
         self.output_dir = output_dir  # not transformers' default, `trainer_output`
 
-    def precision_options(self) -> dict[str, Any]:
+    def precision_options(self) -> JsonObject:
         """Arguments of `TrainingArguments` that follow from the machine."""
         from pipelines.networks import precision
 
@@ -170,6 +171,61 @@ class RunTrainingArguments:
             timeout=timeout,
             backend=getattr(self, "ddp_backend", None),
         )
+
+
+@dataclass
+class EpochTrainingArguments(RunTrainingArguments):
+    """Scores dev and saves a checkpoint after each epoch, and keeps the best one."""
+
+    eval_strategy: str = option("epoch", "when dev is predicted and scored")
+    save_strategy: str = option("epoch", "when a checkpoint is written")
+    load_best_model_at_end: bool = option(True, "keep the checkpoint that is best on dev")
+    save_total_limit: int | None = option(2, "checkpoints kept")
+
+
+@dataclass
+class EncoderArguments:
+    """What the recipes that fine-tune an encoder take."""
+
+    model_name_or_path: str = option(
+        "local:minilm", "an encoder: a folder, a Hub id, or local:minilm", group="model"
+    )
+    tune: str = option(
+        "full",
+        "what is trained: full, lora, head (the encoder is frozen), or last_n (the head and the last "
+        "layers)",
+    )
+    last_n: int = option(2, "layers that --tune last_n trains")
+    lora_r: int = option(16, "rank of the adapters of --tune lora")
+    lora_alpha: int = option(32, "scale of the adapters, divided by their rank")
+    dropout: float | None = option(None, "instead of the checkpoint's own")
+    batch_tokens: int | None = option(
+        None,
+        "batches of rows of one length with at most N sub-words; 0: batches of "
+        "per_device_train_batch_size rows",
+        group="training",
+    )
+    layer_decay: float = option(
+        1.0, "learning rate of a layer, as a multiple of that of the layer above"
+    )
+    head_rate: float = option(1.0, "learning rate of the head, as a multiple of --learning_rate")
+    class_weight_power: float = option(
+        0.0,
+        "weight each class (tag) by its frequency to minus this power; 0: all examples alike, 1: all "
+        "classes alike",
+    )
+    focal_gamma: float = option(0.0, "focal loss with this exponent; 0: cross-entropy")
+    half_copies: bool | None = option(
+        None, "compute in bf16 copies of the weights (default: on a CPU that computes bf16 fast)"
+    )
+    ema_decay: float = option(
+        0.0,
+        "score and save an exponential moving average of the weights with this decay, such as 0.99; "
+        "0: the weights themselves",
+    )
+    early_stopping_patience: int | None = option(
+        None, "stop after N evaluations without a better score"
+    )
 
 
 def given_files(options: DataArguments, project: Path) -> dict[str, str]:
@@ -218,7 +274,7 @@ def parse(
         raise SystemExit(0)
     if default_config and "--config" not in words:
         words = ["--config", str(default_config), *words]
-    config: dict[str, Any] = {}
+    config: JsonObject = {}
     for position, word in enumerate(words):
         if word == "--config":
             config = _read_config("".join(words[position + 1 : position + 2]), dataclasses)
@@ -301,7 +357,7 @@ def _field_names(dataclasses: Iterable[type]) -> set[str]:
     return {option_.name for dataclass_ in dataclasses for option_ in fields(dataclass_)}
 
 
-def _read_config(path: str, dataclasses: Sequence[type]) -> dict[str, Any]:
+def _read_config(path: str, dataclasses: Sequence[type]) -> JsonObject:
     if not Path(path).is_file():
         raise UserError(f"--config {path}: no such file; recipes/configs/ has some to start from")
     try:

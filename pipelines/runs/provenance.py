@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.corpora import Corpus
+from pipelines.examples import JsonObject
 from pipelines.networks import precision
 from pipelines.runs.secrets import without_secrets
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "scikit-learn", "numpy")
 
 
-def reading_of(corpora: Mapping[str, Corpus]) -> dict[str, Any]:
+def reading_of(corpora: Mapping[str, Corpus]) -> JsonObject:
     """What a run has to keep of how it read its files, so that others are read alike."""
     if not corpora:
         return {}
@@ -31,7 +32,7 @@ def reading_of(corpora: Mapping[str, Corpus]) -> dict[str, Any]:
             "ends": first.ends, "offsets": first.offsets}
 
 
-def provenance(files: Sequence[str | Path], **more: Any) -> dict[str, Any]:
+def provenance(files: Sequence[str | Path], **more: Any) -> JsonObject:
     """What is needed to run the same again: command, versions, machine, and the data by its SHA-256.
 
     Secrets are left out, and paths below the home folder start with `~/`.
@@ -47,11 +48,11 @@ def provenance(files: Sequence[str | Path], **more: Any) -> dict[str, Any]:
         "precision": precision.described(),
         **more,
     }
-    written: dict[str, Any] = without_secrets(facts)
+    written: JsonObject = without_secrets(facts)
     return written
 
 
-def hardware() -> dict[str, Any]:
+def hardware() -> JsonObject:
     import torch
 
     cpu = platform.processor() or platform.machine()

@@ -18,7 +18,7 @@ from pipelines import families
 from pipelines.corpora import ColumnNames, Columns, read_examples
 from pipelines.errors import UserError
 from pipelines.evaluation.tasks import TASKS, Task
-from pipelines.examples import Example, replacing
+from pipelines.examples import Example, JsonObject, replacing
 from pipelines.runs.library_options import NOT_WRITTEN
 from pipelines.runs.secrets import without_secrets
 
@@ -65,23 +65,23 @@ class Run:
     def is_finished(self) -> bool:
         return self.report_file.is_file()
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> JsonObject:
         """The options that the run was started with; empty for a folder without `config.yaml`."""
         return _content(self.folder / "config.yaml")
 
-    def provenance(self) -> dict[str, Any]:
+    def provenance(self) -> JsonObject:
         """Command, versions, machine, data; empty for a folder without `provenance.json`."""
         return _content(self.folder / "provenance.json")
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> JsonObject:
         """The scores and the cost; empty for a run that is not finished."""
         return _content(self.report_file)
 
-    def training_log(self) -> list[dict[str, Any]]:
+    def training_log(self) -> list[JsonObject]:
         """What the trainer logged, step by step; empty for a model without a trainer."""
         if not self.trainer_log.is_file():
             return []
-        log: list[dict[str, Any]] = json.loads(self.trainer_log.read_text(encoding="utf-8"))
+        log: list[JsonObject] = json.loads(self.trainer_log.read_text(encoding="utf-8"))
         return log
 
     def task(self) -> Task:
@@ -168,7 +168,7 @@ class Run:
             f.write("\n")
         return self.folder / name
 
-    def write_config(self, options: dict[str, Any]) -> None:
+    def write_config(self, options: JsonObject) -> None:
         """Writes options as a file that `--config` reads."""
         with replacing(self.folder / "config.yaml") as f:
             yaml.safe_dump(options, f, sort_keys=True, allow_unicode=True)
@@ -196,20 +196,20 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def config_of(*groups: Any) -> dict[str, Any]:
+def config_of(*groups: Any) -> JsonObject:
     """The resolved options of a job's dataclasses, as plain values and without secrets."""
-    options: dict[str, Any] = {}
+    options: JsonObject = {}
     for group in groups:
         values = group.to_dict() if hasattr(group, "to_dict") else dataclasses.asdict(group)
         names = {field.name for field in dataclasses.fields(group) if field.init} - NOT_WRITTEN
         # `to_dict` puts a stand-in for whatever is named a token, a padding token too.
         plain = {key: getattr(group, key) if key.endswith("_token") else values[key] for key in names & values.keys()}
         options |= {key: value for key, value in plain.items() if not key.endswith("hub_token")}
-    cleaned: dict[str, Any] = without_secrets(json.loads(json.dumps(options, default=str)))
+    cleaned: JsonObject = without_secrets(json.loads(json.dumps(options, default=str)))
     return cleaned
 
 
-def _content(file: Path) -> dict[str, Any]:
+def _content(file: Path) -> JsonObject:
     """The object in a JSON or YAML file; empty where there is no file.
 
     Raises:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipelines.errors import UserError
+from pipelines.examples import Fields, JsonObject
 from pipelines.formatting import text_table
 
 MIN_TRIALS_FOR_IMPORTANCE = 4
@@ -41,7 +42,7 @@ def parse_space(arguments: Sequence[str], options: Sequence[Any]) -> Space:
     Raises:
         UserError: for an unknown option, or a value that is not of its type, all of them at once.
     """
-    types: dict[str, Any] = {}
+    types: JsonObject = {}
     for group in options:
         hints = typing.get_type_hints(type(group))
         types |= {field.name: hints[field.name] for field in fields(group)}
@@ -91,13 +92,13 @@ def _parse_value(text: str, types: Sequence[Any]) -> Any:
 
 def search(
     space: Space,
-    objective: Callable[[dict[str, Any]], float],
+    objective: Callable[[JsonObject], float],
     *,
     trials: int = 20,
     sampler: str = "tpe",
     seed: int = 0,
     storage: str | Path | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Searches for the options with the greatest score.
 
     Args:
@@ -175,7 +176,7 @@ def _suggest(trial: Any, name: str, values: Values) -> Any:
     return trial.suggest_float(name, values.low, values.high, log=values.is_logarithmic)
 
 
-def search_as_text(result: Mapping[str, Any], *, most: int = 10) -> str:
+def search_as_text(result: Fields, *, most: int = 10) -> str:
     """The best trials, the importance of each option, and the best score with each of its values.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from pipelines.errors import UserError
-from pipelines.examples import replacing
+from pipelines.examples import JsonObject, replacing
 
 FILE = "training.json"
 
@@ -59,7 +59,7 @@ class SessionRecorder(TrainerCallback):
             )
 
 
-def sessions(folder: str | Path) -> list[dict[str, Any]]:
+def sessions(folder: str | Path) -> list[JsonObject]:
     """The sessions of a run, oldest first; none without `training.json`.
 
     Raises:
@@ -69,7 +69,7 @@ def sessions(folder: str | Path) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     try:
-        entries: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["sessions"]
+        entries: list[JsonObject] = json.loads(file.read_text(encoding="utf-8"))["sessions"]
     except (ValueError, TypeError, KeyError):
         raise UserError(
             f"{file} is damaged; delete it, and the report lacks what earlier sessions took"
@@ -88,15 +88,15 @@ def record(folder: str | Path, **figures: Any) -> None:
     _write(folder, [*earlier, {**last, **figures}])
 
 
-def total(folder: str | Path) -> dict[str, Any]:
+def total(folder: str | Path) -> JsonObject:
     """The latest of each figure, and the sum of the `seconds`; empty without sessions."""
-    figures: dict[str, Any] = {}
+    figures: JsonObject = {}
     for session in sessions(folder):
         seconds = figures.get("seconds", 0.0) + session.get("seconds", 0.0)
         figures |= {**session, "seconds": round(seconds, 2)}
     return figures
 
 
-def _write(folder: str | Path, entries: list[dict[str, Any]]) -> None:
+def _write(folder: str | Path, entries: list[JsonObject]) -> None:
     with replacing(Path(folder, FILE)) as f:
         json.dump({"sessions": entries}, f, indent=1)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from pipelines.corpora.corpus import Columns
 from pipelines.errors import one_line_errors
+from pipelines.examples import JsonObject
 from pipelines.runs import library_options
 from pipelines.runs import options as recipe_options
 
@@ -86,7 +87,7 @@ def help_text(recipe: str | Path, others: Sequence[Entry] = ()) -> str:
         add_help=False,
         formatter_class=formatter,
     )
-    groups: dict[str, Any] = {}
+    groups: JsonObject = {}
     for entry in [*entries, *others]:
         if entry.group == COLUMNS and not others:
             continue

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments, set_seed
 
 from pipelines.errors import UserError
+from pipelines.examples import JsonObject
 from pipelines.studies.latch_and_parity import (
     CELLS,
     TASKS,
@@ -31,7 +32,7 @@ from pipelines.studies.latch_and_parity import (
     threshold_functions,
 )
 
-Results = dict[str, Any]  # of one run, of one kind of run, or of the units
+Results = JsonObject  # of one run, of one kind of run, or of the units
 
 NOT_CLIPPED = 1e30  # a norm that is never reached: the trainer still computes and logs the norm
 TEST_SEQUENCES = 1000

@@ -15,13 +15,13 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import yaml
 
 from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import DataError, UserError
-from pipelines.examples import Prediction, prediction_from_json, replacing
+from pipelines.examples import Fields, JsonObject, Prediction, prediction_from_json, replacing
 from pipelines.runs.run import Run
 from pipelines.spans import split_tag
 from pipelines.submission.token_ranges import (
@@ -119,7 +119,7 @@ def _write_zip(f: IO[bytes], contents: Mapping[str, bytes | Path]) -> None:
                 shutil.copyfileobj(source, entry, 1 << 20)
 
 
-def validate_bundle(bundle: str | Path | IO[bytes], *, name: str | None = None) -> dict[str, Any]:
+def validate_bundle(bundle: str | Path | IO[bytes], *, name: str | None = None) -> JsonObject:
     """Opens a package and checks it: checksums, whole weights, configs that parse, equal ranges.
 
     Args:
@@ -267,7 +267,7 @@ def _types(model: Path) -> list[str]:
     return list(dict.fromkeys(filter(None, types)))
 
 
-def _faults(archive: zipfile.ZipFile, path: str, listed: Mapping[str, Any]) -> Iterator[str]:
+def _faults(archive: zipfile.ZipFile, path: str, listed: Fields) -> Iterator[str]:
     """What is wrong with one file of a package."""
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts:

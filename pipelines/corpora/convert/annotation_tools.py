@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pipelines.corpora.convert.content import (
     Content,
@@ -19,7 +18,7 @@ from pipelines.corpora.convert.content import (
     utf16_offsets,
 )
 from pipelines.corpora.corpus import classes_of
-from pipelines.examples import Example, replacing, write_jsonl
+from pipelines.examples import Example, JsonObject, replacing, write_jsonl
 
 
 def write_label_studio(path: Path, content: Content, losses: Losses) -> None:
@@ -29,13 +28,13 @@ def write_label_studio(path: Path, content: Content, losses: Losses) -> None:
         json.dump(tasks, f, ensure_ascii=False, indent=1)
 
 
-def _label_studio_task(example: Example, content: Content, losses: Losses) -> dict[str, Any]:
+def _label_studio_task(example: Example, content: Content, losses: Losses) -> JsonObject:
     data = {"id": example.id, "text": example.text}
     if example.pair is not None:
         data["pair"] = example.pair
-    task: dict[str, Any] = {"data": data}
+    task: JsonObject = {"data": data}
     if content.is_predicted:
-        answer: dict[str, Any] = {
+        answer: JsonObject = {
             "model_version": "pipelines",
             "result": _label_studio_result(example),
         }
@@ -60,7 +59,7 @@ def _label_studio_task(example: Example, content: Content, losses: Losses) -> di
     return task
 
 
-def _label_studio_result(example: Example) -> list[dict[str, Any]]:
+def _label_studio_result(example: Example) -> list[JsonObject]:
     names = {"from_name": "label", "to_name": "text"}
     if isinstance(example.label, int | float):
         return [{"id": "value", **names, "type": "number", "value": {"number": example.label}}]
@@ -81,7 +80,7 @@ def _label_studio_result(example: Example) -> list[dict[str, Any]]:
             "text": example.text[span.start : span.end],
             "labels": [span.label],
         }
-        region: dict[str, Any] = {"id": f"span-{number}", **names, "type": "labels", "value": value}
+        region: JsonObject = {"id": f"span-{number}", **names, "type": "labels", "value": value}
         if span.score is not None:
             region["score"] = span.score
         result.append(region)
@@ -92,7 +91,7 @@ def write_doccano(path: Path, content: Content, losses: Losses) -> None:
     """Writes JSON lines with mentions or classes in `label`."""
     rows = []
     for example in content.examples:
-        row: dict[str, Any] = {"id": example.id, "text": example.text}
+        row: JsonObject = {"id": example.id, "text": example.text}
         if example.spans is not None:
             offsets = utf16_offsets(example.text)
             row["label"] = [
@@ -117,7 +116,7 @@ def write_prodigy(path: Path, content: Content, losses: Losses) -> None:
     labels = content.labels if content.answer == "label" else []
     rows = []
     for example in content.examples:
-        row: dict[str, Any] = {"id": example.id, "text": example.text}
+        row: JsonObject = {"id": example.id, "text": example.text}
         if example.tokens is not None:
             row["tokens"] = _prodigy_tokens(example)
         if example.spans is not None:
@@ -133,7 +132,7 @@ def write_prodigy(path: Path, content: Content, losses: Losses) -> None:
     write_jsonl(path, rows)
 
 
-def _prodigy_tokens(example: Example) -> list[dict[str, Any]]:
+def _prodigy_tokens(example: Example) -> list[JsonObject]:
     tokens = []
     for number, (start, end) in enumerate(example.tokens or ()):
         is_followed_by_blank = example.text[end : end + 1] == " "
@@ -149,10 +148,10 @@ def _prodigy_tokens(example: Example) -> list[dict[str, Any]]:
     return tokens
 
 
-def _prodigy_classes(example: Example, content: Content, labels: Sequence[str]) -> dict[str, Any]:
+def _prodigy_classes(example: Example, content: Content, labels: Sequence[str]) -> JsonObject:
     scores = content.scores.get(example.id)
     if isinstance(example.label, tuple):
-        row: dict[str, Any] = {
+        row: JsonObject = {
             "options": [{"id": name, "text": name} for name in labels],
             "accept": list(example.label),
         }

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pipelines.corpora.convert.content import Content, Losses
 from pipelines.corpora.convert.jsonl import json_row
+from pipelines.examples import JsonObject
 
 
 def write(folder: Path, content: Content, losses: Losses) -> None:
     """Writes a data set with a column for each field."""
     from datasets import Dataset, Features, List, Value  # its import takes a second
 
-    columns: dict[str, Any] = {"id": Value("string"), "text": Value("string")}
+    columns: JsonObject = {"id": Value("string"), "text": Value("string")}
     if content.has_pairs:
         columns["pair"] = Value("string")
     if content.answer == "spans":
@@ -27,7 +27,7 @@ def write(folder: Path, content: Content, losses: Losses) -> None:
         columns["label"] = List(Value("string")) if content.is_multi_label else Value("string")
     if content.scores:
         columns["scores"] = List({"label": Value("string"), "score": Value("float64")})
-    rows: list[dict[str, Any]] = []
+    rows: list[JsonObject] = []
     for example in content.examples:
         row = json_row(example, content.scores.get(example.id))
         if "scores" in row:

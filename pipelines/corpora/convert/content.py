@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pipelines.alignment.word_boundaries import inside_word
 from pipelines.corpora.corpus import classes_of, counted, first_described, printable
-from pipelines.examples import Example, Span
+from pipelines.examples import Example, JsonObject, Span
 from pipelines.formatting import some
 from pipelines.spans import overlap, whitespace_tokens
 
@@ -113,9 +112,9 @@ def is_unlabelled(example: Example) -> bool:
     return example.spans is None and example.label is None
 
 
-def span_row(span: Span) -> dict[str, Any]:
+def span_row(span: Span) -> JsonObject:
     """`{"start", "end", "label"}`, with `score` where there is one."""
-    row: dict[str, Any] = {"start": span.start, "end": span.end, "label": span.label}
+    row: JsonObject = {"start": span.start, "end": span.end, "label": span.label}
     if span.score is not None:
         row["score"] = span.score
     return row

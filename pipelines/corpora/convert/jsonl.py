@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipelines.corpora.convert.content import Content, Losses, span_row
-from pipelines.examples import Example, write_jsonl
+from pipelines.examples import Example, JsonObject, write_jsonl
 
 
 def write(path: Path, content: Content, losses: Losses) -> None:
@@ -16,9 +15,9 @@ def write(path: Path, content: Content, losses: Losses) -> None:
     write_jsonl(path, rows)
 
 
-def json_row(example: Example, scores: Mapping[str, float] | None = None) -> dict[str, Any]:
+def json_row(example: Example, scores: Mapping[str, float] | None = None) -> JsonObject:
     """The object of one line; an unlabelled example has neither `spans` nor `label`."""
-    row: dict[str, Any] = {"id": example.id, "text": example.text}
+    row: JsonObject = {"id": example.id, "text": example.text}
     if example.pair is not None:
         row["pair"] = example.pair
     if example.spans is not None:

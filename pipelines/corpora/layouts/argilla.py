@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import Any
 
 from pipelines.corpora.corpus import Table, Unreadable
+from pipelines.examples import Fields
 
 # Strings of a record that are about the annotation.
 _STATUS_KEYS = (
@@ -21,7 +22,7 @@ _STATUS_KEYS = (
 )
 
 
-def sniff(objects: Sequence[Mapping[str, Any]]) -> bool:
+def sniff(objects: Sequence[Fields]) -> bool:
     """Whether rows are records: with responses, responses in columns, or an annotation status."""
     has_responses = any(
         isinstance(row.get("fields"), Mapping) and {"responses", "suggestions"} & row.keys()
@@ -36,7 +37,7 @@ def read(table: Table) -> Table:
     """Records with submitted answers; suggestions and predictions of models are not gold."""
     annotated = any(map(_answers, table.objects))
 
-    def reason_of(row: Mapping[str, Any]) -> str | None:
+    def reason_of(row: Fields) -> str | None:
         if str(row.get("status", "")).lower() == "discarded" or _is_discarded(row):
             return "discarded by the annotator"
         return "never annotated" if annotated and not _answers(row) else None
@@ -45,7 +46,7 @@ def read(table: Table) -> Table:
     return replace(table, layout=f"{table.layout} of Argilla")
 
 
-def _responses(row: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
+def _responses(row: Fields) -> list[tuple[str, Any, str]]:
     """(question, value, status) of each response."""
     entries: list[tuple[str, Any, str]] = []
     responses = row.get("responses")
@@ -63,7 +64,7 @@ def _responses(row: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
     return entries
 
 
-def _answers(row: Mapping[str, Any]) -> dict[str, list[Any]]:
+def _answers(row: Fields) -> dict[str, list[Any]]:
     """Question -> submitted answers."""
     if "annotation" in row and "responses" not in row:  # before version 2
         is_valid = str(row.get("status", "")).lower() in ("validated", "edited")
@@ -76,12 +77,12 @@ def _answers(row: Mapping[str, Any]) -> dict[str, list[Any]]:
     return answers
 
 
-def _is_discarded(row: Mapping[str, Any]) -> bool:
+def _is_discarded(row: Fields) -> bool:
     statuses = [status for _, _, status in _responses(row)]
     return bool(statuses) and all(status == "discarded" for status in statuses)
 
 
-def _row(row: Mapping[str, Any], annotated: bool) -> Any:
+def _row(row: Fields, annotated: bool) -> Any:
     inputs = row.get("fields", row.get("inputs"))
     plain = dict(inputs) if isinstance(inputs, Mapping) else {}
     for key, value in row.items():

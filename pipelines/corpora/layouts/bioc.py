@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.corpora.corpus import ColumnNames, Table, Unreadable
+from pipelines.examples import Fields, JsonObject
 
 MAX_GAP = 10**6  # characters between two passages
 
 
-def sniff(objects: Sequence[Mapping[str, Any]]) -> bool:
+def sniff(objects: Sequence[Fields]) -> bool:
     """Whether rows have passages."""
     return any(isinstance(row.get("passages"), list) for row in objects)
 
@@ -32,12 +33,12 @@ def read(table: Table) -> Table:
     return Table(rows, "BioC documents", column_names=names)
 
 
-def _objects(value: Any) -> list[Mapping[str, Any]]:
+def _objects(value: Any) -> list[Fields]:
     items = value if isinstance(value, list) else ()
     return [item for item in items if isinstance(item, Mapping)]
 
 
-def _annotations(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _annotations(document: Fields) -> list[Fields]:
     """The annotations of passages, and of their sentences where the passages have some."""
     annotations = []
     for passage in _objects(document.get("passages")):
@@ -46,8 +47,8 @@ def _annotations(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return annotations
 
 
-def _text(document: Mapping[str, Any]) -> str:
-    parts: list[Mapping[str, Any]] = []
+def _text(document: Fields) -> str:
+    parts: list[Fields] = []
     for passage in _objects(document["passages"]):
         has_text = isinstance(passage.get("text"), str)
         parts += [passage] if has_text else _objects(passage.get("sentences"))
@@ -62,7 +63,7 @@ def _text(document: Mapping[str, Any]) -> str:
     return text
 
 
-def _mention(annotation: Mapping[str, Any]) -> dict[str, Any]:
+def _mention(annotation: Fields) -> JsonObject:
     infons = annotation.get("infons")
     label = infons.get("type") if isinstance(infons, Mapping) else None
     text, locations = annotation.get("text"), annotation.get("locations")

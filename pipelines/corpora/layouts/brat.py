@@ -9,6 +9,7 @@ from typing import Any
 from pipelines.corpora.corpus import ColumnNames, Columns, Table, Unreadable, counted
 from pipelines.corpora.source import Source
 from pipelines.errors import UserError
+from pipelines.examples import JsonObject
 from pipelines.formatting import some
 
 _MENTION = re.compile(r"(T\S+)\t(\S+) ([\d; ]+)\t(.*)")
@@ -62,7 +63,7 @@ def read(source: Source, columns: Columns) -> Table:
     return table
 
 
-def _document(path: Path, name: str, labelled: bool) -> dict[str, Any] | Unreadable:
+def _document(path: Path, name: str, labelled: bool) -> JsonObject | Unreadable:
     try:
         # Offsets count every character, so line ends stay as they are.
         text = path.read_bytes().decode("utf-8")

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
-from typing import Any
 
 from pipelines.corpora.corpus import ColumnNames, Columns, Table, Unreadable, counted
 from pipelines.corpora.source import Source
 from pipelines.corpora.tags import canonical_tags
 from pipelines.errors import UserError
+from pipelines.examples import JsonObject
 from pipelines.spans import TokenRange, looks_like_tag, tags_to_token_ranges
 
 MAX_TYPES = 100  # a column with more different values holds no tags
@@ -314,7 +314,7 @@ def _contains(outer: TokenRange, inner: TokenRange) -> bool:
 
 def _row(
     sentence: _Sentence, width: int, token: int, tag: int | None, is_named: bool
-) -> tuple[int, dict[str, Any] | Unreadable]:
+) -> tuple[int, JsonObject | Unreadable]:
     for number, fields in sentence.lines:
         if len(fields) != width:
             shown = " ".join(fields)[:60]
@@ -322,7 +322,7 @@ def _row(
             return number, Unreadable(reason)
     number, first = sentence.lines[0]
     id = sentence.id or (first[0] if is_named else None)
-    row: dict[str, Any] = {"id": id, "tokens": sentence.column(token, width)}
+    row: JsonObject = {"id": id, "tokens": sentence.column(token, width)}
     if tag is not None:
         tags = sentence.column(tag, width)
         row["tags"] = None if set(tags) <= PLACEHOLDERS else tags

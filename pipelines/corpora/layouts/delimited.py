@@ -14,6 +14,7 @@ from pipelines.corpora.corpus import ColumnNames, Columns, Table, Unreadable
 from pipelines.corpora.source import Source
 from pipelines.corpora.tags import canonical_tags
 from pipelines.errors import UserError
+from pipelines.examples import JsonObject
 from pipelines.formatting import some
 from pipelines.spans import looks_like_tag
 
@@ -222,7 +223,7 @@ def _are_tags(cells: Sequence[str]) -> bool:
 def _sentences(table: Table, word: str, sentence: str, tag: str | None) -> Table:
     """Joins the rows with the same sentence; a row that names none continues the one before."""
     rows: list[tuple[int, Any]] = []
-    current: dict[str, Any] | None = None
+    current: JsonObject | None = None
     for line, value in table.rows:
         if not isinstance(value, Mapping):
             rows.append((line, value))

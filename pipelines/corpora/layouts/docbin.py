@@ -7,6 +7,7 @@ from typing import Any
 from pipelines.corpora.corpus import ColumnNames, Columns, Table, unwrap_single_classes
 from pipelines.corpora.source import Source
 from pipelines.errors import UserError
+from pipelines.examples import JsonObject
 
 
 def sniff(source: Source) -> bool:
@@ -44,9 +45,9 @@ def read(source: Source, columns: Columns) -> Table:
     Raises:
         UserError: see `documents`.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[JsonObject] = []
     for document in documents(source):
-        row: dict[str, Any] = {"text": document.text}
+        row: JsonObject = {"text": document.text}
         if document.has_annotation("ENT_IOB"):
             row["entities"] = [[e.start_char, e.end_char, e.label_] for e in document.ents]
         if document.cats:

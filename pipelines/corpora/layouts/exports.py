@@ -12,8 +12,9 @@ from typing import Any
 
 from pipelines.corpora.corpus import ColumnNames, Table
 from pipelines.corpora.layouts import argilla, bioc, label_studio
+from pipelines.examples import Fields, JsonObject
 
-Objects = Sequence[Mapping[str, Any]]
+Objects = Sequence[Fields]
 
 
 def with_plain_columns(table: Table) -> Table:
@@ -55,7 +56,7 @@ def _read_prodigy(table: Table) -> Table:
     return table.mapped(_prodigy_row)
 
 
-def _prodigy_row(row: Mapping[str, Any]) -> dict[str, Any]:
+def _prodigy_row(row: Fields) -> JsonObject:
     plain = {
         key: value
         for key, value in row.items()

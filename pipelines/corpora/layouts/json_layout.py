@@ -18,6 +18,7 @@ from pipelines.corpora.layouts.json_names import (
 from pipelines.corpora.source import Source
 from pipelines.corpora.strict_json import DuplicateKey, loads
 from pipelines.errors import UserError
+from pipelines.examples import Fields, JsonObject
 from pipelines.formatting import some
 from pipelines.spans import looks_like_tag
 
@@ -130,7 +131,7 @@ def _numbered(values: list[Any], layout: str) -> Table:
     return Table(list(enumerate(values)), layout)
 
 
-def _columns_table(path: str, value: dict[str, Any]) -> Table | None:
+def _columns_table(path: str, value: JsonObject) -> Table | None:
     """The rows of an object of columns, or of an object with one list of rows inside."""
     columns = _columns(value)
     lists = [key for key, column in columns.items() if _holds_objects(column)]
@@ -151,7 +152,7 @@ def _columns_table(path: str, value: dict[str, Any]) -> Table | None:
     return table
 
 
-def _columns(value: Mapping[str, Any]) -> dict[str, list[Any]]:
+def _columns(value: Fields) -> dict[str, list[Any]]:
     """The lists of an object, without names of tags; also as pandas writes `{"0": …, "1": …}`."""
     columns = {}
     for key, inner in value.items():
@@ -178,7 +179,7 @@ def _are_columns(columns: Mapping[str, list[Any]]) -> bool:
     )
 
 
-def _objects_table(path: str, value: dict[str, Any]) -> Table:
+def _objects_table(path: str, value: JsonObject) -> Table:
     """The rows of an object of objects by id, or of the list in its only object.
 
     Raises:
@@ -203,7 +204,7 @@ def _objects_table(path: str, value: dict[str, Any]) -> Table:
     )
 
 
-def _is_one_row(value: dict[str, Any]) -> bool:
+def _is_one_row(value: JsonObject) -> bool:
     """Whether an object is a row itself: it holds a text, or tokens with a tag each."""
     if any(isinstance(item, str) and name.lower() in COMMON_NAMES for name, item in value.items()):
         return True

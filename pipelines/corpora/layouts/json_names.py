@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pipelines.corpora.column_profiles import name_parts
+from pipelines.examples import Fields
 from pipelines.spans import looks_like_tag
 
 
@@ -37,7 +37,7 @@ def is_tag_names(value: Any) -> bool:
     return "O" in names and all(map(looks_like_tag, names))
 
 
-def type_names(beside: Mapping[str, Any]) -> tuple[str, ...] | None:
+def type_names(beside: Fields) -> tuple[str, ...] | None:
     """Finds the names of numeric types: `"names": ["Disease", "Gene"]`, `"id2label": {…}`."""
     for key, value in beside.items():
         if {"name", "label", "type", "class"} & set(name_parts(key)) and (names := _names(value)):

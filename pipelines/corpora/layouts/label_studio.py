@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from pipelines.corpora.corpus import Table, Unreadable, counted, unwrap_single_classes
+from pipelines.examples import Fields, JsonObject
 
 _MIN_KEYS = ("annotator", "annotation_id", "lead_time")  # of JSON-MIN, about the annotation
 
 
-def sniff(objects: Sequence[Mapping[str, Any]]) -> bool:
+def sniff(objects: Sequence[Fields]) -> bool:
     """Whether rows are tasks with `data`."""
     return any(isinstance(row.get("data"), Mapping) for row in objects)
 
@@ -22,7 +23,7 @@ def read(table: Table) -> Table:
     """Tasks with `data` and `annotations`; an annotation that was not cancelled is gold."""
     annotated = any(map(_annotations, table.objects))
 
-    def reason_of(task: Mapping[str, Any]) -> str | None:
+    def reason_of(task: Fields) -> str | None:
         if not annotated or not isinstance(task.get("data"), Mapping):
             return None
         annotations = _annotations(task)
@@ -54,16 +55,16 @@ def read(table: Table) -> Table:
     return table
 
 
-def _annotations(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _annotations(task: Fields) -> list[Fields]:
     entries = task.get("annotations", task.get("completions"))
     return [e for e in entries if isinstance(e, Mapping)] if isinstance(entries, list) else []
 
 
-def _is_cancelled(annotation: Mapping[str, Any]) -> bool:
+def _is_cancelled(annotation: Fields) -> bool:
     return bool(annotation.get("was_cancelled") or annotation.get("skipped"))
 
 
-def _row(task: Mapping[str, Any], annotated: bool, skipped: Counter[str]) -> Any:
+def _row(task: Fields, annotated: bool, skipped: Counter[str]) -> Any:
     data = task.get("data")
     if not isinstance(data, Mapping):
         return task
@@ -101,11 +102,11 @@ def _content(result: Any) -> str:
     return json.dumps(result, sort_keys=True)
 
 
-def _label_key(region: Mapping[str, Any]) -> str | None:
+def _label_key(region: Fields) -> str | None:
     return next((key for key in ("labels", "hypertextlabels") if key in region), None)
 
 
-def _mentions(region: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _mentions(region: Fields) -> list[JsonObject]:
     """One mention for each label of a region."""
     labels = region.get(_label_key(region) or "labels")
     offsets = region.get("globalOffsets")
@@ -118,7 +119,7 @@ def _mentions(region: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [mention]
 
 
-def sniff_min(objects: Sequence[Mapping[str, Any]]) -> bool:
+def sniff_min(objects: Sequence[Fields]) -> bool:
     """Whether rows have lists of regions in columns of their own."""
     columns = (value for row in objects[:1000] for value in row.values())
     return any(isinstance(value, list) and any(map(_is_region, value)) for value in columns)
@@ -135,7 +136,7 @@ def read_min(table: Table) -> Table:
     return replace(table, layout=layout, missing_is_empty=True).mapped(_min_row)
 
 
-def _min_row(row: Mapping[str, Any]) -> dict[str, Any]:
+def _min_row(row: Fields) -> JsonObject:
     plain = {}
     for key, value in row.items():
         if key in _MIN_KEYS:

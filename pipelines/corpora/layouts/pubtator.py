@@ -7,6 +7,7 @@ from typing import Any
 
 from pipelines.corpora.corpus import ColumnNames, Columns, Table, Unreadable, counted
 from pipelines.corpora.source import Source
+from pipelines.examples import JsonObject
 
 _PASSAGE = re.compile(r"([^|\t\n]+)\|([ta])\|(.*)")
 # Its second field names the relation, where a mention has its start.
@@ -56,7 +57,7 @@ def read(source: Source, columns: Columns) -> Table:
     return table
 
 
-def _mention(line: str, id: str) -> dict[str, Any] | None:
+def _mention(line: str, id: str) -> JsonObject | None:
     fields = line.split("\t")
     if len(fields) < 5 or fields[0] != id:
         return None

@@ -13,7 +13,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase, Trainer
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+)
 
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example
@@ -24,8 +30,9 @@ from pipelines.families.training.cpu_training import CpuTraining
 from pipelines.families.training.encoders import LayerRates
 from pipelines.formatting import some
 from pipelines.networks import precision, weights
-from pipelines.networks.embeddings import distilled_vectors, read_vectors, unit_variance
+from pipelines.networks.embeddings import distilled_vectors, unit_variance
 from pipelines.networks.tagger import Tagger
+from pipelines.networks.vector_files import read_vectors
 from pipelines.networks.word_tokenizer import vocabulary, word_counts, word_tokenizer
 
 DISTILLED = "distil:"  # before the name of an encoder
@@ -158,10 +165,11 @@ def _distilled(name: str, words: Sequence[str], dim: int, *, progress: bool) -> 
     return distilled_vectors(words, encoder, tokenizer, dim=dim, progress=progress)
 
 
-def put_vectors(model: Tagger, words: Words) -> None:
+def put_vectors(model: PreTrainedModel, words: Words) -> None:
     """Copies the vectors from elsewhere into a network; those of the other words stay random."""
+    embeddings: Any = model.get_input_embeddings()
     with torch.no_grad():
-        model.embeddings.words.weight[words.ids] = words.vectors.to(model.dtype)
+        embeddings.weight[words.ids] = words.vectors.to(model.dtype)
 
 
 def training_rows(

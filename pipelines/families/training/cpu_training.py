@@ -18,12 +18,14 @@ class CpuTraining(TrainerMixin):
     """Trains within `cpu.training`.
 
     Args:
-        half_copies: compute in bf16 copies of the weights; see `cpu.training`.
+        half_copies: compute in bf16 copies of the weights; see `use_half_copies`.
     """
 
-    def __init__(self, *arguments: Any, half_copies: bool = False, **keywords: Any):
+    def __init__(self, *arguments: Any, half_copies: bool | None = None, **keywords: Any):
+        self.half_copies = use_half_copies(half_copies, keywords["args"])
+        if self.half_copies:
+            keywords["args"].bf16 = False  # no autocast around them
         super().__init__(*arguments, **keywords)
-        self.half_copies = half_copies
 
     def train(self, *arguments: Any, **keywords: Any) -> Any:
         """Trains; afterwards the model is the library's again."""
