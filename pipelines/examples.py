@@ -24,7 +24,9 @@ STATUSES = ("ok", "cut_off", "unparsable")  # of a generator's answer; see `Pred
 # Examples predicted together: the same for runs and commands, so that both give the same bytes.
 BATCH = 1024
 JsonObject = dict[str, Any]  # built by its writer, who alone knows its keys
-Fields = Mapping[str, Any]  # named values that are only read: a row, a JSON object, a part of a report
+Fields = Mapping[
+    str, Any
+]  # named values that are only read: a row, a JSON object, a part of a report
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
@@ -104,9 +106,9 @@ def replacing(
         UserError: for a folder, a device, a pipe, or one of the inputs.
     """
     if str(path) == "-":
-        memory: IO[Any] = io.BytesIO() if "b" in mode else io.StringIO(newline="")
+        memory = io.BytesIO() if "b" in mode else io.StringIO(newline="")
         yield memory
-        _write_out(memory.getvalue())  # type: ignore[attr-defined]
+        _write_out(memory.getvalue())
         return
     target = Path(os.path.realpath(path))
     permissions = _permissions(Path(path), target, inputs)
@@ -115,8 +117,8 @@ def replacing(
     temporary = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}")
     handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-        with os.fdopen(handle, mode, **text) as f:  # type: ignore[call-overload]
+        encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
+        with os.fdopen(handle, mode, encoding=encoding, newline=newline) as f:
             yield f
         if permissions is not None:
             os.chmod(temporary, permissions)
@@ -197,7 +199,7 @@ def prediction_to_json(prediction: Prediction) -> JsonObject:
     return row
 
 
-def prediction_from_json(row: Any) -> Prediction:
+def prediction_from_json(row: object) -> Prediction:
     """Reads one row.
 
     Raises:
@@ -247,7 +249,7 @@ def _id(row: Fields) -> str:
     return _whole_characters(str(id), "id")
 
 
-def _label(value: Any) -> str | tuple[str, ...] | None:
+def _label(value: object) -> str | tuple[str, ...] | None:
     if value is None:
         return None
     if isinstance(value, list):
@@ -255,7 +257,7 @@ def _label(value: Any) -> str | tuple[str, ...] | None:
     return _name(value, "label")
 
 
-def _name(value: Any, what: str) -> str:
+def _name(value: object, what: str) -> str:
     """The name of a class or type."""
     if not isinstance(value, str):
         number = '; a number goes in "value"' if isinstance(value, int | float) else ""
@@ -272,7 +274,7 @@ def _whole_characters(string: str, what: str) -> str:
     return string
 
 
-def _scores(value: Any) -> dict[str, float] | None:
+def _scores(value: object) -> dict[str, float] | None:
     if value is None:
         return None
     if not isinstance(value, dict):
@@ -313,7 +315,7 @@ def span_from_json(row: Fields) -> Span:
     return Span(_offset(row["start"]), _offset(row["end"]), _name(row["label"], "label"), score)
 
 
-def _offset(value: Any) -> int:
+def _offset(value: object) -> int:
     if type(value) is int:  # as nearly all are
         return value
     number = _number(value, "offset")

@@ -10,27 +10,25 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from transformers import TrainerCallback
+from torch import nn
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from pipelines import submission
 from pipelines.checks.audit import as_text, audit
 from pipelines.corpora import Corpus, good_rows, read_corpora, read_examples, refuse_unlabelled
 from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write_cut
-from pipelines.corpora.splits import classes_of
 from pipelines.corpora.stream import batches
 from pipelines.errors import DataError, UserError
 from pipelines.evaluation.tasks import TASKS, interval_path, metric, metric_name
-from pipelines.examples import Example, Fields, JsonObject, Prediction, replacing, write_predictions
+from pipelines.examples import Example, Fields, JsonObject, Prediction, write_predictions
 from pipelines.formatting import interval, score, size, text_table
 from pipelines.reporting.html import write_report
 from pipelines.reporting.run_facts import run_facts
@@ -43,6 +41,10 @@ from pipelines.runs.lock import interruptible, run_lock
 from pipelines.runs.options import DataArguments, given_files
 from pipelines.runs.provenance import provenance, reading_of
 from pipelines.runs.run import Run, config_of
+from pipelines.submission import of_run
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +107,7 @@ def read(options: DataArguments, *, answer: str, project: Path, seed: int = 0,
         for split in ("train", "dev"):
             refuse_unlabelled(files.get(split, split), splits.get(split, []), answer)
         data = Data(answer, files, splits, corpora)
-    rehearse_submission(data.splits, options, answer=answer)
+    of_run.rehearse(data.splits, options, answer=answer)
     return data
 
 
@@ -161,7 +163,7 @@ class Job:
         self.run.write_json("report.json", report)
         asked = "test" if "test" in self.examples else "dev"
         if asked in answered and (self.options.sample_submission or "test" in self.examples):
-            submit(self.run, self.examples[asked], answered[asked], self.options)
+            of_run.write(self.run, self.examples[asked], answered[asked], self.options)
         if "split" in report:
             split = report["split"]
             write_report(report, self.examples[split], answered[split], self.run.page, title=self.run.folder.name,
@@ -175,16 +177,16 @@ class Job:
         """For a trainer: they keep its checkpoints sound and record what the training takes."""
         return [CheckpointManifest(), sessions.SessionRecorder(self.run.folder)]
 
-    def checkpoint(self, training: Any) -> str | None:
+    def checkpoint(self, training: TrainingArguments) -> str | None:
         """The checkpoint that a trainer goes on from, if any.
 
         Args:
             training: the trainer's arguments; of several trainers in a run each has an `output_dir`.
         """
         choice = "true" if self.more_epochs else training.resume_from_checkpoint
-        return checkpoint_to_resume(choice, training.output_dir, with_best=training.load_best_model_at_end)
+        return checkpoint_to_resume(choice, str(training.output_dir), with_best=training.load_best_model_at_end)
 
-    def record_training(self, trainer: Any, *, tokens: int) -> None:
+    def record_training(self, trainer: Trainer, *, tokens: int) -> None:
         """Writes a trainer's log and records what its training took.
 
         Args:
@@ -198,7 +200,7 @@ class Job:
         self.record(parameters=every, trained_parameters=trained, epochs=round(epochs, 2),
                     tokens=round(tokens * epochs))
 
-    def record(self, **figures: Any) -> None:
+    def record(self, **figures: object) -> None:
         """Keeps figures of the cost of training, such as `parameters` and `tokens`, over any number of resumes."""
         if is_main():
             sessions.record(self.run.folder, **figures)
@@ -236,7 +238,7 @@ class Job:
 
 
 @contextlib.contextmanager
-def start(name: str, data: Data, options: DataArguments, *others: Any, model: str,
+def start(name: str, data: Data, options: DataArguments, *others: DataclassInstance, model: str,
           folder: str | Path | None = None, resume: bool = False) -> Iterator[Job]:
     """Opens the run of a job: its folder, lock, config and provenance.
 
@@ -282,14 +284,16 @@ def start(name: str, data: Data, options: DataArguments, *others: Any, model: st
         yield work
         if is_main() and resume:
             # Not before: were it killed while it trains for more epochs, it would not ask for them again.
-            run.write_config(run.config() | config)
+            found = {name: run.config()[name] for name in searched_options(run.config())}
+            run.write_config(config | found)
             run.write_json("provenance.json", facts | {"resumed": [*facts.get("resumed", []), begin]})
 
 
-def parameter_counts(model: Any) -> tuple[int, int]:
+def parameter_counts(model: nn.Module) -> tuple[int, int]:
     """How many parameters a model has, and how many of them are trained."""
-    if hasattr(model, "get_nb_trainable_parameters"):  # of peft, which counts packed 4-bit weights rightly
-        trained, every = model.get_nb_trainable_parameters()
+    count = getattr(model, "get_nb_trainable_parameters", None)
+    if count is not None:  # of peft, which counts packed 4-bit weights rightly
+        trained, every = count()
         return every, trained
     parameters = list(model.parameters())
     return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
@@ -322,7 +326,7 @@ def refuse_differences(run: Run, config: Fields, facts: Fields) -> None:
         UserError: naming each difference.
     """
     before, then = run.config(), run.provenance()
-    searched = [part.split("=")[0] for part in before.get("search") or ()]
+    searched = searched_options(before)
     faults = differences({name: value for name, value in before.items() if name not in searched},
                          {name: value for name, value in config.items() if name not in searched})
     if then.get("recipe", facts["recipe"]) != facts["recipe"]:
@@ -332,6 +336,11 @@ def refuse_differences(run: Run, config: Fields, facts: Fields) -> None:
     if faults:
         raise UserError(f"{run.folder}: the run was started otherwise: {'; '.join(faults)}; give the options and data "
                         "that it was started with, or another --run_dir")
+
+
+def searched_options(config: Fields) -> list[str]:
+    """The options that `--search` chose: those of the config are what it found."""
+    return [part.split("=")[0] for part in config.get("search") or ()]
 
 
 def summary(report: Fields) -> str:
@@ -344,51 +353,3 @@ def summary(report: Fields) -> str:
     head = ["split", *map(metric_name, names), "95 % interval", "seconds", "peak memory"]
     within = interval(metric(report, interval_path(task.primary_metric)), task.scale)
     return "\n".join(text_table(head, [[report["split"], *numbers, within, f"{seconds:.0f}", memory]]))
-
-
-def rehearse_submission(examples: Mapping[str, Sequence[Example]], options: DataArguments, *, answer: str) -> None:
-    """Tries the sample with made-up answers, so that one that does not fit stops the run before its training.
-
-    Args:
-        examples: split -> examples; `test` (or `dev`) holds the texts that are asked for, `train` the answers that
-            there are.
-        answer: what the model will predict, `spans`, `label` or `value`.
-
-    Raises:
-        UserError, DataError: for a sample without a test file, or one that does not fit.
-    """
-    if not options.sample_submission:
-        return
-    asked = examples.get("test", examples.get("dev"))
-    if asked is None:
-        raise UserError("got --sample_submission without --test_file; give the file with the texts that are asked for")
-    counts: list[int] | None
-    train = examples["train"]
-    if answer == "spans":
-        labels = {span.label for example in train for span in example.spans or ()} or {"Disease"}
-        counts = sorted({len(example.spans or ()) for example in train}) or [1]
-    else:
-        labels = {label for example in train for label in classes_of(example)}
-        several = any(isinstance(example.label, tuple) for example in train)
-        counts = sorted({len(classes_of(example)) for example in train}) if several else None
-    submission.rehearse_submission(asked, options.sample_submission, answer=answer, labels=sorted(labels),
-                                   counts=counts, **submission_options(options))
-
-
-def submission_options(options: DataArguments) -> JsonObject:
-    return {"format": options.submission_format, "answer_column": options.answer_column,
-            "positive_class": options.positive_class}
-
-
-def submit(run: Run, examples: Sequence[Example], predictions: Sequence[Prediction], options: DataArguments) -> None:
-    """Writes the submission in the layout of the sample; mentions without one as `id,entities` with JSON lists."""
-    sample = Path(options.sample_submission or run.folder / "sample_submission.csv")
-    if not options.sample_submission:
-        if not all(prediction.spans is not None for prediction in predictions):
-            return
-        with replacing(sample) as f:
-            csv.writer(f).writerows([("id", "entities"), *((example.id, "[]") for example in examples)])
-    written = submission.write_submission(predictions, examples, sample=sample, out=run.submission,
-                                          **submission_options(options))
-    for note in written.notes:
-        logger.info("%s", note)

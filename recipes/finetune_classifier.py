@@ -194,7 +194,9 @@ def run_one(options: RecipeArguments, training: TrainingArguments, data: job.Dat
                 train(work, options, training)
         PartialState().wait_for_everyone()
         gc.collect()
-        loaded = sequence_classifier.load(work.run.model) if job.is_main() else None
+        if not job.is_main():
+            return {}
+        loaded = sequence_classifier.load(work.run.model)
         return work.finish(lambda part: sequence_classifier.predict(loaded, part))
 
 

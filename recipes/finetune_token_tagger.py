@@ -96,7 +96,9 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
                 train(work, options, training)
         PartialState().wait_for_everyone()
         gc.collect()
-        loaded = token_tagger.load(work.run.model) if job.is_main() else None
+        if not job.is_main():
+            return {}
+        loaded = token_tagger.load(work.run.model)
         return work.finish(lambda part: token_tagger.predict(loaded, part, progress=sys.stderr.isatty()))
 
 

@@ -171,7 +171,7 @@ def train(work: job.Job, options: RecipeArguments, training: TrainingArguments,
         generation_batch_tokens=options.generation_batch_tokens, compile_layers=options.compile_layers,
         callbacks=[*stopping, *work.callbacks()])
     trainer.train(resume_from_checkpoint=work.checkpoint(training))
-    trained = sft.trained_model(trainer)
+    trained: Any = sft.trained_model(trainer)
     work.record_training(trainer, tokens=sum(len(row["input_ids"]) for row in rows))
     if job.is_main():
         with replacing_folder(work.run.model) as folder:  # last of all: a run with a model is not trained again

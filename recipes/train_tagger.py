@@ -32,6 +32,7 @@ from pipelines.corpora.lexicon import read_lexicon
 from pipelines.errors import UserError, one_line_errors
 from pipelines.examples import Example
 from pipelines.families import lexical, token_tagger
+from pipelines.families.lexical.word_features import GROUPS
 from pipelines.families.token_tagger import word_tagging
 from pipelines.families.training import dev_scores, early_stopping
 from pipelines.networks import precision
@@ -49,67 +50,112 @@ ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 NETWORKS = (*lexical.TAGGERS, "ffnn", "window", *CELLS)
 # What the taggers without a network read, beside the options of every recipe.
-LEXICAL_OPTIONS = {"dictionary": {"lexicon"}, "memm": {"lexicon", "features", "regularization"},
-                   "crf": {"lexicon", "features", "c1", "c2", "max_iterations"}}
+LEXICAL_OPTIONS = {
+    "dictionary": {"lexicon"},
+    "memm": {"lexicon", "features", "regularization"},
+    "crf": {"lexicon", "features", "c1", "c2", "max_iterations"},
+}
+CHAIN_OPTIONS = {"features", "regularization", "c1", "c2", "max_iterations"}
+RECURRENT_OPTIONS = {"library_cell", "bidirectional", "initial_state"}
+# What a network does not read, beside the options of the chains.
+UNREAD_OPTIONS = {
+    "ffnn": {"window", *RECURRENT_OPTIONS},
+    "window": RECURRENT_OPTIONS,
+    "gru": {"activation"},
+    "lstm": {"activation"},
+}
 SHARED_OPTIONS = {"seed", "output_dir", "resume_from_checkpoint", "disable_tqdm"}
-WORD_OPTIONS = ("min_freq", "remove_frac", "lowercase", "embeddings", "embedding_dim", "padding_side",
-                "truncation_side")
+WORD_OPTIONS = (
+    "min_freq",
+    "remove_frac",
+    "lowercase",
+    "embeddings",
+    "embedding_dim",
+    "padding_side",
+    "truncation_side",
+)
 
 
 @dataclass
 class RecipeArguments(config.DataArguments):
-    network: str = config.option("rnn", "dictionary, most_frequent_tag, hmm, memm, crf, ffnn, window, rnn, gru or lstm",
-                                group="model")
+    network: str = config.option(
+        "rnn",
+        "dictionary, most_frequent_tag, hmm, memm, crf, ffnn, window, rnn, gru or lstm",
+        group="model",
+    )
     hidden_size: int = config.option(512, "units of a hidden layer, in each direction")
     num_layers: int = config.option(1, "hidden layers")
-    window: int = config.option(2, "words on each side that --network window reads")
+    window: int | None = config.option(
+        None,
+        "words to each side that are read at each step (default: 2 for --network window, 0 "
+        "for rnn, gru and lstm)",
+    )
     activation: str | None = config.option(
-        None, "relu, tanh or prelu (default: relu for ffnn and window, tanh for rnn)")
+        None, "relu, tanh or prelu (default: relu for ffnn and window, tanh for rnn)"
+    )
     library_cell: bool = config.option(
-        False, "torch's recurrent layer instead of the one written by hand")
+        False, "torch's recurrent layer instead of the one written by hand"
+    )
     bidirectional: bool = config.option(False, "read sentences from both ends")
     initial_state: str = config.option("zero", "zero, random or learned")
     crf: bool = config.option(False, "score whole tag sequences")
     decode: str | None = config.option(
-        None, "argmax, viterbi (legal BIO only) or crf (default: crf with --crf, else argmax)")
+        None, "argmax, viterbi (legal BIO only) or crf (default: crf with --crf, else argmax)"
+    )
     dropout: float = config.option(0.0, "dropout between layers")
     variational_dropout: bool = config.option(
-        False, "one dropout mask a sentence, on recurrent states too")
+        False, "one dropout mask a sentence, on recurrent states too"
+    )
     word_dropout: float = config.option(0.0, "share of training words that are read as unknown")
     embeddings: str = config.option(
-        "random", "random, a text file of vectors (GloVe, word2vec, fastText), or distil: and an "
-        "encoder, such as distil:local:minilm", group="words")
+        "random",
+        "random, a text file of vectors (GloVe, word2vec, fastText), or distil: and an "
+        "encoder, such as distil:local:minilm",
+        group="words",
+    )
     embedding_dim: int | None = config.option(
-        None, "size of a word vector (default: 300 random, 256 distilled, the file's own)")
+        None, "size of a word vector (default: 300 random, 256 distilled, the file's own)"
+    )
     train_embeddings: bool = config.option(True, "train the word vectors too")
     character_feature: str = config.option("none", "none, affixes or cnn")
     character_dim: int = config.option(32, "size of the vector of an affix, or of the CNN's")
+    lexicon: str | None = config.option(
+        None,
+        "file of names, one a line, or name, type and id between tabs: searched for by "
+        "dictionary, a feature of memm, crf and the networks",
+    )
     min_freq: int = config.option(1, "words that are rarer than this in training are unknown")
     remove_frac: float = config.option(
-        0.0, "share of the remaining words, the rarest, that are unknown too")
+        0.0, "share of the remaining words, the rarest, that are unknown too"
+    )
     lowercase: bool = config.option(False, "lower-case words")
     max_length: int | None = config.option(None, "words of a training sentence at most")
     padding_side: str = config.option("right", "left or right")
     truncation_side: str = config.option("right", "left or right: what --max_length cuts off")
     batch_tokens: int | None = config.option(
-        2048, "batches of sentences of one length with at most N words; 0: batches of "
-        "per_device_train_batch_size sentences", group="training")
+        2048,
+        "batches of sentences of one length with at most N words; 0: batches of "
+        "per_device_train_batch_size sentences",
+        group="training",
+    )
     early_stopping_patience: int | None = config.option(
-        None, "stop after N evaluations without a better score")
-    lexicon: str | None = config.option(
-        None, "file of names for dictionary, memm and crf: one a line, or name, type and id between "
-        "tabs", group="without a network")
+        None, "stop after N evaluations without a better score"
+    )
     features: list[str] = config.option(
-        ["words", "shapes", "affixes", "window", "bigrams", "lexicon"],
-        "groups of features of memm and crf")
+        list(GROUPS), "groups of features of memm and crf", group="without a network"
+    )
     c1: float = config.option(0.05, "L1 penalty of crf")
     c2: float = config.option(0.05, "L2 penalty of crf")
     max_iterations: int = config.option(100, "iterations of L-BFGS for crf")
     regularization: float = config.option(
-        1.0, "C of memm's logistic regressions; smaller values regularise more")
+        1.0, "C of memm's logistic regressions; smaller values regularise more"
+    )
     search: list[str] | None = config.option(
-        None, "options to search, as name=a,b,c or name=low:high (on a logarithmic scale if it spans "
-        "a factor of ten)", group="search")
+        None,
+        "options to search, as name=a,b,c or name=low:high (on a logarithmic scale if it spans "
+        "a factor of ten)",
+        group="search",
+    )
     search_trials: int = config.option(20, "trials of a search by TPE")
     search_sampler: str = config.option("tpe", "tpe, or grid: every combination")
 
@@ -124,8 +170,11 @@ class TaggerTrainingArguments(config.EpochTrainingArguments, TrainingArguments):
     learning_rate: float = config.option(2e-3, "largest learning rate of AdamW", group="training")
     num_train_epochs: float = config.option(10, "passes over the training examples")
     warmup_steps: float = config.option(
-        0.05, "steps, or their share below 1, in which the learning rate rises")
-    metric_for_best_model: str | None = config.option("strict_f1", "score that decides which is best")
+        0.05, "steps, or their share below 1, in which the learning rate rises"
+    )
+    metric_for_best_model: str | None = config.option(
+        "strict_f1", "score that decides which is best"
+    )
     logging_strategy: str = config.option("epoch", "when the loss is logged")
 
     def precision_options(self) -> dict[str, Any]:
@@ -146,13 +195,23 @@ def run(options: RecipeArguments, training: TaggerTrainingArguments) -> dict[str
     check_options(options)
     refuse_unused(options, training)
     if options.crf and training.label_smoothing_factor:
-        raise UserError("--label_smoothing_factor is of single tags, and --crf scores whole sequences; leave one of "
-                        "them out")
+        raise UserError(
+            "--label_smoothing_factor is of single tags, and --crf scores whole sequences; leave one of "
+            "them out"
+        )
     data = job.read(options, answer="spans", project=ROOT)
-    word_tagging.check_tags({split: rows for split, rows in data.splits.items() if split != "train"},
-                            token_tagger.tags_for(data.splits["train"]))
-    with job.start(options.network, data, options, training, model=options.network,
-                   resume=training.resume_from_checkpoint is not None) as work:
+    word_tagging.check_tags(
+        {split: rows for split, rows in data.splits.items() if split != "train"},
+        token_tagger.tags_for(data.splits["train"]),
+    )
+    with job.start(
+        options.network,
+        data,
+        options,
+        training,
+        model=options.network,
+        resume=training.resume_from_checkpoint is not None,
+    ) as work:
         if options.search:
             with work.meter.stage("search"):
                 options, training = search(options, training, work)
@@ -161,7 +220,8 @@ def run(options: RecipeArguments, training: TaggerTrainingArguments) -> dict[str
         if work.trains():
             fit(work, options, training)
         loaded = family.load(work.run.model)
-        return work.finish(lambda part: family.predict(loaded, part))
+        facts = {"features": lexical.strongest(loaded)} if family is lexical else {}
+        return work.finish(lambda part: family.predict(loaded, part), facts=facts)
 
 
 def fit(work: job.Job, options: RecipeArguments, training: TaggerTrainingArguments) -> None:
@@ -171,22 +231,28 @@ def fit(work: job.Job, options: RecipeArguments, training: TaggerTrainingArgumen
             model = fit_lexical(work.examples["train"], options)
             lexical.save(folder, model)
         work.record(seconds=work.meter.seconds["training"])
-        work.run.write_json("features.json", lexical.strongest(model))
         return
     with work.meter.stage("vocabulary"):
         words = words_of(options, work.examples)
     with work.meter.stage("training"):
         trainer = train(work.examples, words, options, training, work=work)
     model = trainer.accelerator.unwrap_model(trainer.model)
-    work.record_training(trainer, tokens=sum(len(row["input_ids"]) for row in trainer.train_dataset))
+    work.record_training(
+        trainer, tokens=sum(len(row["input_ids"]) for row in trainer.train_dataset)
+    )
     with replacing_folder(work.run.model) as folder:
         token_tagger.save(folder, model=model, tokenizer=words.tokenizer, settings=trainer.settings)
 
 
 def fit_lexical(train: Sequence[Example], options: RecipeArguments) -> lexical.Lexical:
     """Fits a tagger without a network."""
-    chain = lexical.ChainOptions(tuple(options.features), options.c1, options.c2, options.max_iterations,
-                                 options.regularization)
+    chain = lexical.ChainOptions(
+        tuple(options.features),
+        options.c1,
+        options.c2,
+        options.max_iterations,
+        options.regularization,
+    )
     lexicon = read_lexicon(options.lexicon) if options.lexicon else None
     return lexical.fit(train, method=options.network, options=chain, lexicon=lexicon)
 
@@ -197,38 +263,57 @@ def refuse_unused(options: RecipeArguments, training: TaggerTrainingArguments) -
     Raises:
         UserError: naming them.
     """
-    lexical_options = set().union(*LEXICAL_OPTIONS.values())
     searched = {part.split("=")[0] for part in options.search or ()}
     changed = searched | changed_options(options).keys()
     if options.network in lexical.TAGGERS:
         own = LEXICAL_OPTIONS.get(options.network, set())
-        network_options = {field.name for field in fields(RecipeArguments)} - {
-            field.name for field in fields(config.DataArguments)} - {"network", "search", "search_trials",
-                                                                     "search_sampler"}
+        network_options = (
+            {field.name for field in fields(RecipeArguments)}
+            - {field.name for field in fields(config.DataArguments)}
+            - {"network", "search", "search_trials", "search_sampler"}
+        )
         default = config_of(TaggerTrainingArguments())
-        trainer_options = {name for name, value in config_of(training).items() if value != default.get(name)}
+        trainer_options = {
+            name for name, value in config_of(training).items() if value != default.get(name)
+        }
         unused = changed & (network_options - own) | trainer_options - SHARED_OPTIONS
     else:
-        unused = changed & lexical_options
+        unused = changed & (CHAIN_OPTIONS | UNREAD_OPTIONS.get(options.network, set()))
     if unused:
-        raise UserError(f"--network {options.network} does not read {', '.join(f'--{name}' for name in sorted(unused))}"
-                        "; leave it out")
+        raise UserError(
+            f"--network {options.network} does not read {', '.join(f'--{name}' for name in sorted(unused))}"
+            "; leave it out"
+        )
 
 
 def check_options(options: RecipeArguments) -> None:
     """Refuses names that are none, before anything is read."""
-    for name, known in (("network", NETWORKS), ("initial_state", INITIAL_STATES),
-                        ("character_feature", CHARACTER_FEATURES), ("activation", (None, *ACTIVATIONS)),
-                        ("decode", (None, *token_tagger.DECODERS)), ("search_sampler", ("tpe", "grid"))):
+    for name, known in (
+        ("network", NETWORKS),
+        ("initial_state", INITIAL_STATES),
+        ("character_feature", CHARACTER_FEATURES),
+        ("activation", (None, *ACTIVATIONS)),
+        ("decode", (None, *token_tagger.DECODERS)),
+        ("search_sampler", ("tpe", "grid")),
+    ):
         if getattr(options, name) not in known:
-            raise UserError(f"got --{name} {getattr(options, name)}; wanted one of {', '.join(filter(None, known))}")
+            raise UserError(
+                f"got --{name} {getattr(options, name)}; wanted one of {', '.join(filter(None, known))}"
+            )
+    if options.window is not None and options.window < (options.network == "window"):
+        least = "1 or more" if options.network == "window" else "0 or more"
+        raise UserError(f"got --window {options.window}; wanted {least} words to each side")
     if options.library_cell and options.variational_dropout:
-        raise UserError("torch's recurrent layers have no variational dropout of states; take --library_cell false")
+        raise UserError(
+            "torch's recurrent layers have no variational dropout of states; take --library_cell false"
+        )
 
 
 def words_of(options: RecipeArguments, examples: dict[str, list[Example]]) -> word_tagging.Words:
     others = [example for split in ("dev", "test") for example in examples.get(split, [])]
-    return word_tagging.fit_words(examples["train"], others, **{name: getattr(options, name) for name in WORD_OPTIONS})
+    return word_tagging.fit_words(
+        examples["train"], others, **{name: getattr(options, name) for name in WORD_OPTIONS}
+    )
 
 
 def build(options: RecipeArguments, words: word_tagging.Words, tags: Sequence[str]) -> Tagger:
@@ -237,27 +322,71 @@ def build(options: RecipeArguments, words: word_tagging.Words, tags: Sequence[st
     Raises:
         UserError: for options that do not fit together.
     """
-    shared = {name: getattr(options, name) for name in ("train_embeddings", "character_feature", "character_dim",
-                                                        "dropout", "variational_dropout", "word_dropout", "crf")}
+    shared = {
+        name: getattr(options, name)
+        for name in (
+            "train_embeddings",
+            "character_feature",
+            "character_dim",
+            "dropout",
+            "variational_dropout",
+            "word_dropout",
+            "crf",
+        )
+    }
     shared |= {"vocab_size": len(words.tokenizer), "embedding_dim": words.dim, **label_map(tags)}
+    shared["window"] = window_of(options)
+    lexicon = read_lexicon(options.lexicon) if options.lexicon else None
+    shared["lexicon_tags"] = lexicon.tags() if lexicon else []
     try:
         if options.network in CELLS:
-            model: Tagger = RecurrentTagger(RecurrentConfig(
-                **shared, activation=options.activation or "tanh", cell=options.network,
-                **{name: getattr(options, name) for name in ("library_cell", "hidden_size", "num_layers",
-                                                             "bidirectional", "initial_state")}))
+            model: Tagger = RecurrentTagger(
+                RecurrentConfig(
+                    **shared,
+                    activation=options.activation or "tanh",
+                    cell=options.network,
+                    **{
+                        name: getattr(options, name)
+                        for name in (
+                            "library_cell",
+                            "hidden_size",
+                            "num_layers",
+                            "bidirectional",
+                            "initial_state",
+                        )
+                    },
+                )
+            )
         else:
-            model = FeedforwardTagger(FeedforwardConfig(
-                **shared, activation=options.activation or "relu", hidden_sizes=[options.hidden_size] *
-                options.num_layers, window=options.window if options.network == "window" else 0))
+            model = FeedforwardTagger(
+                FeedforwardConfig(
+                    **shared,
+                    activation=options.activation or "relu",
+                    hidden_sizes=[options.hidden_size] * options.num_layers,
+                )
+            )
     except ValueError as error:
         raise UserError(f"the options do not fit together: {error}") from error
+    model.lexicon = lexicon
     word_tagging.put_vectors(model, words)
     return model
 
 
-def train(examples: dict[str, list[Example]], words: word_tagging.Words, options: RecipeArguments,
-          training: TaggerTrainingArguments, *, work: job.Job | None = None) -> word_tagging.WordTaggerTrainer:
+def window_of(options: RecipeArguments) -> int:
+    """Words to each side that the network reads at each step."""
+    if options.window is None:
+        return 2 if options.network == "window" else 0
+    return options.window
+
+
+def train(
+    examples: dict[str, list[Example]],
+    words: word_tagging.Words,
+    options: RecipeArguments,
+    training: TaggerTrainingArguments,
+    *,
+    work: job.Job | None = None,
+) -> word_tagging.WordTaggerTrainer:
     """Trains a network; the trainer that comes back holds the best one.
 
     Args:
@@ -265,24 +394,34 @@ def train(examples: dict[str, list[Example]], words: word_tagging.Words, options
     """
     set_seed(training.seed)
     model = build(options, words, token_tagger.tags_for(examples["train"]))
-    rows = word_tagging.training_rows(examples["train"], model, words.tokenizer, max_length=options.max_length)
+    rows = word_tagging.training_rows(
+        examples["train"], model, words.tokenizer, max_length=options.max_length
+    )
     if not rows:
         raise UserError("no training example has a word; give other training data")
     dev = examples.get("dev", [])
     stopping = early_stopping.choose_on_dev(training, dev, options.early_stopping_patience)
     decode = options.decode or ("crf" if options.crf else "argmax")
     trainer = word_tagging.WordTaggerTrainer(
-        model=model, args=training, train_dataset=rows, train=examples["train"], dev=dev,
-        processing_class=words.tokenizer, settings=token_tagger.TaggerSettings(decode=decode),
-        batch_tokens=options.batch_tokens, callbacks=[*stopping, *(work.callbacks() if work else ())])
+        model=model,
+        args=training,
+        train_dataset=rows,
+        train=examples["train"],
+        dev=dev,
+        processing_class=words.tokenizer,
+        settings=token_tagger.TaggerSettings(decode=decode),
+        batch_tokens=options.batch_tokens,
+        callbacks=[*stopping, *(work.callbacks() if work else ())],
+    )
     if work is None:
         trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=work.checkpoint(training) if work else None)
     return trainer
 
 
-def search(options: RecipeArguments, training: TaggerTrainingArguments,
-           work: job.Job) -> tuple[RecipeArguments, TaggerTrainingArguments]:
+def search(
+    options: RecipeArguments, training: TaggerTrainingArguments, work: job.Job
+) -> tuple[RecipeArguments, TaggerTrainingArguments]:
     """Trains with other options again and again; returns the best ones on dev, by strict F1.
 
     Raises:
@@ -299,13 +438,17 @@ def search(options: RecipeArguments, training: TaggerTrainingArguments,
         arguments = copy.copy(training)
         for name in values.keys() - mine:
             setattr(arguments, name, values[name])
-        return replace(options, **{name: value for name, value in values.items() if name in mine}), arguments
+        return replace(
+            options, **{name: value for name, value in values.items() if name in mine}
+        ), arguments
 
     def score(values: dict[str, Any]) -> float:
         trial_options, arguments = chosen(values)
         check_options(trial_options)
         if options.network in lexical.TAGGERS:
-            predictions = lexical.predict(fit_lexical(examples["train"], trial_options), examples["dev"])
+            predictions = lexical.predict(
+                fit_lexical(examples["train"], trial_options), examples["dev"]
+            )
             reached = dev_scores.strict_scores(examples["dev"], predictions)["strict_f1"]
             logger.info("strict F1 on dev %.4f  %s", reached, values)
             return reached
@@ -319,8 +462,14 @@ def search(options: RecipeArguments, training: TaggerTrainingArguments,
         logger.info("strict F1 on dev %.4f  %s", reached, values)
         return reached
 
-    found = option_search.search(space, score, trials=options.search_trials, sampler=options.search_sampler,
-                                 seed=training.seed, storage=run.folder / "search.db")
+    found = option_search.search(
+        space,
+        score,
+        trials=options.search_trials,
+        sampler=options.search_sampler,
+        seed=training.seed,
+        storage=run.folder / "search.db",
+    )
     run.write_json("search.json", found)
     logger.info("\n%s\n", option_search.search_as_text(found))
     return chosen(found["best"])

@@ -44,7 +44,7 @@ PEERS = {"naive_bayes": lambda: MultinomialNB(),
 def test_the_predictions_are_scikit_learns(method, options, labels):
     train, test = texts(90, 0, labels), texts(40, 1, labels)
     kind = CountVectorizer if method == "naive_bayes" else TfidfVectorizer
-    more = {"min_df": options.min_count} | ({} if method == "naive_bayes" else {"sublinear_tf": True})
+    more = {"min_df": options.min_freq} | ({} if method == "naive_bayes" else {"sublinear_tf": True})
     parts = []
     if options.word_ngrams:
         parts.append(kind(ngram_range=(1, options.word_ngrams), token_pattern=r"\w+", **more))
@@ -118,7 +118,7 @@ def test_what_speaks_for_a_class():
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"word_ngrams": 0}, "wanted one of them over 0"), ({"char_ngrams": 1}, "wanted 2 or more"),
-    ({"min_count": 0}, "wanted 1 or more")])
+    ({"min_freq": 0}, "wanted 1 or more")])
 def test_options_that_make_no_features(options, message):
     with pytest.raises(UserError, match=message):
         NgramOptions(**options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipelines.alignment.word_boundaries import cuts_mark, find_all, inside_word, on_boundaries
 from pipelines.examples import JsonObject, Span
@@ -25,6 +25,8 @@ __all__ = [
 ]
 
 CharRange = tuple[int, int]  # half-open
+# Of a chain of mentions from its end: (index of the mention, its occurrence, the link before).
+Link = tuple[int, CharRange, "Link | None"]
 
 # (mention, occurrence) pairs that `_longest_chain` looks at; with more of them each mention looks
 # near its share.
@@ -314,7 +316,7 @@ def _longest_chain(choices: Sequence[Sequence[CharRange]]) -> dict[int, CharRang
     if sum(map(len, choices)) > CHAIN_PAIRS:
         choices = _around_their_shares(choices)
     ends: list[int] = []  # ends[n]: where the chain of n + 1 occurrences that ends first ends
-    chains: list[Any] = []  # its last link: (mention, occurrence, the link before)
+    chains: list[Link] = []  # the last link of each
     for index, occurrences in enumerate(choices):
         # From the last occurrence to the first, so that no mention follows upon itself.
         for occurrence in reversed(occurrences):
@@ -327,8 +329,8 @@ def _longest_chain(choices: Sequence[Sequence[CharRange]]) -> dict[int, CharRang
                 ends[length], chains[length] = occurrence[1], link
     chosen, last = {}, chains[-1] if chains else None
     while last:
-        chosen[last[0]] = last[1]
-        last = last[2]
+        index, occurrence, last = last
+        chosen[index] = occurrence
     return chosen
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pipelines.corpora import row_answers
 from pipelines.corpora.column_profiles import is_empty, list_in
@@ -228,9 +227,13 @@ def _refuse_texts_as_types(reading: Reading) -> None:
         )
 
 
+# What decides how offsets are counted: ends, unit, whether there are tokens and texts, the usual.
+NotationFacts = tuple[str | None, str | None, bool, bool, Notation | None]
+
+
 def _place_mentions(readings: Sequence[Reading], columns: Columns) -> None:
     """Decides on the notation over all files that have mentions of one form, and sets the spans."""
-    groups: dict[tuple[Any, ...], list[Reading]] = {}
+    groups: dict[NotationFacts, list[Reading]] = {}
     for reading in readings:
         table, names = reading.table, reading.names
         inputs = names.tokens is not None, names.text is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pipelines.corpora.column_profiles import CLASS_NAMES, ID_NAMES, Profile, name_parts
 from pipelines.errors import UserError
@@ -82,7 +81,7 @@ def _with_word(names: Sequence[str], *, whole_name: bool) -> list[str]:
     return list(dict.fromkeys(matching))
 
 
-def _holds_classes(values: Sequence[Any]) -> bool:
+def _holds_classes(values: Sequence[object]) -> bool:
     """Mostly strings, numbers, or lists of strings that are not tags; others are faults of rows."""
     lists = [value for value in values if isinstance(value, list)]
     if not lists:

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 from pipelines.examples import Fields
 
@@ -73,7 +72,7 @@ class Profile:
     is_text: bool
     n_words: float
     n_distinct: int
-    values: list[Any]
+    values: list[object]
 
     @property
     def is_varied(self) -> bool:
@@ -104,7 +103,7 @@ def profile_of(rows: Sequence[Fields], name: str) -> Profile:
     return Profile(shape, is_text, n_words, len(set(map(repr, values))), values)
 
 
-def _shape_of(value: Any) -> str:
+def _shape_of(value: object) -> str:
     if isinstance(value, str):
         return "string"
     if isinstance(value, dict):
@@ -122,24 +121,24 @@ def _shape_of(value: Any) -> str:
 # Values
 
 
-def is_null(value: Any) -> bool:
+def is_null(value: object) -> bool:
     """Whether a value is null or NaN."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def is_empty(value: Any) -> bool:
+def is_empty(value: object) -> bool:
     """Whether a cell is null, NaN or an empty string."""
     return is_null(value) or value == ""
 
 
-def whole_number(value: Any) -> int | None:
+def whole_number(value: object) -> int | None:
     """A whole number, also as pandas writes it beside gaps (`1.0`); `None` for anything else."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def list_in(value: Any) -> Any:
+def list_in(value: object) -> object:
     """The list that a string spells in JSON or Python, as in CSV files; other values unchanged."""
     if not isinstance(value, str):
         return value

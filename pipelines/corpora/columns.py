@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
 
 from pipelines.corpora.class_columns import find_class_columns, only_one
 from pipelines.corpora.column_profiles import (
@@ -244,7 +243,7 @@ def _are_mentions(name: str, rows: Rows, text: str | None) -> bool:
     return (10 if is_named else 2) * n_found >= n_strings
 
 
-def _are_tags(values: Sequence[Any]) -> bool:
+def _are_tags(values: Sequence[object]) -> bool:
     """Whether strings spell a tag for each token: `O O B-Disease`."""
     parts = [part for value in values if isinstance(value, str) for part in value.split()]
     return "O" in parts and 2 * sum(map(looks_like_tag, parts)) > len(parts)

@@ -29,7 +29,7 @@ MAX_FAULTS_SHOWN = 50
 Finding = tuple[str, str, str | None]  # kind of fault, message, repair
 
 
-def _option(text: str, default: Any = None) -> Any:
+def _option(text: str, default: object = None) -> Any:
     return field(default=default, metadata={"help": text})
 
 
@@ -266,7 +266,7 @@ class Table:
         notes: what has to be known about the reading, such as how many rows were left out and why.
     """
 
-    rows: list[tuple[int, Any]]
+    rows: Sequence[tuple[int, object]]
     layout: str
     unit: str = "row"
     tag_names: Sequence[str] | None = None
@@ -282,7 +282,7 @@ class Table:
         """The values that are objects."""
         return [value for _, value in self.rows if isinstance(value, Mapping)]
 
-    def mapped(self, convert: Callable[[Any], Any]) -> Table:
+    def mapped(self, convert: Callable[[Fields], object]) -> Table:
         """The table with each object converted; other values stay."""
         rows = [
             (number, convert(value) if isinstance(value, Mapping) else value)
@@ -290,7 +290,7 @@ class Table:
         ]
         return replace(self, rows=rows)
 
-    def without(self, reason_of: Callable[[Any], str | None]) -> Table:
+    def without(self, reason_of: Callable[[Fields], str | None]) -> Table:
         """The table without the objects for which there is a reason; a note counts each reason."""
         counts: Counter[str] = Counter()
         kept = []

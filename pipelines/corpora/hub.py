@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import datasets
 
@@ -70,7 +69,7 @@ def _with_names(row: JsonObject, features: datasets.Features) -> JsonObject:
     return named
 
 
-def _name(feature: datasets.ClassLabel, number: int | None, *, default: Any) -> Any:
+def _name(feature: datasets.ClassLabel, number: int | None, *, default: object) -> object:
     if number is None or not 0 <= number < len(feature.names):
         return default
     return feature.names[number]

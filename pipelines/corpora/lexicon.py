@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pipelines.errors import DataError, UserError
+from pipelines.examples import replacing
 from pipelines.formatting import some
 from pipelines.spans import word_units
 
 SHORTEST = 2  # characters; a name of one letter matches too much
+OUTSIDE = "O"  # the tag of a word in no match
 logger = logging.getLogger(__name__)
 
 
@@ -53,6 +56,11 @@ class Lexicon:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def tags(self) -> list[str]:
+        """All that `lexicon_tags` can say of a word, `O` first."""
+        types = sorted({entry.label or "" for entry in self.names.values()})
+        return [OUTSIDE, *(_tag(position, label) for label in types for position in "BIES")]
 
     def matches(self, words: Sequence[str]) -> Iterator[Match]:
         """Finds names from left to right, the longest at each word; matches do not overlap."""
@@ -138,11 +146,43 @@ def _lexicon_from(path: str, lines: Iterable[str]) -> Lexicon:
 
 
 def lexicon_tags(lexicon: Lexicon, words: Sequence[str]) -> list[str]:
-    """A tag a word: `B`, `I` and `E` in a match of several words, `S` for one of a single word, else `O`."""
-    tags = ["O"] * len(words)
-    for match in lexicon.matches(words):
-        inner = ["I"] * (match.past - match.first - 2)
-        tags[match.first : match.past] = (
-            ["B", *inner, "E"] if match.past - match.first > 1 else ["S"]
-        )
+    """Where each word stands in a match, with the type of the name where the lexicon has one.
+
+    A word of a corpus may hold several words of a name (`non-Hodgkin`); a match counts where it
+    begins and ends with a word.
+
+    Returns:
+        A tag a word: `B`, `I` and `E` in a match of several words, `S` of a single word, or `O`.
+    """
+    pieces: list[str] = []
+    starts: dict[int, int] = {}  # first piece -> word
+    for number, word in enumerate(words):
+        starts[len(pieces)] = number
+        pieces += [word[start:end] for start, end in word_units(word)]
+    starts[len(pieces)] = len(words)
+    tags = [OUTSIDE] * len(words)
+    for match in lexicon.matches(pieces):
+        first, past = starts.get(match.first), starts.get(match.past)
+        if first is None or past is None:
+            continue
+        inner = "I" * (past - first - 2)
+        positions = f"B{inner}E" if past - first > 1 else "S"
+        tags[first:past] = [_tag(position, match.entry.label) for position in positions]
     return tags
+
+
+def _tag(position: str, label: str | None) -> str:
+    return f"{position}-{label}" if label else position
+
+
+def save_lexicon(path: str | Path, lexicon: Lexicon) -> None:
+    """Writes a lexicon as JSON."""
+    with replacing(Path(path)) as f:
+        rows = [[name, *entry] for name, entry in lexicon.names.items()]
+        json.dump(rows, f, ensure_ascii=False)
+
+
+def load_lexicon(path: str | Path) -> Lexicon:
+    """Reads what `save_lexicon` wrote; raises what reading a damaged file raises."""
+    rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    return Lexicon({name: Entry(label, id) for name, label, id in rows})

@@ -56,7 +56,7 @@ class RawMention:
 
 
 def parse_mentions(
-    value: Any, text: str, *, label: str | None = None, depth: int = 0
+    value: object, text: str, *, label: str | None = None, depth: int = 0
 ) -> Iterator[RawMention | BadMention]:
     """Parses the cell of an entities column; yields a fault for what cannot be understood.
 
@@ -88,7 +88,7 @@ def parse_mentions(
 # Token numbers
 
 
-def with_token_ranges(cells: Sequence[Any]) -> list[Any]:
+def with_token_ranges(cells: Sequence[object]) -> list[object]:
     """Converts lists of token numbers, `"index": [4, 5, 6]`, to ranges, `"token_index": [[4, 7]]`.
 
     Lists of two numbers each, some of which are not neighbours, are pairs of offsets instead.
@@ -104,7 +104,7 @@ def with_token_ranges(cells: Sequence[Any]) -> list[Any]:
     return [[*map(_with_ranges, cell)] if isinstance(cell, list) else cell for cell in cells]
 
 
-def _with_ranges(item: Any) -> Any:
+def _with_ranges(item: object) -> object:
     if not isinstance(item, dict):
         return item
     converted = {}
@@ -116,9 +116,10 @@ def _with_ranges(item: Any) -> Any:
     return converted
 
 
-def _lists_tokens(key: str, value: Any) -> bool:
-    is_index = name_parts(key) in (["index"], ["indice"]) and isinstance(value, list) and value
-    return bool(is_index) and all(type(number) is int for number in value)
+def _lists_tokens(key: str, value: object) -> bool:
+    if name_parts(key) not in (["index"], ["indice"]) or not isinstance(value, list):
+        return False
+    return bool(value) and all(type(number) is int for number in value)
 
 
 def _ranges(numbers: Sequence[int]) -> list[list[int]]:
@@ -161,15 +162,15 @@ def _from_object_of_lists(
             yield from parse_mentions(inner, text, label=own_label, depth=depth + 1)
 
 
-def _are_pairs(value: Any) -> bool:
+def _are_pairs(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(map(_is_pair, value))
 
 
-def _is_pair(value: Any) -> bool:
+def _is_pair(value: object) -> bool:
     return isinstance(value, list) and [type(number) for number in value] == [int, int]
 
 
-def _one_mention(item: Any, text: str, label: str | None) -> RawMention | BadMention:
+def _one_mention(item: object, text: str, label: str | None) -> RawMention | BadMention:
     try:
         if isinstance(item, str):
             return RawMention(text=item.strip(), label=label)
@@ -183,9 +184,9 @@ def _one_mention(item: Any, text: str, label: str | None) -> RawMention | BadMen
     return BadMention("wrong_type", message)
 
 
-def _from_sequence(item: Sequence[Any], text: str, label: str | None) -> RawMention:
+def _from_sequence(item: Sequence[object], text: str, label: str | None) -> RawMention:
     """`[start, end, type]` in any order, also nested: `[type, [start, end]]`; or `[text, type]`."""
-    parts: list[Any] = []
+    parts: list[object] = []
     for part in item:
         parts += part if isinstance(part, list) else [part]
     strings = [part for part in parts if isinstance(part, str)]
@@ -281,9 +282,7 @@ def _pair(value: list[Any]) -> tuple[int, int]:
     raise BadMention("wrong_type", f"the offsets {_short(value)}; wanted [start, end]")
 
 
-def _named_string(
-    item: Fields, words: Mapping[str, list[str]], names: Sequence[str]
-) -> str | None:
+def _named_string(item: Fields, words: Mapping[str, list[str]], names: Sequence[str]) -> str | None:
     """The string under the key that best matches; a list of one string counts as that string."""
     for name in names:
         for key, value in item.items():
@@ -296,7 +295,7 @@ def _named_string(
     return None
 
 
-def _offset(value: Any) -> int:
+def _offset(value: object) -> int:
     if isinstance(value, str) and re.fullmatch(r"\s*-?\d{1,18}\s*", value):
         return int(value)
     number = whole_number(value)
@@ -305,7 +304,7 @@ def _offset(value: Any) -> int:
     return number
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     try:
         shown = repr(value)
     except (RecursionError, ValueError):  # nested too deeply, or a number of thousands of digits

@@ -19,7 +19,7 @@ from pipelines.formatting import short_repr
 from pipelines.spans import TokenRange, detect_scheme, split_tag, tags_to_token_ranges
 
 _TEXTS = "Hugging Face text classification"
-LocatedValue = tuple[str, Any]  # (where in the file, such as `line 3`, value)
+LocatedValue = tuple[str, object]  # (where in the file, such as `line 3`, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +143,11 @@ def _text_of(value: Fields) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _are_entities(items: Sequence[Any]) -> bool:
+def _are_entities(items: Sequence[object]) -> bool:
     return all(isinstance(item, dict) and {"start", "end"} <= item.keys() for item in items)
 
 
-def _entity_name(items: Sequence[Any]) -> str:
+def _entity_name(items: Sequence[object]) -> str:
     keys = {key for item in items if isinstance(item, dict) for key in item}
     if "entity_group" in keys:
         return "entity groups (Hugging Face token classification)"
@@ -159,7 +159,7 @@ def _entity_name(items: Sequence[Any]) -> str:
 # Mentions
 
 
-def _entities(location: str, value: Any) -> Answer:
+def _entities(location: str, value: object) -> Answer:
     """`[{"start", "end", "label", …}]`, or an object that holds such a list beside its id."""
     holder = value if isinstance(value, dict) else {}
     items = holder.get("entities", holder.get("ents")) if isinstance(value, dict) else value
@@ -174,7 +174,7 @@ def _entities(location: str, value: Any) -> Answer:
     return Answer(location, id, text, spans=spans, words=words)
 
 
-def _entity(item: Any) -> Span:
+def _entity(item: object) -> Span:
     if isinstance(item, list) and len(item) == 3:
         item = dict(zip(("start", "end", "label"), item, strict=True))
     if not isinstance(item, dict):
@@ -194,15 +194,15 @@ def _entity(item: Any) -> Span:
     )
 
 
-def _word(item: Any) -> str | None:
+def _word(item: object) -> str | None:
     word = item.get("word", item.get("text")) if isinstance(item, dict) else None
     return word if isinstance(word, str) else None
 
 
-def _joined_tokens(items: Sequence[Any]) -> tuple[Span, ...]:
+def _joined_tokens(items: Sequence[object]) -> tuple[Span, ...]:
     """Joins the tokens of one mention, as `aggregation_strategy="simple"` does; mean score."""
     groups: list[list[Span]] = []
-    last_index: Any = None
+    last_index: int | None = None
     for item in items:
         if not isinstance(item, dict) or not isinstance(item.get("entity"), str):
             raise ValueError(f'a tagged token without its "entity": {short_repr(item)}')
@@ -211,9 +211,8 @@ def _joined_tokens(items: Sequence[Any]) -> tuple[Span, ...]:
             continue
         token = _entity({**item, "label": label or item["entity"]})
         index = item.get("index")
-        are_known = isinstance(index, int) and isinstance(last_index, int)
-        is_next = are_known and index == last_index + 1
-        last_index = index
+        is_next = last_index is not None and index == last_index + 1
+        last_index = index if isinstance(index, int) else None
         opens = prefix in ("B", "S") or not groups or groups[-1][-1].label != token.label
         if opens or not is_next:
             groups.append([token])
@@ -228,7 +227,7 @@ def _joined(tokens: Sequence[Span]) -> Span:
     return Span(tokens[0].start, tokens[-1].end, tokens[0].label, score)
 
 
-def _langextract(location: str, value: Any) -> Answer:
+def _langextract(location: str, value: Fields) -> Answer:
     spans: list[Span] = []
     mentions: list[JsonObject] = []
     text = _text_of(value)
@@ -255,12 +254,12 @@ def _langextract(location: str, value: Any) -> Answer:
 # Classes
 
 
-def _one_class(location: str, value: Any) -> Answer:
+def _one_class(location: str, value: Fields) -> Answer:
     label, score = _class_and_score(value)
     return Answer(location, _id_of(value), _text_of(value), classes={label: score})
 
 
-def _all_classes(location: str, value: Any) -> Answer:
+def _all_classes(location: str, value: Sequence[Fields]) -> Answer:
     scores: dict[str, float | None] = {}
     for item in value:
         label, score = _class_and_score(item)
@@ -295,7 +294,7 @@ def _read_brat(source: Source) -> Form:
     return replace(form, notes=table.notes)
 
 
-def _brat_document(location: str, value: Any) -> Answer:
+def _brat_document(location: str, value: Fields) -> Answer:
     spans, words = [], []
     for entity in value["entities"]:
         if not isinstance(entity, dict):
@@ -336,7 +335,7 @@ def _read_conll(source: Source, columns: Columns) -> Form | None:
         name = f"tokens with a predicted tag in the last of {width} columns"
     rows = _rows_of(table)
     answers = _each(name, source.path, rows, _tagged_sentence).answers
-    tags_of, _ = canonical_tags([row["tags"] for _, row in rows])
+    tags_of, _ = canonical_tags([row["tags"] for row in table.objects])
     scheme = detect_scheme(tags_of)
     read = []
     for answer, tags in zip(answers, tags_of, strict=True):
@@ -346,7 +345,7 @@ def _read_conll(source: Source, columns: Columns) -> Form | None:
     return Form(name, read)
 
 
-def _tagged_sentence(location: str, value: Any) -> Answer:
+def _tagged_sentence(location: str, value: Fields) -> Answer:
     if value["tags"] is None or any(re.fullmatch(r"[_-]", tag) for tag in value["tags"]):
         raise ValueError("a token without a predicted tag")
     return Answer(location, value["id"], tokens=tuple(value["tokens"]), spans=())

@@ -8,7 +8,6 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pipelines.corpora.corpus import Columns, fault_lines, printable
 from pipelines.corpora.prediction_forms import Answer, Form, LocatedValue, read_form
@@ -98,7 +97,7 @@ def _is_binary(source: Source) -> bool:
     return source.is_folder or source.ends_with(".spacy")
 
 
-def _lines(source: Source) -> list[LocatedValue]:
+def _lines(source: Source) -> list[tuple[str, str]]:
     return [(f"line {number}", line) for number, line in source.numbered_lines()]
 
 
@@ -110,7 +109,9 @@ def _json_rows(source: Source) -> list[LocatedValue] | None:
     content = source.content
     if content.lstrip()[0] not in "[{" and not source.ends_with(".json", ".jsonl", ".ndjson"):
         return None
-    lines = [(location, _parsed(line)) for location, line in _lines(source)]
+    lines: list[LocatedValue] = []
+    for location, line in _lines(source):
+        lines.append((location, _parsed(line)))
     is_one_list = len(lines) == 1 and isinstance(lines[0][1], list)
     if not is_one_list and any(isinstance(value, dict | list) for _, value in lines[:1]):
         return lines
@@ -127,7 +128,7 @@ def _json_rows(source: Source) -> list[LocatedValue] | None:
     return [("row 0", value)]
 
 
-def _parsed(line: str) -> Any:
+def _parsed(line: str) -> object:
     """The value of a line, or the line itself where it cannot be parsed."""
     try:
         return loads(line)
@@ -156,7 +157,7 @@ def _own_predictions(path: str, rows: Sequence[LocatedValue]) -> list[Prediction
     return predictions
 
 
-def _named(row: Any) -> str:
+def _named(row: object) -> str:
     """`id 7: `, also for a line that could not be parsed."""
     if isinstance(row, dict):
         id = row.get("id")
@@ -247,7 +248,7 @@ def _prediction(
         classes = answer.classes or {}
         scores = {name: score for name, score in classes.items() if score is not None}
         if are_sets:
-            label: Any = tuple(
+            label: str | tuple[str, ...] | None = tuple(
                 name for name, score in classes.items() if score is None or score >= 0.5
             )
         else:

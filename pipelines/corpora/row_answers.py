@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from pipelines.corpora.column_profiles import is_empty, is_null, list_in, whole_number
 from pipelines.corpora.corpus import ColumnNames, Columns, Table
@@ -57,7 +56,7 @@ def _has_one_each(row: Row) -> bool:
 
 
 def _kind_of_numbers(
-    path: str, cells: Sequence[list[Any]], names: Sequence[str] | None
+    path: str, cells: Sequence[Sequence[object]], names: Sequence[str] | None
 ) -> str | None:
     whole = {whole_number(x) for cell in cells for x in cell}
     numbers = sorted(number for number in whole if number is not None)
@@ -94,7 +93,7 @@ def set_tags(row: Row, names: Sequence[str] | None) -> None:
         row.report("length_mismatch", f"{len(row.tokens)} tokens but {len(cell)} tags")
 
 
-def _tag_strings(row: Row, cell: Sequence[Any], names: Sequence[str] | None) -> list[str] | None:
+def _tag_strings(row: Row, cell: Sequence[object], names: Sequence[str] | None) -> list[str] | None:
     tags: list[str] = []
     for position, tag in enumerate(cell):
         number = None if names is None else _tag_number(tag, names)
@@ -112,7 +111,7 @@ def _tag_strings(row: Row, cell: Sequence[Any], names: Sequence[str] | None) -> 
     return tags
 
 
-def _tag_number(tag: Any, names: Sequence[str] | None) -> int | None:
+def _tag_number(tag: object, names: Sequence[str] | None) -> int | None:
     """A numeric tag; digits in a string are one where tags have names."""
     if isinstance(tag, str) and names is not None and tag.isdecimal() and tag not in names:
         return int(tag) if len(tag) < 10 else 10**9
@@ -303,7 +302,7 @@ def check_name(row: Row, name: str, what: str) -> None:
         row.report("control_character", f"the {what} {name!r} holds a control character")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list of lists or objects"
     return f"{value!r:.40}"

@@ -47,7 +47,7 @@ class Row:
     group: str | None = None
     words: list[str] | None = None
     tokens: Offsets | None = None
-    cell: Any = None
+    cell: Any = None  # of a kind that the reader of the answer checks
     is_missing: bool = False
     tags: list[str] | None = None
     mentions: list[RawMention] = field(default_factory=list)
@@ -72,7 +72,7 @@ class Row:
         return Example(self.id or "", text, spans, self.label, tokens, self.pair, self.group)
 
 
-def read_row(number: int, value: Any, names: ColumnNames) -> Row:
+def read_row(number: int, value: object, names: ColumnNames) -> Row:
     """The text, second text, tokens, id and document of a row, with what is wrong with them.
 
     Args:
@@ -103,7 +103,7 @@ def read_row(number: int, value: Any, names: ColumnNames) -> Row:
     return row
 
 
-def _string(row: Row, value: Any, name: str | None, *, allow_numbers: bool) -> str:
+def _string(row: Row, value: object, name: str | None, *, allow_numbers: bool) -> str:
     if isinstance(value, str):
         return value
     if is_null(value):
@@ -114,7 +114,7 @@ def _string(row: Row, value: Any, name: str | None, *, allow_numbers: bool) -> s
     return ""
 
 
-def _set_words(row: Row, words: Any, name: str | None) -> None:
+def _set_words(row: Row, words: object, name: str | None) -> None:
     if is_null(words):
         return
     if not isinstance(words, list):
@@ -128,7 +128,7 @@ def _set_words(row: Row, words: Any, name: str | None) -> None:
             row.words = None
 
 
-def _set_id(row: Row, value: Any) -> None:
+def _set_id(row: Row, value: object) -> None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, str) and not value.isprintable():
@@ -183,13 +183,13 @@ def aligned_tokens(words: Sequence[str], text: str) -> list[tuple[int, int]]:
     return offsets
 
 
-def class_name(value: Any) -> str:
+def class_name(value: object) -> str:
     """A class or id as a string: a spreadsheet's `1.0` is `1`."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip()
 
 
-def type_name(value: Any) -> str:
+def type_name(value: object) -> str:
     """What JSON calls the type of a value."""
     return _TYPE_NAMES.get(type(value), type(value).__name__)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any
 
 from pipelines.examples import JsonObject
 
@@ -17,7 +16,7 @@ class DuplicateKey(ValueError):
     """An object has the same key twice, and nobody can say which of the two values is meant."""
 
 
-def loads(text: str, *, allow_nan: bool = False) -> Any:
+def loads(text: str, *, allow_nan: bool = False) -> object:
     """Parses JSON, but refuses what Python's own parser lets pass.
 
     Args:
@@ -68,7 +67,7 @@ def _skip_space(text: str, position: int) -> int:
     return position
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> JsonObject:
+def _unique_keys(pairs: list[tuple[str, object]]) -> JsonObject:
     value = dict(pairs)
     if len(value) < len(pairs):
         counts = Counter(key for key, _ in pairs)
@@ -78,7 +77,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> JsonObject:
     return value
 
 
-def _refuse_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not a value of JSON; write null where there is none")
 
 

@@ -87,7 +87,7 @@ def grouped_attention(
     dropout: float = 0.0,
     *,
     parts: Sequence[Part] = (),
-    **_: Any,
+    **_: object,
 ) -> tuple[Tensor, Tensor | None]:
     """softmax(s Q Kᵀ + mask) V (Vaswani et al. 2017, equation 1).
 

@@ -81,7 +81,7 @@ def _is_plain(layer: Linear) -> bool:
     if len(names) != 1 or names[0] not in layer.lora_A or layer.lora_variant:
         return False
     name = names[0]
-    base: Any = layer.get_base_layer()
+    base = layer.get_base_layer()
     frozen_linear = type(base) is nn.Linear and base.bias is None and not base.weight.requires_grad
     no_dropout = isinstance(layer.lora_dropout[name], nn.Identity)
     return frozen_linear and no_dropout and layer.lora_B[name].bias is None

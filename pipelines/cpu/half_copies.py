@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any
 
 import torch
 from torch import nn
@@ -31,7 +30,7 @@ def compute_in_half_copies(model: nn.Module) -> Iterator[None]:
     ]
 
     @wraps(forward)
-    def in_half(*arguments: Any, **keywords: Any) -> Any:
+    def in_half(*arguments: object, **keywords: object) -> object:
         if not model.training:
             return forward(*arguments, **keywords)
         halves = {
@@ -54,10 +53,10 @@ def compute_in_half_copies(model: nn.Module) -> Iterator[None]:
 class _Forward(nn.Module):
     """A network's own `forward`, past whatever wraps it meanwhile, as a module."""
 
-    def __init__(self, network: nn.Module, forward: Callable[..., Any]) -> None:
+    def __init__(self, network: nn.Module, forward: Callable[..., object]) -> None:
         super().__init__()
         self.network = network
         self.own_forward = forward
 
-    def forward(self, *arguments: Any, **keywords: Any) -> Any:
+    def forward(self, *arguments: object, **keywords: object) -> object:
         return self.own_forward(*arguments, **keywords)

@@ -7,10 +7,11 @@ where a row outgrows its slot or few rows are left in many slots, and little pad
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from pipelines.cpu.attention import attend
 
@@ -26,7 +27,7 @@ class Block:
         layers: for each layer (2, R, G, C, D), keys and values.
     """
 
-    def __init__(self, first: int, size: int, columns: int, config: Any, dtype: torch.dtype):
+    def __init__(self, first: int, size: int, columns: int, config: PreTrainedConfig, dtype: torch.dtype):
         width = getattr(config, "head_dim", None)
         width = width or config.hidden_size // config.num_attention_heads
         self.first, self.size, self.columns = first, size, columns
@@ -64,7 +65,7 @@ class Slots:
         prefix: for each layer (2, G, P, D), keys and values of the shared prefix, once it is read.
     """
 
-    def __init__(self, config: Any, *, dtype: torch.dtype, prefix_length: int = 0):
+    def __init__(self, config: PreTrainedConfig, *, dtype: torch.dtype, prefix_length: int = 0):
         self.config, self.dtype, self.prefix_length = config, dtype, prefix_length
         self.blocks: list[Block] = []
         self.allocated = 0

@@ -1,6 +1,7 @@
 """Memory on a CPU: where weights lie, and what happens to memory that tensors free."""
 
 from __future__ import annotations
+from collections.abc import Callable
 
 import ctypes
 import sys
@@ -51,7 +52,7 @@ def return_freed_memory(model: nn.Module) -> Iterator[None]:
         return
     last = time.monotonic()
 
-    def before_forward(*_: Any) -> None:
+    def before_forward(*_: object) -> None:
         nonlocal last
         if model.training and time.monotonic() - last >= TRIM_SECONDS:
             trim(0)
@@ -64,6 +65,6 @@ def return_freed_memory(model: nn.Module) -> Iterator[None]:
         hook.remove()
 
 
-def _glibc(function: str) -> Any:
+def _glibc(function: str) -> Callable[..., int] | None:
     """A function of glibc, or None where the system has another C library."""
     return getattr(ctypes.CDLL(None), function, None) if sys.platform == "linux" else None

@@ -94,7 +94,7 @@ def train_used_embeddings(model: Any, used: Tensor) -> Iterator[None]:
         model.set_input_embeddings(whole)
 
 
-def _is_worth_it(model: nn.Module, whole: Any, used: Tensor) -> bool:
+def _is_worth_it(model: nn.Module, whole: object, used: Tensor) -> bool:
     if type(whole) is not nn.Embedding or whole.max_norm is not None:
         return False
     parameters = model.named_parameters(remove_duplicate=False)

@@ -14,7 +14,7 @@ from pipelines.examples import Example, Prediction, joined_by_id
 
 
 def evaluate_runs(
-    task: Task, examples: Sequence[Example], runs: Sequence[Sequence[Prediction]], **options: Any
+    task: Task, examples: Sequence[Example], runs: Sequence[Sequence[Prediction]], **options: object
 ) -> Report:
     """Reports the mean of several runs of one recipe, such as its seeds.
 

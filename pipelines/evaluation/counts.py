@@ -50,7 +50,7 @@ def nats_counts(pairs: Pairs) -> np.ndarray:
 
 def gold_values(pairs: Pairs) -> np.ndarray:
     """The gold number of each example, of shape (n_examples,)."""
-    return np.array([float(example.label) for example, _ in pairs])  # type: ignore[arg-type]
+    return np.array([example.label for example, _ in pairs], dtype=float)
 
 
 def predicted_values(pairs: Pairs) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pipelines.evaluation import Report
 from pipelines.evaluation.mistakes import find_mistakes
@@ -14,9 +13,7 @@ from pipelines.examples import Example, Fields, Prediction, Span, joined_by_id, 
 Votes = Mapping[tuple[str, Span | None], Mapping[Span | None, list[Span | None]]]
 
 
-def label_audit(
-    examples: Sequence[Example], runs: Sequence[Sequence[Prediction]]
-) -> list[Report]:
+def label_audit(examples: Sequence[Example], runs: Sequence[Sequence[Prediction]]) -> list[Report]:
     """Gold mentions that several runs answer alike and otherwise, and mentions the gold lacks.
 
     A run's answer to a gold mention is the prediction it was paired with as a mistake, or none. An
@@ -58,7 +55,8 @@ def label_audit(
 
 
 def _votes(examples: Sequence[Example], runs: Sequence[Sequence[Prediction]]) -> Votes:
-    votes: Any = defaultdict(lambda: defaultdict(list))
+    votes: defaultdict[tuple[str, Span | None], defaultdict[Span | None, list[Span | None]]]
+    votes = defaultdict(lambda: defaultdict(list))
     for run in runs:
         for mistake in find_mistakes(joined_by_id(examples, run)):
             # Spurious predictions answer no gold mention; each is an answer of its own.
@@ -72,12 +70,12 @@ def _mean_score(spans: Sequence[Span | None]) -> float | None:
 
 
 def _by_cost(entries: list[Report], position: Mapping[str, int]) -> list[Report]:
-    total: Counter[tuple[Any, ...]] = Counter()
+    total: Counter[tuple[object, ...]] = Counter()
     for entry in entries:
         total[_pattern(entry)] += entry["cost"]
     entries = [entry | {"pattern_cost": total[_pattern(entry)]} for entry in entries]
 
-    def rank(entry: Report) -> tuple[Any, ...]:
+    def rank(entry: Report) -> tuple[object, ...]:
         start = (entry["gold"] or entry["answer"])["start"]
         by_cost = -entry["pattern_cost"], repr(_pattern(entry)), -(entry["score"] or 0)
         return *by_cost, position[entry["id"]], start
@@ -85,7 +83,7 @@ def _by_cost(entries: list[Report], position: Mapping[str, int]) -> list[Report]
     return sorted(entries, key=rank)
 
 
-def _pattern(entry: Fields) -> tuple[Any, ...]:
+def _pattern(entry: Fields) -> tuple[object, ...]:
     spans = (entry["gold"], entry["answer"])
     return tuple(span and (span["string"], span["label"]) for span in spans)
 

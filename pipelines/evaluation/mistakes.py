@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from operator import attrgetter
-from typing import Any
 
 import numpy as np
 
@@ -91,8 +90,8 @@ def find_mistakes(pairs: Sequence[tuple[Example, Prediction]]) -> list[Mistake]:
     texts = [example.text for example, _ in pairs]
     mistakes: list[tuple[int, Mistake]] = []  # with the position of the example
 
-    def add(position: int, *details: Any) -> None:
-        mistakes.append((position, Mistake(pairs[position][0].id, *details)))
+    def add(position: int, kind: str, gold: Span | None, predicted: Span | None) -> None:
+        mistakes.append((position, Mistake(pairs[position][0].id, kind, gold, predicted)))
 
     for kind in OF_PAIRS:
         matching = _match_kind(kind, left.take(gold_rest), right.take(predicted_rest), texts)

@@ -12,21 +12,20 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from operator import attrgetter
-from typing import Any
 
 import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.evaluation import Report, baselines, counts, significance, span_scores, thresholds
 from pipelines.evaluation.calibration import calibration, scored_spans
-from pipelines.evaluation.classification import class_scores, multilabel_scores
+from pipelines.evaluation.classification import Scores, class_scores, multilabel_scores
 from pipelines.evaluation.counts import Pairs, label_set
 from pipelines.evaluation.mistakes import error_budget, find_mistakes, ordered
 from pipelines.evaluation.regression import perplexity, value_scores
 from pipelines.evaluation.sanity import sanity_warnings
 from pipelines.evaluation.slices import false_alarms, mention_slices
 from pipelines.evaluation.token_scores import tagged_pairs, token_scores
-from pipelines.examples import Example, Prediction, joined_by_id
+from pipelines.examples import Example, Prediction, Span, joined_by_id
 
 Scored = tuple[Sequence[Example], Sequence[Prediction]]
 EMPTY = {"spans": Prediction("", spans=()), "label": Prediction("", label=())}
@@ -106,7 +105,7 @@ def _span_scores(
     return report
 
 
-def _strings(example: Example, spans: Iterable[Any] | None) -> list[tuple[str, str]]:
+def _strings(example: Example, spans: Iterable[Span] | None) -> list[tuple[str, str]]:
     return [(example.text[span.start : span.end], span.label) for span in spans or ()]
 
 
@@ -190,7 +189,7 @@ def evaluate_classes(
     return report | {"warnings": sanity_warnings(report)}
 
 
-def _class_scores(pairs: Pairs, scores: Sequence[Any] | None) -> Report:
+def _class_scores(pairs: Pairs, scores: Scores | None) -> Report:
     gold = [label_set(example.label) for example, _ in pairs]
     predicted = [label_set(prediction.label) for _, prediction in pairs]
     if any(isinstance(example.label, tuple) for example, _ in pairs):

@@ -103,7 +103,7 @@ def bootstrap_interval(
     return _percentiles(statistic(sums), confidence)
 
 
-def _percentiles(scores: np.ndarray, confidence: float) -> list[Any]:
+def _percentiles(scores: np.ndarray, confidence: float) -> list[object]:
     tail = (1 - confidence) / 2
     return np.quantile(scores, [tail, 1 - tail], axis=0).T.tolist()
 

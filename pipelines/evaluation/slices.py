@@ -127,9 +127,7 @@ def _scores_by_slice(names: Sequence[str], *indices: np.ndarray) -> Report:
     return {name: row for name, row in scores.items() if row["support"] or row["predicted"]}
 
 
-def false_alarms(
-    gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]
-) -> Report:
+def false_alarms(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]) -> Report:
     """How many of the examples without a mention have a prediction all the same."""
     pairs = zip(gold, predicted, strict=True)
     counts = [len(spans) for gold_spans, spans in pairs if not gold_spans]

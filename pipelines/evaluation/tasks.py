@@ -11,7 +11,7 @@ import numpy as np
 from pipelines.errors import UserError
 from pipelines.evaluation import Report, counts, reports, significance
 from pipelines.evaluation.counts import Pairs
-from pipelines.examples import Example, Prediction
+from pipelines.examples import Example, Fields, Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +120,9 @@ def task_of(examples: Sequence[Example], predictions: Sequence[Prediction]) -> T
     return REGRESSION if has_gold else LANGUAGE_MODELLING
 
 
-def metric(report: Report, path: str) -> Any:
+def metric(report: Fields, path: str) -> Any:
     """The number at a path such as `strict.f1`; None where the report has none."""
-    value: Any = report
+    value: object = report
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return value

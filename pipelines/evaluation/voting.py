@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
-from typing import Any
 
 from pipelines.errors import DataError
 from pipelines.examples import Prediction, Span
@@ -97,8 +96,8 @@ def _kind(prediction: Prediction) -> str:
     return "several classes" if isinstance(prediction.label, tuple) else "a class"
 
 
-def _scores(prediction: Prediction) -> list[Any]:
-    scores: Any = prediction.scores or {}
+def _scores(prediction: Prediction) -> list[object]:
+    scores: object = prediction.scores or {}
     of_spans = [span.score for span in prediction.spans or () if span.score is not None]
     return [*of_spans, *(scores.values() if isinstance(scores, dict) else [scores])]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tqdm.auto import tqdm
 
@@ -19,7 +19,7 @@ def chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
         yield items[start : start + CHUNK]
 
 
-def progress_bar(total: int, what: str, *, show: bool) -> Any:
+def progress_bar(total: int, what: str, *, show: bool) -> tqdm:
     """A bar that counts texts, on a terminal only."""
     return tqdm(total=total, desc=what, unit="text", disable=None if show else True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -104,8 +104,8 @@ def _recorded(model: nn.Module, modules: Sequence[str]) -> Iterator[dict[str, li
     """What the modules output while the body runs, call by call."""
     outputs: dict[str, list[Tensor]] = {}
 
-    def record(module: str) -> Any:
-        def hook(_: nn.Module, __: Any, output: Any) -> None:
+    def record(module: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(_: nn.Module, __: object, output: object) -> None:
             tensor = _first_tensor(output)
             if tensor is not None:
                 outputs.setdefault(module, []).append(tensor.detach().float().cpu())
@@ -122,7 +122,7 @@ def _recorded(model: nn.Module, modules: Sequence[str]) -> Iterator[dict[str, li
             hook.remove()
 
 
-def _first_tensor(output: Any) -> Tensor | None:
+def _first_tensor(output: object) -> Tensor | None:
     """The tensor of hidden states in what a module returns; None where there is none."""
     while isinstance(output, tuple | list) and not isinstance(output, PackedSequence) and output:
         output = output[0]

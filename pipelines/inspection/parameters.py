@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pipelines.examples import JsonObject
 from pipelines.formatting import text_table
 from pipelines.networks.embeddings import LONGEST_WORD, CharacterCNN
+from pipelines.networks.tagger import Tagger
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 HEAD = ("tensor", "shape", "parameters", "trainable", "multiply-adds per token")
@@ -89,10 +90,10 @@ def _multiply_adds(model: nn.Module, tokens: int) -> dict[str, float]:
     """Multiply-adds for a token, by the name of the module; "" is the whole network."""
     size = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
     inputs: JsonObject = {"input_ids": torch.arange(tokens)[None] % size}  # (1, T)
-    embeddings: Any = getattr(model, "embeddings", None)
-    if getattr(embeddings, "characters", None) is not None:
+    if isinstance(model, Tagger):
         words = [f"w{number}" for number in range(tokens)]
-        inputs["characters"] = torch.tensor([embeddings.characters_of(words)])
+        extra = model.extra_inputs(words)
+        inputs |= {name: torch.tensor([values]) for name, values in extra.items()}
     device = next(model.parameters()).device
     inputs = {name: value.to(device) for name, value in inputs.items()}
     was_training = model.training
@@ -112,7 +113,7 @@ def _multiply_adds(model: nn.Module, tokens: int) -> dict[str, float]:
 
 
 def _lstm_operations(
-    inputs: Sequence[int], w: Sequence[int], u: Sequence[int], *_: Any, **__: Any
+    inputs: Sequence[int], w: Sequence[int], u: Sequence[int], *_: object, **__: object
 ) -> int:
     """Operations of one layer of oneDNN's LSTM.
 
@@ -148,7 +149,7 @@ def closed_form(model: nn.Module) -> tuple[str, int] | None:
 
 def _feedforward_form(model: Any) -> tuple[str, int]:
     config = model.config
-    D, C, w = model.embeddings.dim, config.num_labels, config.window
+    D, C, w = model.input_dim, config.num_labels, config.window
     layers = list(pairwise([(2 * w + 1) * D, *config.hidden_sizes, C]))
     value = sum(a * b for a, b in layers)
     if len(config.hidden_sizes) == 1:
@@ -160,15 +161,19 @@ def _feedforward_form(model: Any) -> tuple[str, int]:
 
 def _recurrent_form(model: Any) -> tuple[str, int]:
     config = model.config
-    D, H, C = model.embeddings.dim, config.hidden_size, config.num_labels
+    D, H, C = model.input_dim, config.hidden_size, config.num_labels
+    w = config.window
     gates, directions = GATES[config.cell], 2 if config.bidirectional else 1
-    inputs = [D] + [directions * H] * (config.num_layers - 1)
+    inputs = [(2 * w + 1) * D] + [directions * H] * (config.num_layers - 1)
     cells = sum(gates * H * (H + size) for size in inputs)
     value = directions * (cells + H * C)
     numbers = f"H = {H}, D = {D}, C = {C}"
+    width = "D"
+    if w:
+        width, numbers = "(2w+1)·D", f"{numbers}, w = {w}"
     if (gates, directions, config.num_layers) == (1, 1, 1):
-        return f"H·(H + D + C), {numbers}", value
-    names = ["D"] + [f"{directions}H"] * (config.num_layers - 1)
+        return f"H·(H + {width} + C), {numbers}", value
+    names = [width] + [f"{directions}H"] * (config.num_layers - 1)
     layers = " + ".join(f"{gates}·H·(H + {name})" for name in names)
     return f"{directions}·({layers} + H·C), {numbers}", value
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +66,7 @@ def _forward(loaded: Loaded, window: Window) -> tuple[Tensor, Tensor]:
     model = loaded.model.eval()
     kept: list[Tensor] = []
 
-    def keep(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+    def keep(_: nn.Module, __: object, output: Tensor) -> Tensor:
         # A leaf of its own, so that frozen vectors have a gradient too.
         kept.append(output.detach().requires_grad_())
         return kept[-1]

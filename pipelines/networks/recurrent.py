@@ -213,9 +213,10 @@ def make_cell(config: RecurrentConfig, input_size: int) -> nn.Module:
 
 
 class RecurrentTagger(Tagger):
-    """z_t = cell(E[w_t], z_{t-1}), y_t = softmax(V z_t + c); optionally stacked and bidirectional.
+    """z_t = cell(x_t, z_{t-1}), y_t = softmax(V z_t + c); optionally stacked and bidirectional.
 
-    With the RNN's cell, one layer and one direction, a word takes H · (H + D + C) multiply-adds.
+    x_t = [E[w_{t-w}], ..., E[w_{t+w}]], which is E[w_t] by default (w = 0). With the RNN's cell, one
+    layer and one direction, a word takes H · (H + (2w + 1) · D + C) multiply-adds.
     """
 
     config_class = RecurrentConfig
@@ -237,7 +238,7 @@ class RecurrentTagger(Tagger):
         layers = cast(Iterable[nn.ModuleList], self.layers)
         for depth, cells in enumerate(layers):
             x = self.drop(x, packed) if depth else x
-            # The first layer reads word vectors, of which several words may share one.
+            # Without a window the first layer reads word vectors, which equal words may share.
             vector = None if depth else packed.vector
             outputs = []
             for direction, cell in enumerate(cells):

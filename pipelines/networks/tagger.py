@@ -1,8 +1,13 @@
-"""What word-level taggers share: packed words in, a logit for each tag out, the loss, a CRF."""
+"""What word-level taggers share: packed words in, a logit for each tag out, the loss, a CRF.
+
+A word is read with the words around it (`window`), its spelling, and where it stands in a name of a
+lexicon, which is saved with the model.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -11,10 +16,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, embedding
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
+from transformers.utils import cached_file
 
+from pipelines.corpora.lexicon import Lexicon, lexicon_tags, load_lexicon, save_lexicon
 from pipelines.networks.crf import LinearChainCRF
 from pipelines.networks.embeddings import WordVectors
 from pipelines.networks.labels import IGNORED, bio_tags_of
+
+LEXICON_FILE = "lexicon.json"
+HUB_OPTIONS = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
 
 
 @strict
@@ -28,6 +38,9 @@ class TaggerConfig(PreTrainedConfig):
         character_feature: `none`, `affixes` (hashed prefixes, suffixes and shape) or `cnn` (Ma and
             Hovy 2016).
         character_dim: D of the character feature.
+        lexicon_tags: what the lexicon says of a word (`Lexicon.tags`); none without a lexicon.
+        lexicon_dim: D of the lexicon feature.
+        window: w; a word is read with w words to each side, so as 2w + 1 vectors.
         dropout: before each layer and the classifier.
         variational_dropout: one dropout mask a sentence instead of one a word (Gal and Ghahramani
             2016).
@@ -43,6 +56,9 @@ class TaggerConfig(PreTrainedConfig):
     train_embeddings: bool = True
     character_feature: str = "none"
     character_dim: int = 32
+    lexicon_tags: list[str] | tuple[str, ...] = ()
+    lexicon_dim: int = 16
+    window: int = 0
     dropout: float = 0.0
     variational_dropout: bool = False
     word_dropout: float = 0.0
@@ -85,6 +101,16 @@ class Packed(NamedTuple):
         inside = (step >= 0) & (step < self.length)
         index = self.first[step.clamp(0, len(self.first) - 1)] + self.sentence
         return torch.where(inside, index, len(self.rows))
+
+    def windows(self, x: Tensor, size: int) -> Tensor:
+        """Word vectors (U, D) to those of each word and its neighbours, (N, (2 · size + 1) · D).
+
+        Beyond the ends of a sentence the vector is 0.
+        """
+        padded = torch.cat([self.spread(x), x.new_zeros(1, x.shape[1])])  # (N + 1, D)
+        distances = range(-size, size + 1)
+        around = torch.stack([self.neighbour(distance) for distance in distances], dim=1)
+        return padded[around].flatten(1)
 
     def mirrored(self) -> Tensor:
         """(N,), the index of each word when every sentence is reversed; its own inverse."""
@@ -138,8 +164,14 @@ class Tagger(PreTrainedModel):
     def __init__(self, config: Any):
         super().__init__(config)
         self.embeddings = WordVectors(config)
+        self.input_dim = self.embeddings.dim  # D of a word with its features
+        self.lexicon: Lexicon | None = None
+        self.matches: nn.Embedding | None = None
+        if config.lexicon_tags:
+            self.matches = nn.Embedding(len(config.lexicon_tags), config.lexicon_dim)
+            self.input_dim += config.lexicon_dim
         self.drop = Dropout(config)
-        self.build(config, self.embeddings.dim)
+        self.build(config, (2 * config.window + 1) * self.input_dim)
         self.classifier = nn.Linear(self.hidden_width, config.num_labels)
         tags = bio_tags_of(config)
         self.crf = LinearChainCRF(config.num_labels, tags=tags) if config.crf else None
@@ -149,23 +181,42 @@ class Tagger(PreTrainedModel):
     word_by_word = False  # whether `hidden` sees each word by itself
 
     def build(self, config: Any, input_width: int) -> None:
-        """Creates the layers between word vectors and classifier, and sets `hidden_width`."""
+        """Creates the layers between word vectors and classifier, and sets `hidden_width`.
+
+        Args:
+            input_width: of the vectors that `hidden` reads, (2w + 1) · D.
+        """
         raise NotImplementedError
 
     def hidden(self, x: Tensor, packed: Packed) -> Tensor:
-        """Word vectors (U, D) to (N, H), or to (U, H) where `word_by_word`.
+        """Inputs (U, (2w + 1) · D) to (N, H), or to (U, H) where `word_by_word`.
 
         Those of the packed words are `packed.spread(x)`.
         """
         raise NotImplementedError
 
     @classmethod
-    def from_pretrained(cls, *arguments: Any, **keywords: Any) -> Any:
-        loaded: Any = super().from_pretrained(*arguments, **keywords)
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *arguments: Any, **keywords: Any
+    ) -> Any:
+        """As the library's; loads the lexicon too."""
+        loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *arguments, **keywords)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         # Loading made it trainable.
         model.embeddings.words.weight.requires_grad_(model.config.train_embeddings)
+        if model.config.lexicon_tags:
+            hub = {name: keywords[name] for name in HUB_OPTIONS if name in keywords}
+            path: Any = cached_file(pretrained_model_name_or_path, LEXICON_FILE, **hub)
+            model.lexicon = load_lexicon(path)
         return loaded
+
+    def save_pretrained(self, save_directory: Any, *arguments: Any, **keywords: Any) -> None:
+        """As the library's; saves the lexicon too."""
+        if self.lexicon is not None and keywords.get("is_main_process", True):
+            # Before the rest, which `push_to_hub` uploads from the folder.
+            Path(save_directory).mkdir(parents=True, exist_ok=True)
+            save_lexicon(Path(save_directory) / LEXICON_FILE, self.lexicon)
+        super().save_pretrained(save_directory, *arguments, **keywords)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Does nothing: modules initialise themselves."""
@@ -173,11 +224,15 @@ class Tagger(PreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings.words
 
-    def extra_inputs(self, words: Sequence[str]) -> dict[str, list[list[int]]]:
-        """What `forward` takes beside word ids: T rows of `characters`, or nothing."""
-        if self.embeddings.characters is None:
-            return {}
-        return {"characters": self.embeddings.characters_of(words)}
+    def extra_inputs(self, words: Sequence[str]) -> dict[str, list[Any]]:
+        """What `forward` takes beside word ids: T rows of `characters`, T ids of `matches`."""
+        inputs: dict[str, list[Any]] = {}
+        if self.embeddings.characters is not None:
+            inputs["characters"] = self.embeddings.characters_of(words)
+        if self.lexicon is not None:
+            ids = {tag: index for index, tag in enumerate(self.config.lexicon_tags)}
+            inputs["matches"] = [ids[tag] for tag in lexicon_tags(self.lexicon, words)]
+        return inputs
 
     def forward(
         self,
@@ -185,6 +240,7 @@ class Tagger(PreTrainedModel):
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         characters: Tensor | None = None,
+        matches: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         **_: Any,
     ) -> TokenClassifierOutput:
@@ -195,6 +251,7 @@ class Tagger(PreTrainedModel):
             attention_mask: (B, T), 1 where there is a word; by default everywhere.
             labels: (B, T) tag ids; -100 is left out of the loss.
             characters: (B, T, F), from `extra_inputs`, where the config has a character feature.
+            matches: (B, T), from `extra_inputs`, where the config has tags of a lexicon.
             num_items_in_batch: divides the summed loss; by default the number of labelled words.
 
         Returns:
@@ -205,8 +262,9 @@ class Tagger(PreTrainedModel):
         mask = mask.bool()
         packed = pack(mask)
         spelling = None if characters is None else characters.flatten(0, 1)[packed.rows]  # (N, F)
+        match = None if matches is None else matches.flatten()[packed.rows]  # (N,)
         word = input_ids.flatten()[packed.rows]  # (N,)
-        scores = self.packed_scores(word, spelling, packed)  # (N, C)
+        scores = self.packed_scores(word, spelling, match, packed)  # (N, C)
         index = packed.rows[:, None].expand_as(scores)
         logits = scores.new_zeros(mask.numel(), scores.shape[1]).scatter(0, index, scores)
         logits = logits.view(*mask.shape, scores.shape[1])  # (B, T, C)
@@ -226,30 +284,55 @@ class Tagger(PreTrainedModel):
         count = labelled.sum() if num_items_in_batch is None else num_items_in_batch
         return TokenClassifierOutput(loss=total / count, logits=logits)
 
-    def packed_scores(self, word: Tensor, spelling: Tensor | None, packed: Packed) -> Tensor:
-        """Packed words (N,) and their spelling (N, F) to tag scores (N, C)."""
+    def packed_scores(
+        self, word: Tensor, spelling: Tensor | None, match: Tensor | None, packed: Packed
+    ) -> Tensor:
+        """Packed words (N,), their spelling (N, F) and lexicon matches (N,) to scores (N, C)."""
         if not packed.batch_sizes:
             return self.classifier.weight.new_zeros(0, self.classifier.out_features)
         if self.training and not (self.drop.p or self.embeddings.word_dropout):
             # Nothing is random, so equal words are read once.
-            word, spelling, vector = distinct(word, spelling)
+            word, spelling, match, vector = distinct(word, spelling, match)
             packed = packed._replace(vector=vector)
-        x = self.embeddings(word, spelling)  # (U, D)
-        h = self.hidden(self.drop(x, packed), packed)  # (N, H) or (U, H)
+        x = self.drop(self.input_vectors(word, spelling, match), packed)  # (U, D)
+        if self.config.window:
+            x = packed.windows(x, self.config.window)  # (N, (2w + 1) · D)
+            packed = packed._replace(vector=None)
+        h = self.hidden(x, packed)  # (N, H) or (U, H)
         scores = self.classifier(self.drop(h, packed))
         return packed.spread(scores) if self.word_by_word else scores  # (N, C)
 
+    def input_vectors(self, word: Tensor, spelling: Tensor | None, match: Tensor | None) -> Tensor:
+        """(U, D) word vectors, followed by those of the character and the lexicon feature."""
+        vectors = self.embeddings(word, spelling)
+        if self.matches is None:
+            return vectors
+        if match is None:
+            raise ValueError(
+                "this network has a lexicon feature, and was not given the matches of its words; "
+                "pass `matches`, from `extra_inputs`"
+            )
+        return torch.cat([vectors, self.matches(match)], dim=1)
 
-def distinct(word: Tensor, spelling: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Words (N,) and their spelling (N, F) without repeats.
+
+def distinct(
+    word: Tensor, spelling: Tensor | None, match: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
+    """Words (N,), their spelling (N, F) and lexicon matches (N,) without repeats.
 
     Returns:
-        (U,) words, (U, F) spellings if there are, and (N,), which of these each word is.
+        (U,) words, (U, F) spellings and (U,) matches if there are, and (N,), which of these each
+        word is.
     """
-    if spelling is None:
+    if spelling is None and match is None:
         word, inverse = word.unique(return_inverse=True)
-        return word, None, inverse
+        return word, None, None, inverse
     # All unknown words share an id, but not their spelling.
-    rows = torch.cat([word[:, None], spelling], dim=1)  # (N, 1 + F)
-    rows, inverse = rows.unique(dim=0, return_inverse=True)
-    return rows[:, 0], rows[:, 1:], inverse
+    columns = [word[:, None]]
+    if spelling is not None:
+        columns.append(spelling)
+    if match is not None:
+        columns.append(match[:, None])
+    rows, inverse = torch.cat(columns, dim=1).unique(dim=0, return_inverse=True)
+    letters = None if spelling is None else rows[:, 1 : 1 + spelling.shape[1]]
+    return rows[:, 0], letters, None if match is None else rows[:, -1], inverse

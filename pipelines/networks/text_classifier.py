@@ -77,7 +77,8 @@ class TextClassifierConfig(PreTrainedConfig):
         """Fills in the pooling.
 
         Raises:
-            ValueError: for an unknown network or pooling, or a last state where there are none.
+            ValueError: for an unknown network or pooling, a last state where there are none, or a
+                size below 1.
         """
         super().__post_init__(**keywords)
         if self.pooling is None:
@@ -90,6 +91,8 @@ class TextClassifierConfig(PreTrainedConfig):
                 raise ValueError(f"got the {name} {value!r}; wanted one of {', '.join(known)}")
         if self.pooling == "last" and self.network not in CELLS:
             raise ValueError(f"a {self.network} has no last state; take mean, max or attention")
+        if min(self.hidden_size, self.num_layers, self.embedding_dim, *self.filter_widths) < 1:
+            raise ValueError("sizes, the number of layers and filter widths have to be 1 or more")
 
 
 class TextClassifier(PreTrainedModel):
@@ -185,8 +188,9 @@ class Convolutions(nn.Module):
         super().__init__()
         self.filters = nn.ModuleList()
         for width in config.filter_widths:
-            convolution = nn.Conv1d(input_width, config.hidden_size, width, padding="same")
-            self.filters.append(convolution)
+            ends = nn.ConstantPad1d(((width - 1) // 2, width // 2), 0.0)
+            convolution = nn.Conv1d(input_width, config.hidden_size, width)
+            self.filters.append(nn.Sequential(ends, convolution))
         self.width = len(self.filters) * config.hidden_size
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:

@@ -43,9 +43,9 @@ def read_vectors(path: str | Path, words: Iterable[str]) -> dict[str, list[float
         ) from error
     if faults:
         more = f"\n… and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
-        listed = "\n".join(f"{path}:{fault}; the first row has {dim}" for fault in faults[:MOST_FAULTS])
+        shown = [f"{path}:{fault}; the first row has {dim}" for fault in faults[:MOST_FAULTS]]
         advice = "fix these rows of the file of word vectors, or delete them"
-        raise DataError(f"{listed}{more}\n{advice}")
+        raise DataError("\n".join(shown) + f"{more}\n{advice}")
     if not dim:
         raise UserError(f"{path}: no word vectors in it; wanted lines such as `the 0.1 -0.2 …`")
     named = {word: vectors.get(word, vectors.get(word.lower())) for word in names}

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property, lru_cache
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipelines.alignment.copies import offsets_in
 from pipelines.alignment.strings import Generated, Mention, align, repair_status
@@ -289,7 +289,7 @@ def _parse_json(answer: str, text: str, labels: Sequence[str], *, cut_off: bool 
     return _parsed(text, generated, complete or cut_off)
 
 
-def _json_items(answer: str) -> tuple[list[Any], bool]:
+def _json_items(answer: str) -> tuple[list[object], bool]:
     """The elements of the first JSON array (or object) that are whole, and whether all are."""
     opening = re.search(r"[\[{]", answer)
     if not opening:
@@ -298,7 +298,7 @@ def _json_items(answer: str) -> tuple[list[Any], bool]:
     with suppress(ValueError, RecursionError):
         value, _ = decoder.raw_decode(answer, opening.start())
         return value if isinstance(value, list) else [value], True
-    items: list[Any] = []
+    items: list[object] = []
     position = _behind(r"\s*", answer, opening.end())
     with suppress(ValueError, RecursionError):
         while opening[0] == "[" and position < len(answer):
@@ -403,7 +403,7 @@ def _instruct_list(labels: Sequence[str]) -> str:
 
 
 def _instruct_json(labels: Sequence[str]) -> str:
-    shape: list[Any] = ["a", "b"] if len(labels) == 1 else [{labels[0]: "a"}, {labels[1]: "b"}]
+    shape: list[object] = ["a", "b"] if len(labels) == 1 else [{labels[0]: "a"}, {labels[1]: "b"}]
     return f"{_named(labels)}JSON: {json.dumps(shape, ensure_ascii=False)}, or []."
 
 

@@ -54,9 +54,7 @@ class System:
         return str(self.report.get("split", "test"))
 
 
-def compare_runs(
-    folders: Sequence[str | Path], *, gold: str | Path | None = None
-) -> JsonObject:
+def compare_runs(folders: Sequence[str | Path], *, gold: str | Path | None = None) -> JsonObject:
     """Ranks runs by their task's primary metric and tests neighbours in the ranking.
 
     Args:
@@ -188,9 +186,7 @@ def _gold_file(system: System) -> Path | None:
     return system.run.split_file(system.split) if system.run else None
 
 
-def _gold_examples(
-    systems: Sequence[System], task: Task, gold: str | Path | None
-) -> list[Example]:
+def _gold_examples(systems: Sequence[System], task: Task, gold: str | Path | None) -> list[Example]:
     """The examples that all systems were scored on, read as the run that names them read them."""
     named = [(file, system.run) for system in systems if (file := _gold_file(system))]
     there = [(file, run) for file, run in named if file.exists()]

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipelines.examples import Fields
 from pipelines.formatting import score, text_table
@@ -54,11 +53,11 @@ class Grid:
         """The metrics to show, the objective first."""
         return list(dict.fromkeys((self.objective, *METRICS)))
 
-    def values(self, option: str) -> list[Any]:
+    def values(self, option: str) -> list[object]:
         """The values that an option has in the grid, sorted."""
         return sorted({point[option] for point in self.points})
 
-    def best(self, **options: Any) -> float | None:
+    def best(self, **options: object) -> float | None:
         """The best score of the points with these options; None where there is none."""
         for point in self.points:
             if all(point[name] == value for name, value in options.items()):
@@ -155,5 +154,5 @@ def _metric_name(metric: str) -> str:
     return metric.replace("_", " ").replace("f1", "F1")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)

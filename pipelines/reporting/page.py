@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.examples import replacing
 from pipelines.reporting.run_facts import Facts
@@ -98,7 +98,7 @@ def write_page(
     facts: Facts | None = None,
     warnings: Sequence[str] = (),
     template: str = "page.html",
-    **values: Any,
+    **values: object,
 ) -> None:
     """Renders a page with every value escaped; the file appears whole or not at all.
 

@@ -59,9 +59,7 @@ Points = list[tuple[float, float]]
 ScoreRow = tuple[str, float, Sequence[float] | None, bool]
 
 
-def svg(
-    name: str, draw: Callable[[Axes], None], *, inches: tuple[float, float] = INCHES
-) -> str:
+def svg(name: str, draw: Callable[[Axes], None], *, inches: tuple[float, float] = INCHES) -> str:
     """Draws on one pair of axes.
 
     Args:

@@ -14,9 +14,7 @@ Facts = Mapping[str, str | list[str]]
 SHOWN_ELSEWHERE = {"model_name_or_path", "network", "seed", "run_dir", "output_dir", "config"}
 
 
-def run_facts(
-    config: Fields, provenance: Fields
-) -> dict[str, str | list[str]]:
+def run_facts(config: Fields, provenance: Fields) -> dict[str, str | list[str]]:
     """What a page says of the run behind it; what is not known, and every secret, is left out.
 
     Args:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
 from pipelines.evaluation.reports import Report
 from pipelines.formatting import text_table
@@ -36,7 +35,7 @@ def sections_as_text(sections: Sequence[Section]) -> Iterator[str]:
                 yield from lines
 
 
-def _head(part: Part) -> Any:
+def _head(part: Part) -> object:
     return tuple(part.head) if isinstance(part, Table) else type(part)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
@@ -45,24 +45,43 @@ class CheckpointManifest(TrainerCallback):
     def __init__(self) -> None:
         self.limit: int | None = None
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: object,
+    ) -> None:
         """Takes over `save_total_limit`."""
         self.limit, args.save_total_limit = args.save_total_limit, None
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: object,
+    ) -> None:
         """Writes the manifest and deletes the oldest checkpoints beyond the limit."""
         PartialState().wait_for_everyone()  # each process has written its random state by then
         if not args.should_save:
             return
-        write_manifest(Path(args.output_dir, f"checkpoint-{state.global_step}"))
+        folder = str(args.output_dir)
+        write_manifest(Path(folder, f"checkpoint-{state.global_step}"))
         rotate_checkpoints(
-            output_dir=args.output_dir,
+            output_dir=folder,
             save_total_limit=self.limit,
             best_model_checkpoint=state.best_model_checkpoint,
             use_mtime=True,
         )
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: object,
+    ) -> None:
         """Gives `save_total_limit` back."""
         args.save_total_limit = self.limit
 
@@ -216,6 +235,6 @@ def _grew(name: str, old: Any, new: Any) -> bool:
     return name in ("num_train_epochs", "max_steps") and 0 < old < new
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """A value as it comes back from a file."""
     return json.loads(json.dumps(value, default=str))

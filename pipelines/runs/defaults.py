@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipelines.examples import JsonObject
 from pipelines.runs.run import config_of
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 PLAIN = (str, int, float, bool, list, tuple, dict, type(None))
 
 
-def changed_options(*groups: Any) -> JsonObject:
+def changed_options(*groups: DataclassInstance) -> JsonObject:
     """The options that differ from the defaults of their dataclasses, without secrets.
 
     A trainer's dataclass resolves some fields when it is made. Those that go from one empty value
@@ -35,7 +38,7 @@ def changed_options(*groups: Any) -> JsonObject:
     return changed
 
 
-def _default(field: dataclasses.Field[Any]) -> Any:
+def _default(field: dataclasses.Field[object]) -> object:
     if field.default is not dataclasses.MISSING:
         return field.default
     if field.default_factory is not dataclasses.MISSING:

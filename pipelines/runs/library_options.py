@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import MISSING, Field, fields
-from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.examples import Fields
@@ -216,5 +215,5 @@ def refuse_unused(
         raise UserError("; ".join(faults))
 
 
-def _default(field: Field[Any]) -> Any:
+def _default(field: Field[object]) -> object:
     return field.default if field.default_factory is MISSING else field.default_factory()

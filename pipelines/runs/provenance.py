@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from pipelines.corpora import Corpus
 from pipelines.examples import JsonObject
@@ -32,7 +31,7 @@ def reading_of(corpora: Mapping[str, Corpus]) -> JsonObject:
             "ends": first.ends, "offsets": first.offsets}
 
 
-def provenance(files: Sequence[str | Path], **more: Any) -> JsonObject:
+def provenance(files: Sequence[str | Path], **more: object) -> JsonObject:
     """What is needed to run the same again: command, versions, machine, and the data by its SHA-256.
 
     Secrets are left out, and paths below the home folder start with `~/`.

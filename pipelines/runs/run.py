@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -22,9 +22,12 @@ from pipelines.examples import Example, JsonObject, replacing
 from pipelines.runs.library_options import NOT_WRITTEN
 from pipelines.runs.secrets import without_secrets
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 logger = logging.getLogger(__name__)
 
-# Any of these makes a folder a run.
+# One of these makes a folder a run.
 SIGNS = ("config.yaml", "provenance.json", "report.json", "model", "merged", "predictions")
 
 
@@ -162,7 +165,7 @@ class Run:
         family, folder = self.model_folder()
         return family, family.load(folder)
 
-    def write_json(self, name: str, content: Any) -> Path:
+    def write_json(self, name: str, content: object) -> Path:
         with replacing(self.folder / name) as f:
             json.dump(content, f, indent=1, ensure_ascii=False)
             f.write("\n")
@@ -196,7 +199,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def config_of(*groups: Any) -> JsonObject:
+def config_of(*groups: DataclassInstance) -> JsonObject:
     """The resolved options of a job's dataclasses, as plain values and without secrets."""
     options: JsonObject = {}
     for group in groups:

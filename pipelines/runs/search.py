@@ -8,11 +8,16 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.errors import UserError
 from pipelines.examples import Fields, JsonObject
 from pipelines.formatting import text_table
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
 
 MIN_TRIALS_FOR_IMPORTANCE = 4
 VALUES_SHOWN = 6  # of an option, in the text
@@ -27,11 +32,12 @@ class Range(NamedTuple):
     is_logarithmic: bool
 
 
-Values = Range | tuple[Any, ...]
+Choice = str | float | bool | None
+Values = Range | tuple[Choice, ...]
 Space = Mapping[str, Values]
 
 
-def parse_space(arguments: Sequence[str], options: Sequence[Any]) -> Space:
+def parse_space(arguments: Sequence[str], options: Sequence[DataclassInstance]) -> Space:
     """Reads `name=a,b,c` (choices) and `name=low:high` (a range).
 
     A range that spans a factor of ten is logarithmic.
@@ -64,7 +70,7 @@ def parse_space(arguments: Sequence[str], options: Sequence[Any]) -> Space:
     return space
 
 
-def _parse_values(text: str, hint: Any) -> Values:
+def _parse_values(text: str, hint: object) -> Values:
     types = [type_ for type_ in (typing.get_args(hint) or (hint,)) if type_ is not type(None)]
     low, colon, high = text.partition(":")
     if not colon or not {int, float} & set(types):
@@ -76,7 +82,7 @@ def _parse_values(text: str, hint: Any) -> Values:
     return Range(*ends, is_integer=float not in types, is_logarithmic=is_logarithmic)
 
 
-def _parse_value(text: str, types: Sequence[Any]) -> Any:
+def _parse_value(text: str, types: Sequence[object]) -> Choice:
     if bool in types:
         if text.lower() not in ("true", "false"):
             raise ValueError(f"{text!r} is neither true nor false")
@@ -139,7 +145,7 @@ def search(
         # A resumed search must not draw again what it drew first.
         study.sampler = optuna.samplers.TPESampler(seed=seed + done)
 
-    def run_trial(trial: optuna.Trial) -> float:
+    def run_trial(trial: Trial) -> float:
         return objective({name: _suggest(trial, name, values) for name, values in space.items()})
 
     study.optimize(run_trial, n_trials=max(0, trials - done))
@@ -152,11 +158,11 @@ def search(
     }
 
 
-def _finished(study: Any) -> list[Any]:
+def _finished(study: Study) -> list[FrozenTrial]:
     return [trial for trial in study.trials if trial.value is not None]
 
 
-def _importance(study: Any, seed: int) -> dict[str, float]:
+def _importance(study: Study, seed: int) -> dict[str, float]:
     import optuna
 
     scores = [trial.value for trial in _finished(study)]
@@ -168,7 +174,7 @@ def _importance(study: Any, seed: int) -> dict[str, float]:
     return {}
 
 
-def _suggest(trial: Any, name: str, values: Values) -> Any:
+def _suggest(trial: Trial, name: str, values: Values) -> Choice:
     if not isinstance(values, Range):
         return trial.suggest_categorical(name, list(values))
     if values.is_integer:
@@ -207,5 +213,5 @@ def search_as_text(result: Fields, *, most: int = 10) -> str:
     return "\n".join(lines)
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)

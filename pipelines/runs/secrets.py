@@ -23,7 +23,7 @@ def is_secret(name: str) -> bool:
     return bool(SECRET_NAME.search(name))
 
 
-def without_secrets(value: Any) -> Any:
+def without_secrets(value: object) -> Any:
     """Options, a command line or a message as they may be written.
 
     Args:
@@ -45,8 +45,8 @@ def without_secrets(value: Any) -> Any:
     return value
 
 
-def _without_secret_arguments(arguments: Sequence[Any]) -> list[Any]:
-    shown: list[Any] = []
+def _without_secret_arguments(arguments: Sequence[object]) -> list[object]:
+    shown: list[object] = []
     hides_next = False
     for argument in arguments:
         name, equals, _ = str(argument).partition("=")

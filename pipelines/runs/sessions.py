@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pipelines.errors import UserError
 from pipelines.examples import JsonObject, replacing
@@ -30,26 +29,50 @@ class SessionRecorder(TrainerCallback):
         self.folder = folder
         self.begin = 0.0
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: object,
+    ) -> None:
         """Begins a session."""
         self.begin = time.perf_counter()
         if state.is_world_process_zero:
             _write(self.folder, [*sessions(self.folder), {}])
             self._record(state)
 
-    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: object,
+    ) -> None:
         """Records how far the session is."""
         self._record(state)
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: object,
+    ) -> None:
         """Records how far the session is."""
         self._record(state)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: object,
+    ) -> None:
         """Records the whole session."""
         self._record(state)
 
-    def _record(self, state: Any) -> None:
+    def _record(self, state: TrainerState) -> None:
         if state.is_world_process_zero:
             record(
                 self.folder,
@@ -77,7 +100,7 @@ def sessions(folder: str | Path) -> list[JsonObject]:
     return entries
 
 
-def record(folder: str | Path, **figures: Any) -> None:
+def record(folder: str | Path, **figures: object) -> None:
     """Adds figures to the last session, which is begun where there is none.
 
     Args:

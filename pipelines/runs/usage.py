@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipelines.corpora.corpus import Columns
 from pipelines.errors import one_line_errors
@@ -33,7 +33,7 @@ class Entry(NamedTuple):
 
     name: str
     type: str
-    default: Any
+    default: object
     help: str
     group: str
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -206,14 +206,14 @@ def summarize(rows: Sequence[Results]) -> list[Results]:
         `accuracy_at_the_end`; how many runs `solved` the task or `diverged`; `median_norm` and
         `greatest_norm` of the gradients over all steps, None where none is finite.
     """
-    kinds: dict[tuple[Any, ...], list[Results]] = {}
+    kinds: dict[tuple[object, ...], list[Results]] = {}
     for row in rows:
         kind = row["task"], row["network"], row["length"], row["clipped"]
         kinds.setdefault(kind, []).append(row)
     return [_summary(kind, runs) for kind, runs in kinds.items()]
 
 
-def _summary(kind: tuple[Any, ...], runs: Sequence[Results]) -> Results:
+def _summary(kind: tuple[object, ...], runs: Sequence[Results]) -> Results:
     task, network, length, clipped = kind
     norms = [norm for norm in _all(runs, "gradient_norm") if norm is not None]
     at_the_end = [row["accuracy_at_the_end"] for row in runs]

@@ -137,7 +137,8 @@ def classes_of_columns(names: Sequence[str], classes: Sequence[str]) -> list[str
     Returns:
         For each column its class, or None where it has none; None where no column has one.
     """
-    prefix = re.match(r".*[_\-. ]|", names[0])[0] if len(names) > 1 else ""  # type: ignore[index]
+    end = max(map(names[0].rfind, "_-. ")) + 1
+    prefix = names[0][:end] if len(names) > 1 else ""
     if not all(name.startswith(prefix) for name in names):
         prefix = ""
     spellings: tuple[Callable[[str], str], ...] = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction, Span
@@ -116,7 +116,7 @@ def _span_columns(prediction: Prediction, example: Example, style: Style) -> lis
     return [style.separator.join(column) for column in columns]
 
 
-def _part(span: Span, part: str, example: Example) -> Any:
+def _part(span: Span, part: str, example: Example) -> object:
     return example.text[span.start : span.end] if part == "text" else getattr(span, part)
 
 
@@ -126,7 +126,7 @@ def sign_of(style: Style) -> str:
     return separator.strip() or separator
 
 
-def _as_json(items: list[Any]) -> str:
+def _as_json(items: Sequence[object]) -> str:
     return json.dumps(items, ensure_ascii=False)
 
 
@@ -180,7 +180,7 @@ def _number(number: float, style: Style) -> str:
 # What a cell can be
 
 
-def _list_of(fits: Callable[[Any], bool]) -> Callable[[str], bool]:
+def _list_of(fits: Callable[[object], bool]) -> Callable[[str], bool]:
     def valid(cell: str) -> bool:
         items = json_list(cell)
         return items is not None and all(map(fits, items))
@@ -188,13 +188,13 @@ def _list_of(fits: Callable[[Any], bool]) -> Callable[[str], bool]:
     return valid
 
 
-def _is_pair(item: Any) -> bool:
+def _is_pair(item: object) -> bool:
     if not isinstance(item, list | tuple) or len(item) != 2:
         return False
     return all(isinstance(number, int) for number in item)
 
 
-def _is_tag(item: Any) -> bool:
+def _is_tag(item: object) -> bool:
     return isinstance(item, str) and looks_like_tag(item)
 
 

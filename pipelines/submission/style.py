@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipelines.corpora.column_profiles import list_in
 from pipelines.errors import UserError
@@ -275,7 +275,7 @@ def tag_parts(cell: str) -> list[str]:
     return re.findall(r"[^\s,;|]+", cell) if items is None else list(map(str, items))
 
 
-def json_list(cell: str) -> list[Any] | None:
+def json_list(cell: str) -> list[object] | None:
     """The list that a cell spells in JSON or Python, or None."""
     items = list_in(cell)
     return items if isinstance(items, list) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.corpora.convert.content import (
     Content,
@@ -16,6 +16,10 @@ from pipelines.corpora.convert.content import (
 from pipelines.corpora.corpus import classes_of
 from pipelines.errors import UserError
 from pipelines.examples import Example, Span, replacing
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc
 
 
 def write(path: Path, content: Content, losses: Losses) -> None:
@@ -41,7 +45,7 @@ def write(path: Path, content: Content, losses: Losses) -> None:
         f.write(documents.to_bytes())
 
 
-def _document(example: Example, model: Any, labels: Sequence[str], losses: Losses) -> Any:
+def _document(example: Example, model: Language, labels: Sequence[str], losses: Losses) -> Doc:
     from spacy.tokens import Doc
 
     spans = without_overlaps(example, losses)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
-from typing import Any
 
 from pipelines.corpora.corpus import Table, Unreadable
 from pipelines.examples import Fields
@@ -46,9 +45,9 @@ def read(table: Table) -> Table:
     return replace(table, layout=f"{table.layout} of Argilla")
 
 
-def _responses(row: Fields) -> list[tuple[str, Any, str]]:
+def _responses(row: Fields) -> list[tuple[str, object, str]]:
     """(question, value, status) of each response."""
-    entries: list[tuple[str, Any, str]] = []
+    entries: list[tuple[str, object, str]] = []
     responses = row.get("responses")
     for question, given in responses.items() if isinstance(responses, Mapping) else ():
         for entry in given if isinstance(given, list) else [given]:
@@ -64,13 +63,13 @@ def _responses(row: Fields) -> list[tuple[str, Any, str]]:
     return entries
 
 
-def _answers(row: Fields) -> dict[str, list[Any]]:
+def _answers(row: Fields) -> dict[str, list[object]]:
     """Question -> submitted answers."""
     if "annotation" in row and "responses" not in row:  # before version 2
         is_valid = str(row.get("status", "")).lower() in ("validated", "edited")
         has_answer = is_valid and row["annotation"] is not None
         return {"annotation": [row["annotation"]]} if has_answer else {}
-    answers: dict[str, list[Any]] = {}
+    answers: dict[str, list[object]] = {}
     for question, value, status in _responses(row):
         if status == "submitted":
             answers.setdefault(question, []).append(value)
@@ -82,7 +81,7 @@ def _is_discarded(row: Fields) -> bool:
     return bool(statuses) and all(status == "discarded" for status in statuses)
 
 
-def _row(row: Fields, annotated: bool) -> Any:
+def _row(row: Fields, annotated: bool) -> object:
     inputs = row.get("fields", row.get("inputs"))
     plain = dict(inputs) if isinstance(inputs, Mapping) else {}
     for key, value in row.items():
@@ -97,12 +96,12 @@ def _row(row: Fields, annotated: bool) -> Any:
     return plain
 
 
-def _plain_value(value: Any) -> Any:
+def _plain_value(value: object) -> object:
     """Spans as objects; before version 2 they were `[label, start, end]`."""
     if isinstance(value, list) and value and all(map(_is_old_span, value)):
         return [{"label": item[0], "start": item[1], "end": item[2]} for item in value]
     return value
 
 
-def _is_old_span(value: Any) -> bool:
+def _is_old_span(value: object) -> bool:
     return isinstance(value, list) and len(value) >= 3 and isinstance(value[0], str)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pipelines.corpora.corpus import ColumnNames, Table, Unreadable
 from pipelines.examples import Fields, JsonObject
@@ -19,7 +18,7 @@ def sniff(objects: Sequence[Fields]) -> bool:
 def read(table: Table) -> Table:
     """The passages of a document make one text, each at its offset."""
     labelled = any(map(_annotations, table.objects))
-    rows: list[tuple[int, Any]] = []
+    rows: list[tuple[int, object]] = []
     for number, document in table.rows:
         if not isinstance(document, Mapping) or not isinstance(document.get("passages"), list):
             reason = "not a BioC document: it has no list of passages"
@@ -33,7 +32,7 @@ def read(table: Table) -> Table:
     return Table(rows, "BioC documents", column_names=names)
 
 
-def _objects(value: Any) -> list[Fields]:
+def _objects(value: object) -> list[Fields]:
     items = value if isinstance(value, list) else ()
     return [item for item in items if isinstance(item, Mapping)]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from pipelines.corpora.corpus import ColumnNames, Columns, Table, Unreadable, counted
 from pipelines.corpora.source import Source
@@ -41,7 +40,7 @@ def read(source: Source, columns: Columns) -> Table:
             f"{folder}: .ann files without .txt files beside them; wanted NAME.txt and NAME.ann"
         )
     labelled = any(path.with_suffix(".ann").exists() for path in texts)
-    rows: list[tuple[int, Any]] = []
+    rows: list[tuple[int, object]] = []
     left_out: list[str] = []
     for number, path in enumerate(texts):
         if labelled and not path.with_suffix(".ann").exists():
@@ -75,7 +74,7 @@ def _document(path: Path, name: str, labelled: bool) -> JsonObject | Unreadable:
     return {"id": name, "text": text, "entities": mentions}
 
 
-def _mention(line: str) -> Any:
+def _mention(line: str) -> object:
     match = _MENTION.fullmatch(line.rstrip("\r"))
     if match is None:
         return line  # a string that is no mention of the text: a fault that shows the line

@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from io import StringIO
-from typing import Any
 
 from pipelines.corpora.column_profiles import is_header_name, name_parts
 from pipelines.corpora.corpus import ColumnNames, Columns, Table, Unreadable
@@ -67,7 +66,7 @@ def read(source: Source, columns: Columns) -> Table:
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
         raise UserError(f"{path}: two columns are named {duplicates[0]!r}; rename one")
-    rows: list[tuple[int, Any]] = []
+    rows: list[tuple[int, object]] = []
     wanted = f"where the {'header' if has_header else 'first row'} has {len(names)}"
     for line, fields in records:
         if len(fields) == len(names):
@@ -222,7 +221,7 @@ def _are_tags(cells: Sequence[str]) -> bool:
 
 def _sentences(table: Table, word: str, sentence: str, tag: str | None) -> Table:
     """Joins the rows with the same sentence; a row that names none continues the one before."""
-    rows: list[tuple[int, Any]] = []
+    rows: list[tuple[int, object]] = []
     current: JsonObject | None = None
     for line, value in table.rows:
         if not isinstance(value, Mapping):

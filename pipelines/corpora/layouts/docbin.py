@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipelines.corpora.corpus import ColumnNames, Columns, Table, unwrap_single_classes
 from pipelines.corpora.source import Source
 from pipelines.errors import UserError
 from pipelines.examples import JsonObject
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc
 
 
 def sniff(source: Source) -> bool:
@@ -15,7 +18,7 @@ def sniff(source: Source) -> bool:
     return source.ends_with(".spacy") and not source.is_folder
 
 
-def documents(source: Source) -> list[Any]:
+def documents(source: Source) -> list[Doc]:
     """The documents of a DocBin, as spaCy's `Doc`.
 
     Raises:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from pipelines.corpora.corpus import ColumnNames, Table
 from pipelines.corpora.layouts import argilla, bioc, label_studio
@@ -27,17 +26,17 @@ def with_plain_columns(table: Table) -> Table:
     return table
 
 
-def _flattened(value: Any) -> Any:
+def _flattened(value: object) -> object:
     """spaCy's `[text, {"entities": […]}]` as an object."""
-    is_pair = isinstance(value, list) and len(value) == 2
-    if is_pair and isinstance(value[0], str) and isinstance(value[1], dict):
-        return {"text": value[0], **value[1]}
+    match value:
+        case [str(text), dict(answers)]:
+            return {"text": text, **answers}
     return value
 
 
 # Prodigy
 
-_PRODIGY_REASONS = {"accept": None, "reject": "rejected"}
+_PRODIGY_REASONS: dict[object, str | None] = {"accept": None, "reject": "rejected"}
 _PRODIGY_KEYS = ("answer", "tokens", "options", "accept", "config", "meta")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pipelines.corpora.corpus import ColumnNames, Columns, Table, Unreadable
 from pipelines.corpora.source import Source
@@ -30,7 +29,7 @@ def read(source: Source, columns: Columns) -> Table:
             f"such as {folder / 'train.json'}, or {folder}/CLASS/NAME.txt, or NAME.txt and "
             "NAME.ann (brat)"
         )
-    rows: list[tuple[int, Any]] = []
+    rows: list[tuple[int, object]] = []
     for number, path in enumerate(paths):
         label = path.parts[0] if len(path.parts) > 1 else None
         try:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from pipelines.corpora.corpus import Columns, Table, Unreadable, shortened
 from pipelines.corpora.layouts.exports import with_plain_columns
@@ -78,7 +77,7 @@ def _syntax_error(content: str, error: json.JSONDecodeError) -> str:
 
 def _json_lines(source: Source) -> Table | None:
     """Reads one JSON value a line; `None` where the file is something else."""
-    rows: list[tuple[int, Any]] = []
+    rows: list[tuple[int, object]] = []
     for number, line in source.numbered_lines():
         try:
             value = loads(line, allow_nan=True)
@@ -99,7 +98,7 @@ def _json_lines(source: Source) -> Table | None:
     return Table(rows, "JSON lines", unit="line")
 
 
-def _table(path: str, value: Any) -> Table:
+def _table(path: str, value: object) -> Table:
     """The rows of a JSON value."""
     if isinstance(value, list):
         return _numbered(value, "list of objects")
@@ -123,11 +122,11 @@ def _table(path: str, value: Any) -> Table:
     return table
 
 
-def _has(value: Any, key: str) -> bool:
+def _has(value: object, key: str) -> bool:
     return isinstance(value, dict) and key in value
 
 
-def _numbered(values: list[Any], layout: str) -> Table:
+def _numbered(values: Sequence[object], layout: str) -> Table:
     return Table(list(enumerate(values)), layout)
 
 
@@ -152,7 +151,7 @@ def _columns_table(path: str, value: JsonObject) -> Table | None:
     return table
 
 
-def _columns(value: Fields) -> dict[str, list[Any]]:
+def _columns(value: Fields) -> dict[str, list[object]]:
     """The lists of an object, without names of tags; also as pandas writes `{"0": …, "1": …}`."""
     columns = {}
     for key, inner in value.items():
@@ -165,11 +164,11 @@ def _columns(value: Fields) -> dict[str, list[Any]]:
     return columns
 
 
-def _holds_objects(column: list[Any]) -> bool:
+def _holds_objects(column: list[object]) -> bool:
     return 2 * sum(isinstance(item, dict) for item in column) > len(column)
 
 
-def _are_columns(columns: Mapping[str, list[Any]]) -> bool:
+def _are_columns(columns: Mapping[str, list[object]]) -> bool:
     """Columns have one length, and one of them holds texts or lists of tokens."""
     if len({len(column) for column in columns.values()}) != 1:
         return False

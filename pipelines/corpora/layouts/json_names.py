@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pipelines.corpora.column_profiles import name_parts
 from pipelines.examples import Fields
 from pipelines.spans import looks_like_tag
 
 
-def feature_names(features: Any) -> tuple[str, ...] | None:
+def feature_names(features: object) -> tuple[str, ...] | None:
     """The names of a `ClassLabel` among the features that the datasets server lists."""
     for feature in features if isinstance(features, list) else ():
         kind = feature.get("type") if isinstance(feature, dict) else None
@@ -20,7 +18,7 @@ def feature_names(features: Any) -> tuple[str, ...] | None:
     return None
 
 
-def tag_names(value: Any) -> tuple[str, ...] | None:
+def tag_names(value: object) -> tuple[str, ...] | None:
     """Finds the names of numeric tags: `["O", "B-Disease", …]` or `{"0": "O", …}`."""
     if is_tag_names(value):
         return _names(value)
@@ -29,7 +27,7 @@ def tag_names(value: Any) -> tuple[str, ...] | None:
     return None
 
 
-def is_tag_names(value: Any) -> bool:
+def is_tag_names(value: object) -> bool:
     """Whether a value lists tags, `O` among them."""
     names = _names(value)
     if names is None or len(names) < 2:
@@ -45,7 +43,7 @@ def type_names(beside: Fields) -> tuple[str, ...] | None:
     return None
 
 
-def _names(value: Any) -> tuple[str, ...] | None:
+def _names(value: object) -> tuple[str, ...] | None:
     """A list of different names, or an object from numbers to names or the other way round."""
     if isinstance(value, dict) and value:
         by_number = all(isinstance(name, str) for name in value.values())

@@ -64,14 +64,14 @@ def _is_cancelled(annotation: Fields) -> bool:
     return bool(annotation.get("was_cancelled") or annotation.get("skipped"))
 
 
-def _row(task: Fields, annotated: bool, skipped: Counter[str]) -> Any:
+def _row(task: Fields, annotated: bool, skipped: Counter[str]) -> object:
     data = task.get("data")
     if not isinstance(data, Mapping):
         return task
     row = {key: value for key, value in data.items() if key not in ("entities", "classes")}
     row.setdefault("id", task.get("id"))
     valid = [entry.get("result") for entry in _annotations(task) if not _is_cancelled(entry)]
-    results: list[list[Any]] = [result if isinstance(result, list) else [] for result in valid]
+    results: list[list[object]] = [result if isinstance(result, list) else [] for result in valid]
     if annotated and len({json.dumps(sorted(map(_content, result))) for result in results}) > 1:
         return Unreadable(
             f"{len(results)} annotators disagree on this text (task {task.get('id')}); keep one "
@@ -95,7 +95,7 @@ def _row(task: Fields, annotated: bool, skipped: Counter[str]) -> Any:
     return row
 
 
-def _content(result: Any) -> str:
+def _content(result: object) -> str:
     """What two annotators have to agree on: the value and its kind, not the ids."""
     if isinstance(result, Mapping):
         result = {key: result.get(key) for key in ("value", "type")}
@@ -125,9 +125,10 @@ def sniff_min(objects: Sequence[Fields]) -> bool:
     return any(isinstance(value, list) and any(map(_is_region, value)) for value in columns)
 
 
-def _is_region(value: Any) -> bool:
-    is_region = isinstance(value, Mapping) and "start" in value
-    return is_region and isinstance(value.get("labels"), list)
+def _is_region(value: object) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    return "start" in value and isinstance(value.get("labels"), list)
 
 
 def read_min(table: Table) -> Table:
@@ -142,7 +143,7 @@ def _min_row(row: Fields) -> JsonObject:
         if key in _MIN_KEYS:
             continue
         if isinstance(value, list):
-            mentions: list[Any] = []
+            mentions: list[object] = []
             for item in value:
                 is_region = isinstance(item, Mapping) and "labels" in item
                 mentions += _mentions(item) if is_region else [item]

@@ -56,8 +56,8 @@ def read_fasttext(source: Source, columns: Columns) -> Table:
     return table
 
 
-def _parsed(source: Source, pattern: re.Pattern[str], form: str) -> list[tuple[int, Any]]:
-    rows: list[tuple[int, Any]] = []
+def _parsed(source: Source, pattern: re.Pattern[str], form: str) -> list[tuple[int, object]]:
+    rows: list[tuple[int, object]] = []
     for number, line in source.numbered_lines():
         match = pattern.fullmatch(line)
         reason = f"got {line[:40]!r}; wanted {form}"
@@ -67,7 +67,7 @@ def _parsed(source: Source, pattern: re.Pattern[str], form: str) -> list[tuple[i
 
 def read_texts(source: Source, columns: Columns) -> Table:
     """Reads one text a line."""
-    rows: list[tuple[int, Any]] = []
+    rows: list[tuple[int, object]] = []
     for number, line in source.numbered_lines():
         rows.append((number, {"text": line}))
     return Table(rows, "one text a line", unit="line", column_names=ColumnNames("text"))

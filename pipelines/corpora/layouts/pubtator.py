@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from pipelines.corpora.corpus import ColumnNames, Columns, Table, Unreadable, counted
 from pipelines.corpora.source import Source
@@ -25,7 +24,7 @@ def read(source: Source, columns: Columns) -> Table:
 
     Lines of relations are skipped. A file without any mention line is unlabelled.
     """
-    rows: list[tuple[int, Any]] = []
+    rows: list[tuple[int, JsonObject | Unreadable]] = []
     labelled, n_relations = False, 0
     for number, line in source.numbered_lines():
         passage = _PASSAGE.fullmatch(line)

@@ -5,13 +5,22 @@ evaluate.load("pipelines/evaluation/span_f1")
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import datasets
 import evaluate
 
 from pipelines.evaluation.span_scores import SCHEMES, score_spans
 from pipelines.examples import Span
+
+
+class SpanRow(TypedDict):
+    """A span: half-open character offsets and a type."""
+
+    start: int
+    end: int
+    label: str
+
 
 DESCRIPTION = (
     "Strict, exact, partial and type precision, recall and F1 of spans, summed over the corpus."
@@ -49,7 +58,7 @@ class SpanF1(evaluate.Metric):
         )
 
     def _compute(
-        self, *, predictions: list[list[dict[str, Any]]], references: list[list[dict[str, Any]]]
+        self, *, predictions: list[list[SpanRow]], references: list[list[SpanRow]]
     ) -> dict[str, float]:
         scores = score_spans(_spans(references), _spans(predictions))
         named = {}
@@ -59,5 +68,5 @@ class SpanF1(evaluate.Metric):
         return named | {name: scores["strict"][name] for name in ("support", "predicted")}
 
 
-def _spans(corpus: list[list[dict[str, Any]]]) -> list[list[Span]]:
+def _spans(corpus: list[list[SpanRow]]) -> list[list[Span]]:
     return [[Span(row["start"], row["end"], row["label"]) for row in rows] for rows in corpus]

@@ -6,6 +6,7 @@ Training itself is in `sft.py`.
 """
 
 from __future__ import annotations
+from tqdm import tqdm
 
 import logging
 import math
@@ -94,7 +95,7 @@ class _Request(NamedTuple):
 
 
 def _predict_part(
-    loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int, bar: Any
+    loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int, bar: tqdm
 ) -> list[Prediction]:
     model, tokenizer, prompt = loaded
     requests = _requests(loaded, examples)

@@ -6,20 +6,20 @@ import json
 from collections.abc import Sequence
 from copy import copy
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
 from llguidance import LLMatcher, LLTokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from pipelines.errors import UserError
 from pipelines.families.causal_lm.control_tokens import MARK
 
 
 @lru_cache(maxsize=2)  # it takes up to a second for a large vocabulary
-def token_constraint(tokenizer: Any) -> LLTokenizer:
+def token_constraint(tokenizer: PreTrainedTokenizerBase) -> LLTokenizer:
     """The vocabulary of a tokenizer as llguidance needs it.
 
     Raises:

@@ -11,24 +11,26 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 # A noncharacter of Unicode (23.7), which no text interchanged holds.
 MARK = "\ufdd0"
 
 
-def control_strings(tokenizer: Any) -> list[str]:
+def control_strings(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """The control tokens of a tokenizer as strings, the longest first."""
     added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     strings = {*added, *tokenizer.all_special_tokens} - {""}
     return sorted(strings, key=lambda string: (-len(string), string))
 
 
-def control_pattern(tokenizer: Any) -> re.Pattern[str]:
+def control_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
     """Matches any control token, in any case: some tokenizers lower the case of a text first."""
     pattern = "|".join(map(re.escape, control_strings(tokenizer)))
     return re.compile(pattern or r"(?!)", re.IGNORECASE)
 
 
-def text_ids(tokenizer: Any, text: str, *, add_special_tokens: bool = True) -> list[int]:
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: bool = True) -> list[int]:
     """Token ids of a text whose control tokens are read as text.
 
     Args:
@@ -41,7 +43,7 @@ def text_ids(tokenizer: Any, text: str, *, add_special_tokens: bool = True) -> l
     return tokenizer(text, add_special_tokens=add_special_tokens, **options)["input_ids"]
 
 
-def shield(tokenizer: Any, text: str) -> tuple[str, list[str]]:
+def shield(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[str, list[str]]:
     """Replaces the control tokens in a text by marks that no tokenizer takes for control tokens.
 
     Returns:

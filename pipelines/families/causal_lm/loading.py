@@ -1,6 +1,7 @@
 """Loading and saving of causal language models: checkpoints, and the model folders of runs."""
 
 from __future__ import annotations
+from pipelines.examples import JsonObject
 
 import json
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -80,7 +82,7 @@ def _padding(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def load_network(
-    name: str, *, dtype: torch.dtype | None = None, trust_remote_code: bool = False, **options: Any
+    name: str, *, dtype: torch.dtype | None = None, trust_remote_code: bool = False, **options: object
 ) -> PreTrainedModel:
     """Loads a causal language model.
 
@@ -119,7 +121,7 @@ def context_length(name: str, *, trust_remote_code: bool = False) -> int:
     return most_tokens(config)
 
 
-def most_tokens(config: Any) -> int:
+def most_tokens(config: PreTrainedConfig) -> int:
     """The number of tokens that a model with this config takes at most."""
     length = getattr(config.get_text_config(), "max_position_embeddings", None)
     return length or UNLIMITED
@@ -206,7 +208,7 @@ def load(
     return Loaded(model, tokenizer, prompt)
 
 
-def _read_settings(folder: Path) -> tuple[dict[str, Any], Prompt]:
+def _read_settings(folder: Path) -> tuple[JsonObject, Prompt]:
     try:
         settings = json.loads((folder / PROMPT_FILE).read_text(encoding="utf-8"))
         prompt = Prompt(

@@ -1,10 +1,10 @@
 """An adapter merged into its base during a generation, and the base restored bit by bit."""
 
 from __future__ import annotations
+from typing import Any
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from peft import PeftModel
@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 
 @contextmanager
-def merged_adapter(model: Any) -> Iterator[PreTrainedModel]:
+def merged_adapter(model: PreTrainedModel | PeftModel) -> Iterator[PreTrainedModel]:
     """Gives the network with its adapter added to its weights: a third fewer operations a token.
 
     Weights are restored from a copy, since adding and subtracting would change them a little at

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jinja2.exceptions import TemplateError
+from transformers import PreTrainedTokenizerBase
 
 from pipelines.errors import UserError
 from pipelines.examples import Span
@@ -66,7 +67,7 @@ class Frame(NamedTuple):
 
 
 def prompt_for(
-    tokenizer: Any, *, format: str, labels: Sequence[str], style: str, constrained: bool
+    tokenizer: PreTrainedTokenizerBase, *, format: str, labels: Sequence[str], style: str, constrained: bool
 ) -> Prompt:
     """Checks the settings; `auto` is the chat template where there is one.
 
@@ -87,7 +88,7 @@ def prompt_for(
     return prompt
 
 
-def prompt_ids(tokenizer: Any, text: str, prompt: Prompt) -> list[int]:
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, text: str, prompt: Prompt) -> list[int]:
     """Token ids up to where the answer begins; control tokens in the text are read as text."""
     if prompt.style == "plain":
         question = formats.plain_prompt(text, prompt.format, prompt.labels)
@@ -97,7 +98,7 @@ def prompt_ids(tokenizer: Any, text: str, prompt: Prompt) -> list[int]:
     return rendered_ids(tokenizer, frame(tokenizer, shielded, prompt).question, strings)
 
 
-def answer_ids(tokenizer: Any, text: str, spans: Sequence[Span], prompt: Prompt) -> list[int]:
+def answer_ids(tokenizer: PreTrainedTokenizerBase, text: str, spans: Sequence[Span], prompt: Prompt) -> list[int]:
     """Token ids of the answer and the end token; control tokens in a mention are read as text."""
     answer = formats.prompt_format(prompt.format).render(text, spans, prompt.labels)
     if prompt.style == "plain":
@@ -109,12 +110,12 @@ def answer_ids(tokenizer: Any, text: str, spans: Sequence[Span], prompt: Prompt)
     return [*written, tokenizer.eos_token_id]
 
 
-def answer_lead(tokenizer: Any, prompt: Prompt) -> str:
+def answer_lead(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
     """The blanks that stand between prompt and answer."""
     return " " if prompt.style == "plain" else frame(tokenizer, PROBE, prompt).lead
 
 
-def frame(tokenizer: Any, text: str, prompt: Prompt) -> Frame:
+def frame(tokenizer: PreTrainedTokenizerBase, text: str, prompt: Prompt) -> Frame:
     """Renders a text by the chat template, with and without an answer, and compares the two.
 
     Raises:
@@ -143,7 +144,7 @@ def frame(tokenizer: Any, text: str, prompt: Prompt) -> Frame:
 
 
 def _render(
-    tokenizer: Any, text: str, prompt: Prompt, *, answer: str | None, thinking_off: bool
+    tokenizer: PreTrainedTokenizerBase, text: str, prompt: Prompt, *, answer: str | None, thinking_off: bool
 ) -> tuple[str, bool]:
     """The rendered conversation, and whether the instruction is in the user's turn."""
     system, user = formats.messages(text, format=prompt.format, labels=prompt.labels)
@@ -168,7 +169,7 @@ def _render(
     )
 
 
-def prompt_hash(tokenizer: Any, prompt: Prompt) -> str:
+def prompt_hash(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
     """A hash of everything that shapes prompts and answers."""
     if prompt.style == "plain":
         return formats.format_hash(prompt.format, prompt.labels, chat_template=None)

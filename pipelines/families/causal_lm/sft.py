@@ -1,6 +1,7 @@
 """Supervised fine-tuning of a causal language model on answers: rows, and the trainer."""
 
 from __future__ import annotations
+from transformers import PreTrainedModel
 
 import os
 import shutil
@@ -12,7 +13,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 from peft import PeftModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 from transformers import PreTrainedTokenizerBase
 from trl import SFTTrainer
@@ -138,11 +139,11 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
 
     def compute_loss(
         self,
-        model: Any,
-        inputs: dict[str, Any],
+        model: nn.Module,
+        inputs: dict[str, Tensor],
         return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor | tuple[Tensor, Any]:
         """Cross-entropy over the answers, divided by their number of tokens (of the whole step)."""
         if not self.answer_logits_only:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipelines.examples import Example, Prediction, Span
 from pipelines.spans import word_units
@@ -73,7 +73,7 @@ def merged_prediction(
 ) -> Prediction:
     """One prediction from those of a text's windows: each mention from the window it begins in."""
     spans: list[Span] = []
-    mentions: list[Mapping[str, Any]] = []
+    mentions: list[Mapping[str, object]] = []
     for window, answer in zip(windows, answers, strict=True):
         for span in answer.spans or ():
             moved = replace(span, start=span.start + window.start, end=span.end + window.start)

@@ -92,7 +92,7 @@ def activation_for(model_type: str) -> str:
 
 def train_heads(
     features: np.ndarray,
-    targets: Sequence[Any],
+    targets: Sequence[object],
     points: Sequence[Point],
     *,
     n_classes: int,

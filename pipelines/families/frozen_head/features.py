@@ -7,6 +7,7 @@ seconds.
 """
 
 from __future__ import annotations
+from tqdm import tqdm
 
 import hashlib
 import json
@@ -114,7 +115,7 @@ def _stored(
     folder: Path,
     names: Sequence[str],
     batches_of_vectors: Iterable[tuple[list[int], list[Tensor]]],
-    bar: Any,
+    bar: tqdm,
 ) -> dict[str, Tensor]:
     """All vectors by name, written into the cache every few seconds as they come."""
     vectors: dict[str, Tensor] = {}

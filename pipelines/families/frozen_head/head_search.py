@@ -44,8 +44,8 @@ class SearchData:
 
     train: Mapping[str, np.ndarray]
     dev: Mapping[str, np.ndarray]
-    train_targets: Sequence[Any]
-    dev_targets: Sequence[Any]
+    train_targets: Sequence[object]
+    dev_targets: Sequence[object]
     n_classes: int
     activation: str = "tanh"
     batch_size: int = 64
@@ -138,7 +138,7 @@ def stacks(points: Sequence[Point], size: int = STACK) -> list[list[Point]]:
 
 def train_and_score(
     data: SearchData, points: Sequence[Point], *, progress: bool = False
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Trains and scores points of one shape.
 
     Returns:
@@ -187,7 +187,7 @@ def held_out_scores(
 
 def search(
     data: SearchData, points: Sequence[Point], folder: Path, *, progress: bool = True
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Trains and scores all points; the rows of each stack are written as soon as it is trained.
 
     Args:
@@ -196,7 +196,7 @@ def search(
     Returns:
         The rows in the order of the points.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     key, known = data.key(), 0
     for stack in stacks(points):
         content = json.dumps([key, [asdict(point) for point in stack]])
@@ -224,7 +224,7 @@ def point_of(row: Mapping[str, Any]) -> Point:
     return Point(**{name: row[name] for name in Point.__slots__})
 
 
-def refit(features: np.ndarray, targets: Sequence[Any], point: Point, data: SearchData) -> Heads:
+def refit(features: np.ndarray, targets: Sequence[object], point: Point, data: SearchData) -> Heads:
     """Trains one head on more texts, with all else as in the search."""
     return train_heads(
         features,

@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 def search_study(
     data: SearchData, points: Sequence[Point], *, storage: str, progress: bool = True
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Trains and scores all points, together with all other processes on the same study.
 
     Points that a killed process held are handed out again: at once by processes on its machine,
@@ -176,7 +176,7 @@ def _take_over(
 def _add(
     study: optuna.Study,
     distributions: Distributions,
-    row: dict[str, Any],
+    row: dict[str, object],
     value: float | None,
 ) -> None:
     study.add_trial(
@@ -281,7 +281,7 @@ def _queue_lost(study: optuna.Study, points: Sequence[Point]) -> bool:
     return bool(lost)
 
 
-def _rows(study: optuna.Study, points_by_name: Mapping[str, Point]) -> dict[str, dict[str, Any]]:
+def _rows(study: optuna.Study, points_by_name: Mapping[str, Point]) -> dict[str, dict[str, object]]:
     """The rows of the finished points, by name."""
     rows = {}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
@@ -291,5 +291,5 @@ def _rows(study: optuna.Study, points_by_name: Mapping[str, Point]) -> dict[str,
     return rows
 
 
-def _name(values: dict[str, Any]) -> str:
+def _name(values: dict[str, object]) -> str:
     return repr([values.get(name) for name in Point.__slots__])

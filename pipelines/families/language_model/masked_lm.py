@@ -13,8 +13,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
-from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling, Trainer
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForMaskedLM,
+    DataCollatorForLanguageModeling,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+)
 
 from pipelines.errors import UserError
 from pipelines.families.training.batches import LengthBatches
@@ -25,7 +31,7 @@ from pipelines.networks import weights
 from pipelines.networks.labels import IGNORED
 
 
-def text_rows(texts: Iterable[str], tokenizer: Any, *, window: int) -> list[dict[str, list[int]]]:
+def text_rows(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, window: int) -> list[dict[str, list[int]]]:
     """Token ids of each text that is not empty, once; one longer than a window is several rows."""
     distinct = list(dict.fromkeys(text for text in texts if text.strip()))
     if not distinct:
@@ -40,7 +46,7 @@ def text_rows(texts: Iterable[str], tokenizer: Any, *, window: int) -> list[dict
     return [{"input_ids": ids} for ids in encoding["input_ids"]]
 
 
-def new_model(name: str, rows: Sequence[dict[str, list[int]]], **options: Any) -> NewModel:
+def new_model(name: str, rows: Sequence[dict[str, list[int]]], **options: object) -> NewModel:
     """Loads an encoder with the head that predicts masked words.
 
     Where the checkpoint has none, its bias is log((n + 1) / (N + V)) for a word that is n of the
@@ -92,7 +98,7 @@ class MaskedWordTrainer(CpuTraining, LayerRates, LengthBatches, SummedLoss, Trai
         )
         super().__init__(*arguments, **keywords | {"data_collator": mask_rows})
 
-    def summed_loss(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
+    def summed_loss(self, model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, object]:
         """The loss of a batch, summed over its masked words, and what the model returned."""
         labels = inputs["labels"]  # (B, T)
         masked = labels != IGNORED
@@ -103,7 +109,7 @@ class MaskedWordTrainer(CpuTraining, LayerRates, LengthBatches, SummedLoss, Trai
 
 
 @contextmanager
-def states_at(encoder: Any, mask: Tensor) -> Iterator[None]:
+def states_at(encoder: PreTrainedModel, mask: Tensor) -> Iterator[None]:
     """Makes the encoder return its states (B, T, H) at a mask (B, T) only, as (1, N, H)."""
 
     def select(_: Any, __: Any, outputs: Any) -> Any:

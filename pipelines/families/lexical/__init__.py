@@ -25,7 +25,12 @@ from pipelines.spans import spans_to_tags, word_units
 
 MODEL_FILE = "lexical.json"
 TAGGERS = ("dictionary", "most_frequent_tag", *chains.METHODS)
-CLASSIFIERS = ("majority", "naive_bayes", "logistic_regression", "linear_svm")  # of bag_of_words, which loads slowly
+CLASSIFIERS = (
+    "majority",
+    "naive_bayes",
+    "logistic_regression",
+    "linear_svm",
+)  # of bag_of_words, which loads slowly
 logger = logging.getLogger(__name__)
 
 
@@ -42,8 +47,13 @@ class Lexical:
     model: Any
 
 
-def fit(train: Sequence[Example], *, method: str = "dictionary", options: ChainOptions | None = None,
-        lexicon: Lexicon | None = None) -> Lexical:
+def fit(
+    train: Sequence[Example],
+    *,
+    method: str = "dictionary",
+    options: ChainOptions | None = None,
+    lexicon: Lexicon | None = None,
+) -> Lexical:
     """Fits a tagger, and warns of mentions that it cannot predict.
 
     Args:
@@ -77,8 +87,13 @@ def unreachable_mentions(examples: Sequence[Example], *, method: str) -> list[tu
     return lost
 
 
-def predict(loaded: Lexical, examples: Sequence[Example], *, batch_tokens: int | None = None,
-            progress: bool = True) -> list[Prediction]:
+def predict(
+    loaded: Lexical,
+    examples: Sequence[Example],
+    *,
+    batch_tokens: int | None = None,
+    progress: bool = True,
+) -> list[Prediction]:
     """Predicts each example by itself.
 
     Args:
@@ -97,11 +112,19 @@ def predict(loaded: Lexical, examples: Sequence[Example], *, batch_tokens: int |
     return chains.predict(loaded.model, examples)
 
 
-def strongest(loaded: Lexical, most: int = 30) -> list[Any]:
-    """The features that matter most to MEMM, CRF and linear classifiers; empty for the others."""
-    if loaded.method in chains.METHODS:
-        return chains.strongest(loaded.model, most)
-    return []
+def strongest(loaded: Lexical, most: int = 20) -> dict[str, list[tuple[str, float]]]:
+    """Tag or class -> the features that speak most for it, with their weights.
+
+    Of MEMM, CRF and the linear classifiers; empty for the others.
+    """
+    if loaded.method in ("memm", "crf"):
+        strongest: dict[str, list[tuple[str, float]]] = loaded.model.model.strongest(most)
+        return strongest
+    if loaded.method in CLASSIFIERS and loaded.method != "majority":
+        from pipelines.families.lexical import bag_of_words
+
+        return bag_of_words.strongest(loaded.model, most)
+    return {}
 
 
 def save(folder: str | Path, loaded: Lexical) -> None:
@@ -137,12 +160,16 @@ def load(folder: str | Path) -> Lexical:
         method = content["method"]
         for name, digest in content.get("files", {}).items():
             if _sha256(folder / name) != digest:
-                raise UserError(f"{folder / name}: damaged or changed since it was saved; train it again")
+                raise UserError(
+                    f"{folder / name}: damaged or changed since it was saved; train it again"
+                )
         return Lexical(method, _load(folder, method, content))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file}: no readable model ({type(error).__name__}: {error}); give the folder of a run of "
-                        f"train_tagger.py with --network {', '.join(TAGGERS)}, or of train_text_classifier.py with "
-                        f"--network {', '.join(CLASSIFIERS)}") from error
+        raise UserError(
+            f"{file}: no readable model ({type(error).__name__}: {error}); give the folder of a run of "
+            f"train_tagger.py with --network {', '.join(TAGGERS)}, or of train_text_classifier.py with "
+            f"--network {', '.join(CLASSIFIERS)}"
+        ) from error
 
 
 def _load(folder: Path, method: str, content: dict[str, Any]) -> Any:

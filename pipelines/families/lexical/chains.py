@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.corpora.lexicon import Entry, Lexicon
+from pipelines.corpora.lexicon import Lexicon, load_lexicon, save_lexicon
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction, Span, replacing
 from pipelines.families.lexical import crf, hmm, memm
@@ -43,7 +43,9 @@ class ChainOptions:
     def __post_init__(self) -> None:
         check_groups(self.features)
         for name in ("c1", "c2", "max_iterations", "regularization"):
-            if getattr(self, name) < 0 or (name in ("max_iterations", "regularization") and not getattr(self, name)):
+            if getattr(self, name) < 0 or (
+                name in ("max_iterations", "regularization") and not getattr(self, name)
+            ):
                 raise UserError(f"got --{name} {getattr(self, name)}; wanted a number over 0")
 
 
@@ -72,8 +74,13 @@ class ChainTagger:
         return best, shares
 
 
-def fit(train: Sequence[Example], *, method: str, options: ChainOptions | None = None,
-        lexicon: Lexicon | None = None) -> ChainTagger:
+def fit(
+    train: Sequence[Example],
+    *,
+    method: str,
+    options: ChainOptions | None = None,
+    lexicon: Lexicon | None = None,
+) -> ChainTagger:
     """Fits a chain to labelled examples."""
     options = options or ChainOptions()
     tags = tuple(tags_for(train))
@@ -92,7 +99,14 @@ def fit(train: Sequence[Example], *, method: str, options: ChainOptions | None =
     if method == "memm":
         model = memm.fit(features, given, tags, regularization=options.regularization)
     else:
-        model = crf.fit(features, given, tags, c1=options.c1, c2=options.c2, max_iterations=options.max_iterations)
+        model = crf.fit(
+            features,
+            given,
+            tags,
+            c1=options.c1,
+            c2=options.c2,
+            max_iterations=options.max_iterations,
+        )
     return ChainTagger(method, tags, model, options.features, lexicon)
 
 
@@ -127,30 +141,17 @@ def save(folder: Path, loaded: ChainTagger) -> dict[str, Any]:
     else:
         crf.save(folder, loaded.model)
     if loaded.lexicon is not None:
-        with replacing(folder / LEXICON_FILE) as f:
-            json.dump([[name, *entry] for name, entry in loaded.lexicon.names.items()], f, ensure_ascii=False)
+        save_lexicon(folder / LEXICON_FILE, loaded.lexicon)
     return {"tags": loaded.tags, "features": loaded.features, "lexicon": loaded.lexicon is not None}
 
 
 def load(folder: Path, method: str, content: dict[str, Any]) -> ChainTagger:
     """Reads what `save` wrote; raises what reading a damaged file raises."""
     tags = tuple(content["tags"])
-    lexicon = None
-    if content["lexicon"]:
-        names = json.loads((folder / LEXICON_FILE).read_text(encoding="utf-8"))
-        lexicon = Lexicon({name: Entry(label, id) for name, label, id in names})
+    lexicon = load_lexicon(folder / LEXICON_FILE) if content["lexicon"] else None
     model: Any
     if method == "hmm":
         model = hmm.from_json(json.loads((folder / HMM_FILE).read_text(encoding="utf-8")))
     else:
         model = memm.load(folder, tags) if method == "memm" else crf.load(folder, tags)
     return ChainTagger(method, tags, model, tuple(content["features"]), lexicon)
-
-
-def strongest(loaded: ChainTagger, most: int = 20) -> list[tuple[str, str, float]]:
-    """The features that matter most: name, tag and weight; none for the HMM."""
-    if loaded.method == "crf":
-        return [(name, tag, round(weight, 4)) for name, tag, weight in loaded.model.weights()[:most]]
-    if loaded.method == "memm":
-        return [(name, tag, round(weight, 4)) for name, tag, weight in loaded.model.weights(most)]
-    return []

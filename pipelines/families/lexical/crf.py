@@ -47,17 +47,31 @@ class Crf:
         shares = np.zeros((len(features), len(self.tags)))
         for column, tag in enumerate(self.tags):
             if tag in self.known:
-                shares[:, column] = [self.tagger.marginal(tag, position) for position in range(len(features))]
+                shares[:, column] = [
+                    self.tagger.marginal(tag, position) for position in range(len(features))
+                ]
         return best, shares
 
-    def weights(self) -> list[tuple[str, str, float]]:
-        """Feature, tag and weight, the weights of largest size first."""
-        found = self.tagger.info().state_features
-        return sorted(((name, tag, weight) for (name, tag), weight in found.items()), key=lambda row: -abs(row[2]))
+    def strongest(self, most: int) -> dict[str, list[tuple[str, float]]]:
+        """Tag -> the features with the largest weights."""
+        by_tag: dict[str, list[tuple[str, float]]] = {tag: [] for tag in self.tags}
+        for (name, tag), weight in self.tagger.info().state_features.items():
+            by_tag[tag].append((name, round(weight, 4)))
+        for features in by_tag.values():
+            features.sort(key=lambda feature: (-feature[1], feature[0]))
+            del features[most:]
+        return by_tag
 
 
-def fit(features: Sequence[Sequence[Sequence[str]]], given: Sequence[Sequence[str]], tags: Sequence[str], *,
-        c1: float = 0.05, c2: float = 0.05, max_iterations: int = 100) -> Crf:
+def fit(
+    features: Sequence[Sequence[Sequence[str]]],
+    given: Sequence[Sequence[str]],
+    tags: Sequence[str],
+    *,
+    c1: float = 0.05,
+    c2: float = 0.05,
+    max_iterations: int = 100,
+) -> Crf:
     """Trains a CRF.
 
     Args:

@@ -41,7 +41,7 @@ def fit(train: Sequence[Example], lexicon: Lexicon | None = None) -> Dictionary:
     types: dict[str, Counter[str]] = defaultdict(Counter)
     for example in train:
         for span in example.spans or ():
-            types[normalized(example.text[span.start:span.end])][span.label] += 1
+            types[normalized(example.text[span.start : span.end])][span.label] += 1
     types.pop("", None)
     labels = sorted({label for counts in types.values() for label in counts})
     names = dict(_with_types(lexicon, labels)) if lexicon is not None else {}
@@ -59,9 +59,13 @@ def fit(train: Sequence[Example], lexicon: Lexicon | None = None) -> Dictionary:
 def _with_types(lexicon: Lexicon, labels: Sequence[str]) -> Mapping[str, Entry]:
     untyped = any(entry.label is None for entry in lexicon.names.values())
     if untyped and len(labels) != 1:
-        raise UserError(f"--lexicon has names without a type, and training has {len(labels)} types; give lines of name, "
-                        "type and id between tabs")
-    return {name: Entry(entry.label or labels[0], entry.id) for name, entry in lexicon.names.items()}
+        raise UserError(
+            f"--lexicon has names without a type, and training has {len(labels)} types; give lines of name, "
+            "type and id between tabs"
+        )
+    return {
+        name: Entry(entry.label or labels[0], entry.id) for name, entry in lexicon.names.items()
+    }
 
 
 def _tally(lexicon: Lexicon, train: Sequence[Example]) -> tuple[Counter[str], Counter[str]]:
@@ -80,7 +84,7 @@ def _found(lexicon: Lexicon, text: str) -> list[tuple[Span, str, Entry]]:
     words = [text[start:end] for start, end in offsets]
     found = []
     for match in lexicon.matches(words):
-        name = " ".join(word.lower() for word in words[match.first:match.past])
+        name = " ".join(word.lower() for word in words[match.first : match.past])
         span = Span(offsets[match.first][0], offsets[match.past - 1][1], str(match.entry.label))
         found.append((span, name, match.entry))
     return found
@@ -94,16 +98,29 @@ def predict(model: Dictionary, examples: Sequence[Example]) -> list[Prediction]:
         for span, name, entry in _found(model.lexicon, example.text):
             spans.append(Span(span.start, span.end, span.label, model.scores[name]))
             if entry.id is not None:
-                mentions.append({"start": span.start, "end": span.end, "string": example.text[span.start:span.end],
-                                 "label": span.label, "id": entry.id})
-        predictions.append(Prediction(example.id, spans=tuple(spans), mentions=tuple(mentions) or None))
+                mentions.append(
+                    {
+                        "start": span.start,
+                        "end": span.end,
+                        "string": example.text[span.start : span.end],
+                        "label": span.label,
+                        "id": entry.id,
+                    }
+                )
+        predictions.append(
+            Prediction(example.id, spans=tuple(spans), mentions=tuple(mentions) or None)
+        )
     return predictions
 
 
 def to_json(model: Dictionary) -> dict[str, Any]:
     """The names as plain values."""
-    return {"names": [[name, entry.label, entry.id, model.scores[name]]
-                      for name, entry in model.lexicon.names.items()]}
+    return {
+        "names": [
+            [name, entry.label, entry.id, model.scores[name]]
+            for name, entry in model.lexicon.names.items()
+        ]
+    }
 
 
 def from_json(content: Mapping[str, Any]) -> Dictionary:

@@ -39,21 +39,30 @@ class Memm:
 
     def tag(self, features: Sequence[Sequence[str]]) -> tuple[list[int], np.ndarray]:
         """The indices of the best tags of T words, and the (T, S) probabilities of all tags."""
-        columns = [[self.vocabulary[name] for name in names if name in self.vocabulary] for names in features]
+        columns = [
+            [self.vocabulary[name] for name in names if name in self.vocabulary]
+            for names in features
+        ]
         first = self._scores(START, columns[0])
         # (T - 1, S, S): for each previous tag the log probabilities of the next one.
-        steps = np.array([[self._scores(tag, active) for tag in self.tags] for active in columns[1:]])
+        steps = np.array(
+            [[self._scores(tag, active) for tag in self.tags] for active in columns[1:]]
+        )
         steps = steps.reshape(len(columns) - 1, len(self.tags), len(self.tags))
         return viterbi(first, steps), marginals(first, steps)
 
-    def weights(self, most: int) -> list[tuple[str, str, float]]:
-        """Feature, tag and weight after an `O`, where most words stand; the weights of largest size first."""
-        weights = self.coefficients["O"] - self.coefficients["O"].mean(axis=0)
+    def strongest(self, most: int) -> dict[str, list[tuple[str, float]]]:
+        """Tag -> the features with the largest coefficients after an `O`, where most words stand.
+
+        Relative to the mean of the tags.
+        """
+        weights = self.coefficients["O"] - self.coefficients["O"].mean(axis=0)  # (S, F)
         names = list(self.vocabulary)
-        order = np.argsort(-np.abs(weights), axis=None, kind="stable")[:most]
-        rows, columns = np.unravel_index(order, weights.shape)
-        return [(names[column], self.tags[row], float(weights[row, column]))
-                for row, column in zip(rows, columns, strict=True)]
+        by_tag = {}
+        for tag, row in zip(self.tags, weights, strict=True):
+            best = np.argsort(-row, kind="stable")[:most]
+            by_tag[tag] = [(names[column], round(float(row[column]), 4)) for column in best]
+        return by_tag
 
     def _scores(self, previous: str, columns: Sequence[int]) -> np.ndarray:
         """(S,) log probabilities of the tags of a word."""
@@ -63,8 +72,14 @@ class Memm:
         return scores
 
 
-def fit(features: Sequence[Sequence[Sequence[str]]], given: Sequence[Sequence[str]], tags: Sequence[str], *,
-        regularization: float = 1.0, min_count: int = 2) -> Memm:
+def fit(
+    features: Sequence[Sequence[Sequence[str]]],
+    given: Sequence[Sequence[str]],
+    tags: Sequence[str],
+    *,
+    regularization: float = 1.0,
+    min_count: int = 2,
+) -> Memm:
     """Trains the regressions.
 
     Args:
@@ -81,8 +96,12 @@ def fit(features: Sequence[Sequence[Sequence[str]]], given: Sequence[Sequence[st
         for names in sentence:
             for name in names:
                 counts[name] = counts.get(name, 0) + 1
-    vocabulary = {name: column for column, name in enumerate(n for n, c in counts.items() if c >= min_count)}
-    by_previous: dict[str, tuple[list[list[int]], list[int]]] = {tag: ([], []) for tag in (START, *tags)}
+    vocabulary = {
+        name: column for column, name in enumerate(n for n, c in counts.items() if c >= min_count)
+    }
+    by_previous: dict[str, tuple[list[list[int]], list[int]]] = {
+        tag: ([], []) for tag in (START, *tags)
+    }
     index = {tag: number for number, tag in enumerate(tags)}
     for sentence, sequence in zip(features, given, strict=True):
         for names, previous, tag in zip(sentence, [START, *sequence], sequence, strict=False):
@@ -93,13 +112,18 @@ def fit(features: Sequence[Sequence[Sequence[str]]], given: Sequence[Sequence[st
     for previous, (rows, targets) in by_previous.items():
         ends = np.cumsum([0, *map(len, rows)])
         columns = np.fromiter((column for row in rows for column in row), dtype=np.int32)
-        matrix = csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(rows), len(vocabulary)))
-        coefficients[previous], intercepts[previous] = _regression(matrix, targets, len(tags), regularization)
+        matrix = csr_matrix(
+            (np.ones(len(columns)), columns, ends), shape=(len(rows), len(vocabulary))
+        )
+        coefficients[previous], intercepts[previous] = _regression(
+            matrix, targets, len(tags), regularization
+        )
     return Memm(tuple(tags), vocabulary, coefficients, intercepts)
 
 
-def _regression(matrix: Any, targets: Sequence[int], n_tags: int, regularization: float) -> tuple[np.ndarray,
-                                                                                                 np.ndarray]:
+def _regression(
+    matrix: Any, targets: Sequence[int], n_tags: int, regularization: float
+) -> tuple[np.ndarray, np.ndarray]:
     """(S, F) coefficients and (S,) intercepts of one previous tag."""
     from sklearn.linear_model import LogisticRegression
 
@@ -107,7 +131,9 @@ def _regression(matrix: Any, targets: Sequence[int], n_tags: int, regularization
     intercepts = np.full(n_tags, -np.inf, dtype=np.float32)
     seen = sorted(set(targets))
     if len(seen) < 2:
-        intercepts[seen or slice(None)] = 0.0  # the one tag that follows, or all alike where none was seen
+        intercepts[seen or slice(None)] = (
+            0.0  # the one tag that follows, or all alike where none was seen
+        )
         return coefficients, intercepts
     model = LogisticRegression(C=regularization, max_iter=200)
     model.fit(matrix, np.array(targets))
@@ -144,8 +170,13 @@ def load(folder: str | Path, tags: Sequence[str]) -> Memm:
         arrays = load_file(str(Path(folder) / WEIGHTS_FILE))
         names = json.loads((Path(folder) / VOCABULARY_FILE).read_text(encoding="utf-8"))
         previous = list(enumerate((START, *tags)))
-        return Memm(tuple(tags), {name: column for column, name in enumerate(names)},
-                    {tag: arrays[f"coefficients.{number}"] for number, tag in previous},
-                    {tag: arrays[f"intercepts.{number}"] for number, tag in previous})
+        return Memm(
+            tuple(tags),
+            {name: column for column, name in enumerate(names)},
+            {tag: arrays[f"coefficients.{number}"] for number, tag in previous},
+            {tag: arrays[f"intercepts.{number}"] for number, tag in previous},
+        )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise UserError(f"{folder}: not a MEMM that was saved to the end ({error}); train it again") from error
+        raise UserError(
+            f"{folder}: not a MEMM that was saved to the end ({error}); train it again"
+        ) from error

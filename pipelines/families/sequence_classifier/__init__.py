@@ -32,13 +32,14 @@ from pipelines.evaluation.thresholds import decide
 from pipelines.examples import Example, Prediction, replacing
 from pipelines.families.batching import chunks, length_batches, progress_bar
 from pipelines.formatting import some
-from pipelines.networks import encoder_config, precision, weights
+from pipelines.networks import encoder_config, precision, text_classifier, weights
 from pipelines.networks.labels import follow_labels, label_map, labels_of
 from pipelines.networks.pooled_classifier import POOLINGS, PooledClassifier, PooledClassifierConfig
 
 MODEL_FILE = "classifier.json"
 HEAD_DROPOUTS = ("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout")
 BATCH_TOKENS = 8192  # tokens of a batch in prediction
+_OUR_NETWORKS = (text_classifier,)  # importing them registers them
 logger = logging.getLogger(__name__)
 
 

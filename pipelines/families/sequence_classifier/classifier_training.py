@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from transformers import DataCollatorWithPadding, Trainer
+from torch import Tensor, nn
+from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase, Trainer
 
 from pipelines.evaluation.thresholds import decision_scores
 from pipelines.examples import Example
@@ -29,7 +29,7 @@ from pipelines.families.training.losses import SummedLoss, frequency_weights, pr
 
 
 def training_rows(
-    examples: Sequence[Example], tokenizer: Any, settings: ClassifierSettings
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, settings: ClassifierSettings
 ) -> Encoded:
     """Token ids and `labels`: a class index, or 0.0 and 1.0 for each class."""
     encoded = encode(examples, tokenizer, max_length=settings.max_length)
@@ -54,7 +54,7 @@ def class_frequency_weights(
 class ClassLoss(SummedLoss):
     """The loss of one class a text, or of each class by itself where a text may have several."""
 
-    def summed_loss(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
+    def summed_loss(self, model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, object]:
         """The loss of a batch, summed over its labels, and what the model returned."""
         labels = inputs["labels"]  # (B,) or (B, C)
         outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})

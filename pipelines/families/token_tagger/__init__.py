@@ -88,7 +88,7 @@ class Loaded(NamedTuple):
     settings: TaggerSettings
 
 
-def extra_inputs(model: Any, words: Sequence[str]) -> dict[str, list[Any]]:
+def extra_inputs(model: PreTrainedModel, words: Sequence[str]) -> dict[str, list[Any]]:
     """What a model takes beside token ids: (T,) numbers or (T, F) rows of them by name.
 
     Args:
@@ -334,7 +334,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_network(name: str, **options: Any) -> tuple[PreTrainedModel, list[str]]:
+def load_network(name: str, **options: object) -> tuple[PreTrainedModel, list[str]]:
     """Loads a tagger in float32.
 
     Args:
@@ -367,6 +367,6 @@ def load_network(name: str, **options: Any) -> tuple[PreTrainedModel, list[str]]
     return model, sorted({*report["missing_keys"], *mismatched})
 
 
-def window_of(model: Any, tokenizer: PreTrainedTokenizerBase) -> int:
+def window_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """Sub-words that a model takes at most."""
     return encoder_config.window_of(model.config, tokenizer)

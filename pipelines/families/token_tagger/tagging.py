@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     AutoConfig,
     AutoModel,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
 )
@@ -66,7 +67,7 @@ class Rows(NamedTuple):
         long: ids of examples longer than a window, cut into several.
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[dict[str, list[Any]]]
     ids: list[str]
     lost: list[tuple[str, Span]]
     empty: list[str]
@@ -75,7 +76,7 @@ class Rows(NamedTuple):
 
 def training_rows(
     examples: Sequence[Example],
-    model: Any,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     settings: TaggerSettings,
 ) -> Rows:
@@ -103,7 +104,7 @@ def training_rows(
     return result
 
 
-def tag_numbers(model: Any) -> dict[str, int]:
+def tag_numbers(model: PreTrainedModel) -> dict[str, int]:
     """The index of each tag of a model."""
     return {tag: index for index, tag in enumerate(labels_of(model.config))}
 
@@ -121,7 +122,7 @@ def new_model(
     case_feature: bool = False,
     crf: bool = False,
     dropout: float | None = None,
-    **options: Any,
+    **options: object,
 ) -> NewModel:
     """Puts a tagging head on a checkpoint: the library's, or ours for a case feature or a CRF.
 
@@ -136,7 +137,7 @@ def new_model(
     path = weights.resolve(name)
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-        changed: dict[str, Any] = {}
+        changed: dict[str, object] = {}
         if dropout is not None:
             changed = {key: dropout for key in DROPOUT_OPTIONS if hasattr(config, key)}
         is_ours = config.model_type == EncoderTaggerConfig.model_type
@@ -191,7 +192,7 @@ def tag_weights(rows: Sequence[Mapping[str, Any]], num_tags: int, *, power: floa
 class TagLoss(SummedLoss):
     """The loss of tags, at the tagged positions only; a CRF's of whole rows."""
 
-    def summed_loss(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
+    def summed_loss(self, model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, object]:
         """The loss of a batch, summed over its tags, and what the model returned."""
         if getattr(self.accelerator.unwrap_model(model), "crf", None) is not None:
             # In the model's own forward: DDP does not know of weights that are used outside.

@@ -13,7 +13,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from transformers import PreTrainedTokenizerBase
 
 from pipelines.examples import Example, Span
 from pipelines.formatting import some
@@ -67,7 +69,7 @@ class _SubWords(NamedTuple):
     offsets: list[tuple[int, int] | None]
 
 
-def encode(examples: Sequence[Example], tokenizer: Any, settings: TaggerSettings) -> list[Encoded]:
+def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, settings: TaggerSettings) -> list[Encoded]:
     """Cuts texts into overlapping windows of sub-words and finds the first sub-word of each unit.
 
     Where one unknown sub-word covers several units, because the vocabulary lacks a character of
@@ -92,7 +94,7 @@ def encode(examples: Sequence[Example], tokenizer: Any, settings: TaggerSettings
 
 
 def _windows(
-    texts: Sequence[str], tokenizer: Any, settings: TaggerSettings
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, settings: TaggerSettings
 ) -> list[list[_SubWords]]:
     room = settings.window - tokenizer.num_special_tokens_to_add()
     encoding = tokenizer(

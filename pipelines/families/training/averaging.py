@@ -109,5 +109,5 @@ class _AfterEachStep(TrainerCallback):
     def __init__(self, trainer: WeightAveraging):
         self.trainer = trainer
 
-    def on_step_end(self, *_: Any, **__: Any) -> None:
+    def on_step_end(self, *_: object, **__: object) -> None:
         self.trainer.add_step()

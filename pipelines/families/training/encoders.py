@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig, get_peft_model
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pipelines.errors import UserError
@@ -64,7 +64,9 @@ class FrozenParts(TrainerMixin):
 
     _frozen: list[nn.Module] | None = None
 
-    def compute_loss(self, model: Any, *arguments: Any, **keywords: Any) -> Any:
+    def compute_loss(
+        self, model: nn.Module, *arguments: Any, **keywords: Any
+    ) -> Tensor | tuple[Tensor, Any]:
         """The loss, without dropout in frozen parts."""
         if self._frozen is None:
             self._frozen = frozen_modules(self.accelerator.unwrap_model(model))
@@ -89,7 +91,7 @@ def choose_trained(
     """
     if tune not in TUNING_MODES:
         raise UserError(f"got --tune {tune}; wanted one of {', '.join(TUNING_MODES)}")
-    encoder = model.base_model
+    encoder: Any = model.base_model
     if encoder is model:
         raise UserError("the model has no encoder apart from its head; take --tune full")
     if tune == "lora":
@@ -131,7 +133,7 @@ def parameter_groups(
     weight_decay: float,
     layer_decay: float = 1.0,
     head_rate: float = 1.0,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Groups of trained parameters for the optimizer, each with its learning rate.
 
     The top layer of the encoder has `learning_rate`, each layer below that of the next times

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from pipelines.families.training import TrainerMixin
@@ -35,7 +35,7 @@ class SummedLoss(TrainerMixin):
         # So that `num_items_in_batch` counts the labels of a whole step.
         self.model_accepts_loss_kwargs = True
 
-    def summed_loss(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Any]:
+    def summed_loss(self, model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, object]:
         """The loss of a batch, summed over its labels, and what the model returned.
 
         Args:
@@ -46,11 +46,11 @@ class SummedLoss(TrainerMixin):
 
     def compute_loss(
         self,
-        model: Any,
-        inputs: dict[str, Any],
+        model: nn.Module,
+        inputs: dict[str, Tensor],
         return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor | tuple[Tensor, object]:
         """The mean loss over labels: of the whole step where their number is given."""
         count = num_items_in_batch
         if count is None:

@@ -1,0 +1,446 @@
+"""Trains a small classifier of texts: majority, linear ones on n-grams, and networks on words.
+
+    python recipes/train_text_classifier.py --network linear_svm --train_file reviews.txt
+    python recipes/train_text_classifier.py --config recipes/configs/text_lstm.yaml \\
+        --train_file train.csv --dev_file dev.csv --test_file test.csv --run_dir runs/lstm
+    python recipes/train_text_classifier.py --network linear_svm --search c=0.1:10 word_ngrams=1,2
+
+Everything lands in the run folder: config.yaml, provenance.json, model/, predictions/, report.json,
+report.html; of a search also search.json.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections import Counter
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pipelines.runs import options as config
+from pipelines.runs.usage import answer_help
+
+if __name__ == "__main__":
+    answer_help(__file__)  # before the imports below, which take seconds
+
+import numpy as np
+from transformers import PrinterCallback, TrainingArguments, set_seed
+
+from pipelines import job
+from pipelines.corpora.class_splits import ClassSplits
+from pipelines.corpora.splits import classes_of
+from pipelines.errors import UserError, one_line_errors
+from pipelines.evaluation import thresholds
+from pipelines.examples import Example
+from pipelines.families import lexical, sequence_classifier
+from pipelines.families.lexical import bag_of_words
+from pipelines.families.sequence_classifier import ClassifierSettings, Loaded, word_rows
+from pipelines.families.sequence_classifier.classifier_training import (
+    ClassifierTrainer,
+    training_rows,
+)
+from pipelines.families.token_tagger.word_tagging import Words
+from pipelines.families.training import early_stopping
+from pipelines.formatting import some
+from pipelines.networks import precision, text_classifier
+from pipelines.networks.recurrent import CELLS
+from pipelines.runs import search as option_search
+from pipelines.runs.defaults import changed_options
+from pipelines.runs.log import log_to_terminal
+from pipelines.runs.run import config_of, replacing_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
+NETWORKS = (*lexical.CLASSIFIERS, *text_classifier.NETWORKS)
+WORD_OPTIONS = ("min_freq", "lowercase", "embeddings", "embedding_dim")
+_NGRAMS = {"word_ngrams", "char_ngrams", "min_freq", "lowercase", "tune_thresholds"}
+_LAYERS = {"train_embeddings", "word_dropout", "dense_size", "pooling", "dropout"}
+_CELLS = {"hidden_size", "num_layers", "bidirectional", "recurrent_dropout"}
+LAYER_OPTIONS = {*_LAYERS, *_CELLS, "filter_widths"}  # of `TextClassifierConfig`
+_TRAINING = {"max_length", "tune_thresholds", "batch_tokens", "early_stopping_patience"}
+_WORDS = {*WORD_OPTIONS, *_LAYERS, *_TRAINING}
+# The options that a network reads, beside those of every recipe, of its trainer and of a search.
+READS: dict[str, set[str]] = {
+    "majority": set(),
+    "naive_bayes": {*_NGRAMS, "alpha"},
+    "logistic_regression": {*_NGRAMS, "c"},
+    "linear_svm": {*_NGRAMS, "c"},
+    "bag_of_embeddings": _WORDS,
+    "cnn": {*_WORDS, "hidden_size", "filter_widths"},
+    **{cell: {*_WORDS, *_CELLS} for cell in CELLS},
+}
+SEARCH_OPTIONS = {"network", "search", "search_trials", "search_sampler"}
+# Of the trainer's options, those that matter without a network.
+SHARED_OPTIONS = {"seed", "output_dir", "resume_from_checkpoint", "disable_tqdm"}
+# Optimizer -> what its --optim_args may say; transformers ignores all else.
+OPTIMIZER_ARGUMENTS = {
+    "adamw_torch": set(),
+    "adamw_torch_fused": set(),
+    "sgd": {"momentum", "dampening", "nesterov"},
+    "rmsprop": {"momentum", "alpha", "eps", "centered"},
+    "adagrad": {"lr_decay", "eps"},
+}
+
+
+@dataclass
+class RecipeArguments(config.ClassArguments):
+    network: str = config.option(
+        "lstm",
+        "majority, naive_bayes, logistic_regression, linear_svm, bag_of_embeddings, cnn, rnn, gru "
+        "or lstm",
+        group="model",
+    )
+    hidden_size: int = config.option(128, "units in each direction, or filters of each width")
+    num_layers: int = config.option(1, "recurrent layers")
+    bidirectional: bool = config.option(False, "read texts from both ends")
+    dense_size: int = config.option(
+        0, "units of a dense layer between word vectors and network; 0: none"
+    )
+    filter_widths: list[int] = config.option([3, 4, 5], "words that the filters of cnn span")
+    pooling: str | None = config.option(
+        None,
+        "last, mean, max or attention: how the states of the words become one vector (default: "
+        "last, max for cnn, mean for bag_of_embeddings)",
+    )
+    dropout: float = config.option(0.3, "dropout on word vectors, between layers, on the text")
+    recurrent_dropout: float = config.option(0.0, "dropout of the state that a step reads")
+    word_dropout: float = config.option(0.0, "share of training words that are read as unknown")
+    embeddings: str = config.option(
+        "random",
+        "random, a file of vectors (text as of GloVe, or JSON, also as .gz), or distil: and an "
+        "encoder, such as distil:local:minilm",
+        group="words",
+    )
+    embedding_dim: int | None = config.option(
+        None, "size of a word vector (default: 300 random, 256 distilled, the file's own)"
+    )
+    train_embeddings: bool = config.option(True, "train the word vectors too")
+    max_length: str = config.option(
+        "50", "words of a text at most; auto: as many as 95 % of the training texts have, up to 512"
+    )
+    min_freq: int = config.option(
+        1, "words that are rarer in training are unknown; n-grams of fewer texts are left out"
+    )
+    lowercase: bool = config.option(True, "lower-case texts")
+    batch_tokens: int | None = config.option(
+        2048,
+        "batches of texts of one length with at most N words; 0: batches of "
+        "per_device_train_batch_size texts",
+        group="training",
+    )
+    early_stopping_patience: int | None = config.option(
+        3, "stop after N evaluations without a better score"
+    )
+    word_ngrams: int = config.option(
+        2, "longest n-gram of words; 0: none", group="linear classifiers"
+    )
+    char_ngrams: int = config.option(0, "longest n-gram of characters within a word; 0: none")
+    c: float = config.option(
+        1.0, "C of logistic_regression and linear_svm; smaller values regularise more"
+    )
+    alpha: float = config.option(1.0, "what naive_bayes adds to each count")
+    tune_thresholds: bool | None = config.option(
+        None,
+        "tune each class's threshold on dev for macro F1 (default: if a class is rarer than half "
+        "its even share)",
+        group="prediction",
+    )
+    search: list[str] | None = config.option(
+        None,
+        "options to search, as name=a,b,c or name=low:high (on a logarithmic scale if it spans a "
+        "factor of ten)",
+        group="search",
+    )
+    search_trials: int = config.option(20, "trials of a search by TPE")
+    search_sampler: str = config.option("tpe", "tpe, or grid: every combination")
+
+
+@dataclass
+class TextTrainingArguments(config.RunTrainingArguments, TrainingArguments):
+    """transformers', with defaults for small networks."""
+
+    trainer: ClassVar[str] = "words"
+    metrics: ClassVar[tuple[str, ...]] = (*thresholds.OBJECTIVES, "loss")
+
+    learning_rate: float = config.option(2e-3, "largest learning rate", group="training")
+    num_train_epochs: float = config.option(20, "passes over the training texts")
+    warmup_steps: float = config.option(
+        0.05, "steps, or their share below 1, in which the learning rate rises"
+    )
+    eval_strategy: str = config.option("epoch", "when dev is predicted and scored")
+    save_strategy: str = config.option("epoch", "when a checkpoint is written")
+    load_best_model_at_end: bool = config.option(True, "keep the checkpoint that is best on dev")
+    metric_for_best_model: str | None = config.option(
+        "macro_f1", "score that decides which is best: macro_f1, accuracy, loss and others"
+    )
+    save_total_limit: int | None = config.option(2, "checkpoints kept")
+    logging_strategy: str = config.option("epoch", "when the loss is logged")
+
+    def precision_options(self) -> dict[str, Any]:
+        """Half precision gains nothing on a GPU for layers this small."""
+        chosen = precision.choose()
+        return chosen.training if chosen.device == "cpu" else {"bf16": False, "fp16": False}
+
+
+def main() -> None:
+    with one_line_errors():
+        log_to_terminal()
+        options, training = config.parse((RecipeArguments, TextTrainingArguments))
+        run(options, training)
+
+
+def run(options: RecipeArguments, training: TextTrainingArguments) -> dict[str, Any]:
+    """The whole job; returns the report of the last labelled split."""
+    check_options(options, training)
+    data = job.read(options, answer="label", project=ROOT, seed=training.seed)
+    resumes = training.resume_from_checkpoint is not None
+    with job.start(
+        options.network, data, options, training, model=options.network, resume=resumes
+    ) as work:
+        if options.search:
+            with work.meter.stage("search"):
+                options, training = search(options, training, work)
+            work.run.write_config(config_of(options, training))
+        if work.trains():
+            fit(work, options, training)
+        family: Any = lexical if options.network in lexical.CLASSIFIERS else sequence_classifier
+        loaded = family.load(work.run.model)
+        return work.finish(lambda part: family.predict(loaded, part))
+
+
+def check_options(options: RecipeArguments, training: TextTrainingArguments) -> None:
+    """Refuses unknown names, and options that the network does not read.
+
+    Raises:
+        UserError: naming them.
+    """
+    for name, known in (("network", NETWORKS), ("search_sampler", ("tpe", "grid"))):
+        if getattr(options, name) not in known:
+            wanted = ", ".join(known)
+            raise UserError(f"got --{name} {getattr(options, name)}; wanted one of {wanted}")
+    refuse_unread(options, training)
+    optimizer = str(getattr(training.optim, "value", training.optim))
+    given = {part.split("=")[0].strip() for part in (training.optim_args or "").split(",")} - {""}
+    unknown = sorted(given - OPTIMIZER_ARGUMENTS.get(optimizer, given))
+    if unknown:
+        wanted = ", ".join(sorted(OPTIMIZER_ARGUMENTS[optimizer])) or "none"
+        raise UserError(
+            f"got --optim_args with {', '.join(unknown)}; --optim {optimizer} takes {wanted} there"
+        )
+
+
+def refuse_unread(options: RecipeArguments, training: TextTrainingArguments) -> None:
+    """Refuses options that were set, or are to be searched, and that the network does not read.
+
+    Raises:
+        UserError: naming them.
+    """
+    default = config_of(TextTrainingArguments())
+    of_trainer = {name for name, value in config_of(training).items() if value != default.get(name)}
+    searched = {part.split("=")[0] for part in options.search or ()}
+    if "network" in searched:
+        raise UserError(
+            "got --search network=…; train one run for each network, and compare them by "
+            "`pipelines compare`"
+        )
+    names = {option.name for option in fields(RecipeArguments)}
+    names -= {option.name for option in fields(config.ClassArguments)}
+    unread = (changed_options(options).keys() | searched) & names
+    unread -= READS[options.network] | SEARCH_OPTIONS
+    if options.network in lexical.CLASSIFIERS:
+        read = SHARED_OPTIONS | ({"metric_for_best_model"} if options.search else set())
+        unread |= (of_trainer | searched & default.keys()) - read
+    if unread:
+        listed = ", ".join(f"--{name}" for name in sorted(unread))
+        raise UserError(f"--network {options.network} does not read {listed}; leave it out")
+
+
+def fit(work: job.Job, options: RecipeArguments, training: TextTrainingArguments) -> None:
+    """Fits or trains a classifier and saves it into the run."""
+    classes = work.data.classes
+    assert classes is not None
+    if options.network in lexical.CLASSIFIERS:
+        with work.meter.stage("training"), replacing_folder(work.run.model) as folder:
+            model = bag_of_words.calibrated(
+                fit_linear(classes, options),
+                classes.usable("dev"),
+                targets_of(classes, "dev"),
+                tune_thresholds=tunes_thresholds(options, classes),
+            )
+            lexical.save(folder, lexical.Lexical(options.network, model))
+        size = model.coefficients.size + model.intercepts.size
+        work.record(seconds=work.meter.seconds["training"], parameters=size)
+        work.run.write_json("features.json", bag_of_words.strongest(model))
+        return
+    with work.meter.stage("vocabulary"):
+        words = words_of(options, classes)
+    with work.meter.stage("training"):
+        trainer = train(classes, words, options, training, work=work)
+    work.record_training(
+        trainer, tokens=sum(len(row["input_ids"]) for row in trainer.train_dataset)
+    )
+    network = trainer.accelerator.unwrap_model(trainer.model).eval()
+    settings = trainer.settings
+    if tunes_thresholds(options, classes):
+        loaded = Loaded(network, words.tokenizer, settings)
+        logits = sequence_classifier.predict_logits(loaded, classes.usable("dev"), progress=False)
+        offsets = thresholds.tune_offsets(logits, targets_of(classes, "dev"), "macro_f1")
+        settings = replace(settings, offsets=tuple(offsets.tolist()))
+    with replacing_folder(work.run.model) as folder:
+        sequence_classifier.save(
+            folder, model=network, tokenizer=words.tokenizer, settings=settings
+        )
+
+
+def targets_of(classes: ClassSplits, split: str) -> np.ndarray:
+    """Class indices (N,) of a split's usable texts; zeros and ones (N, C) for several classes."""
+    settings = ClassifierSettings(classes.labels, classes.multi_label)
+    return np.array(sequence_classifier.targets(classes.usable(split), settings), dtype=int)
+
+
+def fit_linear(classes: ClassSplits, options: RecipeArguments) -> bag_of_words.BagOfWords:
+    """Fits a classifier without a network."""
+    ngrams = bag_of_words.NgramOptions(
+        word_ngrams=options.word_ngrams,
+        char_ngrams=options.char_ngrams,
+        min_freq=options.min_freq,
+        lowercase=options.lowercase,
+    )
+    return bag_of_words.fit(
+        classes.usable("train"),
+        targets_of(classes, "train"),
+        classes.labels,
+        method=options.network,
+        multi_label=classes.multi_label,
+        options=ngrams,
+        c=options.c,
+        alpha=options.alpha,
+    )
+
+
+def tunes_thresholds(options: RecipeArguments, classes: ClassSplits) -> bool:
+    """Whether thresholds are tuned: as asked, else where a class is rare."""
+    if options.tune_thresholds is not None:
+        return options.tune_thresholds
+    train = classes.usable("train")
+    return thresholds.has_rare_class(
+        Counter(label for example in train for label in classes_of(example)),
+        n_examples=len(train),
+        n_classes=len(classes.labels),
+        multi_label=classes.multi_label,
+    )
+
+
+def words_of(options: RecipeArguments, classes: ClassSplits) -> Words:
+    """The vocabulary of the training texts, with its word vectors."""
+    train = classes.usable("train")
+    others: list[Example] = []
+    for split in ("dev", "test"):
+        others += classes.splits.get(split, [])
+    values = {name: getattr(options, name) for name in WORD_OPTIONS}
+    return word_rows.fit_text_words(train, others, **values)
+
+
+def train(
+    classes: ClassSplits,
+    words: Words,
+    options: RecipeArguments,
+    training: TextTrainingArguments,
+    *,
+    work: job.Job | None = None,
+) -> ClassifierTrainer:
+    """Trains a network; the trainer that comes back holds the best one.
+
+    Args:
+        work: the job whose checkpoints it keeps; a trial of a search keeps none, and logs nothing.
+    """
+    set_seed(training.seed)
+    examples, dev = classes.usable("train"), classes.usable("dev")
+    max_length = word_rows.length_of(options.max_length, examples, words.tokenizer)
+    settings = ClassifierSettings(classes.labels, classes.multi_label, max_length)
+    names = READS[options.network] & LAYER_OPTIONS
+    values = {name: getattr(options, name) for name in names}
+    model = word_rows.new_network(words, settings, network=options.network, **values)
+    rows, cut = training_rows(examples, words.tokenizer, settings)
+    if work:
+        logger.info("%d training texts, %d words at most", len(rows), max_length)
+        if cut:
+            logger.info("train: %d texts lose their end: id %s", len(cut), some(cut))
+    callbacks = early_stopping.choose_on_dev(training, dev, options.early_stopping_patience)
+    trainer = ClassifierTrainer(
+        model=model,
+        args=training,
+        train_dataset=rows,
+        train=examples,
+        dev=dev,
+        processing_class=words.tokenizer,
+        settings=settings,
+        batch_tokens=options.batch_tokens,
+        callbacks=[*callbacks, *(work.callbacks() if work else ())],
+    )
+    if work is None:
+        trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=work.checkpoint(training) if work else None)
+    return trainer
+
+
+def search(
+    options: RecipeArguments, training: TextTrainingArguments, work: job.Job
+) -> tuple[RecipeArguments, TextTrainingArguments]:
+    """Trains with other options again and again; returns the best ones on dev.
+
+    Raises:
+        UserError: for an unknown option, or a metric that a linear classifier does not have.
+    """
+    classes = work.data.classes
+    assert classes is not None
+    metric = str(training.metric_for_best_model).removeprefix("eval_")
+    if metric == "loss" and options.network in lexical.CLASSIFIERS:
+        wanted = ", ".join(thresholds.OBJECTIVES)
+        raise UserError(f"got --metric_for_best_model loss; wanted one of {wanted}")
+    space = option_search.parse_space(options.search or [], (options, training))
+    own = {option.name for option in fields(options)}
+    vocabularies: dict[str, Words] = {}
+
+    def chosen(values: dict[str, Any]) -> tuple[RecipeArguments, TextTrainingArguments]:
+        arguments = copy.copy(training)
+        for name in values.keys() - own:
+            setattr(arguments, name, values[name])
+        mine = {name: value for name, value in values.items() if name in own}
+        return replace(options, **mine), arguments
+
+    def score(values: dict[str, Any]) -> float:
+        trial, arguments = chosen(values)
+        if options.network in lexical.CLASSIFIERS:
+            logits = fit_linear(classes, trial).logits(classes.usable("dev"))
+            return thresholds.decision_scores(logits, targets_of(classes, "dev"))[metric]
+        arguments.save_strategy, arguments.load_best_model_at_end = "no", False  # type: ignore[assignment]
+        arguments.resume_from_checkpoint, arguments.disable_tqdm = None, True
+        key = repr([getattr(trial, name) for name in WORD_OPTIONS])
+        if key not in vocabularies:
+            vocabularies[key] = words_of(trial, classes)
+        log = train(classes, vocabularies[key], trial, arguments).state.log_history
+        reached = [entry[f"eval_{metric}"] for entry in log if f"eval_{metric}" in entry]
+        return -min(reached) if metric == "loss" else max(reached)
+
+    def logged_score(values: dict[str, Any]) -> float:
+        reached = score(values)
+        logger.info("%s on dev %.4f  %s", metric, reached, values)
+        return reached
+
+    result = option_search.search(
+        space,
+        logged_score,
+        trials=options.search_trials,
+        sampler=options.search_sampler,
+        seed=training.seed,
+        storage=work.run.folder / "search.db",
+    )
+    work.run.write_json("search.json", result)
+    logger.info("\n%s\n", option_search.search_as_text(result))
+    return chosen(result["best"])
+
+
+if __name__ == "__main__":
+    main()
