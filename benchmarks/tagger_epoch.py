@@ -1,13 +1,17 @@
-"""Measures an epoch of the taggers against the course's way, and against what this machine's matrix product reaches.
+"""Measures an epoch of the taggers against the course's way, and against what this machine's matrix
+product reaches.
 
     python benchmarks/tagger_epoch.py                        # RNN, 300 -> 512, by hand
     python benchmarks/tagger_epoch.py --network ffnn --epochs 3
 
-Ours is the recipe's trainer: sentences of one length together, the input's part of all steps as one product, padding
-left out. The peer does as the course's notebook: sentences in random order, padded to the longest of their batch, and
-at each step three linear layers in a Python loop. Same network, same starting weights, about as many updates, AdamW,
-clipping; epochs of the two take turns. The corpus is PIPELINES_DATA's wikineural_en where it is there, else the sample.
-The ratio to the peer stands last.
+Ours is the recipe's trainer: sentences of one length together, the input's part of all steps as one
+product, padding
+left out. The peer does as the course's notebook: sentences in random order, padded to the longest
+of their batch, and
+at each step three linear layers in a Python loop. Same network, same starting weights, about as
+many updates, AdamW,
+clipping; epochs of the two take turns. The corpus is PIPELINES_DATA's wikineural_en where it is
+there, else the sample. The ratio to the peer stands last.
 """
 
 from __future__ import annotations
@@ -50,13 +54,13 @@ class CourseTagger(nn.Module):
         self.U = nn.Linear(H, H, bias=False) if recurrent else None
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        x = self.embedding(input_ids)                                                       # (B, T, D)
+        x = self.embedding(input_ids)  # (B, T, D)
         state, logits = x.new_zeros(len(x), H), []
         for t in range(x.shape[1]):
-            step = self.W(x[:, t])                                                          # (B, H)
+            step = self.W(x[:, t])  # (B, H)
             state = torch.relu(step) if self.U is None else torch.tanh(step + self.U(state))
             logits.append(self.V(state))
-        return torch.stack(logits, dim=1)                                                   # (B, T, C)
+        return torch.stack(logits, dim=1)  # (B, T, C)
 
 
 class EpochTimes(TrainerCallback):
@@ -80,7 +84,9 @@ class EpochTimes(TrainerCallback):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--network", choices=("rnn", "ffnn"), default="rnn")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch_tokens", type=int, default=2816, help="words of a batch of ours")
@@ -90,18 +96,30 @@ def main() -> None:
     train = corpus(options.train_file)
     words = word_tagging.fit_words(train, min_freq=2)
     tags = tags_for(train)
-    shared: dict[str, Any] = {"vocab_size": len(words.tokenizer), "embedding_dim": D, "id2label": dict(enumerate(tags))}
+    shared: dict[str, Any] = {
+        "vocab_size": len(words.tokenizer),
+        "embedding_dim": D,
+        "id2label": dict(enumerate(tags)),
+    }
     set_seed(0)
-    ours: Tagger = (RecurrentTagger(RecurrentConfig(**shared, hidden_size=H)) if options.network == "rnn" else
-            FeedforwardTagger(FeedforwardConfig(**shared, hidden_sizes=[H])))
+    ours: Tagger = (
+        RecurrentTagger(RecurrentConfig(**shared, hidden_size=H))
+        if options.network == "rnn"
+        else FeedforwardTagger(FeedforwardConfig(**shared, hidden_sizes=[H]))
+    )
     rows = word_tagging.training_rows(train, ours, words.tokenizer)
     tokens = sum(len(row["input_ids"]) for row in rows)
     peer = CourseTagger(shared["vocab_size"], len(tags), recurrent=options.network == "rnn")
     copy_weights(ours, peer)
     batch = max(1, round(options.batch_tokens * len(rows) / tokens))
-    print(f"{options.network}: {len(rows):,} sentences, {tokens:,} words, vocabulary {shared['vocab_size']:,}, "
-          f"{len(tags)} tags; {torch.get_num_threads()} threads; {options.batch_tokens} words a batch against {batch} "
-          "sentences", flush=True)
+    print(
+        f"{options.network}: {len(rows):,} sentences, {tokens:,} words, vocabulary "
+        f"{shared['vocab_size']:,}, "
+        f"{len(tags)} tags; {torch.get_num_threads()} threads; {options.batch_tokens} words a "
+        f"batch against {batch} "
+        "sentences",
+        flush=True,
+    )
 
     peer_epoch, theirs = course(peer, rows, batch, options.epochs), EpochTimes(lambda: None)
     peaks = []
@@ -112,24 +130,49 @@ def main() -> None:
         theirs.losses.append(peer_epoch())
         theirs.seconds.append(time.perf_counter() - start)
         peaks.append(matrix_product())
-        print(f"epoch {len(theirs.seconds)}: ours {mine.seconds[-1]:.2f} s; the course's way {theirs.seconds[-1]:.2f} "
-              f"s, loss {theirs.losses[-1]:.4f}", flush=True)
+        print(
+            f"epoch {len(theirs.seconds)}: ours {mine.seconds[-1]:.2f} s; the course's way "
+            f"{theirs.seconds[-1]:.2f} "
+            f"s, loss {theirs.losses[-1]:.4f}",
+            flush=True,
+        )
 
     mine = EpochTimes(between)
     with tempfile.TemporaryDirectory() as folder:
         training = TrainingArguments(
-            folder, num_train_epochs=options.epochs, learning_rate=RATE, lr_scheduler_type="constant",
-            logging_strategy="epoch", save_strategy="no", report_to="none", remove_unused_columns=False,
-            disable_tqdm=True, use_cpu=True, dataloader_pin_memory=False)
+            folder,
+            num_train_epochs=options.epochs,
+            learning_rate=RATE,
+            lr_scheduler_type="constant",
+            logging_strategy="epoch",
+            save_strategy="no",
+            report_to="none",
+            remove_unused_columns=False,
+            disable_tqdm=True,
+            use_cpu=True,
+            dataloader_pin_memory=False,
+        )
         word_tagging.WordTaggerTrainer(
-            model=ours, args=training, train_dataset=rows, processing_class=words.tokenizer, settings=TaggerSettings(),
-            batch_tokens=options.batch_tokens, callbacks=[mine]).train()
+            model=ours,
+            args=training,
+            train_dataset=rows,
+            processing_class=words.tokenizer,
+            settings=TaggerSettings(),
+            batch_tokens=options.batch_tokens,
+            callbacks=[mine],
+        ).train()
     report(options.network, tokens, len(tags), mine, theirs, max(peaks))
 
 
 def corpus(file: str | None) -> list[Example]:
-    data = Path(os.environ.get("PIPELINES_DATA", ROOT.parent / "shared" / "data")) / "wikineural_en" / "train.json"
-    path = file or (data if data.is_file() else ROOT / "data" / "samples" / "disease_ner" / "train.json")
+    data = (
+        Path(os.environ.get("PIPELINES_DATA", ROOT.parent / "shared" / "data"))
+        / "wikineural_en"
+        / "train.json"
+    )
+    path = file or (
+        data if data.is_file() else ROOT / "data" / "samples" / "disease_ner" / "train.json"
+    )
     return read_examples(path, skip_bad_rows=True)
 
 
@@ -137,15 +180,21 @@ def copy_weights(ours: nn.Module, peer: CourseTagger) -> None:
     """Both begin with the same numbers."""
     weights = ours.state_dict()
     layer = "layers.0.0.W" if peer.recurrent else "layers.0"
-    renamed = {"embedding.weight": weights["embeddings.words.weight"], "V.weight": weights["classifier.weight"],
-               "V.bias": weights["classifier.bias"], "W.weight": weights[f"{layer}.weight"],
-               "W.bias": weights[f"{layer}.bias"]}
+    renamed = {
+        "embedding.weight": weights["embeddings.words.weight"],
+        "V.weight": weights["classifier.weight"],
+        "V.bias": weights["classifier.bias"],
+        "W.weight": weights[f"{layer}.weight"],
+        "W.bias": weights[f"{layer}.bias"],
+    }
     if peer.recurrent:
         renamed["U.weight"] = weights["layers.0.0.U.weight"]
     peer.load_state_dict({name: value.clone() for name, value in renamed.items()})
 
 
-def course(model: CourseTagger, rows: list[dict[str, Tensor]], batch: int, epochs: int) -> Callable[[], float]:
+def course(
+    model: CourseTagger, rows: list[dict[str, Tensor]], batch: int, epochs: int
+) -> Callable[[], float]:
     """A function that trains one epoch and returns its mean loss."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
     order = random.Random(0)
@@ -153,10 +202,14 @@ def course(model: CourseTagger, rows: list[dict[str, Tensor]], batch: int, epoch
     def epoch() -> float:
         shuffled, losses = order.sample(rows, len(rows)), []
         for start in range(0, len(rows), batch):
-            part = shuffled[start:start + batch]
+            part = shuffled[start : start + batch]
             ids = pad_sequence([row["input_ids"] for row in part], batch_first=True)
-            labels = pad_sequence([row["labels"] for row in part], batch_first=True, padding_value=-100)
-            loss = nn.functional.cross_entropy(model(ids).flatten(0, 1), labels.flatten(), ignore_index=-100)
+            labels = pad_sequence(
+                [row["labels"] for row in part], batch_first=True, padding_value=-100
+            )
+            loss = nn.functional.cross_entropy(
+                model(ids).flatten(0, 1), labels.flatten(), ignore_index=-100
+            )
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -175,22 +228,35 @@ def matrix_product() -> float:
         start = time.perf_counter()
         a @ b
         seconds.append(time.perf_counter() - start)
-    return 2 * 2048 ** 3 / min(seconds)
+    return 2 * 2048**3 / min(seconds)
 
 
-def report(network: str, tokens: int, classes: int, mine: EpochTimes, theirs: EpochTimes, peak: float) -> None:
+def report(
+    network: str, tokens: int, classes: int, mine: EpochTimes, theirs: EpochTimes, peak: float
+) -> None:
     recurrent = H if network == "rnn" else 0
-    work = 6 * H * (D + recurrent + classes) * tokens  # forward, and twice that backward; padding counts for nothing
-    print(f"\nloss by epoch     ours {[round(loss, 4) for loss in mine.losses]}\n"
-          f"       the course's way {[round(loss, 4) for loss in theirs.losses]}")
+    work = (
+        6 * H * (D + recurrent + classes) * tokens
+    )  # forward, and twice that backward; padding counts for nothing
+    print(
+        f"\nloss by epoch     ours {[round(loss, 4) for loss in mine.losses]}\n"
+        f"       the course's way {[round(loss, 4) for loss in theirs.losses]}"
+    )
     print(f"matrix product {peak / 1e9:.0f} GFLOP/s; an epoch is {work / 1e9:.0f} GFLOP on words")
     # The first epoch pays for memory that the later ones have.
-    seconds, peer = (statistics.median(times.seconds[1:] or times.seconds) for times in (mine, theirs))
+    seconds, peer = (
+        statistics.median(times.seconds[1:] or times.seconds) for times in (mine, theirs)
+    )
     for name, time_taken in (("ours", seconds), ("the course's way", peer)):
-        print(f"{name:<17} {time_taken:6.2f} s an epoch, {tokens / time_taken:8,.0f} words/s, "
-              f"{work / time_taken / peak:4.0%} of the matrix product")
-    print(f"an epoch of {network} in {seconds:.2f} s, {work / seconds / peak:.0%} of the matrix product; against the "
-          f"course's way {peer / seconds:.1f}x")
+        print(
+            f"{name:<17} {time_taken:6.2f} s an epoch, {tokens / time_taken:8,.0f} words/s, "
+            f"{work / time_taken / peak:4.0%} of the matrix product"
+        )
+    print(
+        f"an epoch of {network} in {seconds:.2f} s, {work / seconds / peak:.0%} of the matrix "
+        f"product; against the "
+        f"course's way {peer / seconds:.1f}x"
+    )
 
 
 if __name__ == "__main__":

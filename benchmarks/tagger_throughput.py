@@ -1,12 +1,16 @@
-"""Fine-tuning a token tagger: a plain `Trainer` against ours, on the same model and rows, in tokens a second.
+"""Fine-tuning a token tagger: a plain `Trainer` against ours, on the same model and rows, in tokens
+a second.
 
     python benchmarks/tagger_throughput.py [--rows 1500] [--epochs 1]
 
-The plain one has the library's defaults: eight rows in random order, padded to the longest, `AutoModelForToken-
-Classification` and `DataCollatorForTokenClassification`, float32 on a CPU (bf16 on a GPU that has it). Both train in
-turn, each in a process of its own, on the NCBI disease corpus (or the sample corpus where that is absent), and their
-dev predictions are scored alike. A token is a sub-word of a text; padding does not count, nor do loading and
-prediction. The last line ends with the ratio.
+The plain one has the library's defaults: eight rows in random order, padded to the longest,
+`AutoModelForToken-
+Classification` and `DataCollatorForTokenClassification`, float32 on a CPU (bf16 on a GPU that has
+it). Both train in
+turn, each in a process of its own, on the NCBI disease corpus (or the sample corpus where that is
+absent), and their
+dev predictions are scored alike. A token is a sub-word of a text; padding does not count, nor do
+loading and prediction. The last line ends with the ratio.
 """
 
 from __future__ import annotations
@@ -33,36 +37,59 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="local:minilm")
     parser.add_argument("--rows", type=int, help="the first so many; by default all")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--batch_tokens", type=int, default=1024, help="of ours")
     parser.add_argument("--learning_rate", type=float, default=4e-4)
-    parser.add_argument("--side", choices=("plain", "ours"), help="train this one alone and print its figures as JSON")
+    parser.add_argument(
+        "--side",
+        choices=("plain", "ours"),
+        help="train this one alone and print its figures as JSON",
+    )
     options = parser.parse_args()
     if options.side:
         print(json.dumps(measure(options)))
         return
     figures = {side: run(side) for side in ("plain", "ours")}
     for side, found in figures.items():
-        print(f"{side:<6} {found['tokens']} tokens in {found['seconds']:7.1f} s  {found['speed']:8.1f} tokens/s  "
-              f"dev strict F1 {found['f1']:.4f}", flush=True)
+        print(
+            f"{side:<6} {found['tokens']} tokens in {found['seconds']:7.1f} s  "
+            f"{found['speed']:8.1f} tokens/s  "
+            f"dev strict F1 {found['f1']:.4f}",
+            flush=True,
+        )
     plain, ours = figures["plain"]["speed"], figures["ours"]["speed"]
-    print(f"fine-tuning a tagger: plain Trainer {plain:.0f} tokens/s, ours {ours:.0f} tokens/s, {ours / plain:.1f}x")
+    print(
+        f"fine-tuning a tagger: plain Trainer {plain:.0f} tokens/s, ours {ours:.0f} tokens/s, "
+        f"{ours / plain:.1f}x"
+    )
 
 
 def run(side: str) -> dict:
-    done = subprocess.run([sys.executable, *sys.argv, "--side", side], stdout=subprocess.PIPE, text=True, check=True,
-                          env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    done = subprocess.run(
+        [sys.executable, *sys.argv, "--side", side],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure(options: argparse.Namespace) -> dict:
     """Trains one side; tokens, seconds of training, and strict F1 on dev."""
-    folder = Path(os.environ.get("PIPELINES_DATA", ROOT.parent / "shared" / "data")) / "ncbi_disease"
+    folder = (
+        Path(os.environ.get("PIPELINES_DATA", ROOT.parent / "shared" / "data")) / "ncbi_disease"
+    )
     folder = folder if folder.exists() else ROOT / "data" / "samples" / "disease_ner"
-    train, dev = read_examples(folder / "train.json")[:options.rows], read_examples(folder / "dev.json")
+    train, dev = (
+        read_examples(folder / "train.json")[: options.rows],
+        read_examples(folder / "dev.json"),
+    )
     on_cpu, ours = precision.choose().device == "cpu", options.side == "ours"
     set_seed(0)
     tokenizer = token_tagger.load_tokenizer(options.model)
@@ -74,24 +101,45 @@ def measure(options: argparse.Namespace) -> dict:
     half_copies = ours and on_cpu and half["bf16"]
     with tempfile.TemporaryDirectory() as output:
         arguments = TrainingArguments(
-            output, num_train_epochs=options.epochs, learning_rate=options.learning_rate, report_to="none",
-            save_strategy="no", logging_strategy="no", disable_tqdm=True,
+            output,
+            num_train_epochs=options.epochs,
+            learning_rate=options.learning_rate,
+            report_to="none",
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
             # On a CPU float32 is the library's default.
-            **(half if ours or not on_cpu else {"use_cpu": True}) | ({"bf16": False} if half_copies else {}))
+            **(half if ours or not on_cpu else {"use_cpu": True})
+            | ({"bf16": False} if half_copies else {}),
+        )
         if ours:
             trainer: Trainer = tagging.TokenTaggerTrainer(
-                model=model, args=arguments, train_dataset=rows, processing_class=tokenizer, settings=settings,
-                batch_tokens=options.batch_tokens, head_rate=10.0, half_copies=half_copies)
+                model=model,
+                args=arguments,
+                train_dataset=rows,
+                processing_class=tokenizer,
+                settings=settings,
+                batch_tokens=options.batch_tokens,
+                head_rate=10.0,
+                half_copies=half_copies,
+            )
         else:
-            trainer = Trainer(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer,
-                              data_collator=DataCollatorForTokenClassification(tokenizer))
+            trainer = Trainer(
+                model=model,
+                args=arguments,
+                train_dataset=rows,
+                processing_class=tokenizer,
+                data_collator=DataCollatorForTokenClassification(tokenizer),
+            )
         start = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - start
     loaded = token_tagger.Loaded(model, tokenizer, settings)
     predictions = token_tagger.predict(loaded, dev, progress=False)
-    f1 = score_spans([example.spans or () for example in dev],
-                     [prediction.spans or () for prediction in predictions])["strict"]["f1"]
+    f1 = score_spans(
+        [example.spans or () for example in dev],
+        [prediction.spans or () for prediction in predictions],
+    )["strict"]["f1"]
     tokens = options.epochs * sum(len(row["input_ids"]) for row in rows)
     return {"tokens": tokens, "seconds": seconds, "speed": tokens / seconds, "f1": f1}
 

@@ -2,33 +2,50 @@
 
     python data/make_disease_corpus.py [--seed 0] [--out data/samples/disease_ner]
 
-The diseases, their abbreviations, genes, drugs and complications are real; the sentences are made up from the frames
-in ``disease_corpus/`` and report no real finding. A document is a short abstract about one disease: a title, a
-sentence that may introduce its abbreviation in brackets, then background, methods, results and conclusion. Some
-documents name no disease at all. The same seed gives the same bytes.
+The diseases, their abbreviations, genes, drugs and complications are real; the sentences are made
+up from the frames
+in ``disease_corpus/`` and report no real finding. A document is a short abstract about one disease:
+a title, a
+sentence that may introduce its abbreviation in brackets, then background, methods, results and
+conclusion. Some documents name no disease at all. The same seed gives the same bytes.
 
 Annotation guideline, after the NCBI Disease corpus where that corpus is of one mind:
 
-1.  A mention is a disease, syndrome, tumour, infection or pathological finding, in full or abbreviated, wherever it
-    stands: "[CRC] patients", "the [Wilson disease] gene". Hereditary disease in general counts too ("an [X-linked
-    disorder]"), and so do "tumour" and "cancer" alone; "disease", "disorder", "syndrome" alone do not.
-2.  Words that name the kind belong to it: familial, hereditary, sporadic, classic, early-onset, juvenile, primary,
-    metastatic, advanced, recurrent, "[BRCA1-associated tumours]". Severity and certainty do not: "severe [malaria]".
-3.  A coordination that shares a word is one mention: "[breast and ovarian cancer]", "[haemophilia A and B]". Complete
+1.  A mention is a disease, syndrome, tumour, infection or pathological finding, in full or
+abbreviated, wherever it
+    stands: "[CRC] patients", "the [Wilson disease] gene". Hereditary disease in general counts too
+        ("an [X-linked
+    disorder]"), and so do "tumour" and "cancer" alone; "disease", "disorder", "syndrome" alone do
+    not.
+2.  Words that name the kind belong to it: familial, hereditary, sporadic, classic, early-onset,
+juvenile, primary,
+    metastatic, advanced, recurrent, "[BRCA1-associated tumours]". Severity and certainty do not:
+    "severe [malaria]".
+3.  A coordination that shares a word is one mention: "[breast and ovarian cancer]", "[haemophilia A
+and B]". Complete
     names are one each: "[gout] and [asthma]", "[SCA3]/[MJD]".
-4.  An abbreviation in brackets is a mention of its own, "[Huntington disease] ([HD])", unless the name goes on after
+4.  An abbreviation in brackets is a mention of its own, "[Huntington disease] ([HD])", unless the
+name goes on after
     it: "[dihydropyrimidine dehydrogenase (DPD) deficiency]".
-5.  Not mentions: disease words within the name of a gene, protein, virus, vaccine, person, institution or register
-    ("the ataxia telangiectasia mutated (ATM) kinase", "Cancer Research UK"), "tumour suppressor" and "anti-tumour",
-    "cancer-free", and complaints (fever, pain, fatigue, cough). NCBI often does mark the "tumour" of "tumour
-    suppressor".
+5.  Not mentions: disease words within the name of a gene, protein, virus, vaccine, person,
+institution or register
+    ("the ataxia telangiectasia mutated (ATM) kinase", "Cancer Research UK"), "tumour suppressor"
+    and "anti-tumour",
+    "cancer-free", and complaints (fever, pain, fatigue, cough). NCBI often does mark the "tumour"
+    of "tumour suppressor".
 
-The language of the frames: ``{a|b}`` chooses, ``{3-9}`` is a number, ``{name}`` a slot of the document or a list in
-``words.txt``, ``[x]`` a mention, ``@`` short for ``{D}``. Slots: ``D`` the topic as it is called at that point, ``d``
-the same unmarked, ``Ds`` its plural, ``FULL``/``name`` its name marked/unmarked, ``INTRO`` its name with its
-abbreviation introduced, ``syn`` another name, ``E``, ``E2``, ``E3`` other diseases of its kind, ``C`` a common
-disease, ``f``, ``f2`` features, ``F`` a list of features, ``coordination``, and ``gene``, ``drug``, ``tissue``,
-``mode``, ``He``, ``he``, ``His``, ``man``. A frame that wants what the document has not (a drug, say) is passed over.
+The language of the frames: ``{a|b}`` chooses, ``{3-9}`` is a number, ``{name}`` a slot of the
+document or a list in
+``words.txt``, ``[x]`` a mention, ``@`` short for ``{D}``. Slots: ``D`` the topic as it is called at
+that point, ``d``
+the same unmarked, ``Ds`` its plural, ``FULL``/``name`` its name marked/unmarked, ``INTRO`` its name
+with its
+abbreviation introduced, ``syn`` another name, ``E``, ``E2``, ``E3`` other diseases of its kind,
+``C`` a common
+disease, ``f``, ``f2`` features, ``F`` a list of features, ``coordination``, and ``gene``, ``drug``,
+``tissue``,
+``mode``, ``He``, ``he``, ``His``, ``man``. A frame that wants what the document has not (a drug,
+say) is passed over.
 """
 
 from __future__ import annotations
@@ -49,19 +66,59 @@ TABLES = Path(__file__).parent / "disease_corpus"
 SENTENCES = {"train": 800, "dev": 150, "test": 150}
 NO_MENTION_SHARE = 0.445
 NO_TOPIC_SHARE = 0.1
-NEW_TOPIC_SHARE = {"train": 0.0, "dev": 0.2, "test": 0.18}  # documents about a disease that only this split names
+NEW_TOPIC_SHARE = {
+    "train": 0.0,
+    "dev": 0.2,
+    "test": 0.18,
+}  # documents about a disease that only this split names
 MODES = {"ar": "autosomal recessive", "ad": "autosomal dominant", "xl": "X-linked"}
-STAGES = (("title", 1, 1), ("opening", 1, 1), ("background", 0, 1), ("methods", 1, 2), ("results", 1, 3),
-          ("conclusion", 0, 1))  # name, fewest and most sentences: 4 to 9 a document
-HEADINGS = {"opening": "BACKGROUND", "methods": "METHODS", "results": "RESULTS", "conclusion": "CONCLUSIONS"}
-SEX = {"woman": re.compile("ovar|endometri|cervi|eclampsia|gestational"), "man": re.compile("prostat|seminoma")}
-AMERICAN = [("gastro-oesophag", "gastroesophag"), ("GORD", "GERD"), ("[Aa]em(?=[aio])", "em"),
-            ("(?<!i)[Oo]edema", "edema"), ("[Oo]esoph", "esoph"), ("[Oo]estr", "estr"), ("umour", "umor"),
-            ("oeliac", "eliac"), ("haeo", "heo"), ("goitre", "goiter"), ("rrhoea", "rrhea"), ("pnoea", "pnea"),
-            ("entre", "enter"), ("[Aa]etio", "etio"), ("nalysed", "nalyzed"), ("olour", "olor"),
-            ("eighbour", "eighbor"), ("ounselling", "ounseling"), ("ignalling", "ignaling"), ("programme", "program"),
-            ("neurone", "neuron"), ("ynaec", "ynec"), ("abelled", "abeled")]
-LEADABLE = r"(The|An?|We|All|Most|Neither|No|One|Two|Three|Six|These|Our|Patients|About|More|Both|Median|Mean)\b"
+STAGES = (
+    ("title", 1, 1),
+    ("opening", 1, 1),
+    ("background", 0, 1),
+    ("methods", 1, 2),
+    ("results", 1, 3),
+    ("conclusion", 0, 1),
+)  # name, fewest and most sentences: 4 to 9 a document
+HEADINGS = {
+    "opening": "BACKGROUND",
+    "methods": "METHODS",
+    "results": "RESULTS",
+    "conclusion": "CONCLUSIONS",
+}
+SEX = {
+    "woman": re.compile("ovar|endometri|cervi|eclampsia|gestational"),
+    "man": re.compile("prostat|seminoma"),
+}
+AMERICAN = [
+    ("gastro-oesophag", "gastroesophag"),
+    ("GORD", "GERD"),
+    ("[Aa]em(?=[aio])", "em"),
+    ("(?<!i)[Oo]edema", "edema"),
+    ("[Oo]esoph", "esoph"),
+    ("[Oo]estr", "estr"),
+    ("umour", "umor"),
+    ("oeliac", "eliac"),
+    ("haeo", "heo"),
+    ("goitre", "goiter"),
+    ("rrhoea", "rrhea"),
+    ("pnoea", "pnea"),
+    ("entre", "enter"),
+    ("[Aa]etio", "etio"),
+    ("nalysed", "nalyzed"),
+    ("olour", "olor"),
+    ("eighbour", "eighbor"),
+    ("ounselling", "ounseling"),
+    ("ignalling", "ignaling"),
+    ("programme", "program"),
+    ("neurone", "neuron"),
+    ("ynaec", "ynec"),
+    ("abelled", "abeled"),
+]
+LEADABLE = (
+    r"(The|An?|We|All|Most|Neither|No|One|Two|Three|Six|These|Our|Patients|About|More|Both|"
+    r"Median|Mean)\b"
+)
 SPOKEN_AS_WORDS = ("MODY", "SARS", "CADASIL", "HELLP")
 T = TypeVar("T")
 
@@ -105,7 +162,8 @@ class Document:
 
 
 class Chooser:
-    """Seeded choices that only rest on ``Random.random``, whose sequence no Python version changes."""
+    """Seeded choices that only rest on ``Random.random``, whose sequence no Python version
+    changes."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed).random
@@ -131,8 +189,14 @@ def read_diseases() -> list[Disease]:
     rows = (line.split("|") for line in _lines("diseases.txt"))
     diseases = []
     for row in rows:
-        kind, name, abbreviation, synonyms, gene, drug, tissue, features = (cell.strip() for cell in row)
-        diseases.append(Disease(kind, name, abbreviation, _listed(synonyms), gene, drug, tissue, _listed(features)))
+        kind, name, abbreviation, synonyms, gene, drug, tissue, features = (
+            cell.strip() for cell in row
+        )
+        diseases.append(
+            Disease(
+                kind, name, abbreviation, _listed(synonyms), gene, drug, tissue, _listed(features)
+            )
+        )
     return diseases
 
 
@@ -156,7 +220,9 @@ def _listed(cell: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in cell.split(";") if part.strip())
 
 
-def expand(frame: str, choose: Chooser, slots: Mapping[str, str], words: Mapping[str, list[str]]) -> str:
+def expand(
+    frame: str, choose: Chooser, slots: Mapping[str, str], words: Mapping[str, list[str]]
+) -> str:
     """Fills in a frame from left to right, so that only the chosen alternatives are looked at.
 
     Raises:
@@ -169,7 +235,11 @@ def expand(frame: str, choose: Chooser, slots: Mapping[str, str], words: Mapping
         if start < 0:
             return text
         end, options = _alternatives(text, start)
-        return text[:start] + (fill(choose.one(options)) if len(options) > 1 else slot(options[0])) + fill(text[end:])
+        return (
+            text[:start]
+            + (fill(choose.one(options)) if len(options) > 1 else slot(options[0]))
+            + fill(text[end:])
+        )
 
     def slot(name: str) -> str:
         if number := re.fullmatch(r"(\d+)-(\d+)", name):
@@ -178,7 +248,9 @@ def expand(frame: str, choose: Chooser, slots: Mapping[str, str], words: Mapping
             tenths = choose.between(int(decimal[1] + decimal[2]), int(decimal[3] + decimal[4]))
             return f"{tenths // 10}.{tenths % 10}"
         if name in words:
-            word = fill(choose.one([word for word in words[name] if word not in taken] or words[name]))
+            word = fill(
+                choose.one([word for word in words[name] if word not in taken] or words[name])
+            )
             taken.add(word)
             return word
         if not slots.get(name):
@@ -202,16 +274,22 @@ def _alternatives(text: str, start: int) -> tuple[int, list[str]]:
     raise ValueError(f"unclosed brace in {text!r}")
 
 
-def slots_of(document: Document, choose: Chooser, words: Mapping[str, list[str]],
-             named: Mapping[str, int]) -> dict[str, str]:
+def slots_of(
+    document: Document, choose: Chooser, words: Mapping[str, list[str]], named: Mapping[str, int]
+) -> dict[str, str]:
     """What one sentence of the document may draw on; mentions come in square brackets.
 
     Args:
-        named: how often each mention has come so far: the rarest diseases are named first, so that most of them come.
+        named: how often each mention has come so far: the rarest diseases are named first, so that
+            most of them come.
     """
     man = document.sex == "man"
-    slots = {"man": document.sex, "He": "He" if man else "She", "he": "he" if man else "she",
-             "His": "His" if man else "Her"}
+    slots = {
+        "man": document.sex,
+        "He": "He" if man else "She",
+        "he": "he" if man else "she",
+        "His": "His" if man else "Her",
+    }
     topic = document.topic
     if topic is None:
         return slots
@@ -224,16 +302,26 @@ def slots_of(document: Document, choose: Chooser, words: Mapping[str, list[str]]
     near = [other for other in document.others if other.tissue == topic.tissue]
     others = choose.shuffled(near if len(near) >= 3 and choose.chance(0.15) else document.others)
     others.sort(key=lambda other: sum(named.get(name, 0) for name in other.names))
-    common = [word for word in words["common"] if word[1:-1] not in f"{topic.name} {topic.synonyms}"]
+    common = [
+        word for word in words["common"] if word[1:-1] not in f"{topic.name} {topic.synonyms}"
+    ]
     slots |= {
-        "D": f"[{name}]", "d": name, "FULL": f"[{topic.name}]", "name": topic.name,
+        "D": f"[{name}]",
+        "d": name,
+        "FULL": f"[{topic.name}]",
+        "name": topic.name,
         "Ds": f"[{name}s]" if re.search(r"(oma|cancer|tumour|aemia|[A-Z]{2})$", name) else "",
         "INTRO": f"[{topic.name}]" + (f" ([{topic.abbreviation}])" if topic.abbreviation else ""),
         "syn": f"[{choose.one(topic.synonyms)}]" if topic.synonyms else "",
         "F": _series([f"[{feature}]" for feature in features]) if len(features) > 1 else "",
-        "f": f"[{features[0]}]", "f2": f"[{features[1]}]" if len(features) > 1 else "",
-        "C": choose.one(common), "coordination": choose.one(words[f"coordination {topic.group}"]),
-        "gene": topic.gene, "drug": topic.drug, "tissue": topic.tissue, "mode": MODES.get(topic.kind, ""),
+        "f": f"[{features[0]}]",
+        "f2": f"[{features[1]}]" if len(features) > 1 else "",
+        "C": choose.one(common),
+        "coordination": choose.one(words[f"coordination {topic.group}"]),
+        "gene": topic.gene,
+        "drug": topic.drug,
+        "tissue": topic.tissue,
+        "mode": MODES.get(topic.kind, ""),
     }
     for slot, other in zip(("E", "E2", "E3"), others, strict=False):
         slots[slot] = f"[{choose.one((other.name, other.name, other.name, *other.synonyms))}]"
@@ -253,7 +341,9 @@ def polish(text: str, document: Document) -> str:
     text = re.sub(r" (?=[,.;:?)])", "", text).strip()
     text = re.sub(r"(?<!\S)(an?|An?(?=\s\S))(?=\s+\[?([^\s\]]+))", _article, text)
     first = text.split(" ", 1)[0]
-    if re.fullmatch(r"[\[(]?[^\W\d_A-Z]?[a-zà-ÿ'’-]+\W*", first) or re.match(r"\[?[\dα-ω]+-", first):
+    if re.fullmatch(r"[\[(]?[^\W\d_A-Z]?[a-zà-ÿ'’-]+\W*", first) or re.match(
+        r"\[?[\dα-ω]+-", first
+    ):
         text = re.sub(r"[a-zà-ÿ]", lambda found: found[0].upper(), text, count=1)
     return text
 
@@ -283,7 +373,14 @@ def to_example(id: str, marked: str) -> dict[str, object]:
     sentence, entities = "", []
     for number, part in enumerate(re.split(r"[\[\]]", marked)):
         if number % 2:
-            entities.append({"text": part, "start": len(sentence), "end": len(sentence) + len(part), "type": "Disease"})
+            entities.append(
+                {
+                    "text": part,
+                    "start": len(sentence),
+                    "end": len(sentence) + len(part),
+                    "type": "Disease",
+                }
+            )
         sentence += part
     return {"id": id, "sentence": sentence, "entities": entities}
 
@@ -299,7 +396,9 @@ class Corpus:
         self.named: Counter[str] = Counter()
         diseases = self.choose.shuffled(read_diseases())
         listed = {feature for disease in diseases for feature in disease.features}
-        rare = [disease for disease in diseases if disease.abbreviation and disease.name not in listed]
+        rare = [
+            disease for disease in diseases if disease.abbreviation and disease.name not in listed
+        ]
         self.only = {"train": [], "dev": rare[:10], "test": rare[10:36]}
         self.shared = [disease for disease in diseases if disease not in rare[:36]]
         self.owed: dict[str, float] = {}  # documents of a sort that are due but not yet written
@@ -325,7 +424,8 @@ class Corpus:
         return examples[:size]
 
     def _due(self, what: str, share: float) -> bool:
-        """True for that share of the calls, evenly spread, so that a small split has its due as well."""
+        """True for that share of the calls, evenly spread, so that a small split has its due as
+        well."""
         owed = self.owed.get(what, 0.9) + share
         self.owed[what] = owed - (owed >= 1)
         return owed >= 1
@@ -333,8 +433,15 @@ class Corpus:
     def _document(self, split: str) -> Document:
         choose = self.choose
         topic = None
-        known = self.shared if split == "train" else [
-            disease for disease in self.shared if any(self.named[name] for name in disease.names)]
+        known = (
+            self.shared
+            if split == "train"
+            else [
+                disease
+                for disease in self.shared
+                if any(self.named[name] for name in disease.names)
+            ]
+        )
         others = known + self.only[split]
         if not self._due("no topic", NO_TOPIC_SHARE):
             if self._due("new topic", NEW_TOPIC_SHARE[split]):
@@ -348,20 +455,33 @@ class Corpus:
                 topic = choose.one(self.topics)
         sex = (topic.sex if topic else None) or choose.one(("man", "woman"))
         if topic:
-            others = [other for other in others if other.group == topic.group and other is not topic
-                      and other.sex in (None, sex)]
+            others = [
+                other
+                for other in others
+                if other.group == topic.group and other is not topic and other.sex in (None, sex)
+            ]
         kind = "none" if topic is None else "case" if choose.chance(0.12) else topic.group
-        return Document(topic, kind, others, sex, american=choose.chance(0.5), headings=choose.chance(0.2))
+        return Document(
+            topic, kind, others, sex, american=choose.chance(0.5), headings=choose.chance(0.2)
+        )
 
-    def _sentences(self, document: Document, split: str, before: Sequence[Mapping[str, object]]) -> list[str]:
+    def _sentences(
+        self, document: Document, split: str, before: Sequence[Mapping[str, object]]
+    ) -> list[str]:
         sentences: list[str] = []
         without = sum(not example["entities"] for example in before)
         for stage, fewest, most in STAGES:
             for turn in range(self.choose.between(fewest, most)):
                 total = len(before) + len(sentences)
-                lacking = NO_MENTION_SHARE * (total + 1) - without - sum("[" not in sentence for sentence in sentences)
+                lacking = (
+                    NO_MENTION_SHARE * (total + 1)
+                    - without
+                    - sum("[" not in sentence for sentence in sentences)
+                )
                 wants_mention = document.topic is not None and (
-                    stage in ("title", "opening") or self.choose.chance(0.15 if lacking > 0 else 0.92))
+                    stage in ("title", "opening")
+                    or self.choose.chance(0.15 if lacking > 0 else 0.92)
+                )
                 marked = self._sentence(document, split, stage, wants_mention)
                 if marked is None:
                     continue
@@ -371,20 +491,28 @@ class Corpus:
                 document.introduced = document.introduced or stage == "opening"
         return sentences
 
-    def _sentence(self, document: Document, split: str, stage: str, wants_mention: bool) -> str | None:
+    def _sentence(
+        self, document: Document, split: str, stage: str, wants_mention: bool
+    ) -> str | None:
         """A sentence that is new to the corpus, or None where the frames give none."""
         own = self.frames.get((document.kind, stage), [])
         general = self.frames.get(("any", stage), [])
         for _ in range(200):
             frame = self.choose.one(general if general and self.choose.chance(0.2) else own or [""])
             try:
-                slots = slots_of(document, self.choose, self.words, self.named if split == "train" else {})
+                slots = slots_of(
+                    document, self.choose, self.words, self.named if split == "train" else {}
+                )
                 marked = expand(frame, self.choose, slots, self.words)
             except MissingSlot:
                 continue
             mentions = re.findall(r"\[(.*?)\]", marked)
-            if not frame or frame in document.used or bool(mentions) != wants_mention or (
-                    frame.count("@") < 2 and len(mentions) > len(dict.fromkeys(mentions))):
+            if (
+                not frame
+                or frame in document.used
+                or bool(mentions) != wants_mention
+                or (frame.count("@") < 2 and len(mentions) > len(dict.fromkeys(mentions)))
+            ):
                 continue
             marked = polish(self._lengthened(marked, stage), document)
             if stage == "title":
@@ -403,8 +531,13 @@ class Corpus:
         if stage not in ("background", "results", "conclusion") or len(marked) > 140:
             return marked
         if self.choose.chance(0.2) and (start := re.match(LEADABLE, marked)):
-            marked = f"{{lead}} {start[0].lower()}{marked[start.end():]}"
-        if self.choose.chance(0.25) and marked.endswith(".") and "," not in marked and stage == "results":
+            marked = f"{{lead}} {start[0].lower()}{marked[start.end() :]}"
+        if (
+            self.choose.chance(0.25)
+            and marked.endswith(".")
+            and "," not in marked
+            and stage == "results"
+        ):
             marked = f"{marked[:-1]}, {{tail}}."
         return expand(marked, self.choose, {}, self.words)
 
@@ -417,16 +550,28 @@ class Corpus:
         return title
 
     def _misleads(self, marked: str, document: Document, split: str) -> bool:
-        """Whether the topic's abbreviation also stands for something else, or a name of another split is given away."""
+        """Whether the topic's abbreviation also stands for something else, or a name of another
+        split is given away."""
         mentions = re.findall(r"\[(.*?)\]", marked)
         rest = re.sub(r"\[.*?\]", "", marked)
-        if document.topic and document.topic.abbreviation and re.search(
-                rf"(?<!\w){re.escape(document.topic.abbreviation)}(?!\w)", rest):
+        if (
+            document.topic
+            and document.topic.abbreviation
+            and re.search(rf"(?<!\w){re.escape(document.topic.abbreviation)}(?!\w)", rest)
+        ):
             return True
-        hidden = [disease for other, diseases in self.only.items() if other != split for disease in diseases]
+        hidden = [
+            disease
+            for other, diseases in self.only.items()
+            if other != split
+            for disease in diseases
+        ]
         return any(
-            name.lower() == mention.lower() for mention in mentions for disease in hidden
-            for name in (disease.name, *disease.synonyms))
+            name.lower() == mention.lower()
+            for mention in mentions
+            for disease in hidden
+            for name in (disease.name, *disease.synonyms)
+        )
 
 
 def make(seed: int = 0) -> dict[str, list[dict[str, object]]]:
@@ -442,11 +587,17 @@ def make(seed: int = 0) -> dict[str, list[dict[str, object]]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "samples" / "disease_ner")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent / "samples" / "disease_ner"
+    )
     arguments = parser.parse_args()
     for name, examples in make(arguments.seed).items():
         with replacing(arguments.out / f"{name}.json") as f:
-            f.write("[\n" + ",\n".join(json.dumps(example, ensure_ascii=False) for example in examples) + "\n]\n")
+            f.write(
+                "[\n"
+                + ",\n".join(json.dumps(example, ensure_ascii=False) for example in examples)
+                + "\n]\n"
+            )
         print(f"{arguments.out / f'{name}.json'}: {len(examples)} sentences")
 
 

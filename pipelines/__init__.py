@@ -1,6 +1,8 @@
-"""Fine-tune and compare models for entity extraction and classification, from a dictionary to an LLM."""
+"""Fine-tune and compare models for entity extraction and classification, from a dictionary to an
+LLM."""
 
 import logging
 
-# On import bitsandbytes warns that a CPU kernel for 4-bit matmuls is missing; it computes without it.
+# On import bitsandbytes warns that a CPU kernel for 4-bit matmuls is missing; it computes without
+# it.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

@@ -1,10 +1,11 @@
-"""The two ends of every training job: `start` reads, checks and opens a run; `finish` predicts, scores and reports.
+"""The two ends of every training job: `start` reads, checks and opens a run; `finish` predicts,
+scores and reports.
 
-    data = job.read(options, answer="spans")
-    with job.start("tagger", data, options, training, model=name) as work:
-        if work.trains():
-            ...                          # the recipe's own part: train and save into work.run.model
-        work.finish(predict)
+data = job.read(options, answer="spans")
+with job.start("tagger", data, options, training, model=name) as work:
+    if work.trains():
+        ...                          # the recipe's own part: train and save into work.run.model
+    work.finish(predict)
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,12 @@ from pipelines.reporting.html import write_report
 from pipelines.reporting.run_facts import run_facts
 from pipelines.reporting.text import report_as_text
 from pipelines.runs import sessions
-from pipelines.runs.checkpoints import CheckpointManifest, asks_for_more, checkpoint_to_resume, differences
+from pipelines.runs.checkpoints import (
+    CheckpointManifest,
+    asks_for_more,
+    checkpoint_to_resume,
+    differences,
+)
 from pipelines.runs.cost import CostMeter
 from pipelines.runs.defaults import changed_options
 from pipelines.runs.lock import interruptible, run_lock
@@ -48,7 +54,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TASK_OF_ANSWER = {"spans": "span_extraction", "label": "sequence_classification", "value": "sequence_regression"}
+TASK_OF_ANSWER = {
+    "spans": "span_extraction",
+    "label": "sequence_classification",
+    "value": "sequence_regression",
+}
 Predict = Callable[[Sequence[Example]], list[Prediction]]
 
 
@@ -75,9 +85,16 @@ def is_main() -> bool:
     return bool(PartialState().is_main_process)
 
 
-def read(options: DataArguments, *, answer: str, project: Path, seed: int = 0,
-         prompt_format: str | None = None) -> Data:
-    """Reads the files of a job, reports how they were read and what is odd, and rehearses the submission.
+def read(
+    options: DataArguments,
+    *,
+    answer: str,
+    project: Path,
+    seed: int = 0,
+    prompt_format: str | None = None,
+) -> Data:
+    """Reads the files of a job, reports how they were read and what is odd, and rehearses the
+    submission.
 
     Args:
         project: the folder of the checkout, which holds the sample corpora.
@@ -85,25 +102,39 @@ def read(options: DataArguments, *, answer: str, project: Path, seed: int = 0,
         prompt_format: the format of the prompts; the audit counts what it cannot express.
 
     Raises:
-        DataError: naming every fault, unless bad rows are to be skipped; for training without answers.
+        DataError: naming every fault, unless bad rows are to be skipped; for training without
+            answers.
         UserError: for files that cannot be read, or a sample submission that does not fit.
     """
     files = given_files(options, project)
     if answer == "text":
-        splits = {split: read_examples(file, labelled=False, answer="text", columns=options.columns())
-                  for split, file in files.items()}
+        splits = {
+            split: read_examples(file, labelled=False, answer="text", columns=options.columns())
+            for split, file in files.items()
+        }
         return Data(answer, files, splits)
     if answer == "label":
-        classes = read_class_splits(files, columns=options.columns(), sizes=getattr(options, "sizes", ""), seed=seed,
-                                    skip_bad_rows=options.skip_bad_rows)
+        classes = read_class_splits(
+            files,
+            columns=options.columns(),
+            sizes=getattr(options, "sizes", ""),
+            seed=seed,
+            skip_bad_rows=options.skip_bad_rows,
+        )
         data = Data(answer, files, classes.splits, classes.corpora, classes)
     else:
         corpora = read_corpora(files, columns=options.columns(), answer=answer)
         findings = audit(list(corpora.values()), format=prompt_format)
         logger.info("%s", as_text(findings))
         if not findings.ok and not options.skip_bad_rows:
-            raise DataError("the data has faults (above); fix them, or leave those rows out by --skip_bad_rows true")
-        splits = {split: good_rows(corpus, skip_bad_rows=options.skip_bad_rows) for split, corpus in corpora.items()}
+            raise DataError(
+                "the data has faults (above); fix them, or leave those rows out by "
+                "--skip_bad_rows true"
+            )
+        splits = {
+            split: good_rows(corpus, skip_bad_rows=options.skip_bad_rows)
+            for split, corpus in corpora.items()
+        }
         for split in ("train", "dev"):
             refuse_unlabelled(files.get(split, split), splits.get(split, []), answer)
         data = Data(answer, files, splits, corpora)
@@ -117,7 +148,8 @@ class Job:
 
     Attributes:
         more_epochs: whether a finished run is to be trained on.
-        trained_on: split -> the examples that the scored model was trained on; train, where a split is not in it.
+        trained_on: split -> the examples that the scored model was trained on; train, where a split
+            is not in it.
         earlier_seconds: of training, before this run was resumed; None for a new one.
     """
 
@@ -133,10 +165,16 @@ class Job:
     def examples(self) -> dict[str, list[Example]]:
         return self.data.splits
 
-    def finish(self, predict: Predict, *, everywhere: bool = False,
-               known: Mapping[str, list[Prediction]] | None = None,
-               facts: Fields | None = None) -> JsonObject:
-        """Predicts dev and test, writes and scores the predictions, and writes report, page and submission.
+    def finish(
+        self,
+        predict: Predict,
+        *,
+        everywhere: bool = False,
+        known: Mapping[str, list[Prediction]] | None = None,
+        facts: Fields | None = None,
+    ) -> JsonObject:
+        """Predicts dev and test, writes and scores the predictions, and writes report, page and
+        submission.
 
         Args:
             predict: answers examples; called by the main process alone unless `everywhere`.
@@ -151,7 +189,9 @@ class Job:
             if split not in self.examples or split in answered or not (everywhere or is_main()):
                 continue
             with self.meter.stage(f"predict_{split}"):
-                answered[split] = [answer for batch in batches(self.examples[split]) for answer in predict(batch)]
+                answered[split] = [
+                    answer for batch in batches(self.examples[split]) for answer in predict(batch)
+                ]
         if not is_main():
             return {}
         report: JsonObject = {}
@@ -166,9 +206,15 @@ class Job:
             of_run.write(self.run, self.examples[asked], answered[asked], self.options)
         if "split" in report:
             split = report["split"]
-            write_report(report, self.examples[split], answered[split], self.run.page, title=self.run.folder.name,
-                         trainer_log=self.run.training_log(),
-                         facts=run_facts(self.run.config(), self.run.provenance()))
+            write_report(
+                report,
+                self.examples[split],
+                answered[split],
+                self.run.page,
+                title=self.run.folder.name,
+                trainer_log=self.run.training_log(),
+                facts=run_facts(self.run.config(), self.run.provenance()),
+            )
             logger.info("%s\n\n%s\n", report_as_text(report), summary(report))
         self.run.log_files(asked)
         return report
@@ -181,32 +227,39 @@ class Job:
         """The checkpoint that a trainer goes on from, if any.
 
         Args:
-            training: the trainer's arguments; of several trainers in a run each has an `output_dir`.
+            training: the trainer's arguments; of several trainers in a run each has an
+                `output_dir`.
         """
         choice = "true" if self.more_epochs else training.resume_from_checkpoint
-        return checkpoint_to_resume(choice, str(training.output_dir), with_best=training.load_best_model_at_end)
+        return checkpoint_to_resume(
+            choice, str(training.output_dir), with_best=training.load_best_model_at_end
+        )
 
-    def record_training(self, trainer: Trainer, *, tokens: int) -> None:
-        """Writes a trainer's log and records what its training took.
-
-        Args:
-            tokens: in one pass over the training rows.
-        """
+    def record_training(self, trainer: Trainer) -> None:
+        """Writes a trainer's log and records what its training took."""
         if not is_main():
             return
         self.run.write_json("trainer_log.json", trainer.state.log_history)
         every, trained = parameter_counts(trainer.accelerator.unwrap_model(trainer.model))
         epochs = trainer.state.epoch or 0
-        self.record(parameters=every, trained_parameters=trained, epochs=round(epochs, 2),
-                    tokens=round(tokens * epochs))
+        rows: Iterable[Mapping[str, Sequence[int]]] = trainer.train_dataset  # type: ignore[assignment]
+        tokens = sum(len(row["input_ids"]) for row in rows)
+        self.record(
+            parameters=every,
+            trained_parameters=trained,
+            epochs=round(epochs, 2),
+            tokens=round(tokens * epochs),
+        )
 
     def record(self, **figures: object) -> None:
-        """Keeps figures of the cost of training, such as `parameters` and `tokens`, over any number of resumes."""
+        """Keeps figures of the cost of training, such as `parameters` and `tokens`, over any number
+        of resumes."""
         if is_main():
             sessions.record(self.run.folder, **figures)
 
     def cost(self) -> JsonObject:
-        """Seconds of each stage, memory, and the recorded figures, over all sessions of training."""
+        """Seconds of each stage, memory, and the recorded figures, over all sessions of
+        training."""
         figures = sessions.total(self.run.folder)
         seconds, tokens = figures.pop("seconds", 0.0), figures.pop("tokens", None)
         figures.pop("steps", None)
@@ -215,11 +268,14 @@ class Job:
         measured = self.meter.to_json()
         if self.earlier_seconds is not None:
             spent = measured["seconds"].get("training", 0.0) + self.earlier_seconds
-            measured["seconds"] = {"training": round(spent, 2)} | measured["seconds"] | {"training": round(spent, 2)}
+            measured["seconds"] = (
+                {"training": round(spent, 2)} | measured["seconds"] | {"training": round(spent, 2)}
+            )
         return {**figures, **measured}
 
     def trains(self) -> bool:
-        """Whether there is something to train: no model yet, or more epochs asked of a finished run."""
+        """Whether there is something to train: no model yet, or more epochs asked of a finished
+        run."""
         if not self.run.model.is_dir() or self.more_epochs:
             return True
         logger.info("%s is there already: going on with prediction", self.run.model)
@@ -233,27 +289,40 @@ class Job:
     def scores(self, split: str, predictions: Sequence[Prediction]) -> JsonObject:
         """The report of a split, without its cost."""
         task = TASKS[TASK_OF_ANSWER[self.data.answer]]
-        return task.evaluate(self.examples[split], predictions,
-                             train=self.trained_on.get(split, self.examples["train"]))
+        return task.evaluate(
+            self.examples[split],
+            predictions,
+            train=self.trained_on.get(split, self.examples["train"]),
+        )
 
 
 @contextlib.contextmanager
-def start(name: str, data: Data, options: DataArguments, *others: DataclassInstance, model: str,
-          folder: str | Path | None = None, resume: bool = False) -> Iterator[Job]:
+def start(
+    name: str,
+    data: Data,
+    options: DataArguments,
+    *others: DataclassInstance,
+    model: str,
+    folder: str | Path | None = None,
+    resume: bool = False,
+) -> Iterator[Job]:
     """Opens the run of a job: its folder, lock, config and provenance.
 
     Args:
         name: begins the name of the folder where `--run_dir` names none.
-        others: the further dataclasses of options; of a trainer's, `output_dir` becomes the run's `checkpoints/`.
+        others: the further dataclasses of options; of a trainer's, `output_dir` becomes the run's
+            `checkpoints/`.
         model: what is trained, for the provenance.
         folder: instead of `--run_dir`.
         resume: go on with a run that is there, if its options and data are the same.
 
     Raises:
-        UserError: where the folder holds a run that is not to be resumed, or one of other options or data; where
-            another process works in it.
+        UserError: where the folder holds a run that is not to be resumed, or one of other options
+            or data; where another process works in it.
     """
-    [path] = broadcast_object_list([folder or options.run_dir or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"])
+    [path] = broadcast_object_list(
+        [folder or options.run_dir or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"]
+    )
     run = Run(path)
     work = Job(run, data, options, CostMeter())
     with contextlib.ExitStack() as stack:
@@ -266,8 +335,13 @@ def start(name: str, data: Data, options: DataArguments, *others: DataclassInsta
         begin = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         config = config_of(options, *others)
         if is_main():
-            facts = provenance(list(data.files.values()), recipe=name, model=model, reading=reading_of(data.corpora),
-                               options=changed_options(options, *others))
+            facts = provenance(
+                list(data.files.values()),
+                recipe=name,
+                model=model,
+                reading=reading_of(data.corpora),
+                options=changed_options(options, *others),
+            )
             if resume and run.config():
                 refuse_differences(run, config, facts)
                 work.more_epochs = run.model.is_dir() and asks_for_more(run.config(), config)
@@ -279,14 +353,19 @@ def start(name: str, data: Data, options: DataArguments, *others: DataclassInsta
             if data.classes:
                 write_cut(data.classes, data.files, run.splits)
         [work.more_epochs] = broadcast_object_list([work.more_epochs])
-        checkpoints = next((group.output_dir for group in others if hasattr(group, "output_dir")), None)
+        checkpoints = next(
+            (group.output_dir for group in others if hasattr(group, "output_dir")), None
+        )
         stack.enter_context(interruptible(run.folder, checkpoints=checkpoints))
         yield work
         if is_main() and resume:
-            # Not before: were it killed while it trains for more epochs, it would not ask for them again.
+            # Not before: were it killed while it trains for more epochs, it would not ask for them
+            # again.
             found = {name: run.config()[name] for name in searched_options(run.config())}
             run.write_config(config | found)
-            run.write_json("provenance.json", facts | {"resumed": [*facts.get("resumed", []), begin]})
+            run.write_json(
+                "provenance.json", facts | {"resumed": [*facts.get("resumed", []), begin]}
+            )
 
 
 def parameter_counts(model: nn.Module) -> tuple[int, int]:
@@ -306,11 +385,16 @@ def make_folder(run: Run, *, resume: bool) -> None:
         UserError: where it holds a trained run that is not to be resumed, or is a file.
     """
     if (run.report_file.exists() or run.model.exists()) and not resume:
-        raise UserError(f"{run.folder} holds a trained run; give another --run_dir, or go on with this one by "
-                        "--resume_from_checkpoint true")
+        raise UserError(
+            f"{run.folder} holds a trained run; give another --run_dir, or go on with this one by "
+            "--resume_from_checkpoint true"
+        )
     if any(run.checkpoints.glob("checkpoint-*")) and not resume:
-        raise UserError(f"{run.folder} holds an interrupted run; give another --run_dir, or go on with this one by "
-                        "--resume_from_checkpoint true")
+        raise UserError(
+            f"{run.folder} holds an interrupted run; give another --run_dir, or go on with this "
+            f"one by "
+            "--resume_from_checkpoint true"
+        )
     if run.folder.is_file():
         raise UserError(f"--run_dir {run.folder} is a file; give a folder")
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -327,15 +411,24 @@ def refuse_differences(run: Run, config: Fields, facts: Fields) -> None:
     """
     before, then = run.config(), run.provenance()
     searched = searched_options(before)
-    faults = differences({name: value for name, value in before.items() if name not in searched},
-                         {name: value for name, value in config.items() if name not in searched})
+    faults = differences(
+        {name: value for name, value in before.items() if name not in searched},
+        {name: value for name, value in config.items() if name not in searched},
+    )
     if then.get("recipe", facts["recipe"]) != facts["recipe"]:
         faults.insert(0, f"it is a run of {then['recipe']}, not of {facts['recipe']}")
     known = then.get("data", {})
-    faults += [f"{file} was changed" for file, digest in facts["data"].items() if known.get(file, digest) != digest]
+    faults += [
+        f"{file} was changed"
+        for file, digest in facts["data"].items()
+        if known.get(file, digest) != digest
+    ]
     if faults:
-        raise UserError(f"{run.folder}: the run was started otherwise: {'; '.join(faults)}; give the options and data "
-                        "that it was started with, or another --run_dir")
+        raise UserError(
+            f"{run.folder}: the run was started otherwise: {'; '.join(faults)}; give the options "
+            f"and data "
+            "that it was started with, or another --run_dir"
+        )
 
 
 def searched_options(config: Fields) -> list[str]:
@@ -352,4 +445,6 @@ def summary(report: Fields) -> str:
     memory = size(report["cost"]["peak_memory"])
     head = ["split", *map(metric_name, names), "95 % interval", "seconds", "peak memory"]
     within = interval(metric(report, interval_path(task.primary_metric)), task.scale)
-    return "\n".join(text_table(head, [[report["split"], *numbers, within, f"{seconds:.0f}", memory]]))
+    return "\n".join(
+        text_table(head, [[report["split"], *numbers, within, f"{seconds:.0f}", memory]])
+    )

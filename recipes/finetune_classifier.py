@@ -1,13 +1,16 @@
-"""Fine-tunes an encoder to give texts or pairs of texts their class or classes, predicts and scores.
+"""Fine-tunes an encoder to give texts or pairs of texts their class or classes, predicts and
+scores.
 
-    python recipes/finetune_classifier.py                                         # MiniLM on a CPU, DistilBERT on a GPU
-    python recipes/finetune_classifier.py --train_file reviews.txt --test_file test.txt --run_dir runs/reviews
-    python recipes/finetune_classifier.py --train_file train.csv \\
+    python recipes/finetune_classifier.py                                         # MiniLM on a CPU,
+    DistilBERT on a GPU
+    python recipes/finetune_classifier.py --train_file reviews.txt --test_file test.txt --run_dir
+    runs/reviews python recipes/finetune_classifier.py --train_file train.csv \\
         --models distilbert-base-cased,bert-base-cased,roberta-base --run_dir runs/three
 
-Several --models are trained one after the other with the same options and end in `pipelines compare`; the same command
-again trains those that failed or are new. Everything lands in the run folder (of several models, a folder each in it):
-config.yaml, provenance.json, model/, predictions/, report.json, report.html.
+Several --models are trained one after the other with the same options and end in `pipelines
+compare`; the same command
+again trains those that failed or are new. Everything lands in the run folder (of several models, a
+folder each in it): config.yaml, provenance.json, model/, predictions/, report.json, report.html.
 """
 
 from __future__ import annotations
@@ -60,16 +63,23 @@ logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 @dataclass
 class RecipeArguments(config.EncoderArguments, config.ClassArguments):
     model_name_or_path: str = config.option(
-        "distilbert-base-cased", "an encoder: a Hub id, a folder, or local:minilm", group="model")
+        "distilbert-base-cased", "an encoder: a Hub id, a folder, or local:minilm", group="model"
+    )
     models: str | None = config.option(None, "several encoders to compare, separated by commas")
     pooling: str = config.option(
-        "cls", "cls (the library's own class), mean, max, attention, or token: each token is scored, "
-        "and a class has the score of its best token")
+        "cls",
+        "cls (the library's own class), mean, max, attention, or token: each token is scored, "
+        "and a class has the score of its best token",
+    )
     max_length: int | None = config.option(
-        None, "tokens of a text (default: no text is cut, unless it exceeds the model's window)")
+        None, "tokens of a text (default: no text is cut, unless it exceeds the model's window)"
+    )
     tune_thresholds: bool | None = config.option(
-        None, "tune each class's threshold on dev for macro F1 (default: if a class is rarer than "
-        "half its even share)", group="prediction")
+        None,
+        "tune each class's threshold on dev for macro F1 (default: if a class is rarer than "
+        "half its even share)",
+        group="prediction",
+    )
 
 
 @dataclass
@@ -79,33 +89,44 @@ class TrainingArguments(config.EpochTrainingArguments, transformers.TrainingArgu
     metrics: ClassVar[tuple[str, ...]] = (*thresholds.OBJECTIVES, "loss")
 
     learning_rate: float = config.option(
-        5e-5, "largest learning rate of the encoder's top layer", group="training")
+        5e-5, "largest learning rate of the encoder's top layer", group="training"
+    )
     num_train_epochs: float = config.option(3.0, "passes over the training texts")
     warmup_steps: float = config.option(
-        0.1, "steps, or their share below 1, in which the learning rate rises")
+        0.1, "steps, or their share below 1, in which the learning rate rises"
+    )
     logging_steps: float = config.option(20, "steps between lines of the log")
     metric_for_best_model: str | None = config.option(
-        "macro_f1", "score that decides which is best: macro_f1, accuracy, micro_f1 or matthews")
+        "macro_f1", "score that decides which is best: macro_f1, accuracy, micro_f1 or matthews"
+    )
 
 
 def main() -> None:
     with one_line_errors():
         log_to_terminal()
         default = "classifier_distilbert" if torch.cuda.is_available() else "classifier_minilm"
-        options, training = config.parse((RecipeArguments, TrainingArguments),
-                                         default_config=ROOT / "recipes" / "configs" / f"{default}.yaml")
+        options, training = config.parse(
+            (RecipeArguments, TrainingArguments),
+            default_config=ROOT / "recipes" / "configs" / f"{default}.yaml",
+        )
         run(options, training)
 
 
 def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]:
-    """Trains and scores one model, or several and compares them; returns the report, or the comparison."""
-    for name, value, wanted in (("tune", options.tune, encoders.TUNING_MODES), ("pooling", options.pooling, POOLINGS)):
+    """Trains and scores one model, or several and compares them; returns the report, or the
+    comparison."""
+    for name, value, wanted in (
+        ("tune", options.tune, encoders.TUNING_MODES),
+        ("pooling", options.pooling, POOLINGS),
+    ):
         if value not in wanted:
             raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
     cpu_training.use_half_copies(options.half_copies, training)
     names = names_of(options, training)
     data = job.read(options, answer="label", project=ROOT, seed=training.seed)
-    [folder] = broadcast_object_list([options.run_dir or f"runs/classifier-{time.strftime('%Y%m%d-%H%M%S')}"])
+    [folder] = broadcast_object_list(
+        [options.run_dir or f"runs/classifier-{time.strftime('%Y%m%d-%H%M%S')}"]
+    )
     if not options.models:
         return run_one(options, training, data, Path(folder))
     return run_several(names, options, training, data, Path(folder))
@@ -121,11 +142,16 @@ def names_of(options: RecipeArguments, training: TrainingArguments) -> list[str]
         return [options.model_name_or_path]
     names = [name.strip() for name in options.models.split(",") if name.strip()]
     if (training.resume_from_checkpoint or "true").lower() not in ("true", "false"):
-        raise UserError("of several --models each goes on from its own checkpoint; take --resume_from_checkpoint true")
+        raise UserError(
+            "of several --models each goes on from its own checkpoint; take "
+            "--resume_from_checkpoint true"
+        )
     doubled = [name for name, count in Counter(map(folder_name, names)).items() if count > 1]
     if doubled or not names:
-        raise UserError(f"got --models {options.models}; wanted one or more, each once"
-                        f"{f', but {doubled[0]} is there twice' if doubled else ''}")
+        raise UserError(
+            f"got --models {options.models}; wanted one or more, each once"
+            f"{f', but {doubled[0]} is there twice' if doubled else ''}"
+        )
     faults = []
     for name in names:
         try:
@@ -141,20 +167,32 @@ def folder_name(model: str) -> str:
     return model.replace("/", "-").replace(":", "-")
 
 
-def run_several(names: Sequence[str], options: RecipeArguments, training: TrainingArguments, data: job.Data,
-                folder: Path) -> dict[str, Any]:
-    """Trains and scores one model after the other, but for those that are finished, and compares all that are.
+def run_several(
+    names: Sequence[str],
+    options: RecipeArguments,
+    training: TrainingArguments,
+    data: job.Data,
+    folder: Path,
+) -> dict[str, Any]:
+    """Trains and scores one model after the other, but for those that are finished, and compares
+    all that are.
 
     Raises:
         UserError: when one failed; the others are trained and compared by then.
     """
     failed = []
     runs = {name: Run(folder / folder_name(name)) for name in names}
-    [finished, begun] = broadcast_object_list([[name for name in names if runs[name].is_finished()],
-                                               [name for name in names if runs[name].folder.is_dir()]])
+    [finished, begun] = broadcast_object_list(
+        [
+            [name for name in names if runs[name].is_finished()],
+            [name for name in names if runs[name].folder.is_dir()],
+        ]
+    )
     for name in names:
         if name in finished:
-            logger.info("\n%s: %s is finished; another --run_dir trains it again", name, runs[name].folder)
+            logger.info(
+                "\n%s: %s is finished; another --run_dir trains it again", name, runs[name].folder
+            )
             continue
         logger.info("\n%s", name)
         arguments = copy.deepcopy(training)
@@ -163,7 +201,12 @@ def run_several(names: Sequence[str], options: RecipeArguments, training: Traini
         if training.output_dir:
             arguments.output_dir = f"{training.output_dir}/{folder_name(name)}"
         try:
-            run_one(replace(options, model_name_or_path=name, models=None), arguments, data, runs[name].folder)
+            run_one(
+                replace(options, model_name_or_path=name, models=None),
+                arguments,
+                data,
+                runs[name].folder,
+            )
         except Exception as error:
             if PartialState().num_processes > 1:  # the others would wait for this one
                 raise
@@ -180,15 +223,28 @@ def run_several(names: Sequence[str], options: RecipeArguments, training: Traini
         logger.info("\n%s", comparison_as_text(comparison))
         write_comparison(comparison, folder / "comparison.html")
     if failed:
-        raise UserError(f"{len(failed)} of {len(names)} models failed (above): {', '.join(failed)}; give the same "
-                        "command again once that is fixed: what is finished is kept")
+        raise UserError(
+            f"{len(failed)} of {len(names)} models failed (above): {', '.join(failed)}; give the "
+            f"same "
+            "command again once that is fixed: what is finished is kept"
+        )
     return comparison
 
 
-def run_one(options: RecipeArguments, training: TrainingArguments, data: job.Data, folder: Path) -> dict[str, Any]:
-    """Trains, predicts and scores one model; returns the report of test, or of dev without a labelled test."""
-    with job.start("classifier", data, options, training, model=options.model_name_or_path, folder=folder,
-                   resume=training.resume_from_checkpoint is not None) as work:
+def run_one(
+    options: RecipeArguments, training: TrainingArguments, data: job.Data, folder: Path
+) -> dict[str, Any]:
+    """Trains, predicts and scores one model; returns the report of test, or of dev without a
+    labelled test."""
+    with job.start(
+        "classifier",
+        data,
+        options,
+        training,
+        model=options.model_name_or_path,
+        folder=folder,
+        resume=training.resume_from_checkpoint is not None,
+    ) as work:
         if work.trains():
             with work.meter.stage("training"):
                 train(work, options, training)
@@ -208,39 +264,76 @@ def train(work: job.Job, options: RecipeArguments, training: TrainingArguments) 
     name, examples, dev = options.model_name_or_path, found.usable("train"), found.usable("dev")
     tokenizer, window = tokenizer_and_window(options)
     everything = [example for part in found.splits.values() for example in part]
-    max_length = options.max_length or sequence_classifier.length_from(everything, tokenizer, window=window)
+    max_length = options.max_length or sequence_classifier.length_from(
+        everything, tokenizer, window=window
+    )
     settings = ClassifierSettings(found.labels, found.multi_label, max_length)
-    model = sequence_classifier.load_network(name, settings, pooling=options.pooling, dropout=options.dropout)
-    encoders.choose_trained(model, options.tune, last_n=options.last_n,
-                           lora=LoraConfig(r=options.lora_r, lora_alpha=options.lora_alpha,
-                                           target_modules="all-linear"))
+    model = sequence_classifier.load_network(
+        name, settings, pooling=options.pooling, dropout=options.dropout
+    )
+    encoders.choose_trained(
+        model,
+        options.tune,
+        last_n=options.last_n,
+        lora=LoraConfig(
+            r=options.lora_r, lora_alpha=options.lora_alpha, target_modules="all-linear"
+        ),
+    )
     rows, cut = classifier_training.training_rows(examples, tokenizer, settings)
     logger.info("%d training texts, %d tokens at most", len(rows), max_length)
-    cuts = {"train": cut} | {split: sequence_classifier.encode(part, tokenizer, max_length=max_length).cut
-                             for split, part in found.splits.items() if split != "train"}
+    cuts = {"train": cut} | {
+        split: sequence_classifier.encode(part, tokenizer, max_length=max_length).cut
+        for split, part in found.splits.items()
+        if split != "train"
+    }
     for split, ids in cuts.items():
         if ids:
-            logger.info("%s: %d texts are over that and lose their end: id %s", split, len(ids), some(ids))
+            logger.info(
+                "%s: %d texts are over that and lose their end: id %s", split, len(ids), some(ids)
+            )
     callbacks = early_stopping.choose_on_dev(training, dev, options.early_stopping_patience)
-    weight = classifier_training.class_frequency_weights(examples, settings, power=options.class_weight_power) if \
-        options.class_weight_power else None
+    weight = (
+        classifier_training.class_frequency_weights(
+            examples, settings, power=options.class_weight_power
+        )
+        if options.class_weight_power
+        else None
+    )
     trainer = classifier_training.ClassifierTrainer(
-        model=model, args=training, train_dataset=rows, train=examples, dev=dev,
-        processing_class=tokenizer, settings=settings, batch_tokens=options.batch_tokens,
-        layer_decay=options.layer_decay, head_rate=options.head_rate, weight=weight, focal_gamma=options.focal_gamma,
-        half_copies=options.half_copies, ema_decay=options.ema_decay, callbacks=[*callbacks, *work.callbacks()])
+        model=model,
+        args=training,
+        train_dataset=rows,
+        train=examples,
+        dev=dev,
+        processing_class=tokenizer,
+        settings=settings,
+        batch_tokens=options.batch_tokens,
+        layer_decay=options.layer_decay,
+        head_rate=options.head_rate,
+        weight=weight,
+        focal_gamma=options.focal_gamma,
+        half_copies=options.half_copies,
+        ema_decay=options.ema_decay,
+        callbacks=[*callbacks, *work.callbacks()],
+    )
     trainer.train(resume_from_checkpoint=work.checkpoint(training))
-    work.record_training(trainer, tokens=sum(len(row["input_ids"]) for row in rows))
+    work.record_training(trainer)
     if job.is_main():
         merged = encoders.merged(trainer.accelerator.unwrap_model(trainer.model)).eval()
         if dev and tunes(options, found, examples):
             logits = sequence_classifier.predict_logits(
-                sequence_classifier.Loaded(merged, tokenizer, settings), dev, progress=False)
+                sequence_classifier.Loaded(merged, tokenizer, settings), dev, progress=False
+            )
             offsets = thresholds.tune_offsets(
-                logits, np.array(sequence_classifier.targets(dev, settings)), "macro_f1")
+                logits, np.array(sequence_classifier.targets(dev, settings)), "macro_f1"
+            )
             settings = replace(settings, offsets=tuple(offsets.tolist()))
-        with replacing_folder(work.run.model) as folder:  # last of all: a run with a model is not trained again
-            sequence_classifier.save(folder, model=merged, tokenizer=tokenizer, settings=settings, base_model=name)
+        with replacing_folder(
+            work.run.model
+        ) as folder:  # last of all: a run with a model is not trained again
+            sequence_classifier.save(
+                folder, model=merged, tokenizer=tokenizer, settings=settings, base_model=name
+            )
 
 
 def tokenizer_and_window(options: RecipeArguments) -> tuple[Any, int]:
@@ -252,17 +345,22 @@ def tokenizer_and_window(options: RecipeArguments) -> tuple[Any, int]:
     tokenizer = sequence_classifier.load_tokenizer(options.model_name_or_path)
     window = sequence_classifier.window_of(options.model_name_or_path, tokenizer)
     if options.max_length and options.max_length > window:
-        raise UserError(f"got --max_length {options.max_length}; {options.model_name_or_path} takes {window} tokens")
+        raise UserError(
+            f"got --max_length {options.max_length}; {options.model_name_or_path} takes {window} "
+            f"tokens"
+        )
     return tokenizer, window
 
 
 def tunes(options: RecipeArguments, found: ClassSplits, examples: list[Example]) -> bool:
-    """Whether thresholds are tuned: as asked, or where a class is rarer than half its even share."""
+    """Whether thresholds are tuned: as asked, or where a class is rarer than half its even
+    share."""
     if options.tune_thresholds is not None:
         return options.tune_thresholds
     counts = Counter(label for example in examples for label in classes_of(example))
     return thresholds.has_rare_class(
-        counts, n_examples=len(examples), n_classes=len(found.labels), multi_label=found.multi_label)
+        counts, n_examples=len(examples), n_classes=len(found.labels), multi_label=found.multi_label
+    )
 
 
 if __name__ == "__main__":

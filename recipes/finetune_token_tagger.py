@@ -1,10 +1,12 @@
 """Fine-tunes an encoder to tag the entity mentions of a text, predicts, scores, submits.
 
-    accelerate launch recipes/finetune_token_tagger.py                     # bert-base-cased on a GPU, MiniLM on a CPU
+    accelerate launch recipes/finetune_token_tagger.py                     # bert-base-cased on a
+    GPU, MiniLM on a CPU
     python recipes/finetune_token_tagger.py --config recipes/configs/tagger_minilm.yaml \\
         --train_file train.json --dev_file dev.json --test_file test.json --run_dir runs/mine
 
-Everything lands in the run folder: config.yaml, provenance.json, model/, predictions/, report.json, submission.csv.
+Everything lands in the run folder: config.yaml, provenance.json, model/, predictions/, report.json,
+submission.csv.
 """
 
 from __future__ import annotations
@@ -49,17 +51,22 @@ logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 @dataclass
 class RecipeArguments(config.EncoderArguments, config.DataArguments):
     head_rate: float = config.option(
-        10.0, "learning rate of the head, as a multiple of --learning_rate")
+        10.0, "learning rate of the head, as a multiple of --learning_rate"
+    )
     decode: str = config.option(
-        "viterbi", "argmax; viterbi: the likeliest legal BIO tags; crf: transition scores that are "
-        "trained too", group="model")
+        "viterbi",
+        "argmax; viterbi: the likeliest legal BIO tags; crf: transition scores that are "
+        "trained too",
+        group="model",
+    )
     case_feature: bool = config.option(
-        False, "add a vector for the case of letters, which an uncased tokenizer drops")
+        False, "add a vector for the case of letters, which an uncased tokenizer drops"
+    )
     window: int | None = config.option(
-        None, "sub-words of a window (default: as many as the model takes)")
+        None, "sub-words of a window (default: as many as the model takes)"
+    )
     stride: int = config.option(128, "sub-words that neighbouring windows of a long text share")
-    members: int = config.option(
-        1, "train N taggers, with consecutive seeds, that vote on spans")
+    members: int = config.option(1, "train N taggers, with consecutive seeds, that vote on spans")
 
 
 @dataclass
@@ -69,18 +76,23 @@ class TrainingArguments(config.EpochTrainingArguments, transformers.TrainingArgu
     metrics: ClassVar[tuple[str, ...]] = (*dev_scores.SPAN_METRICS, "loss")
 
     learning_rate: float = config.option(
-        5e-5, "largest learning rate of the encoder's top layer", group="training")
+        5e-5, "largest learning rate of the encoder's top layer", group="training"
+    )
     num_train_epochs: float = config.option(3.0, "passes over the training examples")
     logging_steps: float = config.option(20, "steps between lines of the log")
-    metric_for_best_model: str | None = config.option("strict_f1", "score that decides which is best")
+    metric_for_best_model: str | None = config.option(
+        "strict_f1", "score that decides which is best"
+    )
 
 
 def main() -> None:
     with one_line_errors():
         log_to_terminal()
         default = "tagger_bert_base" if torch.cuda.is_available() else "tagger_minilm"
-        options, training = config.parse((RecipeArguments, TrainingArguments),
-                                         default_config=ROOT / "recipes" / "configs" / f"{default}.yaml")
+        options, training = config.parse(
+            (RecipeArguments, TrainingArguments),
+            default_config=ROOT / "recipes" / "configs" / f"{default}.yaml",
+        )
         run(options, training)
 
 
@@ -89,8 +101,14 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
     check(options, training)
     data = job.read(options, answer="spans", project=ROOT)
     check_types(data)
-    with job.start("token_tagger", data, options, training, model=options.model_name_or_path,
-                   resume=training.resume_from_checkpoint is not None) as work:
+    with job.start(
+        "token_tagger",
+        data,
+        options,
+        training,
+        model=options.model_name_or_path,
+        resume=training.resume_from_checkpoint is not None,
+    ) as work:
         if work.trains():
             with work.meter.stage("training"):
                 train(work, options, training)
@@ -99,41 +117,63 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
         if not job.is_main():
             return {}
         loaded = token_tagger.load(work.run.model)
-        return work.finish(lambda part: token_tagger.predict(loaded, part, progress=sys.stderr.isatty()))
+        return work.finish(
+            lambda part: token_tagger.predict(loaded, part, progress=sys.stderr.isatty())
+        )
 
 
 def check(options: RecipeArguments, training: TrainingArguments) -> None:
     """Refuses options that no run could follow, before anything is read."""
-    for name, value, wanted in (("decode", options.decode, token_tagger.DECODERS),
-                                ("tune", options.tune, encoders.TUNING_MODES)):
+    for name, value, wanted in (
+        ("decode", options.decode, token_tagger.DECODERS),
+        ("tune", options.tune, encoders.TUNING_MODES),
+    ):
         if value not in wanted:
             raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
     if options.members < 1:
         raise UserError(f"got --members {options.members}; wanted 1 or more")
     cpu_training.use_half_copies(options.half_copies, training)
-    if options.members > 1 and (training.resume_from_checkpoint or "true").lower() not in ("true", "false"):
-        raise UserError("of several --members each goes on from its own checkpoint; take --resume_from_checkpoint true")
+    if options.members > 1 and (training.resume_from_checkpoint or "true").lower() not in (
+        "true",
+        "false",
+    ):
+        raise UserError(
+            "of several --members each goes on from its own checkpoint; take "
+            "--resume_from_checkpoint true"
+        )
     if options.decode == "crf" and options.members > 1:
-        raise UserError("--members are saved as one network that scores single tags, and --decode crf scores whole "
-                        "sequences; take --decode viterbi")
-    if options.decode == "crf" and (options.focal_gamma or options.class_weight_power or
-                                    training.label_smoothing_factor):
-        raise UserError("--focal_gamma, --class_weight_power and --label_smoothing_factor are of single tags, and "
-                        "--decode crf scores whole sequences; take --decode viterbi, or leave them at 0")
+        raise UserError(
+            "--members are saved as one network that scores single tags, and --decode crf scores "
+            "whole "
+            "sequences; take --decode viterbi"
+        )
+    if options.decode == "crf" and (
+        options.focal_gamma or options.class_weight_power or training.label_smoothing_factor
+    ):
+        raise UserError(
+            "--focal_gamma, --class_weight_power and --label_smoothing_factor are of single tags, "
+            "and "
+            "--decode crf scores whole sequences; take --decode viterbi, or leave them at 0"
+        )
 
 
 def check_types(data: job.Data) -> None:
     """Refuses training without mentions, and names the types that only dev or test has."""
     tags = token_tagger.tags_for(data.splits["train"])
     if tags == ["O"]:
-        raise DataError(f"{data.files['train']} has no mention, so there is nothing to learn; give a file with "
-                        "mentions")
+        raise DataError(
+            f"{data.files['train']} has no mention, so there is nothing to learn; give a file with "
+            "mentions"
+        )
     for split in ("dev", "test"):
         spans = (span for example in data.splits.get(split, []) for span in example.spans or ())
         unknown = Counter(span.label for span in spans if f"B-{span.label}" not in tags)
         if unknown:
-            logger.info("%s: types that training lacks, which count as missed: %s", data.files[split],
-                        some([f"{label} ({count})" for label, count in unknown.items()]))
+            logger.info(
+                "%s: types that training lacks, which count as missed: %s",
+                data.files[split],
+                some([f"{label} ({count})" for label, count in unknown.items()]),
+            )
 
 
 def train(work: job.Job, options: RecipeArguments, training: TrainingArguments) -> None:
@@ -146,17 +186,30 @@ def train(work: job.Job, options: RecipeArguments, training: TrainingArguments) 
         arguments = copy.deepcopy(training)
         if options.members > 1:
             logger.info("\ntagger %d of %d", number + 1, options.members)
-            arguments.seed, arguments.output_dir = training.seed + number, f"{training.output_dir}/tagger-{number + 1}"
-        taggers.append(train_tagger(work, tokenizer, options, arguments, callbacks, show=number == 0))
+            arguments.seed, arguments.output_dir = (
+                training.seed + number,
+                f"{training.output_dir}/tagger-{number + 1}",
+            )
+        taggers.append(
+            train_tagger(work, tokenizer, options, arguments, callbacks, show=number == 0)
+        )
     models = [tagger.model for tagger in taggers]
     if job.is_main():
         if len(taggers) > 1:
-            work.record(parameters=sum(tagger.parameters for tagger in taggers),
-                        trained_parameters=sum(tagger.trained_parameters for tagger in taggers),
-                        tokens=sum(tagger.tokens for tagger in taggers))
-        with replacing_folder(work.run.model) as folder:  # last of all: a run with a model is not trained again
-            token_tagger.save(folder, model=models[0] if len(models) == 1 else ensemble_of(models),
-                              tokenizer=tokenizer, settings=taggers[0].settings)
+            work.record(
+                parameters=sum(tagger.parameters for tagger in taggers),
+                trained_parameters=sum(tagger.trained_parameters for tagger in taggers),
+                tokens=sum(tagger.tokens for tagger in taggers),
+            )
+        with replacing_folder(
+            work.run.model
+        ) as folder:  # last of all: a run with a model is not trained again
+            token_tagger.save(
+                folder,
+                model=models[0] if len(models) == 1 else ensemble_of(models),
+                tokenizer=tokenizer,
+                settings=taggers[0].settings,
+            )
 
 
 class Tagger(NamedTuple):
@@ -167,40 +220,79 @@ class Tagger(NamedTuple):
     tokens: int  # read in training
 
 
-def train_tagger(work: job.Job, tokenizer: Any, options: RecipeArguments, training: TrainingArguments,
-                 callbacks: Sequence[Any], *, show: bool) -> Tagger:
+def train_tagger(
+    work: job.Job,
+    tokenizer: Any,
+    options: RecipeArguments,
+    training: TrainingArguments,
+    callbacks: Sequence[Any],
+    *,
+    show: bool,
+) -> Tagger:
     """Trains one tagger; its adapters, if it has any, are merged."""
     set_seed(training.seed)
     train_examples, dev = work.examples["train"], work.examples.get("dev", [])
     tags = token_tagger.tags_for(train_examples)
-    model, new = tagging.new_model(options.model_name_or_path, tags, case_feature=options.case_feature,
-                                   crf=options.decode == "crf", dropout=options.dropout)
+    model, new = tagging.new_model(
+        options.model_name_or_path,
+        tags,
+        case_feature=options.case_feature,
+        crf=options.decode == "crf",
+        dropout=options.dropout,
+    )
     if show and new:
-        logger.info("%s has no %s for these tags: they start at random", options.model_name_or_path, ", ".join(new))
-    encoders.choose_trained(model, options.tune, last_n=options.last_n,
-                           lora=LoraConfig(r=options.lora_r, lora_alpha=options.lora_alpha,
-                                           target_modules="all-linear"))
+        logger.info(
+            "%s has no %s for these tags: they start at random",
+            options.model_name_or_path,
+            ", ".join(new),
+        )
+    encoders.choose_trained(
+        model,
+        options.tune,
+        last_n=options.last_n,
+        lora=LoraConfig(
+            r=options.lora_r, lora_alpha=options.lora_alpha, target_modules="all-linear"
+        ),
+    )
     settings = settings_for(model, tokenizer, options)
     found = tagging.training_rows(train_examples, model, tokenizer, settings)
     report_rows(found, settings, show=show)
-    weight = tagging.tag_weights(found.rows, len(tags), power=options.class_weight_power) if \
-        options.class_weight_power else None
+    weight = (
+        tagging.tag_weights(found.rows, len(tags), power=options.class_weight_power)
+        if options.class_weight_power
+        else None
+    )
     trainer = tagging.TokenTaggerTrainer(
-        model=model, args=training, train_dataset=found.rows, processing_class=tokenizer,
-        train=train_examples, dev=dev, settings=settings, batch_tokens=options.batch_tokens,
-        layer_decay=options.layer_decay, head_rate=options.head_rate, weight=weight,
-        focal_gamma=options.focal_gamma, half_copies=options.half_copies,
-        ema_decay=options.ema_decay, callbacks=[*callbacks, *work.callbacks()])
+        model=model,
+        args=training,
+        train_dataset=found.rows,
+        processing_class=tokenizer,
+        train=train_examples,
+        dev=dev,
+        settings=settings,
+        batch_tokens=options.batch_tokens,
+        layer_decay=options.layer_decay,
+        head_rate=options.head_rate,
+        weight=weight,
+        focal_gamma=options.focal_gamma,
+        half_copies=options.half_copies,
+        ema_decay=options.ema_decay,
+        callbacks=[*callbacks, *work.callbacks()],
+    )
     trainer.train(resume_from_checkpoint=work.checkpoint(training))
     trained = trainer.accelerator.unwrap_model(trainer.model)
     counts = job.parameter_counts(trained)
     tokens = sum(len(row["input_ids"]) for row in found.rows)
-    work.record_training(trainer, tokens=tokens)
+    work.record_training(trainer)
     work.record(unreachable_mentions=len(found.lost))
-    return Tagger(encoders.merged(trained), settings, *counts, round(tokens * (trainer.state.epoch or 0)))
+    return Tagger(
+        encoders.merged(trained), settings, *counts, round(tokens * (trainer.state.epoch or 0))
+    )
 
 
-def settings_for(model: Any, tokenizer: Any, options: RecipeArguments) -> token_tagger.TaggerSettings:
+def settings_for(
+    model: Any, tokenizer: Any, options: RecipeArguments
+) -> token_tagger.TaggerSettings:
     """How texts are cut and tags read.
 
     Raises:
@@ -209,7 +301,9 @@ def settings_for(model: Any, tokenizer: Any, options: RecipeArguments) -> token_
     largest = token_tagger.window_of(model, tokenizer)
     window, least = options.window or largest, tokenizer.num_special_tokens_to_add() + 2
     if not least <= window <= largest:
-        raise UserError(f"got --window {options.window}; wanted {least} to {largest}, as the model has it")
+        raise UserError(
+            f"got --window {options.window}; wanted {least} to {largest}, as the model has it"
+        )
     if options.stride < 0:
         raise UserError(f"got --stride {options.stride}; wanted 0 or more")
     return token_tagger.TaggerSettings(options.decode, window, min(options.stride, window // 2))
@@ -220,8 +314,12 @@ def report_rows(found: tagging.Rows, settings: token_tagger.TaggerSettings, *, s
     if not found.rows:
         raise DataError("no training text has a word in it; give texts")
     if show and found.long:
-        logger.info("longer than %d sub-words, tagged in overlapping windows: %d examples: %s", settings.window,
-                    len(found.long), some(found.long))
+        logger.info(
+            "longer than %d sub-words, tagged in overlapping windows: %d examples: %s",
+            settings.window,
+            len(found.long),
+            some(found.long),
+        )
     if show and found.empty:
         logger.info("empty texts, which train nothing: %d: %s", len(found.empty), some(found.empty))
     if show and found.lost:

@@ -1,12 +1,18 @@
-"""Searches the head of a classifier on a frozen encoder: features once, then a grid of heads at a time.
+"""Searches the head of a classifier on a frozen encoder: features once, then a grid of heads at a
+time.
 
-    python recipes/grid_search_head.py --train_file reviews.txt --run_dir runs/head      # MiniLM on a CPU
-    python recipes/grid_search_head.py --config recipes/configs/head_distilbert.yaml --train_file train.csv \\
+    python recipes/grid_search_head.py --train_file reviews.txt --run_dir runs/head      # MiniLM on
+    a CPU
+    python recipes/grid_search_head.py --config recipes/configs/head_distilbert.yaml --train_file
+    train.csv \\
         --test_file test.csv --study sqlite:///heads.db
 
-The encoder reads each text once, without dropout; its vectors are kept in a cache. Every point of the grid trains a
-head on them, many points in one batched model, and is scored on dev. The best one is trained again on train and dev,
-scored once on test, and saved as a checkpoint for `AutoModelForSequenceClassification`. In the run folder: config.yaml,
+The encoder reads each text once, without dropout; its vectors are kept in a cache. Every point of
+the grid trains a
+head on them, many points in one batched model, and is scored on dev. The best one is trained again
+on train and dev,
+scored once on test, and saved as a checkpoint for `AutoModelForSequenceClassification`. In the run
+folder: config.yaml,
 provenance.json, grid.json, grid.html, model/, predictions/, report.json, report.html.
 """
 
@@ -49,38 +55,53 @@ logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 @dataclass
 class RecipeArguments(config.ClassArguments):
     model_name_or_path: str = config.option(
-        "distilbert-base-cased", "the encoder: a Hub id, a folder, or local:minilm", group="model")
+        "distilbert-base-cased", "the encoder: a Hub id, a folder, or local:minilm", group="model"
+    )
     encoder_layers: int | None = config.option(
-        None, "read the states of this layer, and keep none above it (default: the last)")
+        None, "read the states of this layer, and keep none above it (default: the last)"
+    )
     max_length: int | None = config.option(
-        None, "tokens of a text (default: no text is cut, unless it exceeds the model's window)")
+        None, "tokens of a text (default: no text is cut, unless it exceeds the model's window)"
+    )
     batch_tokens: int = config.option(8192, "tokens of a batch of the encoder, padding counted")
     cache_dir: str | None = config.option(
-        None, "folder in which features are kept (default: ~/.cache/pipelines/features)")
+        None, "folder in which features are kept (default: ~/.cache/pipelines/features)"
+    )
     pooling: list[str] = config.option(
-        ["mean", "max", "cls"], "cls, mean, max: how token states become one vector; token: each "
+        ["mean", "max", "cls"],
+        "cls, mean, max: how token states become one vector; token: each "
         "token is scored, and a class has the score of its best token",
-        group="grid, of which every combination is tried")
+        group="grid, of which every combination is tried",
+    )
     hidden_layer: list[int] = config.option([0], "widths of the head's hidden layer; 0: none")
     learning_rate: list[float] = config.option(
-        [1e-3, 3e-3, 1e-2, 3e-2, 1e-1], "learning rate of AdamW in the first step")
+        [1e-3, 3e-3, 1e-2, 3e-2, 1e-1], "learning rate of AdamW in the first step"
+    )
     weight_decay: list[float] = config.option([0.01, 1.0], "decoupled weight decay")
     dropout: list[float] = config.option([0.0, 0.5], "dropout on features and hidden layer")
     class_weight: list[str] = config.option(
-        ["none"], "none, balanced: whether rare classes weigh more")
+        ["none"], "none, balanced: whether rare classes weigh more"
+    )
     epochs: list[int] = config.option([30], "passes over the training texts")
     batch_size: int = config.option(64, "texts of a step of the heads", group="search")
     objective: str = config.option(
-        "macro_f1", "score on dev that decides: macro_f1, accuracy, micro_f1 or matthews")
+        "macro_f1", "score on dev that decides: macro_f1, accuracy, micro_f1 or matthews"
+    )
     tune_thresholds: bool | None = config.option(
-        None, "tune each class's threshold on dev (default: if a class is rarer than half its even "
-        "share)")
+        None,
+        "tune each class's threshold on dev (default: if a class is rarer than half its even "
+        "share)",
+    )
     folds: int = config.option(
-        0, "decide by N folds of train and dev together instead of by dev: N times the work, and a "
-        "surer choice if a class has few texts")
+        0,
+        "decide by N folds of train and dev together instead of by dev: N times the work, and a "
+        "surer choice if a class has few texts",
+    )
     study: str | None = config.option(
-        None, "share the grid through this Optuna storage, such as sqlite:///heads.db or "
-        "postgresql://user@host/name")
+        None,
+        "share the grid through this Optuna storage, such as sqlite:///heads.db or "
+        "postgresql://user@host/name",
+    )
     seed: int = config.option(0, "seed of the split, initial weights, order and dropout")
 
 
@@ -88,31 +109,52 @@ def main() -> None:
     with one_line_errors():
         log_to_terminal()
         default = "head_distilbert" if torch.cuda.is_available() else "head_minilm"
-        [options] = config.parse((RecipeArguments,), default_config=ROOT / "recipes" / "configs" / f"{default}.yaml")
+        [options] = config.parse(
+            (RecipeArguments,), default_config=ROOT / "recipes" / "configs" / f"{default}.yaml"
+        )
         run(options)
 
 
 def run(options: RecipeArguments) -> dict[str, Any]:
     """The whole job; returns the report of test, or of dev where there is no labelled test."""
     if options.objective not in thresholds.OBJECTIVES:
-        raise UserError(f"got --objective {options.objective}; wanted one of {', '.join(thresholds.OBJECTIVES)}")
+        raise UserError(
+            f"got --objective {options.objective}; wanted one of {', '.join(thresholds.OBJECTIVES)}"
+        )
     if options.folds < 0 or options.folds == 1:
         raise UserError(f"got --folds {options.folds}; wanted 2 or more, or 0 for dev alone")
-    points = head_search.grid(**{name: getattr(options, name) for name in frozen_head.Point.__slots__})
+    points = head_search.grid(
+        **{name: getattr(options, name) for name in frozen_head.Point.__slots__}
+    )
     data = job.read(options, answer="label", project=ROOT, seed=options.seed)
     found = data.classes
     assert found is not None
     # A class with too few texts for the folds is reported before all texts are encoded.
-    folds = stratified_folds([*found.usable("train"), *found.usable("dev")], options.folds,
-                             seed=options.seed) if options.folds else []
+    folds = (
+        stratified_folds(
+            [*found.usable("train"), *found.usable("dev")], options.folds, seed=options.seed
+        )
+        if options.folds
+        else []
+    )
     # A search that was stopped goes on where it was; a finished one has a report and is refused.
-    with job.start("grid_search_head", data, options, model=options.model_name_or_path,
-                   resume=bool(options.run_dir) and not Run(options.run_dir or "").is_finished()) as work:
+    with job.start(
+        "grid_search_head",
+        data,
+        options,
+        model=options.model_name_or_path,
+        resume=bool(options.run_dir) and not Run(options.run_dir or "").is_finished(),
+    ) as work:
         return search_and_refit(work, found, points, folds, options)
 
 
-def search_and_refit(work: job.Job, found: ClassSplits, points: list[frozen_head.Point], folds: list[list[int]],
-                     options: RecipeArguments) -> dict[str, Any]:
+def search_and_refit(
+    work: job.Job,
+    found: ClassSplits,
+    points: list[frozen_head.Point],
+    folds: list[list[int]],
+    options: RecipeArguments,
+) -> dict[str, Any]:
     """Encodes the texts, searches the heads, refits the best one and reports."""
     run, meter, name = work.run, work.meter, options.model_name_or_path
     with meter.stage("features"):
@@ -120,81 +162,174 @@ def search_and_refit(work: job.Job, found: ClassSplits, points: list[frozen_head
         tokenizer = sequence_classifier.load_tokenizer(name)
         window = sequence_classifier.window_of(name, tokenizer)
         everything = [example for part in found.splits.values() for example in part]
-        asked = options.max_length or sequence_classifier.length_from(everything, tokenizer, window=window)
+        asked = options.max_length or sequence_classifier.length_from(
+            everything, tokenizer, window=window
+        )
         max_length = min(asked, window)
-        vectors = {split: read_features(split, part, encoder, tokenizer, max_length, options)
-                   for split, part in found.splits.items()}
+        vectors = {
+            split: read_features(split, part, encoder, tokenizer, max_length, options)
+            for split, part in found.splits.items()
+        }
     settings = ClassifierSettings(found.labels, found.multi_label, max_length)
-    data = search_data(found, vectors, settings, options, folds, frozen_head.activation_for(encoder.config.model_type))
-    data = replace(data, origin=features.origin(encoder, tokenizer, [*found.usable("train"), *found.usable("dev")],
-                                                max_length=max_length))
-    logger.info("%d points; decided by %s; thresholds %s", len(points),
-                f"{options.folds} folds" if data.folds else "dev", "tuned there" if data.tune else "as they are")
+    data = search_data(
+        found,
+        vectors,
+        settings,
+        options,
+        folds,
+        frozen_head.activation_for(encoder.config.model_type),
+    )
+    data = replace(
+        data,
+        origin=features.origin(
+            encoder,
+            tokenizer,
+            [*found.usable("train"), *found.usable("dev")],
+            max_length=max_length,
+        ),
+    )
+    logger.info(
+        "%d points; decided by %s; thresholds %s",
+        len(points),
+        f"{options.folds} folds" if data.folds else "dev",
+        "tuned there" if data.tune else "as they are",
+    )
     with meter.stage("search"):
         rows = search(data, points, options, run)
         best = head_search.best_row(rows, options.objective)
     run.write_json("grid.json", {"objective": options.objective, "best": best, "points": rows})
-    write_grid(rows, run.folder / "grid.html", objective=options.objective, title=run.folder.name,
-               facts=run_facts(run.config(), run.provenance()))
+    write_grid(
+        rows,
+        run.folder / "grid.html",
+        objective=options.objective,
+        title=run.folder.name,
+        facts=run_facts(run.config(), run.provenance()),
+    )
     logger.info("%s", grid_as_text(rows, objective=options.objective))
 
     with meter.stage("refit"):
         point = head_search.point_of(best)
-        together = {split: usable_vectors(found, vectors, split, point.pooling) for split in ("train", "dev")}
-        heads = head_search.refit(np.concatenate(list(together.values())),
-                                  [*data.train_targets, *data.dev_targets], point, data)
+        together = {
+            split: usable_vectors(found, vectors, split, point.pooling)
+            for split in ("train", "dev")
+        }
+        heads = head_search.refit(
+            np.concatenate(list(together.values())),
+            [*data.train_targets, *data.dev_targets],
+            point,
+            data,
+        )
         settings = replace(settings, offsets=tuple(best["offsets"]) if "offsets" in best else None)
         model = frozen_head.classifier_with(encoder, heads, 0, point, settings)
         with replacing_folder(run.model) as folder:
-            sequence_classifier.save(folder, model=model, tokenizer=tokenizer, settings=settings, base_model=name)
-    # Dev is answered by the head that was chosen on it. Test goes through the saved model, refitted on both, not
+            sequence_classifier.save(
+                folder, model=model, tokenizer=tokenizer, settings=settings, base_model=name
+            )
+    # Dev is answered by the head that was chosen on it. Test goes through the saved model, refitted
+    # on both, not
     # through the vectors, so that `pipelines predict` gives the same bytes.
     dev = answers_of_dev(found, vectors, point, settings, data)
     saved = sequence_classifier.load(run.model)
     work.trained_on["test"] = found.splits["train"] + found.splits["dev"]
     work.record(parameters=model.num_parameters(), trained_parameters=trained_parameters(heads))
-    return work.finish(lambda part: sequence_classifier.predict(saved, part), known={"dev": dev},
-                       facts={"grid": {"points": len(rows), "best": best}})
+    return work.finish(
+        lambda part: sequence_classifier.predict(saved, part),
+        known={"dev": dev},
+        facts={"grid": {"points": len(rows), "best": best}},
+    )
 
 
-def read_features(split: str, examples: list[Example], encoder: Any, tokenizer: Any, max_length: int,
-                  options: RecipeArguments) -> dict[str, np.ndarray]:
-    """Pooling -> (n_examples, H), for `token` (n_examples, max_length, H), from the cache or the encoder."""
+def read_features(
+    split: str,
+    examples: list[Example],
+    encoder: Any,
+    tokenizer: Any,
+    max_length: int,
+    options: RecipeArguments,
+) -> dict[str, np.ndarray]:
+    """Pooling -> (n_examples, H), for `token` (n_examples, max_length, H), from the cache or the
+    encoder."""
     kinds = {pooling == "token" for pooling in options.pooling}
-    parts = [features.extract(encoder, tokenizer, examples, max_length=max_length, tokens=tokens,
-                              cache=options.cache_dir, batch_tokens=options.batch_tokens) for tokens in sorted(kinds)]
+    parts = [
+        features.extract(
+            encoder,
+            tokenizer,
+            examples,
+            max_length=max_length,
+            tokens=tokens,
+            cache=options.cache_dir,
+            batch_tokens=options.batch_tokens,
+        )
+        for tokens in sorted(kinds)
+    ]
     encoded, cut = max(part.encoded for part in parts), parts[0].cut
-    logger.info("%s: %d texts, %d encoded now, the others from the cache", split, len(examples), encoded)
+    logger.info(
+        "%s: %d texts, %d encoded now, the others from the cache", split, len(examples), encoded
+    )
     if cut:
-        logger.info("%s: %d texts are over %d tokens and lose their end: id %s", split, len(cut), max_length, some(cut))
+        logger.info(
+            "%s: %d texts are over %d tokens and lose their end: id %s",
+            split,
+            len(cut),
+            max_length,
+            some(cut),
+        )
     return {pooling: vectors for part in parts for pooling, vectors in part.vectors.items()}
 
 
-def usable_vectors(found: ClassSplits, vectors: dict[str, dict[str, np.ndarray]], split: str,
-                   pooling: str) -> np.ndarray:
+def usable_vectors(
+    found: ClassSplits, vectors: dict[str, dict[str, np.ndarray]], split: str, pooling: str
+) -> np.ndarray:
     usable = {example.id for example in found.usable(split)}
     return vectors[split][pooling][[example.id in usable for example in found.splits[split]]]
 
 
-def search_data(found: ClassSplits, vectors: dict[str, dict[str, np.ndarray]], settings: ClassifierSettings,
-                options: RecipeArguments, folds: list[list[int]], activation: str) -> head_search.SearchData:
+def search_data(
+    found: ClassSplits,
+    vectors: dict[str, dict[str, np.ndarray]],
+    settings: ClassifierSettings,
+    options: RecipeArguments,
+    folds: list[list[int]],
+    activation: str,
+) -> head_search.SearchData:
     """What the points of the grid see: the usable texts of train and dev."""
     train, dev = found.usable("train"), found.usable("dev")
     counts = Counter(label for example in train for label in classes_of(example))
     tune = options.tune_thresholds
     if tune is None:
         tune = thresholds.has_rare_class(
-            counts, n_examples=len(train), n_classes=len(found.labels), multi_label=found.multi_label)
-    by_pooling = {split: {pooling: usable_vectors(found, vectors, split, pooling) for pooling in options.pooling}
-                  for split in ("train", "dev")}
+            counts,
+            n_examples=len(train),
+            n_classes=len(found.labels),
+            multi_label=found.multi_label,
+        )
+    by_pooling = {
+        split: {
+            pooling: usable_vectors(found, vectors, split, pooling) for pooling in options.pooling
+        }
+        for split in ("train", "dev")
+    }
     return head_search.SearchData(
-        by_pooling["train"], by_pooling["dev"], sequence_classifier.targets(train, settings),
-        sequence_classifier.targets(dev, settings), len(found.labels), activation,
-        options.batch_size, options.seed, options.objective, tune, folds)
+        by_pooling["train"],
+        by_pooling["dev"],
+        sequence_classifier.targets(train, settings),
+        sequence_classifier.targets(dev, settings),
+        len(found.labels),
+        activation,
+        options.batch_size,
+        options.seed,
+        options.objective,
+        tune,
+        folds,
+    )
 
 
-def search(data: head_search.SearchData, points: list[frozen_head.Point], options: RecipeArguments,
-           run: Run) -> list[dict[str, Any]]:
+def search(
+    data: head_search.SearchData,
+    points: list[frozen_head.Point],
+    options: RecipeArguments,
+    run: Run,
+) -> list[dict[str, Any]]:
     if not options.study:
         return head_search.search(data, points, run.folder / "search")
     from pipelines.families.frozen_head.head_study import search_study
@@ -202,8 +337,13 @@ def search(data: head_search.SearchData, points: list[frozen_head.Point], option
     return search_study(data, points, storage=options.study)
 
 
-def answers_of_dev(found: ClassSplits, vectors: dict[str, dict[str, np.ndarray]], point: frozen_head.Point,
-                   settings: ClassifierSettings, data: head_search.SearchData) -> list[Prediction]:
+def answers_of_dev(
+    found: ClassSplits,
+    vectors: dict[str, dict[str, np.ndarray]],
+    point: frozen_head.Point,
+    settings: ClassifierSettings,
+    data: head_search.SearchData,
+) -> list[Prediction]:
     """Dev's predictions by the chosen head, trained on train alone."""
     on_train = head_search.refit(data.train[point.pooling], data.train_targets, point, data)
     scores = on_train.scores(vectors["dev"][point.pooling])[0]
@@ -211,7 +351,9 @@ def answers_of_dev(found: ClassSplits, vectors: dict[str, dict[str, np.ndarray]]
 
 
 def trained_parameters(heads: frozen_head.Heads) -> int:
-    return sum(part[0].numel() for layer in (heads.dense, heads.out) if layer is not None for part in layer)
+    return sum(
+        part[0].numel() for layer in (heads.dense, heads.out) if layer is not None for part in layer
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""Goes on pretraining an encoder on texts, labelled or not: it learns to guess masked words of them.
+"""Goes on pretraining an encoder on texts, labelled or not: it learns to guess masked words of
+them.
 
-    python recipes/pretrain_encoder.py --train_file train.json --dev_file dev.json --test_file test.json \\
-        --run_dir runs/pretrained                                                   # MiniLM, from the installed package
+    python recipes/pretrain_encoder.py --train_file train.json --dev_file dev.json --test_file
+    test.json \\
+        --run_dir runs/pretrained                                                   # MiniLM, from
+        the installed package
     python recipes/finetune_token_tagger.py --model_name_or_path runs/pretrained/model …
 
-Only texts are read, of all files that are given. Everything lands in the run folder: config.yaml, provenance.json,
-trainer_log.json, model/ (a checkpoint that every recipe for encoders starts from).
+Only texts are read, of all files that are given. Everything lands in the run folder: config.yaml,
+provenance.json, trainer_log.json, model/ (a checkpoint that every recipe for encoders starts from).
 """
 
 from __future__ import annotations
@@ -39,17 +42,23 @@ logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 @dataclass
 class RecipeArguments(config.DataArguments):
     model_name_or_path: str = config.option(
-        "local:minilm", "an encoder: a folder, a Hub id, or local:minilm", group="model")
+        "local:minilm", "an encoder: a folder, a Hub id, or local:minilm", group="model"
+    )
     window: int | None = config.option(
-        None, "sub-words of a row; longer texts are several rows (default: as many as the model "
-        "takes)")
+        None,
+        "sub-words of a row; longer texts are several rows (default: as many as the model takes)",
+    )
     mlm_probability: float = config.option(
-        0.15, "share of tokens that are masked and predicted", group="training")
+        0.15, "share of tokens that are masked and predicted", group="training"
+    )
     batch_tokens: int | None = config.option(
-        None, "batches of rows of one length with at most N sub-words; 0: batches of "
-        "per_device_train_batch_size rows")
+        None,
+        "batches of rows of one length with at most N sub-words; 0: batches of "
+        "per_device_train_batch_size rows",
+    )
     half_copies: bool | None = config.option(
-        None, "compute in bf16 copies of the weights (default: on a CPU that computes bf16 fast)")
+        None, "compute in bf16 copies of the weights (default: on a CPU that computes bf16 fast)"
+    )
 
 
 @dataclass
@@ -68,20 +77,31 @@ class TrainingArguments(config.RunTrainingArguments, transformers.TrainingArgume
 def main() -> None:
     with one_line_errors():
         log_to_terminal()
-        options, training = config.parse((RecipeArguments, TrainingArguments),
-                                         default_config=ROOT / "recipes" / "configs" / "pretrain_minilm.yaml")
+        options, training = config.parse(
+            (RecipeArguments, TrainingArguments),
+            default_config=ROOT / "recipes" / "configs" / "pretrain_minilm.yaml",
+        )
         run(options, training)
 
 
 def run(options: RecipeArguments, training: TrainingArguments) -> None:
     """The whole job."""
     if not 0 < options.mlm_probability < 1:
-        raise UserError(f"got --mlm_probability {options.mlm_probability}; wanted a share between 0 and 1, such as "
-                        "0.15")
+        raise UserError(
+            f"got --mlm_probability {options.mlm_probability}; wanted a share between 0 and 1, "
+            f"such as "
+            "0.15"
+        )
     cpu_training.use_half_copies(options.half_copies, training)
     data = job.read(options, answer="text", project=ROOT)
-    with job.start("pretrained", data, options, training, model=options.model_name_or_path,
-                   resume=training.resume_from_checkpoint is not None) as work:
+    with job.start(
+        "pretrained",
+        data,
+        options,
+        training,
+        model=options.model_name_or_path,
+        resume=training.resume_from_checkpoint is not None,
+    ) as work:
         if not work.trains():
             return
         with work.meter.stage("training"):
@@ -96,23 +116,36 @@ def train(work: job.Job, options: RecipeArguments, training: TrainingArguments) 
     name = options.model_name_or_path
     tokenizer = token_tagger.load_tokenizer(name)
     if tokenizer.mask_token is None:
-        raise UserError(f"the tokenizer of {name!r} has no mask token; take BERT or a model of its kind")
+        raise UserError(
+            f"the tokenizer of {name!r} has no mask token; take BERT or a model of its kind"
+        )
     texts = [example.text for part in work.examples.values() for example in part]
     rows = masked_lm.text_rows(texts, tokenizer, window=window_of(options, tokenizer))
     if not rows:
-        raise DataError(f"{', '.join(work.data.files.values())}: no text has a word in it; give texts")
+        raise DataError(
+            f"{', '.join(work.data.files.values())}: no text has a word in it; give texts"
+        )
     model, new = masked_lm.new_model(name, rows)
     if new:
-        logger.info("%s has no %s: they start at random, and the words' bias from their frequencies", name,
-                    ", ".join(new))
+        logger.info(
+            "%s has no %s: they start at random, and the words' bias from their frequencies",
+            name,
+            ", ".join(new),
+        )
     tokens = sum(len(row["input_ids"]) for row in rows)
     logger.info("%d rows of %d texts, %d sub-words", len(rows), len(texts), tokens)
     trainer = masked_lm.MaskedWordTrainer(
-        model=model, args=training, train_dataset=rows, processing_class=tokenizer, batch_tokens=options.batch_tokens,
-        mlm_probability=options.mlm_probability, half_copies=options.half_copies,
-        callbacks=work.callbacks())
+        model=model,
+        args=training,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        batch_tokens=options.batch_tokens,
+        mlm_probability=options.mlm_probability,
+        half_copies=options.half_copies,
+        callbacks=work.callbacks(),
+    )
     trainer.train(resume_from_checkpoint=work.checkpoint(training))
-    work.record_training(trainer, tokens=tokens)
+    work.record_training(trainer)
     if job.is_main():
         with replacing_folder(work.run.model) as folder:
             trainer.save_model(str(folder))
@@ -127,7 +160,9 @@ def window_of(options: RecipeArguments, tokenizer: Any) -> int:
     largest = sequence_classifier.window_of(options.model_name_or_path, tokenizer)
     window, least = options.window or largest, tokenizer.num_special_tokens_to_add() + 2
     if not least <= window <= largest:
-        raise UserError(f"got --window {options.window}; wanted {least} to {largest}, as the model has it")
+        raise UserError(
+            f"got --window {options.window}; wanted {least} to {largest}, as the model has it"
+        )
     return window
 
 
@@ -138,8 +173,12 @@ def finish(work: job.Job) -> None:
     losses = [f"{entry['loss']:.2f}" for entry in work.run.training_log() if "loss" in entry]
     if losses:
         logger.info("loss of masked words, in nats: %s", ", ".join(losses))
-    logger.info("%.0f s, %.0f sub-words/s, peak memory %.2f GiB\n", cost["seconds"]["training"],
-                cost["training_tokens_per_second"], cost["peak_memory"] / 2**30)
+    logger.info(
+        "%.0f s, %.0f sub-words/s, peak memory %.2f GiB\n",
+        cost["seconds"]["training"],
+        cost["training_tokens_per_second"],
+        cost["peak_memory"] / 2**30,
+    )
     work.run.log_files("test")
 
 

@@ -43,14 +43,16 @@ class StudyArguments(ClippingStudy):
     """The options of the study."""
 
     run_dir: str | None = config.option(
-        None, "folder of the run (default: runs/, recipe and time)", group="study")
+        None, "folder of the run (default: runs/, recipe and time)", group="study"
+    )
     tasks: list[str] = config.option(["latch", "parity"], "latch, parity")
     networks: list[str] = config.option(["rnn", "gru"], "rnn, gru")
     lengths: list[int] = config.option([10, 20, 40, 80], "bits of a sequence")
     seeds: int = config.option(3, "pairs of runs of each kind")
     seed: int = config.option(0, "seed of the first pair; the others count up from it")
     max_grad_norm: float = config.option(
-        1.0, "norm that one run of a pair is clipped at", group="training")
+        1.0, "norm that one run of a pair is clipped at", group="training"
+    )
     steps: int = config.option(300, "updates of a run")
     batch_size: int = config.option(64, "sequences of an update, new ones each time")
     hidden_size: int = config.option(16, "units")

@@ -1,13 +1,15 @@
-"""Trains a classic tagger on words: dictionary, HMM, MEMM, CRF, feedforward, window, RNN, GRU, LSTM.
+"""Trains a classic tagger on words: dictionary, HMM, MEMM, CRF, feedforward, window, RNN, GRU,
+LSTM.
 
     python recipes/train_tagger.py --network rnn
     python recipes/train_tagger.py --network crf --lexicon names.tsv
     python recipes/train_tagger.py --config recipes/configs/tagger_bilstm_crf.yaml \\
         --train_file train.json --dev_file dev.json --test_file test.json --run_dir runs/bilstm-crf
-    python recipes/train_tagger.py --network ffnn --search learning_rate=1e-4:1e-2 hidden_size=128,256,512
+    python recipes/train_tagger.py --network ffnn --search learning_rate=1e-4:1e-2
+    hidden_size=128,256,512
 
-Everything lands in the run folder: config.yaml, provenance.json, model/, predictions/, report.json, report.html; of a
-search also search.json, with every trial and how much each option mattered.
+Everything lands in the run folder: config.yaml, provenance.json, model/, predictions/, report.json,
+report.html; of a search also search.json, with every trial and how much each option mattered.
 """
 
 from __future__ import annotations
@@ -196,7 +198,8 @@ def run(options: RecipeArguments, training: TaggerTrainingArguments) -> dict[str
     refuse_unused(options, training)
     if options.crf and training.label_smoothing_factor:
         raise UserError(
-            "--label_smoothing_factor is of single tags, and --crf scores whole sequences; leave one of "
+            "--label_smoothing_factor is of single tags, and --crf scores whole sequences; leave "
+            "one of "
             "them out"
         )
     data = job.read(options, answer="spans", project=ROOT)
@@ -237,9 +240,7 @@ def fit(work: job.Job, options: RecipeArguments, training: TaggerTrainingArgumen
     with work.meter.stage("training"):
         trainer = train(work.examples, words, options, training, work=work)
     model = trainer.accelerator.unwrap_model(trainer.model)
-    work.record_training(
-        trainer, tokens=sum(len(row["input_ids"]) for row in trainer.train_dataset)
-    )
+    work.record_training(trainer)
     with replacing_folder(work.run.model) as folder:
         token_tagger.save(folder, model=model, tokenizer=words.tokenizer, settings=trainer.settings)
 
@@ -281,7 +282,8 @@ def refuse_unused(options: RecipeArguments, training: TaggerTrainingArguments) -
         unused = changed & (CHAIN_OPTIONS | UNREAD_OPTIONS.get(options.network, set()))
     if unused:
         raise UserError(
-            f"--network {options.network} does not read {', '.join(f'--{name}' for name in sorted(unused))}"
+            f"--network {options.network} does not read "
+            f"{', '.join(f'--{name}' for name in sorted(unused))}"
             "; leave it out"
         )
 
@@ -298,14 +300,16 @@ def check_options(options: RecipeArguments) -> None:
     ):
         if getattr(options, name) not in known:
             raise UserError(
-                f"got --{name} {getattr(options, name)}; wanted one of {', '.join(filter(None, known))}"
+                f"got --{name} {getattr(options, name)}; wanted one of "
+                f"{', '.join(filter(None, known))}"
             )
     if options.window is not None and options.window < (options.network == "window"):
         least = "1 or more" if options.network == "window" else "0 or more"
         raise UserError(f"got --window {options.window}; wanted {least} words to each side")
     if options.library_cell and options.variational_dropout:
         raise UserError(
-            "torch's recurrent layers have no variational dropout of states; take --library_cell false"
+            "torch's recurrent layers have no variational dropout of states; take --library_cell "
+            "false"
         )
 
 
@@ -425,7 +429,8 @@ def search(
     """Trains with other options again and again; returns the best ones on dev, by strict F1.
 
     Raises:
-        UserError: without dev, for an option that there is not, or for a network that has none to search.
+        UserError: without dev, for an option that there is not, or for a network that has none to
+            search.
     """
     examples, run = work.examples, work.run
     if not examples.get("dev"):

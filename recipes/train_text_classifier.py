@@ -277,9 +277,7 @@ def fit(work: job.Job, options: RecipeArguments, training: TextTrainingArguments
         words = words_of(options, classes)
     with work.meter.stage("training"):
         trainer = train(classes, words, options, training, work=work)
-    work.record_training(
-        trainer, tokens=sum(len(row["input_ids"]) for row in trainer.train_dataset)
-    )
+    work.record_training(trainer)
     network = trainer.accelerator.unwrap_model(trainer.model).eval()
     settings = trainer.settings
     if tunes_thresholds(options, classes):

@@ -27,10 +27,17 @@ ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_CORPUS = ROOT / "data" / "samples" / "disease_ner"
 
 
-def run_python(*arguments: object, timeout: float = 600, **options: object) -> subprocess.CompletedProcess[str]:
+def run_python(
+    *arguments: object, timeout: float = 600, **options: object
+) -> subprocess.CompletedProcess[str]:
     """Runs this Python with the arguments, as a user would, and returns what it wrote and its exit code."""
-    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=timeout,
-                          **({"cwd": ROOT} | options))
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        **({"cwd": ROOT} | options),
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -82,8 +89,13 @@ def answering(tmp_path_factory: pytest.TempPathFactory):
     from pipelines.families.causal_lm import sft
 
     folder = str(write(tmp_path_factory.mktemp("models") / "answering", hidden=64))
-    tokenizer, model = causal_lm.load_tokenizer(folder), causal_lm.load_network(folder, dtype=torch.float32)
-    prompt = causal_lm.prompt_for(tokenizer, format="list", labels=["Disease"], style="plain", constrained=True)
+    tokenizer, model = (
+        causal_lm.load_tokenizer(folder),
+        causal_lm.load_network(folder, dtype=torch.float32),
+    )
+    prompt = causal_lm.prompt_for(
+        tokenizer, format="list", labels=["Disease"], style="plain", constrained=True
+    )
     rows = sft.training_rows(answered(), tokenizer, prompt, max_length=512).rows
     length = max(len(row["input_ids"]) for row in rows)
     ids = torch.tensor([row["input_ids"] + [0] * (length - len(row["input_ids"])) for row in rows])
@@ -97,27 +109,37 @@ def answering(tmp_path_factory: pytest.TempPathFactory):
         optimizer.step()
         optimizer.zero_grad()
     with torch.no_grad():
-        model.lm_head.weight *= 0.7  # the same answers, at probabilities that tell right from wrong figures
+        model.lm_head.weight *= (
+            0.7  # the same answers, at probabilities that tell right from wrong figures
+        )
     return causal_lm.Loaded(model.eval(), tokenizer, prompt)
 
 
-ANSWERED = {"Colon cancer is no flu, she said.": [(0, 12), (19, 22)], "BRCA1 was read.": [],
-            "A flu, then an even worse flu, was noted.": [(2, 5), (26, 29)], "It was all WAS.": [(11, 14)]}
+ANSWERED = {
+    "Colon cancer is no flu, she said.": [(0, 12), (19, 22)],
+    "BRCA1 was read.": [],
+    "A flu, then an even worse flu, was noted.": [(2, 5), (26, 29)],
+    "It was all WAS.": [(11, 14)],
+}
 
 
 def answered():
     from pipelines.examples import Example, Span
 
-    return [Example(str(number), text, spans=tuple(Span(start, end, "Disease") for start, end in spans))
-            for number, (text, spans) in enumerate(ANSWERED.items())]
+    return [
+        Example(str(number), text, spans=tuple(Span(start, end, "Disease") for start, end in spans))
+        for number, (text, spans) in enumerate(ANSWERED.items())
+    ]
 
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A few rows of the sample corpus: train, dev, test, and the test split without its entities."""
     folder = tmp_path_factory.mktemp("corpus")
-    rows = {split: json.loads((SAMPLE_CORPUS / f"{split}.json").read_text(encoding="utf-8"))[:count]
-            for split, count in (("train", 24), ("dev", 6), ("test", 8))}
+    rows = {
+        split: json.loads((SAMPLE_CORPUS / f"{split}.json").read_text(encoding="utf-8"))[:count]
+        for split, count in (("train", 24), ("dev", 6), ("test", 8))
+    }
     rows["unlabelled"] = [{"id": row["id"], "sentence": row["sentence"]} for row in rows["test"]]
     for split, content in rows.items():
         (folder / f"{split}.json").write_text(json.dumps(content), encoding="utf-8")
@@ -144,9 +166,19 @@ def load_recipe(name: str) -> ModuleType:
 @pytest.fixture(scope="session")
 def smoke_arguments(tiny_llama: Path, corpus: dict[str, Path]) -> list[object]:
     """What `python` takes to run the recipe on the tiny Llama and the small corpus, but for the run folder."""
-    return [ROOT / "recipes" / "sft_tinyllama.py", "--config", ROOT / "recipes" / "configs" / "sft_smoke.yaml",
-            "--model_name_or_path", tiny_llama, "--train_file", corpus["train"], "--dev_file", corpus["dev"],
-            "--test_file", corpus["test"]]
+    return [
+        ROOT / "recipes" / "sft_tinyllama.py",
+        "--config",
+        ROOT / "recipes" / "configs" / "sft_smoke.yaml",
+        "--model_name_or_path",
+        tiny_llama,
+        "--train_file",
+        corpus["train"],
+        "--dev_file",
+        corpus["dev"],
+        "--test_file",
+        corpus["test"],
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -162,21 +194,43 @@ def smoke_run(smoke_arguments: list[object], tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """The URL of a PostgreSQL server that runs for the tests alone, where its programs are installed."""
-    installed = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), *filter(None, [shutil.which("initdb")])]
+    installed = [
+        *Path("/usr/lib/postgresql").glob("*/bin/initdb"),
+        *filter(None, [shutil.which("initdb")]),
+    ]
     if not installed:
         pytest.skip("PostgreSQL is not installed")
-    folder, programs = tempfile.mkdtemp(prefix="pg-"), Path(installed[0]).parent  # the path of a socket has to be short
+    folder, programs = (
+        tempfile.mkdtemp(prefix="pg-"),
+        Path(installed[0]).parent,
+    )  # the path of a socket has to be short
     owner = {}
     if os.geteuid() == 0:  # the server refuses to be run by root
         owner = {"user": "nobody"}
         shutil.chown(folder, "nobody")
-    for command in ([programs / "initdb", "-D", f"{folder}/data", "-U", "tests", "-A", "trust", "--no-sync"],
-                    [programs / "pg_ctl", "-D", f"{folder}/data", "-w", "-l", f"{folder}/log", "-o",
-                     f"-c listen_addresses='' -k {folder}", "start"]):
+    for command in (
+        [programs / "initdb", "-D", f"{folder}/data", "-U", "tests", "-A", "trust", "--no-sync"],
+        [
+            programs / "pg_ctl",
+            "-D",
+            f"{folder}/data",
+            "-w",
+            "-l",
+            f"{folder}/log",
+            "-o",
+            f"-c listen_addresses='' -k {folder}",
+            "start",
+        ],
+    ):
         subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, **owner)
     try:
         yield f"postgresql://tests@/postgres?host={folder}"
     finally:
-        subprocess.run([programs / "pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "stop"], check=True, cwd=folder,
-                       stdout=subprocess.DEVNULL, **owner)
+        subprocess.run(
+            [programs / "pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "stop"],
+            check=True,
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            **owner,
+        )
         shutil.rmtree(folder)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipelines.alignment.copies import offsets_in
 from pipelines.alignment.strings import Generated, align
-from pipelines.alignment.word_boundaries import inside_word, find_variant
+from pipelines.alignment.word_boundaries import find_variant, inside_word
 from pipelines.examples import Span
 from pipelines.prompting.formats import FORMATS
 

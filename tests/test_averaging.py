@@ -36,14 +36,34 @@ class Weights(TrainerCallback):
 
 def trained(folder, decay, *, steps=8, resume=None, peek=None, **options):
     set_seed(0)
-    rows = [{"x": torch.tensor([float(number)]), "labels": torch.tensor([3.0 * number])} for number in range(1, 5)]
+    rows = [
+        {"x": torch.tensor([float(number)]), "labels": torch.tensor([3.0 * number])}
+        for number in range(1, 5)
+    ]
     watch = Weights()
     trainer = AveragingTrainer(
-        model=Line(), train_dataset=rows, eval_dataset=rows, ema_decay=decay, callbacks=[watch],
-        args=TrainingArguments(str(folder), **{
-            "max_steps": steps, "per_device_train_batch_size": 2, "learning_rate": 0.5, "save_strategy": "steps",
-            "lr_scheduler_type": "constant", "save_steps": 4, "use_cpu": True, "disable_tqdm": True,
-            "report_to": "none", "logging_strategy": "no"} | options))
+        model=Line(),
+        train_dataset=rows,
+        eval_dataset=rows,
+        ema_decay=decay,
+        callbacks=[watch],
+        args=TrainingArguments(
+            str(folder),
+            **{
+                "max_steps": steps,
+                "per_device_train_batch_size": 2,
+                "learning_rate": 0.5,
+                "save_strategy": "steps",
+                "lr_scheduler_type": "constant",
+                "save_steps": 4,
+                "use_cpu": True,
+                "disable_tqdm": True,
+                "report_to": "none",
+                "logging_strategy": "no",
+            }
+            | options,
+        ),
+    )
     if peek:
         peek.trainer = trainer
         trainer.add_callback(peek)
@@ -101,8 +121,14 @@ def test_going_on_does_not_depend_on_the_folders_name(tmp_path):
 
 
 def test_the_mean_is_left_where_no_checkpoint_was_scored(tmp_path):
-    trainer, weights = trained(tmp_path, 0.9, eval_strategy="steps", eval_steps=4, eval_delay=100,
-                               load_best_model_at_end=True)
+    trainer, weights = trained(
+        tmp_path,
+        0.9,
+        eval_strategy="steps",
+        eval_steps=4,
+        eval_delay=100,
+        load_best_model_at_end=True,
+    )
     assert trainer.model.w.item() == pytest.approx(by_hand(weights, 0.9), rel=1e-5)
 
 

@@ -9,21 +9,38 @@ from pipelines.families.causal_lm.prompt_tokens import answer_ids, answer_lead, 
 from pipelines.families.causal_lm.sft import training_rows
 from pipelines.prompting import formats as prompts
 
-TURNS = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] | trim }}{{ eos_token }}{% endfor %}"
+TURNS = (
+    "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] | trim }}{{ eos_token }}{% endfor %}"
+)
 ASK = "{% if add_generation_prompt %}[assistant]{% endif %}"
-THINK = ("{% for m in messages %}[{{ m['role'] }}]{% if m['role'] == 'assistant' and loop.last %}"
-         "<think>\n\n</think>\n\n{% endif %}{{ m['content'] }}{{ eos_token }}{% endfor %}")
-REFUSES = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turn') }}{% endif %}" + TURNS + ASK
-SKIPS = ("{% for m in messages %}{% if m['role'] != 'system' %}[{{ m['role'] }}]{{ m['content'] }}{{ eos_token }}"
-         "{% endif %}{% endfor %}" + ASK)
+THINK = (
+    "{% for m in messages %}[{{ m['role'] }}]{% if m['role'] == 'assistant' and loop.last %}"
+    "<think>\n\n</think>\n\n{% endif %}{{ m['content'] }}{{ eos_token }}{% endfor %}"
+)
+REFUSES = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+    + TURNS
+    + ASK
+)
+SKIPS = (
+    "{% for m in messages %}{% if m['role'] != 'system' %}[{{ m['role'] }}]{{ m['content'] }}{{ eos_token }}"
+    "{% endif %}{% endfor %}" + ASK
+)
 OPEN = TURNS + "{% if add_generation_prompt %}[assistant]<think>\n{% endif %}"
-SWITCH = (THINK + "{% if add_generation_prompt %}[assistant]<think>\n{% if enable_thinking is false %}\n</think>\n\n"
-          "{% endif %}{% endif %}")
+SWITCH = (
+    THINK
+    + "{% if add_generation_prompt %}[assistant]<think>\n{% if enable_thinking is false %}\n</think>\n\n"
+    "{% endif %}{% endif %}"
+)
 # Thinks unless that is switched off, and then writes no block at all.
-SWITCHED_OFF = (TURNS + "{% if add_generation_prompt %}[assistant]{% if enable_thinking | default(true) %}"
-                "<think>\n{% endif %}{% endif %}")
-LLAMA2 = ("{% for m in messages %}{% if m['role'] == 'assistant' %} {{ m['content'] }} {{ eos_token }}{% else %}"
-          "[INST] {{ m['content'] }} [/INST]{% endif %}{% endfor %}")
+SWITCHED_OFF = (
+    TURNS + "{% if add_generation_prompt %}[assistant]{% if enable_thinking | default(true) %}"
+    "<think>\n{% endif %}{% endif %}"
+)
+LLAMA2 = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' %} {{ m['content'] }} {{ eos_token }}{% else %}"
+    "[INST] {{ m['content'] }} [/INST]{% endif %}{% endfor %}"
+)
 TEXT, SPANS = "A flu </s> and gout.", (Span(2, 5, "Disease"), Span(15, 19, "Disease"))
 INSTRUCTION = prompts.FORMATS["list"].instruction(["Disease"])
 
@@ -36,13 +53,15 @@ def tokenizer(tiny_llama):
 def rows(tokenizer, template):
     """Prompt and answer of a training row as strings, and the prompt's settings."""
     tokenizer.chat_template = template
-    prompt = prompt_for(tokenizer, format="list", labels=["Disease"], style="auto", constrained=True)
+    prompt = prompt_for(
+        tokenizer, format="list", labels=["Disease"], style="auto", constrained=True
+    )
     [row], _ = training_rows([Example("0", TEXT, SPANS)], tokenizer, prompt, max_length=4096)
     question = prompt_ids(tokenizer, TEXT, prompt)
-    assert row["input_ids"][:len(question)] == question
-    assert row["input_ids"][len(question):] == answer_ids(tokenizer, TEXT, SPANS, prompt)
-    assert row["labels"] == [-100] * len(question) + row["input_ids"][len(question):]
-    return tokenizer.decode(question), tokenizer.decode(row["input_ids"][len(question):]), prompt
+    assert row["input_ids"][: len(question)] == question
+    assert row["input_ids"][len(question) :] == answer_ids(tokenizer, TEXT, SPANS, prompt)
+    assert row["labels"] == [-100] * len(question) + row["input_ids"][len(question) :]
+    return tokenizer.decode(question), tokenizer.decode(row["input_ids"][len(question) :]), prompt
 
 
 @pytest.mark.parametrize("template", [REFUSES, SKIPS], ids=["refuses", "skips"])
@@ -74,10 +93,17 @@ def test_a_prompt_that_opens_a_thinking_block_is_refused_before_any_row(tokenize
     tokenizer.chat_template = OPEN
     with pytest.raises(UserError, match=r"ends in '.*<think>\\n'.*take --prompt_style plain$"):
         prompt_for(tokenizer, format="list", labels=["Disease"], style="auto", constrained=True)
-    assert prompt_for(tokenizer, format="list", labels=["Disease"], style="plain", constrained=True).style == "plain"
+    assert (
+        prompt_for(
+            tokenizer, format="list", labels=["Disease"], style="plain", constrained=True
+        ).style
+        == "plain"
+    )
 
 
-@pytest.mark.parametrize("template", ["{{ raise_exception('never') }}", "{{ messages[0]['content'] + 1 }}", "fixed"])
+@pytest.mark.parametrize(
+    "template", ["{{ raise_exception('never') }}", "{{ messages[0]['content'] + 1 }}", "fixed"]
+)
 def test_a_template_that_cannot_write_the_prompt_is_refused(tokenizer, template):
     tokenizer.chat_template = template
     with pytest.raises(UserError, match="take --prompt_style plain"):

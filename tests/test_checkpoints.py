@@ -150,9 +150,7 @@ def test_the_line_says_where_it_goes_on(run, caplog):
     assert caplog.messages == [f"resuming from {folder / 'checkpoint-4'}"]
     caplog.clear()
     assert checkpoint_to_resume("true", run / "nothing") is None
-    assert caplog.messages == [
-        f"no whole checkpoint in {run / 'nothing'}: training from the start"
-    ]
+    assert caplog.messages == [f"no whole checkpoint in {run / 'nothing'}: training from the start"]
     caplog.clear()
     path = str(folder / "checkpoint-2")
     assert checkpoint_to_resume(path, folder) == path
@@ -236,7 +234,12 @@ if rank == 0:
     script.write_text(code)
     config = ROOT / "recipes" / "accelerate" / "cpu2.yaml"
     done = run_python(
-        "-m", "accelerate.commands.launch", "--config_file", config, script, tmp_path,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        config,
+        script,
+        tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
@@ -260,8 +263,11 @@ if rank == 0:
         ),
         ({"dev_file": None}, {"dev_file": "dev.json"}, ["--dev_file None, now dev.json"]),
         ({"run_dir": "a", "logging_steps": 1}, {"run_dir": "b", "logging_steps": 2}, []),
-        ({"dataloader_drop_last": False}, {"dataloader_drop_last": True}, [
-            "--dataloader_drop_last False, now True"]),
+        (
+            {"dataloader_drop_last": False},
+            {"dataloader_drop_last": True},
+            ["--dataloader_drop_last False, now True"],
+        ),
         ({"num_train_epochs": 2, "max_steps": 5}, {"num_train_epochs": 3.0, "max_steps": 6}, []),
         ({"num_train_epochs": 3}, {"num_train_epochs": 2}, ["--num_train_epochs 3, now 2"]),
         ({"max_steps": -1}, {"max_steps": 5}, ["--max_steps -1, now 5"]),

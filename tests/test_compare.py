@@ -30,9 +30,17 @@ TEXT = "colon cancer, flu"
 
 
 def write_gold(path, sentences=60):
-    rows = [{"id": f"{i // 4}-{i % 4}", "sentence": TEXT, "entities": [
-        {"start": 0, "end": 12, "text": "colon cancer", "type": "Disease"},
-        {"start": 14, "end": 17, "text": "flu", "type": "Disease"}]} for i in range(sentences)]
+    rows = [
+        {
+            "id": f"{i // 4}-{i % 4}",
+            "sentence": TEXT,
+            "entities": [
+                {"start": 0, "end": 12, "text": "colon cancer", "type": "Disease"},
+                {"start": 14, "end": 17, "text": "flu", "type": "Disease"},
+            ],
+        }
+        for i in range(sentences)
+    ]
     path.write_text(json.dumps(rows))
     return path
 
@@ -40,16 +48,27 @@ def write_gold(path, sentences=60):
 def make_run(folder, gold, *, found, seconds=10.0, seed=0, cost=True):
     """A run that finds each mention with the chance `found`."""
     examples, chance = read_examples(gold), random.Random(seed)
-    predictions = [Prediction(example.id, spans=tuple(span for span in example.spans if chance.random() < found))
-                   for example in examples]
+    predictions = [
+        Prediction(
+            example.id, spans=tuple(span for span in example.spans if chance.random() < found)
+        )
+        for example in examples
+    ]
     write_predictions(folder / "predictions" / "dev.jsonl", predictions)
     report = {"split": "dev", **evaluate_spans(examples, predictions)}
     if cost:
-        report["cost"] = {"parameters": 2_000_000, "trained_parameters": 1000, "training_tokens_per_second": 500.0,
-                          "seconds": {"training": 90.0, "predict_dev": seconds}, "peak_memory": 3 * 2 ** 30}
+        report["cost"] = {
+            "parameters": 2_000_000,
+            "trained_parameters": 1000,
+            "training_tokens_per_second": 500.0,
+            "seconds": {"training": 90.0, "predict_dev": seconds},
+            "peak_memory": 3 * 2**30,
+        }
         (folder / "model").mkdir()
         (folder / "model" / "weights").write_bytes(b"0" * 4096)
-        (folder / "provenance.json").write_text(json.dumps({"hardware": {"cpu": "A CPU", "threads": 2, "gpus": []}}))
+        (folder / "provenance.json").write_text(
+            json.dumps({"hardware": {"cpu": "A CPU", "threads": 2, "gpus": []}})
+        )
     (folder / "report.json").write_text(json.dumps(report))
     (folder / "config.yaml").write_text(yaml.safe_dump({"dev_file": str(gold), "test_file": None}))
     return folder
@@ -62,14 +81,22 @@ def gold(tmp_path):
 
 @pytest.fixture
 def runs(tmp_path, gold):
-    return [make_run(tmp_path / "worse", gold, found=0.5, seconds=6.0, seed=1),
-            make_run(tmp_path / "better", gold, found=0.9, seconds=60.0, seed=2),
-            make_run(tmp_path / "wasteful", gold, found=0.5, seconds=66.0, seed=1)]
+    return [
+        make_run(tmp_path / "worse", gold, found=0.5, seconds=6.0, seed=1),
+        make_run(tmp_path / "better", gold, found=0.9, seconds=60.0, seed=2),
+        make_run(tmp_path / "wasteful", gold, found=0.5, seconds=66.0, seed=1),
+    ]
 
 
 def compare(*arguments, cwd):
-    return subprocess.run([sys.executable, "-m", "pipelines.cli", "compare", *map(str, arguments)], cwd=cwd,
-                          capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "compare", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
 
 
 def test_table_verdicts_json_and_page(runs, gold, tmp_path):
@@ -79,16 +106,29 @@ def test_table_verdicts_json_and_page(runs, gold, tmp_path):
     assert [row["name"] for row in comparison["runs"]] == ["better", "worse", "wasteful"]
     first = comparison["runs"][0]
     report = json.loads((runs[1] / "report.json").read_text())
-    assert (first["value"], first["interval"]) == (report["strict"]["f1"], report["strict"]["interval"])
-    assert (first["ms_per_example"], first["disk"], first["training_seconds"]) == (1000.0, 4096, 90.0)
-    expected = compare_predictions(TASKS["span_extraction"], read_examples(gold), *(
-        read_predictions(run / "predictions/dev.jsonl") for run in (runs[1], runs[0])))
+    assert (first["value"], first["interval"]) == (
+        report["strict"]["f1"],
+        report["strict"]["interval"],
+    )
+    assert (first["ms_per_example"], first["disk"], first["training_seconds"]) == (
+        1000.0,
+        4096,
+        90.0,
+    )
+    expected = compare_predictions(
+        TASKS["span_extraction"],
+        read_examples(gold),
+        *(read_predictions(run / "predictions/dev.jsonl") for run in (runs[1], runs[0])),
+    )
     assert comparison["verdicts"][0] == {"first": "better", "second": "worse"} | expected
     assert expected["better"] == "a"
     lines = done.stdout.splitlines()
     assert [lines[i].split()[0] for i in (2, 4, 5, 6)] == ["run", "better", "worse", "wasteful"]
     low, high = (f"{100 * end:.2f}" for end in expected["interval"])
-    assert f"better > worse, Δ = {100 * expected['delta']:.2f} [{low}, {high}], p = {expected['p']:.2g}" in lines
+    assert (
+        f"better > worse, Δ = {100 * expected['delta']:.2f} [{low}, {high}], p = {expected['p']:.2g}"
+        in lines
+    )
     assert "worse and wasteful cannot be told apart, Δ = 0.00 [0.00, 0.00], p = 1" in lines
     assert "Pareto front, ms per example at prediction: better, worse" in lines
     page = (tmp_path / "out/c.html").read_text()
@@ -99,7 +139,9 @@ def test_table_verdicts_json_and_page(runs, gold, tmp_path):
 
 
 def test_other_gold_is_refused_with_the_reason(runs, tmp_path):
-    other = make_run(tmp_path / "other", write_gold(tmp_path / "other.json", sentences=40), found=0.9)
+    other = make_run(
+        tmp_path / "other", write_gold(tmp_path / "other.json", sentences=40), found=0.9
+    )
     done = compare(runs[0], other, cwd=tmp_path)
     assert done.returncode == 2
     assert "different gold" in done.stderr
@@ -117,7 +159,9 @@ def test_every_bad_folder_is_named_at_once(runs, tmp_path):
     told = str(caught.value).splitlines()
     assert len(told) == 3
     assert ["better" in told[0], "wasteful" in told[1], "empty" in told[2]] == [True] * 3
-    assert ["cut off" in told[0], "no scores" in told[1], "so it is no run" in told[2]] == [True] * 3
+    assert ["cut off" in told[0], "no scores" in told[1], "so it is no run" in told[2]] == [
+        True
+    ] * 3
 
 
 def test_gold_that_moved_is_asked_for_and_taken(runs, gold, tmp_path):
@@ -136,7 +180,9 @@ def test_gold_that_changed_is_refused(runs, gold):
 
 def test_predictions_that_changed_are_refused(runs):
     file = runs[0] / "predictions" / "dev.jsonl"
-    write_predictions(file, [Prediction(prediction.id, spans=()) for prediction in read_predictions(file)])
+    write_predictions(
+        file, [Prediction(prediction.id, spans=()) for prediction in read_predictions(file)]
+    )
     with pytest.raises(DataError, match=r"report\.json says"):
         compare_runs(runs)
 
@@ -145,7 +191,9 @@ def test_gold_of_the_sample_corpus_is_found_by_what_the_run_recorded(runs, gold,
     recorded = gold.rename(tmp_path / "dev.json")
     for run in runs:
         (run / "config.yaml").write_text("dev_file: null\n")
-        (run / "provenance.json").write_text(json.dumps({"data": {"train.json": "0", str(recorded): "0"}}))
+        (run / "provenance.json").write_text(
+            json.dumps({"data": {"train.json": "0", str(recorded): "0"}})
+        )
     assert compare_runs(runs)["examples"] == 60
 
 
@@ -185,31 +233,57 @@ def other_task(folder, examples, predictions, evaluate, gold):
 
 
 def test_classes_are_tested_by_mcnemar(tmp_path):
-    rows = [{"id": str(i), "text": f"review {i}", "label": "books" if i % 2 else "music"} for i in range(40)]
+    rows = [
+        {"id": str(i), "text": f"review {i}", "label": "books" if i % 2 else "music"}
+        for i in range(40)
+    ]
     (tmp_path / "gold.json").write_text(json.dumps(rows))
     examples = [Example(row["id"], row["text"], label=row["label"]) for row in rows]
-    folders = [other_task(tmp_path / name, examples, [
-        Prediction(example.id, label=example.label if i >= wrong else "dvd") for i, example in enumerate(examples)],
-        evaluate_classes, tmp_path / "gold.json") for name, wrong in (("b", 12), ("a", 2))]
+    folders = [
+        other_task(
+            tmp_path / name,
+            examples,
+            [
+                Prediction(example.id, label=example.label if i >= wrong else "dvd")
+                for i, example in enumerate(examples)
+            ],
+            evaluate_classes,
+            tmp_path / "gold.json",
+        )
+        for name, wrong in (("b", 12), ("a", 2))
+    ]
     verdict = compare_runs(folders)["verdicts"][0]
     assert (verdict["first"], verdict["test"], verdict["better"]) == ("a", "mcnemar", "a")
-    assert verdict["p"] == pytest.approx(2 * 0.5 ** 10)
+    assert verdict["p"] == pytest.approx(2 * 0.5**10)
 
 
 def test_less_perplexity_is_better(tmp_path):
     rows = [{"id": str(i), "text": "a b c"} for i in range(30)]
     (tmp_path / "gold.json").write_text(json.dumps(rows))
     examples = [Example(row["id"], row["text"]) for row in rows]
-    folders = [other_task(tmp_path / name, examples, [
-        Prediction(example.id, value=nats + i % 3) for i, example in enumerate(examples)],
-        evaluate_language_model, tmp_path / "gold.json") for name, nats in (("high", 9.0), ("low", 3.0))]
+    folders = [
+        other_task(
+            tmp_path / name,
+            examples,
+            [Prediction(example.id, value=nats + i % 3) for i, example in enumerate(examples)],
+            evaluate_language_model,
+            tmp_path / "gold.json",
+        )
+        for name, nats in (("high", 9.0), ("low", 3.0))
+    ]
     comparison = compare_runs(folders)
     assert [row["name"] for row in comparison["runs"]] == ["low", "high"]
     assert "low < high" in comparison_as_text(comparison)
 
 
 def test_pareto_front_by_hand():
-    points = [("cheap", 1, 50), ("good", 10, 90), ("beaten", 10, 80), ("dear", 20, 90), ("twin", 1, 50)]
+    points = [
+        ("cheap", 1, 50),
+        ("good", 10, 90),
+        ("beaten", 10, 80),
+        ("dear", 20, 90),
+        ("twin", 1, 50),
+    ]
     assert pareto_front(points) == ["cheap", "good", "twin"]
 
 
@@ -220,7 +294,9 @@ def test_pareto_front_beats_all_the_others(numbers):
     front = pareto_front([(name, *pair) for name, pair in points.items()])
 
     def beats(a, b):
-        return points[a] != points[b] and points[a][0] <= points[b][0] and points[a][1] >= points[b][1]
+        return (
+            points[a] != points[b] and points[a][0] <= points[b][0] and points[a][1] >= points[b][1]
+        )
 
     assert front
     assert not any(beats(a, b) for a in points for b in front)
@@ -229,8 +305,19 @@ def test_pareto_front_beats_all_the_others(numbers):
 
 def test_an_outside_systems_answers_stand_in_the_same_table(runs, gold, tmp_path):
     # As a Hugging Face pipeline gives them: a list for each text, in the order of the texts.
-    answers = [[{"entity_group": span.label, "score": 0.9, "word": example.text[span.start:span.end],
-                 "start": span.start, "end": span.end} for span in example.spans] for example in read_examples(gold)]
+    answers = [
+        [
+            {
+                "entity_group": span.label,
+                "score": 0.9,
+                "word": example.text[span.start : span.end],
+                "start": span.start,
+                "end": span.end,
+            }
+            for span in example.spans
+        ]
+        for example in read_examples(gold)
+    ]
     (tmp_path / "theirs.json").write_text(json.dumps(answers))
     done = compare(runs[0], "theirs.json", "--json", "c.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

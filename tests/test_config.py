@@ -16,13 +16,15 @@ CONFIGS = sorted((ROOT / "recipes" / "configs").glob("*.yaml"))
 ACCELERATE = sorted((ROOT / "recipes" / "accelerate").glob("*.yaml"))
 # Config file -> its recipe and the dataclasses that the recipe parses it into.
 # The first prefix that a file's name begins with counts.
-RECIPES = {"sft_": ("sft_tinyllama", ("RecipeArguments", "TrainingArguments", "ModelArguments")),
-           "tagger_bert": ("finetune_token_tagger", ("RecipeArguments", "TrainingArguments")),
-           "tagger_minilm": ("finetune_token_tagger", ("RecipeArguments", "TrainingArguments")),
-           "tagger_": ("train_tagger", ("RecipeArguments", "TaggerTrainingArguments")),
-           "classifier_": ("finetune_classifier", ("RecipeArguments", "TrainingArguments")),
-           "pretrain_": ("pretrain_encoder", ("RecipeArguments", "TrainingArguments")),
-           "head_": ("grid_search_head", ("RecipeArguments",))}
+RECIPES = {
+    "sft_": ("sft_tinyllama", ("RecipeArguments", "TrainingArguments", "ModelArguments")),
+    "tagger_bert": ("finetune_token_tagger", ("RecipeArguments", "TrainingArguments")),
+    "tagger_minilm": ("finetune_token_tagger", ("RecipeArguments", "TrainingArguments")),
+    "tagger_": ("train_tagger", ("RecipeArguments", "TaggerTrainingArguments")),
+    "classifier_": ("finetune_classifier", ("RecipeArguments", "TrainingArguments")),
+    "pretrain_": ("pretrain_encoder", ("RecipeArguments", "TrainingArguments")),
+    "head_": ("grid_search_head", ("RecipeArguments",)),
+}
 
 
 @dataclass
@@ -74,8 +76,12 @@ def test_default_config_yields_to_a_given_one(yaml_file, tmp_path):
     (tmp_path / "default.yaml").write_text("rate: 7\n")
     path = yaml_file("batch_tokens: 2\n")
     assert parsed(default_config=tmp_path / "default.yaml") == Options(rate=7)
-    assert parsed("--batch_tokens", "3", default_config=tmp_path / "default.yaml") == Options(rate=7, batch_tokens=3)
-    assert parsed("--config", path, default_config=tmp_path / "default.yaml") == Options(batch_tokens=2)
+    assert parsed("--batch_tokens", "3", default_config=tmp_path / "default.yaml") == Options(
+        rate=7, batch_tokens=3
+    )
+    assert parsed("--config", path, default_config=tmp_path / "default.yaml") == Options(
+        batch_tokens=2
+    )
 
 
 def test_config_with_an_equals_sign(yaml_file):
@@ -103,9 +109,15 @@ def test_an_argument_without_an_option_is_refused():
         parsed("train.json")
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    ("rate: [1\n", "not YAML"), (b"rate: \xff\n", "not YAML"), ("- rate\n", "got a list; wanted lines of"),
-    ("rate\n", "got a str; wanted lines of")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("rate: [1\n", "not YAML"),
+        (b"rate: \xff\n", "not YAML"),
+        ("- rate\n", "got a list; wanted lines of"),
+        ("rate\n", "got a str; wanted lines of"),
+    ],
+)
 def test_a_config_that_is_none(content, message, yaml_file):
     with pytest.raises(UserError, match=message) as raised:
         parsed("--config", yaml_file(content))
@@ -132,9 +144,15 @@ def prefix_of(path):
 
 def parse_shipped(path, arguments):
     recipe, names = RECIPES[prefix_of(path)]
-    groups = config.parse([getattr(load_recipe(recipe), name) for name in names], arguments=arguments)
+    groups = config.parse(
+        [getattr(load_recipe(recipe), name) for name in names], arguments=arguments
+    )
     # Options of the libraries may come back as members of an enumeration.
-    return {name: getattr(value, "value", value) for group in groups for name, value in vars(group).items()}
+    return {
+        name: getattr(value, "value", value)
+        for group in groups
+        for name, value in vars(group).items()
+    }
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -146,8 +164,14 @@ def test_a_shipped_config_fits_its_recipe(path):
 
 def test_a_shipped_config_holds_only_departures_from_the_defaults():
     defaults = {prefix: parse_shipped(Path(f"{prefix}defaults"), []) for prefix in RECIPES}
-    repeated = {path.name: [key for key, value in yaml.safe_load(path.read_text(encoding="utf-8")).items()
-                            if defaults[prefix_of(path)][key] == value] for path in CONFIGS}
+    repeated = {
+        path.name: [
+            key
+            for key, value in yaml.safe_load(path.read_text(encoding="utf-8")).items()
+            if defaults[prefix_of(path)][key] == value
+        ]
+        for path in CONFIGS
+    }
     assert not any(repeated.values()), repeated
 
 
@@ -166,7 +190,9 @@ def test_the_sample_corpus_is_named_where_no_file_is_given():
     assert list(files) == ["train", "dev", "test"]
     assert all(Path(file).is_file() for file in files.values())
     assert options.dev_file == files["dev"]
-    assert config.given_files(config.DataArguments(train_file="a.json"), ROOT) == {"train": "a.json"}
+    assert config.given_files(config.DataArguments(train_file="a.json"), ROOT) == {
+        "train": "a.json"
+    }
     with pytest.raises(UserError, match="without --train_file"):
         config.given_files(config.DataArguments(test_file="a.json"), ROOT)
 
@@ -180,7 +206,9 @@ def test_a_config_sets_no_environment_variables(yaml_file, monkeypatch):
 
 def test_a_path_below_the_home_folder_is_expanded(yaml_file, monkeypatch):
     monkeypatch.setenv("HOME", "/users/ann")
-    options = parsed("--config", yaml_file("train_file: ~/a.json\n"), groups=(config.DataArguments,))
+    options = parsed(
+        "--config", yaml_file("train_file: ~/a.json\n"), groups=(config.DataArguments,)
+    )
     assert options.train_file == "/users/ann/a.json"
 
 
@@ -188,22 +216,67 @@ TAGGING = ("RecipeArguments", "TrainingArguments")
 DATA = ["--train_file", "a.json", "--dev_file", "b.json"]
 
 
-@pytest.mark.parametrize(("recipe", "names", "arguments", "message"), [
-    ("finetune_token_tagger", TAGGING, ["--metric_for_best_model", "f1"],
-     "got --metric_for_best_model f1; wanted one of strict_f1, strict_precision, strict_recall, loss"),
-    ("finetune_classifier", TAGGING, ["--metric_for_best_model", "strict_f1"], "wanted one of macro_f1, "),
-    ("train_tagger", ("RecipeArguments", "TaggerTrainingArguments"), ["--metric_for_best_model", "f1"],
-     "wanted one of strict_f1"),
-    ("sft_tinyllama", ("RecipeArguments", "TrainingArguments", "ModelArguments"),
-     ["--metric_for_best_model", "rouge"], "got --metric_for_best_model rouge"),
-    ("finetune_token_tagger", TAGGING, ["--train_file", "a.json", "--early_stopping_patience", "2"],
-     "without --dev_file"),
-    ("finetune_token_tagger", TAGGING, [*DATA, "--early_stopping_patience", "2", "--eval_strategy", "no",
-                                        "--load_best_model_at_end", "false"], "with --eval_strategy no"),
-    ("finetune_token_tagger", TAGGING, [*DATA, "--early_stopping_patience", "2",
-                                        "--load_best_model_at_end", "false"], "without a best checkpoint"),
-    ("finetune_token_tagger", TAGGING, [*DATA, "--early_stopping_patience", "0"], "wanted 1 or more"),
-])
+@pytest.mark.parametrize(
+    ("recipe", "names", "arguments", "message"),
+    [
+        (
+            "finetune_token_tagger",
+            TAGGING,
+            ["--metric_for_best_model", "f1"],
+            "got --metric_for_best_model f1; wanted one of strict_f1, strict_precision, strict_recall, loss",
+        ),
+        (
+            "finetune_classifier",
+            TAGGING,
+            ["--metric_for_best_model", "strict_f1"],
+            "wanted one of macro_f1, ",
+        ),
+        (
+            "train_tagger",
+            ("RecipeArguments", "TaggerTrainingArguments"),
+            ["--metric_for_best_model", "f1"],
+            "wanted one of strict_f1",
+        ),
+        (
+            "sft_tinyllama",
+            ("RecipeArguments", "TrainingArguments", "ModelArguments"),
+            ["--metric_for_best_model", "rouge"],
+            "got --metric_for_best_model rouge",
+        ),
+        (
+            "finetune_token_tagger",
+            TAGGING,
+            ["--train_file", "a.json", "--early_stopping_patience", "2"],
+            "without --dev_file",
+        ),
+        (
+            "finetune_token_tagger",
+            TAGGING,
+            [
+                *DATA,
+                "--early_stopping_patience",
+                "2",
+                "--eval_strategy",
+                "no",
+                "--load_best_model_at_end",
+                "false",
+            ],
+            "with --eval_strategy no",
+        ),
+        (
+            "finetune_token_tagger",
+            TAGGING,
+            [*DATA, "--early_stopping_patience", "2", "--load_best_model_at_end", "false"],
+            "without a best checkpoint",
+        ),
+        (
+            "finetune_token_tagger",
+            TAGGING,
+            [*DATA, "--early_stopping_patience", "0"],
+            "wanted 1 or more",
+        ),
+    ],
+)
 def test_what_cannot_choose_a_checkpoint_is_refused(recipe, names, arguments, message):
     groups = [getattr(load_recipe(recipe), name) for name in names]
     with pytest.raises(UserError, match=re.escape(message)) as raised:
@@ -211,9 +284,14 @@ def test_what_cannot_choose_a_checkpoint_is_refused(recipe, names, arguments, me
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("arguments", [
-    ["--metric_for_best_model", "eval_strict_recall"], [*DATA, "--early_stopping_patience", "2"],
-    ["--early_stopping_patience", "2"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--metric_for_best_model", "eval_strict_recall"],
+        [*DATA, "--early_stopping_patience", "2"],
+        ["--early_stopping_patience", "2"],
+    ],
+)
 def test_what_can_choose_a_checkpoint_is_not(arguments):
     groups = [getattr(load_recipe("finetune_token_tagger"), name) for name in TAGGING]
     config.parse(groups, arguments=arguments)

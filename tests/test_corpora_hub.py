@@ -9,18 +9,33 @@ from pipelines.examples import Example, Span
 
 TOKENS = [["Ataxia", "and", "breast", "cancer"], ["No", "mention"]]
 TAGS = datasets.ClassLabel(names=["O", "B-Disease", "I-Disease"])
-GOLD = [Example("a", "Ataxia and breast cancer", (Span(0, 6, "Disease"), Span(11, 24, "Disease")),
-                tokens=((0, 6), (7, 10), (11, 17), (18, 24))),
-        Example("b", "No mention", (), tokens=((0, 2), (3, 10)))]
+GOLD = [
+    Example(
+        "a",
+        "Ataxia and breast cancer",
+        (Span(0, 6, "Disease"), Span(11, 24, "Disease")),
+        tokens=((0, 6), (7, 10), (11, 17), (18, 24)),
+    ),
+    Example("b", "No mention", (), tokens=((0, 2), (3, 10))),
+]
 
 
 @pytest.fixture
 def dataset():
-    features = datasets.Features({
-        "id": datasets.Value("string"), "tokens": datasets.List(datasets.Value("string")),
-        "pos_tags": datasets.List(datasets.ClassLabel(names=["NN", "CC"])), "ner_tags": datasets.List(TAGS)})
-    columns = {"id": ["a", "b"], "tokens": TOKENS, "pos_tags": [[0, 1, 0, 0], [0, 0]],
-               "ner_tags": [[1, 0, 1, 2], [0, 0]]}
+    features = datasets.Features(
+        {
+            "id": datasets.Value("string"),
+            "tokens": datasets.List(datasets.Value("string")),
+            "pos_tags": datasets.List(datasets.ClassLabel(names=["NN", "CC"])),
+            "ner_tags": datasets.List(TAGS),
+        }
+    )
+    columns = {
+        "id": ["a", "b"],
+        "tokens": TOKENS,
+        "pos_tags": [[0, 1, 0, 0], [0, 0]],
+        "ner_tags": [[1, 0, 1, 2], [0, 0]],
+    }
     return datasets.Dataset.from_dict(columns, features=features)
 
 
@@ -32,7 +47,9 @@ def test_names_of_class_labels_are_the_tags(dataset, tmp_path):
 def test_a_split_has_to_be_named_where_there_are_several(dataset, tmp_path):
     datasets.DatasetDict(train=dataset, test=dataset.select([1])).save_to_disk(tmp_path / "saved")
     assert read_examples(f"{tmp_path / 'saved'}:test") == GOLD[1:]
-    with pytest.raises(UserError, match=r"wanted one of its splits train, test; name it, as in .*saved:train"):
+    with pytest.raises(
+        UserError, match=r"wanted one of its splits train, test; name it, as in .*saved:train"
+    ):
         read_corpus(tmp_path / "saved")
     with pytest.raises(UserError, match="wanted one of its splits train, test"):
         read_corpus(f"{tmp_path / 'saved'}:dev")
@@ -40,7 +57,9 @@ def test_a_split_has_to_be_named_where_there_are_several(dataset, tmp_path):
 
 def test_a_tag_outside_the_names_is_a_fault(tmp_path):
     columns = {"tokens": [["a"], ["b"]], "tags": [[0], [-1]]}
-    features = datasets.Features({"tokens": datasets.List(datasets.Value("string")), "tags": datasets.List(TAGS)})
+    features = datasets.Features(
+        {"tokens": datasets.List(datasets.Value("string")), "tags": datasets.List(TAGS)}
+    )
     datasets.Dataset.from_dict(columns, features=features).save_to_disk(tmp_path / "saved")
     corpus = read_corpus(tmp_path / "saved")
     assert [(fault.row, fault.kind) for fault in corpus.faults] == [(1, "wrong_type")]
@@ -61,7 +80,10 @@ def test_a_name_that_the_hub_cannot_give_says_so(monkeypatch, caplog):
         raise ConnectionError("Couldn't reach 'owner/name' on the Hub (offline)")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    with pytest.raises(UserError, match=r"owner/name: neither a file nor a data set .*Couldn't reach.*check the name"):
+    with pytest.raises(
+        UserError,
+        match=r"owner/name: neither a file nor a data set .*Couldn't reach.*check the name",
+    ):
         read_corpus("owner/name")
     with pytest.raises(UserError, match="no such file"):
         read_corpus("folder/name.csv")

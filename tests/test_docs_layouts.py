@@ -62,7 +62,9 @@ def shown_examples() -> list[Shown]:
             examples.append(Shown(name, columns_of(parser.parse_args(shlex.split(options)))))
         examples[-1].files[file] = language, content
         lines = [line for line in expected.split("\n") if line]
-        examples[-1].expected += [_EXPECTED.fullmatch(line).groups(default="answers") for line in lines]
+        examples[-1].expected += [
+            _EXPECTED.fullmatch(line).groups(default="answers") for line in lines
+        ]
     return examples
 
 
@@ -77,7 +79,9 @@ def answer_of(example: Example) -> str:
     elif example.label is not None:
         parts.append(f"{'class' if isinstance(example.label, str) else 'number'} {example.label}")
     if example.spans is not None:
-        mentions = [f"{example.text[span.start : span.end]} ({span.label})" for span in example.spans]
+        mentions = [
+            f"{example.text[span.start : span.end]} ({span.label})" for span in example.spans
+        ]
         parts += mentions or ["no mention"]
     return "; ".join(parts) or "no answer"
 
@@ -125,7 +129,9 @@ def test_the_examples_are_found_and_have_different_names():
     assert all(example.expected for example in EXAMPLES.values())
     # Nothing that looks like an example or an expectation escapes the pattern.
     assert len(re.findall(r"^```\w+ ", PAGE, re.MULTILINE)) == n_files
-    assert len(re.findall(r"^→ ", PAGE, re.MULTILINE)) == sum(len(one.expected) for one in EXAMPLES.values())
+    assert len(re.findall(r"^→ ", PAGE, re.MULTILINE)) == sum(
+        len(one.expected) for one in EXAMPLES.values()
+    )
 
 
 def test_every_layout_has_an_example(tmp_path, monkeypatch):
@@ -149,6 +155,10 @@ def test_every_option_is_in_the_page_with_its_help():
 
 def test_every_fault_and_warning_is_in_the_page():
     faults, warnings = PAGE.split("\n## Faults and warnings\n")[1].split("| warning |")
-    assert set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\|(.*?)\|", faults, re.MULTILINE)))) == set(FAULTS)
+    assert set(
+        re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\|(.*?)\|", faults, re.MULTILINE)))
+    ) == set(FAULTS)
     table = warnings.split("\n\n")[0]
-    assert set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\|(.*?)\|", table, re.MULTILINE)))) == set(WARNINGS)
+    assert set(
+        re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\|(.*?)\|", table, re.MULTILINE)))
+    ) == set(WARNINGS)

@@ -26,9 +26,16 @@ from pipelines.evaluation.thresholds import best_span_threshold
 from pipelines.examples import Example, Prediction, Span
 
 TEXT = "colon cancer and rectal cancer in APC carriers with cancer"
-SPANS = st.lists(st.builds(lambda start, length, label, score: Span(start, start + length, label, score),
-                           st.integers(0, 12), st.integers(1, 5), st.sampled_from("AB"), st.sampled_from([.2, .5, .9])),
-                 max_size=5)
+SPANS = st.lists(
+    st.builds(
+        lambda start, length, label, score: Span(start, start + length, label, score),
+        st.integers(0, 12),
+        st.integers(1, 5),
+        st.sampled_from("AB"),
+        st.sampled_from([0.2, 0.5, 0.9]),
+    ),
+    max_size=5,
+)
 
 
 def quietly(cases):
@@ -36,28 +43,36 @@ def quietly(cases):
 
 
 def one(gold, predicted, text=TEXT, **answer):
-    return [(Example("0", text, spans=tuple(gold)), Prediction("0", spans=tuple(predicted), **answer))]
+    return [
+        (Example("0", text, spans=tuple(gold)), Prediction("0", spans=tuple(predicted), **answer))
+    ]
 
 
 def kinds(pairs):
     return [(mistake.kind, mistake.gold, mistake.predicted) for mistake in find_mistakes(pairs)]
 
 
-@pytest.mark.parametrize(("kind", "gold", "predicted"), [
-    ("type", Span(0, 12, "D"), Span(0, 12, "G")),
-    ("boundary", Span(0, 12, "D"), Span(6, 12, "D")),
-    ("boundary_and_type", Span(0, 12, "D"), Span(6, 12, "G")),
-    ("wrong_occurrence", Span(52, 58, "D"), Span(24, 30, "D")),
-    ("missed", Span(0, 12, "D"), None),
-    ("spurious", None, Span(0, 12, "D")),
-])
+@pytest.mark.parametrize(
+    ("kind", "gold", "predicted"),
+    [
+        ("type", Span(0, 12, "D"), Span(0, 12, "G")),
+        ("boundary", Span(0, 12, "D"), Span(6, 12, "D")),
+        ("boundary_and_type", Span(0, 12, "D"), Span(6, 12, "G")),
+        ("wrong_occurrence", Span(52, 58, "D"), Span(24, 30, "D")),
+        ("missed", Span(0, 12, "D"), None),
+        ("spurious", None, Span(0, 12, "D")),
+    ],
+)
 def test_each_class_of_mistake(kind, gold, predicted):
     pairs = one([gold] if gold else [], [predicted] if predicted else [])
     assert kinds(pairs) == [(kind, gold, predicted)]
 
 
 def test_same_string_of_another_type_is_no_wrong_occurrence():
-    assert [kind for kind, *_ in kinds(one([Span(52, 58, "D")], [Span(24, 30, "G")]))] == ["spurious", "missed"]
+    assert [kind for kind, *_ in kinds(one([Span(52, 58, "D")], [Span(24, 30, "G")]))] == [
+        "spurious",
+        "missed",
+    ]
 
 
 def test_correct_spans_are_no_mistakes_and_lend_nothing():
@@ -65,20 +80,41 @@ def test_correct_spans_are_no_mistakes_and_lend_nothing():
     assert kinds(one([right], [right, Span(0, 12, "D")])) == [("spurious", None, Span(0, 12, "D"))]
 
 
-@pytest.mark.parametrize(("answer", "expected"), [
-    ({"status": "unparsable"}, {"unparsable": 2}),
-    ({"status": "ok"}, {"missed": 2}),
-    ({"status": "cut_off", "spans": (Span(17, 30, "D"),)}, {"missed": 1, "cut_off": 1, "spurious": 1}),
-    ({"status": "ok", "mentions": ({"string": "colon cancers", "label": "D", "status": "not_in_text"},)},
-     {"not_in_text": 1, "missed": 1}),
-    # A string that resembles nothing, or that was placed, explains no miss.
-    ({"status": "ok", "mentions": ({"string": "diabetes", "label": "D", "status": "not_in_text"},
-                                   {"string": "colon cancer", "label": "D", "status": "duplicate"})}, {"missed": 2}),
-])
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"status": "unparsable"}, {"unparsable": 2}),
+        ({"status": "ok"}, {"missed": 2}),
+        (
+            {"status": "cut_off", "spans": (Span(17, 30, "D"),)},
+            {"missed": 1, "cut_off": 1, "spurious": 1},
+        ),
+        (
+            {
+                "status": "ok",
+                "mentions": ({"string": "colon cancers", "label": "D", "status": "not_in_text"},),
+            },
+            {"not_in_text": 1, "missed": 1},
+        ),
+        # A string that resembles nothing, or that was placed, explains no miss.
+        (
+            {
+                "status": "ok",
+                "mentions": (
+                    {"string": "diabetes", "label": "D", "status": "not_in_text"},
+                    {"string": "colon cancer", "label": "D", "status": "duplicate"},
+                ),
+            },
+            {"missed": 2},
+        ),
+    ],
+)
 def test_mistakes_of_generators(answer, expected):
     example = Example("0", TEXT, spans=(Span(0, 12, "D"), Span(52, 58, "D")))
     found = find_mistakes([(example, Prediction("0", **{"spans": (), **answer}))])
-    assert {kind: sum(m.kind == kind for m in found) for kind in {m.kind for m in found}} == expected
+    assert {
+        kind: sum(m.kind == kind for m in found) for kind in {m.kind for m in found}
+    } == expected
 
 
 def test_budget_by_hand():
@@ -98,17 +134,29 @@ def test_budget_adds_up_and_promises_what_mending_gives(cases):
     @quietly(cases)
     @given(st.lists(st.tuples(SPANS, SPANS), min_size=1, max_size=3))
     def check(rows):
-        pairs = [(Example(str(i), TEXT, spans=tuple(gold)), Prediction(str(i), spans=tuple(predicted)))
-                 for i, (gold, predicted) in enumerate(rows)]
+        pairs = [
+            (Example(str(i), TEXT, spans=tuple(gold)), Prediction(str(i), spans=tuple(predicted)))
+            for i, (gold, predicted) in enumerate(rows)
+        ]
         gold = [list(example.spans) for example, _ in pairs]
         strict = score_spans(gold, [list(prediction.spans) for _, prediction in pairs])["strict"]
         mistakes = find_mistakes(pairs)
         budget = error_budget(mistakes, strict, generator=False)
-        assert sum(row["lost"] for row in budget.values()) == pytest.approx(1 - strict["f1"], abs=1e-12)
+        assert sum(row["lost"] for row in budget.values()) == pytest.approx(
+            1 - strict["f1"], abs=1e-12
+        )
         for kind, row in budget.items():
-            mended = [mend(example, prediction, [m for m in mistakes if m.id == example.id and m.kind == kind])
-                      for example, prediction in pairs]
-            assert row["f1_if_fixed"] == pytest.approx(score_spans(gold, mended)["strict"]["f1"], abs=1e-12)
+            mended = [
+                mend(
+                    example,
+                    prediction,
+                    [m for m in mistakes if m.id == example.id and m.kind == kind],
+                )
+                for example, prediction in pairs
+            ]
+            assert row["f1_if_fixed"] == pytest.approx(
+                score_spans(gold, mended)["strict"]["f1"], abs=1e-12
+            )
             assert row["f1_if_fixed"] >= strict["f1"] - 1e-12
 
     check()
@@ -133,16 +181,24 @@ def documents():
     """Two sentences in each of ten documents: a mention seen in training, and none."""
     examples = []
     for i in range(10):
-        examples.append(Example(f"{i}-0", "APC and Colon cancer", spans=(Span(0, 3, "D"), Span(8, 20, "D"))))
+        examples.append(
+            Example(f"{i}-0", "APC and Colon cancer", spans=(Span(0, 3, "D"), Span(8, 20, "D")))
+        )
         examples.append(Example(f"{i}-1", "nothing", spans=()))
     return examples
 
 
 def test_slices_by_hand():
     examples = documents()
-    answers = [Prediction(example.id, spans=(Span(8, 20, "D"),) if example.spans else (Span(0, 7, "D"),) * (i < 4))
-               for i, example in enumerate(examples)]
-    train = [Example("t", "Colon Cancer, colon cancer", spans=(Span(0, 12, "D"), Span(14, 26, "D")))]
+    answers = [
+        Prediction(
+            example.id, spans=(Span(8, 20, "D"),) if example.spans else (Span(0, 7, "D"),) * (i < 4)
+        )
+        for i, example in enumerate(examples)
+    ]
+    train = [
+        Example("t", "Colon Cancer, colon cancer", spans=(Span(0, 12, "D"), Span(14, 26, "D")))
+    ]
     slices = evaluate_spans(examples, answers, train=train)["slices"]
     assert slices["seen_in_train"]["seen"]["f1"] == 1.0
     assert slices["seen_in_train"]["new"]["support"] == 10
@@ -152,21 +208,43 @@ def test_slices_by_hand():
     assert slices["abbreviation"]["abbreviation"]["recall"] == 0.0
     assert slices["place_in_text"]["first third"]["support"] == 10
     assert slices["sentence_of_document"].keys() == {"first", "second to fifth"}
-    assert slices["no_mention"] == {"examples": 10, "with_false_alarm": 2, "predicted": 2, "rate": 0.2}
+    assert slices["no_mention"] == {
+        "examples": 10,
+        "with_false_alarm": 2,
+        "predicted": 2,
+        "rate": 0.2,
+    }
 
 
-@pytest.mark.parametrize(("string", "answer"), [
-    ("APC", True), ("A-T", True), ("T-PLL", True), ("mRNA", True), ("BRCA1", True),
-    ("Cancer", False), ("was", False), ("A", False), ("AB CD", False), ("VonHippel", False)])
+@pytest.mark.parametrize(
+    ("string", "answer"),
+    [
+        ("APC", True),
+        ("A-T", True),
+        ("T-PLL", True),
+        ("mRNA", True),
+        ("BRCA1", True),
+        ("Cancer", False),
+        ("was", False),
+        ("A", False),
+        ("AB CD", False),
+        ("VonHippel", False),
+    ],
+)
 def test_abbreviations(string, answer):
     assert is_abbreviation(string) is answer
 
 
 def test_dictionary_takes_the_longest_match_on_word_borders_in_any_case():
-    train = [Example("0", "Cancer; colon cancer; the A-T gene", spans=(
-        Span(0, 6, "D"), Span(8, 20, "D"), Span(26, 29, "G")))]
+    train = [
+        Example(
+            "0",
+            "Cancer; colon cancer; the A-T gene",
+            spans=(Span(0, 6, "D"), Span(8, 20, "D"), Span(26, 29, "G")),
+        )
+    ]
     text = "COLON CANCER, cancers, a-t, colon"
-    found, = dictionary_predictions(train, [Example("1", text)])
+    (found,) = dictionary_predictions(train, [Example("1", text)])
     assert found.spans == (Span(0, 12, "D"), Span(23, 26, "G"))
 
 
@@ -176,14 +254,22 @@ def test_dictionary_finds_a_shorter_entry_at_the_end_of_the_text():
 
 
 def test_most_frequent_tag():
-    train = [Example("0", "big colon cancer", spans=(Span(4, 16, "D"),)), Example("1", "the colon", spans=())] * 2 + [
-        Example("2", "colon", spans=(Span(0, 5, "D"),))]
-    found, = most_frequent_tag_predictions(train, [Example("3", "a colon cancer, cancer", spans=())])
+    train = [
+        Example("0", "big colon cancer", spans=(Span(4, 16, "D"),)),
+        Example("1", "the colon", spans=()),
+    ] * 2 + [Example("2", "colon", spans=(Span(0, 5, "D"),))]
+    (found,) = most_frequent_tag_predictions(
+        train, [Example("3", "a colon cancer, cancer", spans=())]
+    )
     assert found.spans == (Span(2, 14, "D"), Span(16, 22, "D"))
 
 
 def test_class_baselines():
-    train = [Example("0", "good fine good", label="+"), Example("1", "fine", label="+"), Example("2", "bad", label="-")]
+    train = [
+        Example("0", "good fine good", label="+"),
+        Example("1", "fine", label="+"),
+        Example("2", "bad", label="-"),
+    ]
     examples = [Example("3", "bad bad"), Example("4", "fine")]
     assert [answer.label for answer in majority_predictions(train, examples)] == ["+", "+"]
     assert [answer.label for answer in linear_svm_predictions(train, examples)] == ["-", "+"]
@@ -193,8 +279,10 @@ def test_calibration_by_hand():
     report = calibration(np.array([0.95, 0.95, 0.35, 0.35]), np.array([True, True, True, False]))
     assert [row["count"] for row in report["reliability"]] == [2, 2]
     assert report["ece"] == pytest.approx((2 * 0.15 + 2 * 0.05) / 4 - (2 * 0.15 - 2 * 0.15) / 4)
-    assert report["risk_coverage"] == [{"score": 0.95, "coverage": 0.5, "risk": 0.0},
-                                       {"score": 0.35, "coverage": 1.0, "risk": 0.25}]
+    assert report["risk_coverage"] == [
+        {"score": 0.95, "coverage": 0.5, "risk": 0.0},
+        {"score": 0.35, "coverage": 1.0, "risk": 0.25},
+    ]
     assert report["aurc"] == 0.125
 
 
@@ -224,8 +312,10 @@ def test_best_span_threshold_is_the_best_of_all(cases):
             kept = [[span for span in row if span.score >= cut] for _, row in rows]
             return score_spans([gold for gold, _ in rows], kept)["strict"]["f1"]
 
-        pairs = [(Example(str(i), TEXT, spans=tuple(gold)), Prediction(str(i), spans=tuple(row)))
-                 for i, (gold, row) in enumerate(rows)]
+        pairs = [
+            (Example(str(i), TEXT, spans=tuple(gold)), Prediction(str(i), spans=tuple(row)))
+            for i, (gold, row) in enumerate(rows)
+        ]
         cut, best = best_span_threshold(pairs)
         assert best == pytest.approx(f1_above(cut), abs=1e-12)
         assert best == pytest.approx(max(map(f1_above, (0.2, 0.5, 0.9))), abs=1e-12)
@@ -241,27 +331,51 @@ def test_threshold_needs_scores():
 
 def test_threshold_says_what_it_gains():
     examples = [Example(str(i), TEXT, spans=(Span(0, 12, "D"),)) for i in range(20)]
-    answers = [Prediction(str(i), spans=(Span(0, 12, "D", 0.8), Span(13, 16, "D", 0.3))) for i in range(20)]
+    answers = [
+        Prediction(str(i), spans=(Span(0, 12, "D", 0.8), Span(13, 16, "D", 0.3))) for i in range(20)
+    ]
     threshold = evaluate_spans(examples, answers, tuning=(examples[:9], answers[:9]))["threshold"]
-    assert (threshold["cut"], threshold["before"], threshold["after"]) == (0.8, pytest.approx(2 / 3), 1.0)
+    assert (threshold["cut"], threshold["before"], threshold["after"]) == (
+        0.8,
+        pytest.approx(2 / 3),
+        1.0,
+    )
     assert threshold["gain"] == pytest.approx(1 / 3)
     assert threshold["tuning"] == {"before": pytest.approx(2 / 3), "after": 1.0}
 
 
 def test_label_audit_by_hand():
     text = "colon cancer, flu and flu"
-    examples = [Example("a", text, spans=(Span(0, 12, "D"), Span(14, 17, "D"))), Example("b", text, spans=())]
+    examples = [
+        Example("a", text, spans=(Span(0, 12, "D"), Span(14, 17, "D"))),
+        Example("b", text, spans=()),
+    ]
     flu = Span(22, 25, "D", 0.5)
     runs = [
-        [Prediction("a", spans=(Span(6, 12, "D"), Span(14, 17, "D"))), Prediction("b", spans=(flu,))],
-        [Prediction("a", spans=(Span(6, 12, "D"), Span(14, 17, "D"))), Prediction("b", spans=(flu,))],
+        [
+            Prediction("a", spans=(Span(6, 12, "D"), Span(14, 17, "D"))),
+            Prediction("b", spans=(flu,)),
+        ],
+        [
+            Prediction("a", spans=(Span(6, 12, "D"), Span(14, 17, "D"))),
+            Prediction("b", spans=(flu,)),
+        ],
         [Prediction("a", spans=(Span(0, 12, "D"),)), Prediction("b", spans=())],
     ]
     boundary, absent = label_audit(examples, runs)
     # Run 3 alone misses the flu of a: no agreement. Spans in all: 2 gold, and 7 / 3 a run.
-    assert (boundary["gold"]["string"], boundary["answer"]["string"], boundary["runs"]) == ("colon cancer", "cancer", 2)
+    assert (boundary["gold"]["string"], boundary["answer"]["string"], boundary["runs"]) == (
+        "colon cancer",
+        "cancer",
+        2,
+    )
     assert boundary["cost"] == pytest.approx(2 * 2 / 3 / (2 + 7 / 3))
-    assert (absent["id"], absent["gold"], absent["answer"]["start"], absent["score"]) == ("b", None, 22, 0.5)
+    assert (absent["id"], absent["gold"], absent["answer"]["start"], absent["score"]) == (
+        "b",
+        None,
+        22,
+        0.5,
+    )
 
 
 def test_label_audit_wants_two_runs_and_more_than_half():
@@ -273,7 +387,10 @@ def test_label_audit_wants_two_runs_and_more_than_half():
 
 
 def test_label_audit_puts_repeated_disagreement_first():
-    examples = [Example(str(i), "WAS was", spans=(Span(4, 7, "D"),) if i else (Span(0, 3, "D"),)) for i in range(4)]
+    examples = [
+        Example(str(i), "WAS was", spans=(Span(4, 7, "D"),) if i else (Span(0, 3, "D"),))
+        for i in range(4)
+    ]
     run = [Prediction(str(i), spans=()) for i in range(4)]
     entries = label_audit(examples, [run, run])
     assert [entry["gold"]["string"] for entry in entries] == ["was", "was", "was", "WAS"]
@@ -283,9 +400,19 @@ def test_label_audit_puts_repeated_disagreement_first():
 def test_report_does_not_depend_on_the_order_of_the_answers():
     shuffle = random.Random(0).shuffle
     examples = documents()
-    answers = [Prediction(example.id, spans=(Span(0, 3, "D", .4), Span(8, 20, "D", .7), Span(8, 20, "D", .5),
-                                             Span(4, 12, "E", .7), Span(5, 20, "D", .9)))
-               for example in examples]
+    answers = [
+        Prediction(
+            example.id,
+            spans=(
+                Span(0, 3, "D", 0.4),
+                Span(8, 20, "D", 0.7),
+                Span(8, 20, "D", 0.5),
+                Span(4, 12, "E", 0.7),
+                Span(5, 20, "D", 0.9),
+            ),
+        )
+        for example in examples
+    ]
     other = []
     for answer in answers:
         spans = list(answer.spans)
@@ -293,4 +420,5 @@ def test_report_does_not_depend_on_the_order_of_the_answers():
         other.append(Prediction(answer.id, spans=tuple(spans)))
     shuffle(other)
     assert repr(evaluate_spans(examples, answers, train=examples)) == repr(
-        evaluate_spans(examples, other, train=examples))
+        evaluate_spans(examples, other, train=examples)
+    )

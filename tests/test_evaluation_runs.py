@@ -29,8 +29,10 @@ def corpus(n=40):
 
 def answers(examples, right):
     """Answers that find both mentions in the first ``right`` examples, and one in the others."""
-    return [Prediction(example.id, spans=(CANCER, FLU) if i < right else (CANCER,))
-            for i, example in enumerate(examples)]
+    return [
+        Prediction(example.id, spans=(CANCER, FLU) if i < right else (CANCER,))
+        for i, example in enumerate(examples)
+    ]
 
 
 def test_every_task_has_its_primary_metric_in_its_report():
@@ -41,8 +43,10 @@ def test_every_task_has_its_primary_metric_in_its_report():
         "span_extraction": (spans, answers(spans, 10)),
         "sequence_classification": (classes, [Prediction(str(i), label="x") for i in range(12)]),
         "sequence_regression": (values, [Prediction(str(i), value=1.0) for i in range(12)]),
-        "language_modelling": ([Example(str(i), "a b") for i in range(12)],
-                               [Prediction(str(i), value=1.0) for i in range(12)]),
+        "language_modelling": (
+            [Example(str(i), "a b") for i in range(12)],
+            [Prediction(str(i), value=1.0) for i in range(12)],
+        ),
     }
     assert given.keys() == TASKS.keys()
     for name, (examples, predictions) in given.items():
@@ -50,7 +54,9 @@ def test_every_task_has_its_primary_metric_in_its_report():
         assert task.name == name
         report = task.evaluate(examples, predictions)
         counts = task.counts(list(zip(examples, predictions, strict=True)))
-        assert task.statistic(counts.sum(axis=0)) == pytest.approx(metric(report, task.primary_metric))
+        assert task.statistic(counts.sum(axis=0)) == pytest.approx(
+            metric(report, task.primary_metric)
+        )
         assert all(metric(report, path) is not None for path in task.metrics)
 
 
@@ -73,7 +79,9 @@ def test_unlabelled_gold_and_answers_of_another_kind_are_refused():
 def test_gold_fingerprint_knows_answers_and_not_order():
     examples = corpus(4)
     assert gold_sha256(examples) == gold_sha256(examples[::-1])
-    assert gold_sha256(examples) != gold_sha256([*examples[:3], Example("1-1", TEXT, spans=(CANCER,))])
+    assert gold_sha256(examples) != gold_sha256(
+        [*examples[:3], Example("1-1", TEXT, spans=(CANCER,))]
+    )
 
 
 def test_missing_answers_count_as_empty_when_allowed():
@@ -89,14 +97,18 @@ def test_missing_answers_count_as_empty_when_allowed():
 
 def test_strings_that_a_generator_wrote_count_even_if_the_text_has_them_not():
     wrote = ({"string": "Colon cancer", "label": "D"}, {"string": "diabetes", "label": "D"})
-    report = evaluate_spans(corpus(2), [Prediction(f"0-{i}", spans=(CANCER,), mentions=wrote) for i in range(2)])
+    report = evaluate_spans(
+        corpus(2), [Prediction(f"0-{i}", spans=(CANCER,), mentions=wrote) for i in range(2)]
+    )
     assert (report["strict"]["precision"], report["string_set"]["precision"]) == (1.0, 0.5)
 
 
 def test_class_report_with_scores():
     examples = [Example(str(i), "a", label="x" if i < 6 else "y") for i in range(12)]
-    predictions = [Prediction(str(i), label="x" if i < 7 else "y", scores={"x": 1 - i / 12, "y": i / 12})
-                   for i in range(12)]
+    predictions = [
+        Prediction(str(i), label="x" if i < 7 else "y", scores={"x": 1 - i / 12, "y": i / 12})
+        for i in range(12)
+    ]
     report = evaluate_classes(examples, predictions, train=examples)
     assert report["accuracy"] == pytest.approx(11 / 12)
     assert report["per_class"]["x"]["roc_auc"] == 1.0
@@ -109,13 +121,17 @@ def test_class_report_with_scores():
 
 def test_label_sets():
     examples = [Example("0", "a", label=("x", "y")), Example("1", "a", label=())]
-    report = evaluate_classes(examples, [Prediction("0", label=("y", "x")), Prediction("1", label=("x",))])
+    report = evaluate_classes(
+        examples, [Prediction("0", label=("y", "x")), Prediction("1", label=("x",))]
+    )
     assert (report["accuracy"], report["micro"]["f1"]) == (0.5, 0.8)
 
 
 def test_numbers_have_a_baseline():
     examples = [Example(str(i), "a", label=float(i)) for i in range(5)]
-    report = evaluate_values(examples, [Prediction(str(i), value=i + 1.0) for i in range(5)], train=examples)
+    report = evaluate_values(
+        examples, [Prediction(str(i), value=i + 1.0) for i in range(5)], train=examples
+    )
     assert (report["mse"], report["mae"], report["r2"]) == (1.0, 1.0, 0.5)
     assert report["baselines"]["mean"]["mse"] == 2.0
     assert report["mse_interval"] == [1.0, 1.0]
@@ -123,8 +139,10 @@ def test_numbers_have_a_baseline():
 
 def test_perplexity_per_token_and_per_word_from_sums():
     examples = [Example("0", "a b c"), Example("1", "a")]
-    predictions = [Prediction("0", value=6 * math.log(2), scores={"tokens": 6}),
-                   Prediction("1", value=2 * math.log(4), scores={"tokens": 2})]
+    predictions = [
+        Prediction("0", value=6 * math.log(2), scores={"tokens": 6}),
+        Prediction("1", value=2 * math.log(4), scores={"tokens": 2}),
+    ]
     report = evaluate_language_model(examples, predictions)
     assert (report["tokens"], report["words"]) == (8, 4)
     assert report["perplexity"] == pytest.approx(2 ** (10 / 8))
@@ -138,7 +156,8 @@ def test_mean_and_spread_over_runs():
     report = evaluate_runs(TASKS["span_extraction"], examples, runs)
     f1s = [2 * (40 + right) / (80 + 40 + right) for right in (0, 20, 40)]
     assert report["spread"]["strict.f1"] == pytest.approx(
-        {"mean": np.mean(f1s), "sd": np.std(f1s, ddof=1), "min": f1s[0], "max": f1s[2]})
+        {"mean": np.mean(f1s), "sd": np.std(f1s, ddof=1), "min": f1s[0], "max": f1s[2]}
+    )
     assert report["strict"]["f1"] == pytest.approx(np.mean(f1s))
     assert report["strict"]["support"] == 80
     assert report["error_budget"]["missed"]["gold"] == pytest.approx((40 + 20 + 0) / 3)
@@ -151,18 +170,24 @@ def test_mean_and_spread_over_runs():
 
 def test_clear_difference_is_told():
     examples = corpus()
-    test = compare_predictions(TASKS["span_extraction"], examples, answers(examples, 40), answers(examples, 10))
+    test = compare_predictions(
+        TASKS["span_extraction"], examples, answers(examples, 40), answers(examples, 10)
+    )
     assert (test["better"], test["unit"], test["units"]) == ("a", "document", 20)
     assert test["delta"] == pytest.approx(test["a"] - test["b"])
     assert test["interval"][0] > 0
     assert test["p"] < 0.01
-    mirrored = compare_predictions(TASKS["span_extraction"], examples, answers(examples, 10), answers(examples, 40))
+    mirrored = compare_predictions(
+        TASKS["span_extraction"], examples, answers(examples, 10), answers(examples, 40)
+    )
     assert (mirrored["better"], mirrored["delta"]) == ("b", pytest.approx(-test["delta"]))
 
 
 def test_small_difference_is_a_tie():
     examples = corpus()
-    test = compare_predictions(TASKS["span_extraction"], examples, answers(examples, 21), answers(examples, 20))
+    test = compare_predictions(
+        TASKS["span_extraction"], examples, answers(examples, 21), answers(examples, 20)
+    )
     assert test["better"] is None
     assert test["delta"] > 0
 
@@ -172,7 +197,7 @@ def test_classes_are_compared_by_mcnemar():
     a = [Prediction(str(i), label="x" if i < 29 else "y") for i in range(30)]
     b = [Prediction(str(i), label="x" if i < 20 else "y") for i in range(30)]
     test = compare_predictions(TASKS["sequence_classification"], examples, a, b)
-    assert (test["test"], test["better"], test["p"]) == ("mcnemar", "a", pytest.approx(2 * 0.5 ** 9))
+    assert (test["test"], test["better"], test["p"]) == ("mcnemar", "a", pytest.approx(2 * 0.5**9))
 
 
 def test_lower_error_is_better():

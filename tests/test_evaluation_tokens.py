@@ -17,7 +17,9 @@ from pipelines.examples import Example, Prediction, Span
 
 CASES = pytest.mark.parametrize("cases", [100, pytest.param(1000, marks=pytest.mark.slow)])
 TAGS = st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
-SENTENCES = st.lists(st.lists(st.tuples(TAGS, TAGS), min_size=1, max_size=8), min_size=1, max_size=4)
+SENTENCES = st.lists(
+    st.lists(st.tuples(TAGS, TAGS), min_size=1, max_size=8), min_size=1, max_size=4
+)
 
 
 def quietly(cases):
@@ -30,7 +32,10 @@ def test_worked_case():
     scores = token_scores(gold, predicted)
     assert scores["accuracy"] == 2 / 4
     assert scores["accuracy_without_o"] == 1 / 3
-    assert scores["confusion"] == {"labels": ["LOC", "PER", "O"], "matrix": [[0, 1, 0], [0, 1, 1], [0, 0, 1]]}
+    assert scores["confusion"] == {
+        "labels": ["LOC", "PER", "O"],
+        "matrix": [[0, 1, 0], [0, 1, 1], [0, 0, 1]],
+    }
     assert scores["per_type"]["PER"]["precision"] == 1 / 2
     assert scores["per_tag"]["O"]["recall"] == 1.0
     assert scores["seqeval_strict"]["f1"] == scores["weighted_entity_f1"] == 0.0
@@ -53,14 +58,21 @@ def test_tags_agree_with_scikit_learn(cases):
     @given(SENTENCES)
     def check(sentences):
         gold, predicted = ([[pair[side] for pair in row] for row in sentences] for side in (0, 1))
-        flat_gold, flat_predicted = ([tag for row in side for tag in row] for side in (gold, predicted))
+        flat_gold, flat_predicted = (
+            [tag for row in side for tag in row] for side in (gold, predicted)
+        )
         scores = token_scores(gold, predicted)
         theirs = classification_report(flat_gold, flat_predicted, output_dict=True, zero_division=0)
-        rows = scores["per_tag"] | {"macro avg": scores["macro"], "weighted avg": scores["weighted"]}
+        rows = scores["per_tag"] | {
+            "macro avg": scores["macro"],
+            "weighted avg": scores["weighted"],
+        }
         for name, row in rows.items():
             for mine, its in (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score")):
                 assert row[mine] == pytest.approx(theirs[name][its], abs=1e-12)
-        assert scores["accuracy"] == pytest.approx(accuracy_score(flat_gold, flat_predicted), abs=1e-12)
+        assert scores["accuracy"] == pytest.approx(
+            accuracy_score(flat_gold, flat_predicted), abs=1e-12
+        )
         assert np.sum(scores["confusion"]["matrix"]) == len(flat_gold)
 
     check()
@@ -73,7 +85,10 @@ def test_entities_agree_with_seqeval_in_both_modes(cases):
     def check(sentences):
         gold, predicted = ([[pair[side] for pair in row] for row in sentences] for side in (0, 1))
         scores = token_scores(gold, predicted)
-        for name, options in (("seqeval_default", {}), ("seqeval_strict", {"mode": "strict", "scheme": IOB2})):
+        for name, options in (
+            ("seqeval_default", {}),
+            ("seqeval_strict", {"mode": "strict", "scheme": IOB2}),
+        ):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 if scores[name]["support"] == 0 and scores[name]["f1"] == 1.0:
@@ -82,7 +97,9 @@ def test_entities_agree_with_seqeval_in_both_modes(cases):
             for mine, its in (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score")):
                 assert scores[name][mine] == pytest.approx(theirs["micro avg"][its], abs=1e-12)
             if name == "seqeval_default":
-                assert scores["weighted_entity_f1"] == pytest.approx(theirs["weighted avg"]["f1-score"], abs=1e-12)
+                assert scores["weighted_entity_f1"] == pytest.approx(
+                    theirs["weighted avg"]["f1-score"], abs=1e-12
+                )
 
     check()
 
@@ -92,7 +109,9 @@ def test_tags_that_a_model_wrote_are_read_as_written():
     spans = (Span(0, 3, "A"),)
     gold, predicted = tagged_pairs([(example, Prediction("0", spans=spans, raw="I-A I-A O"))])
     assert (gold, predicted) == ([["B-A", "I-A", "O"]], [["I-A", "I-A", "O"]])
-    assert tagged_pairs([(example, Prediction("0", spans=spans, raw="none"))])[1] == [["B-A", "I-A", "O"]]
+    assert tagged_pairs([(example, Prediction("0", spans=spans, raw="none"))])[1] == [
+        ["B-A", "I-A", "O"]
+    ]
 
 
 def test_lengths_that_differ_raise():

@@ -12,14 +12,31 @@ from pipelines.examples import Example
 from pipelines.families import sequence_classifier
 from pipelines.families.frozen_head import features
 
-TEXTS = ["a good book", "bad", "so and so, and then some more of the same again and again and again", "why not?", "x"]
+TEXTS = [
+    "a good book",
+    "bad",
+    "so and so, and then some more of the same again and again and again",
+    "why not?",
+    "x",
+]
 EXAMPLES = [Example(str(i), text) for i, text in enumerate(TEXTS)]
 
 
 def extract(folder, cache, examples=EXAMPLES, max_length=40, tokens=False, batch_tokens=8192):
-    encoder, tokenizer = sequence_classifier.load_encoder(str(folder)), sequence_classifier.load_tokenizer(str(folder))
-    return features.extract(encoder, tokenizer, examples, max_length=max_length, tokens=tokens, cache=cache,
-                            batch_tokens=batch_tokens, progress=False)
+    encoder, tokenizer = (
+        sequence_classifier.load_encoder(str(folder)),
+        sequence_classifier.load_tokenizer(str(folder)),
+    )
+    return features.extract(
+        encoder,
+        tokenizer,
+        examples,
+        max_length=max_length,
+        tokens=tokens,
+        cache=cache,
+        batch_tokens=batch_tokens,
+        progress=False,
+    )
 
 
 def test_states_of_tokens_are_kept_too(tiny_bert, tmp_path):
@@ -28,14 +45,16 @@ def test_states_of_tokens_are_kept_too(tiny_bert, tmp_path):
     assert (found.encoded, found.cut, list(found.vectors)) == (5, ["2"], ["token"])
     states = found.vectors["token"]
     assert states.shape == (5, 40, 16)
-    encoder, tokenizer = sequence_classifier.load_encoder(str(tiny_bert)).eval(), \
-        sequence_classifier.load_tokenizer(str(tiny_bert))
+    encoder, tokenizer = (
+        sequence_classifier.load_encoder(str(tiny_bert)).eval(),
+        sequence_classifier.load_tokenizer(str(tiny_bert)),
+    )
     for row, example in enumerate(EXAMPLES):
         batch = tokenizer(example.text, return_tensors="pt", truncation=True, max_length=40)
         with torch.no_grad():
             wanted = encoder(**batch).last_hidden_state[0]
-        np.testing.assert_allclose(states[row, :len(wanted)], wanted, atol=1e-5)
-        assert np.isnan(states[row, len(wanted):]).all()
+        np.testing.assert_allclose(states[row, : len(wanted)], wanted, atol=1e-5)
+        assert np.isnan(states[row, len(wanted) :]).all()
     again = extract(tiny_bert, tmp_path, tokens=True)
     assert again.encoded == extract(tiny_bert, tmp_path).encoded == 0
     np.testing.assert_array_equal(again.vectors["token"], states)
@@ -45,14 +64,21 @@ def test_features_are_the_frozen_encoders_and_are_computed_once(tiny_bert, tmp_p
     found = extract(tiny_bert, tmp_path)
     assert found.encoded == 5
     assert found.cut == ["2"]
-    encoder, tokenizer = sequence_classifier.load_encoder(str(tiny_bert)), \
-        sequence_classifier.load_tokenizer(str(tiny_bert))
+    encoder, tokenizer = (
+        sequence_classifier.load_encoder(str(tiny_bert)),
+        sequence_classifier.load_tokenizer(str(tiny_bert)),
+    )
     encoder.eval()
     for row, example in enumerate(EXAMPLES):
         with torch.no_grad():
-            states = encoder(**tokenizer(example.text, return_tensors="pt", truncation=True, max_length=40)
-                             ).last_hidden_state[0]
-        for pooling, wanted in (("cls", states[0]), ("mean", states.mean(0)), ("max", states.max(0).values)):
+            states = encoder(
+                **tokenizer(example.text, return_tensors="pt", truncation=True, max_length=40)
+            ).last_hidden_state[0]
+        for pooling, wanted in (
+            ("cls", states[0]),
+            ("mean", states.mean(0)),
+            ("max", states.max(0).values),
+        ):
             np.testing.assert_allclose(found.vectors[pooling][row], wanted, atol=1e-5)
     again = extract(tiny_bert, tmp_path)
     assert again.encoded == 0
@@ -62,11 +88,15 @@ def test_features_are_the_frozen_encoders_and_are_computed_once(tiny_bert, tmp_p
     assert extract(tiny_bert, tmp_path, [Example("0", TEXTS[0], pair="x")]).encoded == 1
 
 
-def test_an_encoder_without_its_upper_layers_gives_the_states_of_the_last_one_left(tiny_bert, tmp_path):
+def test_an_encoder_without_its_upper_layers_gives_the_states_of_the_last_one_left(
+    tiny_bert, tmp_path
+):
     lower = sequence_classifier.load_encoder(str(tiny_bert), layers=1)
     tokenizer = sequence_classifier.load_tokenizer(str(tiny_bert))
     extract(tiny_bert, tmp_path)
-    found = features.extract(lower, tokenizer, EXAMPLES, max_length=40, cache=tmp_path, progress=False)
+    found = features.extract(
+        lower, tokenizer, EXAMPLES, max_length=40, cache=tmp_path, progress=False
+    )
     assert found.encoded == 5  # another cache than the whole encoder's
     whole = sequence_classifier.load_encoder(str(tiny_bert)).eval()
     batch = tokenizer(EXAMPLES[0].text, return_tensors="pt", truncation=True, max_length=40)
@@ -84,10 +114,17 @@ def test_another_encoder_has_another_cache(tiny_bert, tmp_path):
     with torch.no_grad():
         encoder.embeddings.word_embeddings.weight[5, 0] += 0.1
     tokenizer = sequence_classifier.load_tokenizer(str(tiny_bert))
-    assert features.extract(encoder, tokenizer, EXAMPLES, max_length=40, cache=tmp_path, progress=False).encoded == 5
+    assert (
+        features.extract(
+            encoder, tokenizer, EXAMPLES, max_length=40, cache=tmp_path, progress=False
+        ).encoded
+        == 5
+    )
 
 
-def test_a_cache_of_another_version_or_a_damaged_one_is_told(tiny_bert, tmp_path, monkeypatch, caplog):
+def test_a_cache_of_another_version_or_a_damaged_one_is_told(
+    tiny_bert, tmp_path, monkeypatch, caplog
+):
     monkeypatch.setattr(features, "VERSION", "0")
     extract(tiny_bert, tmp_path)
     [other] = tmp_path.rglob("*.safetensors")
@@ -120,18 +157,36 @@ def test_a_killed_process_loses_the_last_seconds_only(tiny_bert, tmp_path, monke
         raise MemoryError
 
     monkeypatch.setattr(features, "_vectors", killed_after_four)
-    encoder, tokenizer = sequence_classifier.load_encoder(tiny_bert), sequence_classifier.load_tokenizer(tiny_bert)
+    encoder, tokenizer = (
+        sequence_classifier.load_encoder(tiny_bert),
+        sequence_classifier.load_tokenizer(tiny_bert),
+    )
     with pytest.raises(MemoryError):
-        features.extract(encoder, tokenizer, EXAMPLES, max_length=40, cache=tmp_path, batch_tokens=1, progress=False)
+        features.extract(
+            encoder,
+            tokenizer,
+            EXAMPLES,
+            max_length=40,
+            cache=tmp_path,
+            batch_tokens=1,
+            progress=False,
+        )
     monkeypatch.undo()
     assert extract(tiny_bert, tmp_path).encoded <= 2
 
 
 def test_the_origin_is_that_of_the_vectors_and_not_their_bytes(tiny_bert):
-    encoder, tokenizer = sequence_classifier.load_encoder(tiny_bert), sequence_classifier.load_tokenizer(tiny_bert)
-    found = [features.origin(encoder, tokenizer, EXAMPLES, max_length=length) for length in (40, 40, 30)]
+    encoder, tokenizer = (
+        sequence_classifier.load_encoder(tiny_bert),
+        sequence_classifier.load_tokenizer(tiny_bert),
+    )
+    found = [
+        features.origin(encoder, tokenizer, EXAMPLES, max_length=length) for length in (40, 40, 30)
+    ]
     lower = sequence_classifier.load_encoder(tiny_bert, layers=1)
-    found += [features.origin(lower, tokenizer, EXAMPLES, max_length=40),
-              features.origin(encoder, tokenizer, EXAMPLES[::-1], max_length=40)]
+    found += [
+        features.origin(lower, tokenizer, EXAMPLES, max_length=40),
+        features.origin(encoder, tokenizer, EXAMPLES[::-1], max_length=40),
+    ]
     assert found[0] == found[1]
     assert len(set(found)) == 4

@@ -15,7 +15,13 @@ from pipelines.evaluation.thresholds import decision_scores
 from pipelines.examples import Example
 from pipelines.families import frozen_head, sequence_classifier
 from pipelines.families.frozen_head import Point, head_search, train_heads
-from pipelines.families.frozen_head.head_search import SearchData, grid, search, stacks, train_and_score
+from pipelines.families.frozen_head.head_search import (
+    SearchData,
+    grid,
+    search,
+    stacks,
+    train_and_score,
+)
 from pipelines.families.sequence_classifier import ClassifierSettings
 
 
@@ -23,44 +29,79 @@ def data_for(n=60, width=6, classes=3, several=False, **options):
     random = np.random.default_rng(0)
     centres = random.normal(size=(classes, width)) * 2
     labels = random.integers(classes, size=n)
-    vectors = (centres[labels] + random.normal(size=(n, width)) * [1, 5, 1, 1, 0.1, 1]).astype(np.float32)
-    targets = labels.tolist() if not several else (np.eye(classes)[labels] + np.eye(classes)[labels[::-1]] > 0
-                                                   ).astype(float).tolist()
+    vectors = (centres[labels] + random.normal(size=(n, width)) * [1, 5, 1, 1, 0.1, 1]).astype(
+        np.float32
+    )
+    targets = (
+        labels.tolist()
+        if not several
+        else (np.eye(classes)[labels] + np.eye(classes)[labels[::-1]] > 0).astype(float).tolist()
+    )
     half = n // 2
-    return SearchData({"mean": vectors[:half]}, {"mean": vectors[half:]}, targets[:half], targets[half:], classes,
-                      batch_size=8, **options)
+    return SearchData(
+        {"mean": vectors[:half]},
+        {"mean": vectors[half:]},
+        targets[:half],
+        targets[half:],
+        classes,
+        batch_size=8,
+        **options,
+    )
 
 
-POINTS = grid(hidden_layer=[0, 5], learning_rate=[0.01, 0.1], dropout=[0.0, 0.4], class_weight=["none", "balanced"],
-              epochs=[2, 5], weight_decay=[0.1])
+POINTS = grid(
+    hidden_layer=[0, 5],
+    learning_rate=[0.01, 0.1],
+    dropout=[0.0, 0.4],
+    class_weight=["none", "balanced"],
+    epochs=[2, 5],
+    weight_decay=[0.1],
+)
 
 
 def test_a_head_does_not_depend_on_those_it_is_stacked_with():
     data = data_for()
     for hidden in (0, 5):
         points = [point for point in POINTS if point.hidden_layer == hidden]
-        together = train_heads(data.train["mean"], data.train_targets, points, n_classes=3, batch_size=8, seed=1)
+        together = train_heads(
+            data.train["mean"], data.train_targets, points, n_classes=3, batch_size=8, seed=1
+        )
         for number, point in enumerate(points):
             # Other points of as many epochs as the stack's longest change nothing either: a head stops by itself.
-            alone = train_heads(data.train["mean"], data.train_targets, [point], n_classes=3, batch_size=8, seed=1)
-            np.testing.assert_allclose(alone.scores(data.dev["mean"])[0], together.scores(data.dev["mean"])[number],
-                                       atol=2e-4)
+            alone = train_heads(
+                data.train["mean"], data.train_targets, [point], n_classes=3, batch_size=8, seed=1
+            )
+            np.testing.assert_allclose(
+                alone.scores(data.dev["mean"])[0],
+                together.scores(data.dev["mean"])[number],
+                atol=2e-4,
+            )
 
 
 def test_a_linear_head_is_what_torch_trains():
     """The same batches and first weights through `nn.Linear`, `AdamW` and a linear schedule."""
-    data, point = data_for(), Point(learning_rate=0.05, weight_decay=0.1, class_weight="balanced", epochs=4)
+    data, point = (
+        data_for(),
+        Point(learning_rate=0.05, weight_decay=0.1, class_weight="balanced", epochs=4),
+    )
     x, y = torch.from_numpy(data.train["mean"]), torch.tensor(data.train_targets)
     scaled = (x - x.mean(0)) / x.std(0, correction=0)
-    ours = train_heads(data.train["mean"], data.train_targets, [point], n_classes=3, batch_size=8, seed=7)
+    ours = train_heads(
+        data.train["mean"], data.train_targets, [point], n_classes=3, batch_size=8, seed=7
+    )
 
     random = torch.Generator().manual_seed(7)
     layer = torch.nn.Linear(6, 3)
     with torch.no_grad():
-        layer.weight.copy_(((torch.rand(6, 3, generator=random) * 2 - 1) / 6 ** 0.5).T)
+        layer.weight.copy_(((torch.rand(6, 3, generator=random) * 2 - 1) / 6**0.5).T)
         layer.bias.zero_()
-    optimizer = torch.optim.AdamW([{"params": [layer.weight], "weight_decay": 0.1},
-                                   {"params": [layer.bias], "weight_decay": 0.0}], lr=0.05)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [layer.weight], "weight_decay": 0.1},
+            {"params": [layer.bias], "weight_decay": 0.0},
+        ],
+        lr=0.05,
+    )
     steps = 4 * 4
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     counts = torch.bincount(y, minlength=3)
@@ -71,26 +112,37 @@ def test_a_linear_head_is_what_torch_trains():
         for start in range(4):
             rows = order[start::4]
             torch.rand(len(rows), 6, generator=random)  # drawn for dropout
-            losses = torch.nn.functional.cross_entropy(layer(scaled[rows]), y[rows], reduction="none")
+            losses = torch.nn.functional.cross_entropy(
+                layer(scaled[rows]), y[rows], reduction="none"
+            )
             (losses * weight[y[rows]]).mean().backward()
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
     with torch.no_grad():
-        np.testing.assert_allclose(ours.scores(data.train["mean"])[0], layer(scaled).numpy(), atol=1e-4)
+        np.testing.assert_allclose(
+            ours.scores(data.train["mean"])[0], layer(scaled).numpy(), atol=1e-4
+        )
 
 
 def test_texts_of_one_token_train_the_head_of_their_vectors():
     vectors = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
     targets = (vectors[:, 0] > 0).astype(int).tolist()
-    points = [Point("token", hidden, learning_rate=0.05, dropout=0.2, epochs=3) for hidden in (3, 3)]
-    once = np.stack([vectors, np.full_like(vectors, np.nan)], axis=1)                          # (40, 2, 6)
+    points = [
+        Point("token", hidden, learning_rate=0.05, dropout=0.2, epochs=3) for hidden in (3, 3)
+    ]
+    once = np.stack([vectors, np.full_like(vectors, np.nan)], axis=1)  # (40, 2, 6)
     wanted = train_heads(vectors, targets, points, n_classes=2).scores(vectors)
-    np.testing.assert_allclose(train_heads(once, targets, points, n_classes=2).scores(once), wanted, atol=1e-5)
+    np.testing.assert_allclose(
+        train_heads(once, targets, points, n_classes=2).scores(once), wanted, atol=1e-5
+    )
     plain = [replace(point, dropout=0.0) for point in points]
     twice = np.stack([vectors, vectors], axis=1)
-    np.testing.assert_allclose(train_heads(twice, targets, plain, n_classes=2).scores(twice),
-                               train_heads(vectors, targets, plain, n_classes=2).scores(vectors), atol=1e-4)
+    np.testing.assert_allclose(
+        train_heads(twice, targets, plain, n_classes=2).scores(twice),
+        train_heads(vectors, targets, plain, n_classes=2).scores(vectors),
+        atol=1e-4,
+    )
 
 
 def test_one_word_of_many_makes_the_class():
@@ -102,8 +154,9 @@ def test_one_word_of_many_makes_the_class():
     train, dev = slice(0, 200), slice(200, 400)
     right = {}
     for name, given in (("token", states), ("mean", states.mean(1))):
-        [logits] = train_heads(given[train], targets[train], [Point(name, learning_rate=0.03)], n_classes=2).scores(
-            given[dev])
+        [logits] = train_heads(
+            given[train], targets[train], [Point(name, learning_rate=0.03)], n_classes=2
+        ).scores(given[dev])
         right[name] = (logits.argmax(1) == targets[dev]).mean()
     assert right["token"] > 0.9 > 0.8 > right["mean"]
 
@@ -127,14 +180,18 @@ def test_folds_score_each_text_by_a_head_that_has_not_seen_it():
     assert targets.tolist() == together
     for fold in folds:
         others = [row for row in range(60) if row not in fold]
-        heads = train_heads(vectors[others], [together[row] for row in others], [point], n_classes=3, batch_size=8)
+        heads = train_heads(
+            vectors[others], [together[row] for row in others], [point], n_classes=3, batch_size=8
+        )
         np.testing.assert_allclose(found[:, fold], heads.scores(vectors[fold]), atol=1e-5)
     [row] = train_and_score(replace(data, folds=folds), [point])
     assert row["macro_f1"] == pytest.approx(decision_scores(found[0], targets)["macro_f1"])
     assert replace(data, folds=folds).key() != data.key()
 
 
-def test_the_same_grid_twice_gives_the_same_table_and_a_stopped_one_goes_on(tmp_path, monkeypatch, caplog):
+def test_the_same_grid_twice_gives_the_same_table_and_a_stopped_one_goes_on(
+    tmp_path, monkeypatch, caplog
+):
     caplog.set_level(logging.INFO)
     data, trained = data_for(), []
     whole = search(data, POINTS, tmp_path / "a", progress=False)
@@ -150,12 +207,17 @@ def test_the_same_grid_twice_gives_the_same_table_and_a_stopped_one_goes_on(tmp_
     monkeypatch.setattr(head_search, "train_and_score", stops_after_one)
     with pytest.raises(KeyboardInterrupt):
         search(data, POINTS, tmp_path / "b", progress=False)
-    monkeypatch.setattr(head_search, "train_and_score",
-                        lambda data, stack, **options: trained.append(stack) or original(data, stack, **options))
+    monkeypatch.setattr(
+        head_search,
+        "train_and_score",
+        lambda data, stack, **options: trained.append(stack) or original(data, stack, **options),
+    )
     caplog.clear()
     assert search(data, POINTS, tmp_path / "b", progress=False) == whole
     assert len(trained) == len(stacks(POINTS))  # each stack once, over both searches
-    assert caplog.messages == [f"{len(trained[0])} of {len(POINTS)} points are there from an earlier search"]
+    assert caplog.messages == [
+        f"{len(trained[0])} of {len(POINTS)} points are there from an earlier search"
+    ]
 
 
 def test_another_search_does_not_take_the_rows_of_this_one(tmp_path, caplog):
@@ -172,10 +234,16 @@ def test_stacks_hold_one_shape_and_all_points():
     assert max(map(len, found)) == 8
 
 
-@pytest.mark.parametrize(("values", "told"), [
-    ({"pooling": ["attention"]}, "finetune_classifier.py --tune head"), ({"dropout": [1.0]}, "dropout 1.0"),
-    ({"epochs": [0]}, "epochs 0"), ({"class_weight": ["some"]}, "class_weight some"),
-    ({"learning_rate": [float("nan")]}, "learning_rate nan")])
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"pooling": ["attention"]}, "finetune_classifier.py --tune head"),
+        ({"dropout": [1.0]}, "dropout 1.0"),
+        ({"epochs": [0]}, "epochs 0"),
+        ({"class_weight": ["some"]}, "class_weight some"),
+        ({"learning_rate": [float("nan")]}, "learning_rate nan"),
+    ],
+)
 def test_a_grid_refuses_what_cannot_be(values, told):
     with pytest.raises(UserError, match=told):
         grid(**values)
@@ -185,19 +253,31 @@ def test_a_grid_refuses_what_cannot_be(values, told):
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-@pytest.mark.parametrize(("pooling", "hidden"), [("cls", 16), ("cls", 0), ("mean", 5), ("max", 0), ("token", 0),
-                                                 ("token", 5)])
+@pytest.mark.parametrize(
+    ("pooling", "hidden"),
+    [("cls", 16), ("cls", 0), ("mean", 5), ("max", 0), ("token", 0), ("token", 5)],
+)
 def test_the_checkpoint_gives_the_heads_logits(kind, pooling, hidden, tmp_path):
     folder = write(tmp_path / "base", kind)
     # One text a batch: what rounding in another batch changes, weights that undo the scaling of five texts enlarge.
     found = extract(folder, tmp_path / "cache", tokens=pooling == "token", batch_tokens=1)
-    encoder, tokenizer = sequence_classifier.load_encoder(str(folder)), sequence_classifier.load_tokenizer(str(folder))
+    encoder, tokenizer = (
+        sequence_classifier.load_encoder(str(folder)),
+        sequence_classifier.load_tokenizer(str(folder)),
+    )
     point = Point(pooling=pooling, hidden_layer=hidden, learning_rate=0.05, epochs=8)
-    heads = train_heads(found.vectors[pooling], [0, 1, 2, 0, 1], [point, point], n_classes=3,
-                        activation=frozen_head.activation_for(kind))
+    heads = train_heads(
+        found.vectors[pooling],
+        [0, 1, 2, 0, 1],
+        [point, point],
+        n_classes=3,
+        activation=frozen_head.activation_for(kind),
+    )
     settings = ClassifierSettings(("a", "b", "c"), max_length=40)
     model = frozen_head.classifier_with(encoder, heads, 1, point, settings)
-    sequence_classifier.save(tmp_path / "model", model=model, tokenizer=tokenizer, settings=settings)
+    sequence_classifier.save(
+        tmp_path / "model", model=model, tokenizer=tokenizer, settings=settings
+    )
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
     ours = type(plain).__name__ == "PooledClassifier"
     assert ours == ((pooling, hidden) != ("cls", 16))
@@ -216,18 +296,35 @@ def test_the_checkpoint_gives_the_heads_logits(kind, pooling, hidden, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max", "token"])
 def test_the_checkpoint_gives_the_heads_logits_on_real_weights(pooling, tmp_path):
-    texts = [Example(str(number), text) for number, text in enumerate(
-        ["no disease", "Breast and ovarian cancer run in families with BRCA1.", "A " + "very " * 90 + "cold"])]
-    found = extract("local:minilm", tmp_path / "cache", texts, max_length=128, tokens=pooling == "token")
+    texts = [
+        Example(str(number), text)
+        for number, text in enumerate(
+            [
+                "no disease",
+                "Breast and ovarian cancer run in families with BRCA1.",
+                "A " + "very " * 90 + "cold",
+            ]
+        )
+    ]
+    found = extract(
+        "local:minilm", tmp_path / "cache", texts, max_length=128, tokens=pooling == "token"
+    )
     encoder = sequence_classifier.load_encoder("local:minilm")
     point = Point(pooling=pooling, hidden_layer=0, learning_rate=0.05, epochs=30)
     heads = train_heads(found.vectors[pooling], [0, 1, 2], [point], n_classes=3, activation="gelu")
-    model = frozen_head.classifier_with(encoder, heads, 0, point, ClassifierSettings(("a", "b", "c"), max_length=128))
+    model = frozen_head.classifier_with(
+        encoder, heads, 0, point, ClassifierSettings(("a", "b", "c"), max_length=128)
+    )
     model.save_pretrained(tmp_path / "model")
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
-    wanted, tokenizer = heads.scores(found.vectors[pooling])[0], sequence_classifier.load_tokenizer("local:minilm")
+    wanted, tokenizer = (
+        heads.scores(found.vectors[pooling])[0],
+        sequence_classifier.load_tokenizer("local:minilm"),
+    )
     assert np.abs(wanted).max() > 0.5
     for row, example in enumerate(texts):
         with torch.no_grad():
-            logits = plain(**tokenizer(example.text, return_tensors="pt", truncation=True, max_length=128)).logits[0]
+            logits = plain(
+                **tokenizer(example.text, return_tensors="pt", truncation=True, max_length=128)
+            ).logits[0]
         np.testing.assert_allclose(logits, wanted[row], rtol=1e-5, atol=1e-5)

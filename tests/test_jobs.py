@@ -13,26 +13,63 @@ from transformers import AutoTokenizer
 from pipelines import cli, job
 
 CONFIGS = ROOT / "recipes" / "configs"
-TEXTS = [(f"{word} {text}", label) for word in ("really", "so", "quite", "very")
-         for text, label in (("good film", "pos"), ("bad film", "neg"), ("fine play", "pos"), ("dull play", "neg"),
-                             ("warm song", "pos"), ("flat song", "neg"))]
+TEXTS = [
+    (f"{word} {text}", label)
+    for word in ("really", "so", "quite", "very")
+    for text, label in (
+        ("good film", "pos"),
+        ("bad film", "neg"),
+        ("fine play", "pos"),
+        ("dull play", "neg"),
+        ("warm song", "pos"),
+        ("flat song", "neg"),
+    )
+]
 # Recipe and options; "encoder" and "llm" stand for tiny models, "spans" and "classes" for data.
 RECIPES = {
     "sft_tinyllama": ("spans", "llm", ["--config", CONFIGS / "sft_smoke.yaml", "--max_steps", 2]),
-    "finetune_token_tagger": ("spans", "encoder", ["--config", CONFIGS / "tagger_minilm.yaml",
-                                                   "--num_train_epochs", 1]),
-    "train_tagger": ("spans", None, ["--network", "ffnn", "--hidden_size", 8, "--num_train_epochs", 1]),
+    "finetune_token_tagger": (
+        "spans",
+        "encoder",
+        ["--config", CONFIGS / "tagger_minilm.yaml", "--num_train_epochs", 1],
+    ),
+    "train_tagger": (
+        "spans",
+        None,
+        ["--network", "ffnn", "--hidden_size", 8, "--num_train_epochs", 1],
+    ),
     "train_tagger dictionary": ("spans", None, ["--network", "dictionary"]),
     "train_tagger hmm": ("spans", None, ["--network", "hmm"]),
     "train_tagger memm": ("spans", None, ["--network", "memm"]),
     "train_tagger crf": ("spans", None, ["--network", "crf"]),
-    "finetune_classifier": ("classes", "encoder", ["--config", CONFIGS / "classifier_minilm.yaml",
-                                                   "--num_train_epochs", 1]),
-    "grid_search_head": ("classes", "encoder", ["--config", CONFIGS / "head_minilm.yaml", "--pooling", "mean",
-                                                "--learning_rate", 0.01, "--weight_decay", 0.01, "--dropout", 0.0,
-                                                "--epochs", 2]),
-    "pretrain_encoder": ("spans", "masked encoder", ["--config", CONFIGS / "pretrain_minilm.yaml",
-                                                     "--num_train_epochs", 1]),
+    "finetune_classifier": (
+        "classes",
+        "encoder",
+        ["--config", CONFIGS / "classifier_minilm.yaml", "--num_train_epochs", 1],
+    ),
+    "grid_search_head": (
+        "classes",
+        "encoder",
+        [
+            "--config",
+            CONFIGS / "head_minilm.yaml",
+            "--pooling",
+            "mean",
+            "--learning_rate",
+            0.01,
+            "--weight_decay",
+            0.01,
+            "--dropout",
+            0.0,
+            "--epochs",
+            2,
+        ],
+    ),
+    "pretrain_encoder": (
+        "spans",
+        "masked encoder",
+        ["--config", CONFIGS / "pretrain_minilm.yaml", "--num_train_epochs", 1],
+    ),
 }
 PREDICTING = [name for name in RECIPES if name != "pretrain_encoder"]
 # The head search needs no option to go on, and has no trainer that one could ask for more epochs.
@@ -45,15 +82,21 @@ def classes(tmp_path_factory):
     files = {}
     for split, rows in (("train", TEXTS[:18]), ("dev", TEXTS[18:]), ("test", TEXTS[6:12])):
         files[split] = folder / f"{split}.jsonl"
-        lines = [json.dumps({"id": f"{split}-{n}", "text": text, "label": label})
-                 for n, (text, label) in enumerate(rows)]
+        lines = [
+            json.dumps({"id": f"{split}-{n}", "text": text, "label": label})
+            for n, (text, label) in enumerate(rows)
+        ]
         files[split].write_text("\n".join(lines) + "\n", encoding="utf-8")
     return files
 
 
 def arguments_of(name, models, data):
     kind, model, options = RECIPES[name]
-    files = [part for split in ("train", "dev", "test") for part in (f"--{split}_file", data[kind][split])]
+    files = [
+        part
+        for split in ("train", "dev", "test")
+        for part in (f"--{split}_file", data[kind][split])
+    ]
     named = ["--model_name_or_path", models[model]] if model else []
     cache = ["--cache_dir", data["cache"]] if name == "grid_search_head" else []
     return [*options, *named, *files, *cache]
@@ -140,15 +183,28 @@ def test_a_finished_run_is_not_overwritten(name, runs, models, data, capsys):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"}
     assert call(name, *arguments_of(name, models, data), "--run_dir", run) == 2
     assert "holds a trained run" in one_error(capsys.readouterr().err)
-    assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != ".lock"
+    } == before
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINING if not name.startswith("train_tagger ")])
+@pytest.mark.parametrize(
+    "name", [name for name in TRAINING if not name.startswith("train_tagger ")]
+)
 def test_other_options_do_not_go_on_with_a_run(name, copied, models, data, capsys):
     run = copied(name)
     options = (run / "config.yaml").read_bytes()
-    changed = [*arguments_of(name, models, data), "--run_dir", run, "--resume_from_checkpoint", "true", "--seed", 7,
-               "--weight_decay", 0.5]
+    changed = [
+        *arguments_of(name, models, data),
+        "--run_dir",
+        run,
+        "--resume_from_checkpoint",
+        "true",
+        "--seed",
+        7,
+        "--weight_decay",
+        0.5,
+    ]
     assert call(name, *changed) == 2
     error = one_error(capsys.readouterr().err)
     assert "seed" in error
@@ -167,7 +223,13 @@ def test_changed_data_does_not_go_on_with_a_run(name, copied, models, data, tmp_
     [key] = [file for file in digests if Path(file).name == train.name]
     digests[key] = "0" * 64
     (run / "provenance.json").write_text(json.dumps(provenance | {"data": digests}))
-    arguments = [*arguments_of(name, models, data), "--run_dir", run, "--resume_from_checkpoint", "true"]
+    arguments = [
+        *arguments_of(name, models, data),
+        "--run_dir",
+        run,
+        "--resume_from_checkpoint",
+        "true",
+    ]
     assert call(name, *arguments) == 2
     assert train.name in one_error(capsys.readouterr().err)
 
@@ -177,21 +239,44 @@ def test_a_trained_run_goes_on_with_prediction(name, copied, runs, models, data,
     run = copied(name)
     (run / "report.json").unlink()
     shutil.rmtree(run / "predictions")
-    assert call(name, *arguments_of(name, models, data), "--run_dir", run, "--resume_from_checkpoint", "true") == 0
+    assert (
+        call(
+            name,
+            *arguments_of(name, models, data),
+            "--run_dir",
+            run,
+            "--resume_from_checkpoint",
+            "true",
+        )
+        == 0
+    )
     assert "is there already: going on with prediction" in capsys.readouterr().out
     test = Path("predictions", "test.jsonl")
     assert (run / test).read_bytes() == (runs(name) / test).read_bytes()
     reports = [json.loads((folder / "report.json").read_text()) for folder in (run, runs(name))]
     for key in ("parameters", "trained_parameters", "epochs"):
         assert reports[0]["cost"].get(key) == reports[1]["cost"].get(key)
-    assert reports[0]["cost"]["seconds"]["training"] == pytest.approx(reports[1]["cost"]["seconds"]["training"], abs=1)
+    assert reports[0]["cost"]["seconds"]["training"] == pytest.approx(
+        reports[1]["cost"]["seconds"]["training"], abs=1
+    )
 
 
 @pytest.mark.parametrize("name", ["finetune_token_tagger", "train_tagger", "finetune_classifier"])
 def test_more_epochs_train_a_finished_run_on(name, copied, models, data, capsys):
     run = copied(name)
-    assert call(name, *arguments_of(name, models, data), "--run_dir", run, "--resume_from_checkpoint", "true",
-                "--num_train_epochs", 2) == 0
+    assert (
+        call(
+            name,
+            *arguments_of(name, models, data),
+            "--run_dir",
+            run,
+            "--resume_from_checkpoint",
+            "true",
+            "--num_train_epochs",
+            2,
+        )
+        == 0
+    )
     assert "checkpoint-" in capsys.readouterr().out
     assert yaml.safe_load((run / "config.yaml").read_text())["num_train_epochs"] == 2
     log = json.loads((run / "trainer_log.json").read_text())
@@ -202,9 +287,18 @@ def test_more_epochs_train_a_finished_run_on(name, copied, models, data, capsys)
 def test_more_epochs_that_were_interrupted_are_still_asked_for(copied, models, data, monkeypatch):
     name = "train_tagger"
     run = copied(name)
-    more = [*arguments_of(name, models, data), "--run_dir", run, "--resume_from_checkpoint", "true",
-            "--num_train_epochs", 2]
-    monkeypatch.setattr(job.Job, "record_training", lambda *_, **__: pytest.exit("killed", returncode=9))
+    more = [
+        *arguments_of(name, models, data),
+        "--run_dir",
+        run,
+        "--resume_from_checkpoint",
+        "true",
+        "--num_train_epochs",
+        2,
+    ]
+    monkeypatch.setattr(
+        job.Job, "record_training", lambda *_, **__: pytest.exit("killed", returncode=9)
+    )
     with pytest.raises(pytest.exit.Exception):
         call(name, *more)
     monkeypatch.undo()
@@ -215,8 +309,17 @@ def test_more_epochs_that_were_interrupted_are_still_asked_for(copied, models, d
 
 def test_another_recipe_does_not_go_on_with_a_run(copied, models, data, capsys):
     run = copied("train_tagger")
-    assert call("finetune_token_tagger", *arguments_of("finetune_token_tagger", models, data), "--run_dir", run,
-                "--resume_from_checkpoint", "true") == 2
+    assert (
+        call(
+            "finetune_token_tagger",
+            *arguments_of("finetune_token_tagger", models, data),
+            "--run_dir",
+            run,
+            "--resume_from_checkpoint",
+            "true",
+        )
+        == 2
+    )
     assert "it is a run of ffnn, not of token_tagger" in one_error(capsys.readouterr().err)
 
 

@@ -12,9 +12,12 @@ from pipelines.families.lexical.word_features import GROUPS, shape, word_feature
 from pipelines.networks.crf import LinearChainCRF
 
 TAGS = ["O", "B-D", "I-D"]
-SENTENCES = [(["a", "colon", "cancer", "was", "seen"], ["O", "B-D", "I-D", "O", "O"]),
-             (["no", "flu"], ["O", "B-D"]), (["Flu", "is", "a", "cancer"], ["B-D", "O", "O", "B-D"]),
-             (["the", "colon", "is", "a", "place"], ["O", "O", "O", "O", "O"])]
+SENTENCES = [
+    (["a", "colon", "cancer", "was", "seen"], ["O", "B-D", "I-D", "O", "O"]),
+    (["no", "flu"], ["O", "B-D"]),
+    (["Flu", "is", "a", "cancer"], ["B-D", "O", "O", "B-D"]),
+    (["the", "colon", "is", "a", "place"], ["O", "O", "O", "O", "O"]),
+]
 WORDS = [words for words, _ in SENTENCES]
 GIVEN = [tags for _, tags in SENTENCES]
 UNSEEN = ["a", "bowel", "cancer", "is", "no", "place"]
@@ -40,8 +43,13 @@ def by_hand(of_path, length, states):
 def test_chains_agree_with_all_paths(length):
     random = np.random.default_rng(length)
     first, steps = random.normal(size=3), random.normal(size=(length - 1, 3, 3))
-    best, table = by_hand(lambda path: first[path[0]] + sum(steps[t, path[t], path[t + 1]] for t in range(length - 1)),
-                          length, 3)
+    best, table = by_hand(
+        lambda path: (
+            first[path[0]] + sum(steps[t, path[t], path[t + 1]] for t in range(length - 1))
+        ),
+        length,
+        3,
+    )
     assert sequences.viterbi(first, steps) == best
     np.testing.assert_allclose(sequences.marginals(first, steps), table, atol=1e-12)
 
@@ -105,20 +113,28 @@ def test_the_memm_agrees_with_all_paths_and_with_scikit_learn():
     features = [word_features(words, GROUPS) for words in WORDS]
     model = memm.fit(features, GIVEN, TAGS, min_count=1)
     words = word_features(UNSEEN, GROUPS)
-    columns = [[model.vocabulary[name] for name in names if name in model.vocabulary] for names in words]
+    columns = [
+        [model.vocabulary[name] for name in names if name in model.vocabulary] for names in words
+    ]
 
     def score(path):
         previous = [memm.START, *(TAGS[tag] for tag in path)]
-        return sum(model._scores(before, active)[tag]
-                   for before, active, tag in zip(previous, columns, path, strict=False))
+        return sum(
+            model._scores(before, active)[tag]
+            for before, active, tag in zip(previous, columns, path, strict=False)
+        )
 
     best, table = by_hand(score, len(words), len(TAGS))
     tags, probabilities = model.tag(words)
     assert tags == best
     np.testing.assert_allclose(probabilities, table, atol=1e-5)
     # The words after an O, by a regression of one's own.
-    pairs = [(names, tag) for sentence, given in zip(features, GIVEN, strict=True)
-             for names, before, tag in zip(sentence[1:], given, given[1:], strict=False) if before == "O"]
+    pairs = [
+        (names, tag)
+        for sentence, given in zip(features, GIVEN, strict=True)
+        for names, before, tag in zip(sentence[1:], given, given[1:], strict=False)
+        if before == "O"
+    ]
     matrix = np.zeros((len(pairs), len(model.vocabulary)))
     for row, (names, _) in enumerate(pairs):
         matrix[row, [model.vocabulary[name] for name in names]] = 1
@@ -127,7 +143,9 @@ def test_the_memm_agrees_with_all_paths_and_with_scikit_learn():
     probe[0, columns[1]] = 1
     expected = dict(zip(peer.classes_, peer.predict_proba(probe)[0], strict=True))
     ours = np.exp(model._scores("O", columns[1]))
-    assert [ours[TAGS.index(tag)] for tag in expected] == pytest.approx(list(expected.values()), abs=1e-3)
+    assert [ours[TAGS.index(tag)] for tag in expected] == pytest.approx(
+        list(expected.values()), abs=1e-3
+    )
 
 
 def test_the_memm_is_saved_without_pickle(tmp_path):
@@ -164,7 +182,9 @@ def test_the_crfs_probabilities_are_those_of_our_own_on_the_same_weights(tmp_pat
                 emissions[0, position, TAGS.index(tag)] += info.state_features.get((name, tag), 0.0)
     mask = torch.ones(1, len(words), dtype=torch.bool)
     tags, probabilities = model.tag(words)
-    np.testing.assert_allclose(probabilities, chain.marginals(emissions, mask)[0].detach(), atol=1e-4)
+    np.testing.assert_allclose(
+        probabilities, chain.marginals(emissions, mask)[0].detach(), atol=1e-4
+    )
     assert tags == chain.viterbi(emissions, mask)[0].tolist()
 
 
@@ -176,14 +196,31 @@ def test_a_damaged_crf_is_one_line(tmp_path):
         crf.load(tmp_path, TAGS)
 
 
-@pytest.mark.parametrize(("word", "expected"), [("BRCA1", "Xd"), ("cancer", "x"), ("C-Abl", "X-Xx"), ("2.5", "d.d"),
-                                                ("Ärzte", "Xx"), ("", "")])
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("BRCA1", "Xd"),
+        ("cancer", "x"),
+        ("C-Abl", "X-Xx"),
+        ("2.5", "d.d"),
+        ("Ärzte", "Xx"),
+        ("", ""),
+    ],
+)
 def test_shapes(word, expected):
     assert shape(word) == expected
 
 
 def test_features_at_the_edges():
     [only] = word_features(["Flu"], GROUPS)
-    assert {"word=Flu", "lower=flu", "shape+0=Xx", "shape-1=<edge>", "lower-2=<edge>", "before=<edge> flu",
-            "prefix=fl", "suffix=lu"} <= set(only)
+    assert {
+        "word=Flu",
+        "lower=flu",
+        "shape+0=Xx",
+        "shape-1=<edge>",
+        "lower-2=<edge>",
+        "before=<edge> flu",
+        "prefix=fl",
+        "suffix=lu",
+    } <= set(only)
     assert not [name for name in only if name.startswith("lexicon")]

@@ -16,7 +16,9 @@ from pipelines.families.causal_lm.text_windows import TextWindow, merged_predict
 from pipelines.spans import spans_to_tags, word_units
 
 
-@given(st.lists(st.text(alphabet="ab,肺ไข้", min_size=1, max_size=4), max_size=30), st.integers(4, 60))
+@given(
+    st.lists(st.text(alphabet="ab,肺ไข้", min_size=1, max_size=4), max_size=30), st.integers(4, 60)
+)
 def test_windows_cover_a_text_and_own_each_character_once(words, room):
     text = " ".join(words)
     windows = text_windows(text, lambda part: len(part) <= room)
@@ -35,14 +37,32 @@ def test_windows_cover_a_text_and_own_each_character_once(words, room):
 def test_mentions_come_from_the_window_that_they_begin_in():
     windows = [TextWindow(0, 30, 0, 20), TextWindow(10, 50, 20, 50)]
     answers = [
-        Prediction("0", spans=(Span(2, 5, "D", 0.5), Span(18, 24, "D", 0.4), Span(21, 24, "D")), raw="x", status="ok",
-                   mentions=({"string": "m", "place": [18, 24]}, {"string": "lost", "place": None})),
-        Prediction("0", spans=(Span(8, 14, "D"), Span(11, 13, "D", 0.3)), raw="y", status="cut_off",
-                   mentions=({"string": "m", "place": [8, 14]}, {"string": "n", "place": [11, 13]}))]
+        Prediction(
+            "0",
+            spans=(Span(2, 5, "D", 0.5), Span(18, 24, "D", 0.4), Span(21, 24, "D")),
+            raw="x",
+            status="ok",
+            mentions=({"string": "m", "place": [18, 24]}, {"string": "lost", "place": None}),
+        ),
+        Prediction(
+            "0",
+            spans=(Span(8, 14, "D"), Span(11, 13, "D", 0.3)),
+            raw="y",
+            status="cut_off",
+            mentions=({"string": "m", "place": [8, 14]}, {"string": "n", "place": [11, 13]}),
+        ),
+    ]
     merged = merged_prediction(Example("7", "." * 50), windows, answers)
-    assert [(span.start, span.end, span.score) for span in merged.spans] == [(2, 5, 0.5), (18, 24, 0.4), (21, 23, 0.3)]
-    assert merged.mentions == ({"string": "m", "place": [18, 24]}, {"string": "lost", "place": None},
-                               {"string": "n", "place": [21, 23]})
+    assert [(span.start, span.end, span.score) for span in merged.spans] == [
+        (2, 5, 0.5),
+        (18, 24, 0.4),
+        (21, 23, 0.3),
+    ]
+    assert merged.mentions == (
+        {"string": "m", "place": [18, 24]},
+        {"string": "lost", "place": None},
+        {"string": "n", "place": [21, 23]},
+    )
     assert (merged.id, merged.raw, merged.status) == ("7", "x\ny", "cut_off")
 
 
@@ -65,7 +85,9 @@ class Echo:
 def test_a_long_text_is_read_in_windows_and_named(network, tokenizer, monkeypatch, caplog):
     echo = Echo(tokenizer)
     monkeypatch.setattr(causal_lm, "generate", echo)
-    prompt = prompt_for(tokenizer, format="list", labels=["Disease"], style="plain", constrained=True)
+    prompt = prompt_for(
+        tokenizer, format="list", labels=["Disease"], style="plain", constrained=True
+    )
     words = [["word"] * 9 + ["flu"] for _ in range(90)]
     text = " ".join(word for part in words for word in part)
     examples = [Example("short", "A flu."), Example("long", text), Example("other", "none")]
@@ -73,7 +95,11 @@ def test_a_long_text_is_read_in_windows_and_named(network, tokenizer, monkeypatc
         short, long, other = predict(Loaded(network, tokenizer, prompt), examples, progress=False)
     assert short.spans == (Span(2, 5, "Disease"),)
     assert other.spans == ()
-    gold = [Span(start, start + 3, "Disease") for start in range(len(text)) if text.startswith("flu", start)]
+    gold = [
+        Span(start, start + 3, "Disease")
+        for start in range(len(text))
+        if text.startswith("flu", start)
+    ]
     assert list(long.spans) == gold
     assert long.status == "ok"
     assert max(echo.lengths) <= network.config.max_position_embeddings
@@ -84,7 +110,9 @@ def test_a_long_text_is_read_in_windows_and_named(network, tokenizer, monkeypatc
 
 def test_a_real_network_answers_a_long_text_within_its_context(network, tokenizer, caplog):
     network.config.max_position_embeddings = 256
-    prompt = prompt_for(tokenizer, format="list", labels=["Disease"], style="plain", constrained=True)
+    prompt = prompt_for(
+        tokenizer, format="list", labels=["Disease"], style="plain", constrained=True
+    )
     examples = [Example("a", "word " * 80 + "gout"), Example("b", "gout")]
     with caplog.at_level(logging.WARNING):
         long, short = predict(Loaded(network, tokenizer, prompt), examples, progress=False)
@@ -95,9 +123,14 @@ def test_a_real_network_answers_a_long_text_within_its_context(network, tokenize
     assert "b (" not in caplog.text
 
 
-@pytest.mark.parametrize(("style", "text"), [("chat", "gout and flu"), ("plain", "x" * 300)],
-                         ids=["prompt over the context", "one long word"])
-def test_where_nothing_fits_the_answer_is_unparsable_and_named(network, tokenizer, caplog, style, text):
+@pytest.mark.parametrize(
+    ("style", "text"),
+    [("chat", "gout and flu"), ("plain", "x" * 300)],
+    ids=["prompt over the context", "one long word"],
+)
+def test_where_nothing_fits_the_answer_is_unparsable_and_named(
+    network, tokenizer, caplog, style, text
+):
     network.config.max_position_embeddings = 100
     prompt = prompt_for(tokenizer, format="list", labels=["Disease"], style=style, constrained=True)
     with caplog.at_level(logging.WARNING):
@@ -116,25 +149,45 @@ def test_classifiers_name_the_texts_they_cut_at_prediction_too(tiny_bert, caplog
     with caplog.at_level(logging.WARNING):
         sequence_classifier.predict(loaded, [Example("fits", "abc")], progress=False)
         assert not caplog.records
-        sequence_classifier.predict(loaded, [Example("fits", "abc"), Example("cut", "a" * 40)], progress=False)
+        sequence_classifier.predict(
+            loaded, [Example("fits", "abc"), Example("cut", "a" * 40)], progress=False
+        )
     [line] = [record.getMessage() for record in caplog.records]
-    assert line == "1 texts are longer than the model's 12 tokens; only their beginning was read: cut"
+    assert (
+        line == "1 texts are longer than the model's 12 tokens; only their beginning was read: cut"
+    )
 
 
 def test_taggers_read_a_text_of_any_length(tiny_bert):
     text = "no flu " * 90
-    case = Example("0", text, spans=tuple(Span(start, start + 3, "D") for start in range(3, len(text), 7)))
+    case = Example(
+        "0", text, spans=tuple(Span(start, start + 3, "D") for start in range(3, len(text), 7))
+    )
     tokenizer = token_tagger.load_tokenizer(tiny_bert)
-    [encoded] = token_tagger.encode([case], tokenizer, token_tagger.TaggerSettings(window=48, stride=8))
+    [encoded] = token_tagger.encode(
+        [case], tokenizer, token_tagger.TaggerSettings(window=48, stride=8)
+    )
     assert len(encoded.windows) > 5
-    assert not token_tagger.unreachable(case, spans_to_tags(case.spans, encoded.offsets), encoded.offsets)
+    assert not token_tagger.unreachable(
+        case, spans_to_tags(case.spans, encoded.offsets), encoded.offsets
+    )
 
 
 def test_the_context_is_that_of_the_text_part_of_a_model(tmp_path):
-    for number, config in enumerate((
+    for number, config in enumerate(
+        (
             {"model_type": "llama", "max_position_embeddings": 77},
-            {"model_type": "gemma3", "text_config": {"model_type": "gemma3_text", "max_position_embeddings": 55}},
-            {"model_type": "bloom"})):
+            {
+                "model_type": "gemma3",
+                "text_config": {"model_type": "gemma3_text", "max_position_embeddings": 55},
+            },
+            {"model_type": "bloom"},
+        )
+    ):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "config.json").write_text(json.dumps(config))
-    assert [causal_lm.context_length(str(tmp_path / str(number))) for number in range(3)] == [77, 55, 1 << 20]
+    assert [causal_lm.context_length(str(tmp_path / str(number))) for number in range(3)] == [
+        77,
+        55,
+        1 << 20,
+    ]

@@ -8,14 +8,25 @@ import pytest
 import tiny_encoder
 import torch
 from conftest import ROOT, load_recipe, run_python
-from transformers import AutoModelForMaskedLM, AutoModelForTokenClassification, AutoTokenizer, TrainingArguments
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    TrainingArguments,
+)
 
 from pipelines.errors import UserError
 from pipelines.families.language_model import masked_lm
 from pipelines.runs import options as config
 
 RECIPE = ROOT / "recipes" / "pretrain_encoder.py"
-TEXTS = ["flu", "a cat sat.", "colon cancer", "the gene brca1 was read", "no flu was seen, she said"]
+TEXTS = [
+    "flu",
+    "a cat sat.",
+    "colon cancer",
+    "the gene brca1 was read",
+    "no flu was seen, she said",
+]
 
 
 def write(folder, kind="bert"):
@@ -38,16 +49,29 @@ def loaded(folder):
 
 def trainer_for(folder, tmp_path, **options):
     model, tokenizer, rows = loaded(folder)
-    arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, remove_unused_columns=False, report_to="none",
-                                  average_tokens_across_devices=False)
-    return masked_lm.MaskedWordTrainer(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer,
-                                       mlm_probability=0.3, **options)
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        remove_unused_columns=False,
+        report_to="none",
+        average_tokens_across_devices=False,
+    )
+    return masked_lm.MaskedWordTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        mlm_probability=0.3,
+        **options,
+    )
 
 
 def test_rows_hold_each_text_once_and_all_of_it(bert):
     tokenizer = AutoTokenizer.from_pretrained(bert)
-    [flu, long, rest] = [row["input_ids"] for row in masked_lm.text_rows(
-        ["flu", " ", "abcdefgh", "", "flu"], tokenizer, window=7)]
+    [flu, long, rest] = [
+        row["input_ids"]
+        for row in masked_lm.text_rows(["flu", " ", "abcdefgh", "", "flu"], tokenizer, window=7)
+    ]
     start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
     assert tokenizer.convert_ids_to_tokens(flu) == ["[CLS]", "f", "##l", "##u", "[SEP]"]
     assert [long[0], rest[0], long[-1], rest[-1]] == [start, start, end, end]
@@ -61,7 +85,9 @@ def test_a_new_head_begins_with_the_frequencies_and_one_that_is_there_is_kept(be
     assert bias.exp().sum().item() == pytest.approx(1, abs=1e-5)
     ids = [token for row in rows for token in row["input_ids"]]
     flu = tokenizer.convert_tokens_to_ids("f")
-    assert bias[flu].item() == pytest.approx(math.log((ids.count(flu) + 1) / (len(ids) + len(bias))), abs=1e-5)
+    assert bias[flu].item() == pytest.approx(
+        math.log((ids.count(flu) + 1) / (len(ids) + len(bias))), abs=1e-5
+    )
     with torch.no_grad():
         model.get_output_embeddings().bias.fill_(0.5)
     model.save_pretrained(tmp_path)
@@ -79,7 +105,11 @@ def test_loss_and_gradients_are_the_librarys(kind, tmp_path):
     assert 0 < (batch["labels"] != -100).sum() < batch["labels"].numel()
     whole = model(**batch).loss
     whole.backward()
-    wanted = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+    wanted = {
+        name: weight.grad.clone()
+        for name, weight in model.named_parameters()
+        if weight.grad is not None
+    }
     model.zero_grad()
     ours = trainer.compute_loss(model, dict(batch))
     ours.backward()
@@ -97,19 +127,39 @@ def test_a_batch_with_nothing_to_guess_changes_nothing(bert, tmp_path):
     loss = trainer.compute_loss(trainer.model, batch, num_items_in_batch=torch.tensor(0))
     loss.backward()
     assert loss.item() == 0
-    assert all(weight.grad is None or not weight.grad.any() for weight in trainer.model.parameters())
+    assert all(
+        weight.grad is None or not weight.grad.any() for weight in trainer.model.parameters()
+    )
 
 
 @pytest.mark.parametrize("half_copies", [False, True])
 def test_it_learns_to_guess(bert, tmp_path, half_copies):
     folder = write(tmp_path / "bert")
     model, tokenizer, _ = loaded(folder)
-    rows = masked_lm.text_rows([f"{'ab' * 8} {number}" for number in range(64)], tokenizer, window=48)
-    arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, remove_unused_columns=False, report_to="none",
-                                  learning_rate=1e-2, num_train_epochs=12, logging_steps=1, save_strategy="no",
-                                  disable_tqdm=True, seed=0)
-    trainer = masked_lm.MaskedWordTrainer(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer,
-                                          mlm_probability=0.15, batch_tokens=400, half_copies=half_copies)
+    rows = masked_lm.text_rows(
+        [f"{'ab' * 8} {number}" for number in range(64)], tokenizer, window=48
+    )
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        remove_unused_columns=False,
+        report_to="none",
+        learning_rate=1e-2,
+        num_train_epochs=12,
+        logging_steps=1,
+        save_strategy="no",
+        disable_tqdm=True,
+        seed=0,
+    )
+    trainer = masked_lm.MaskedWordTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        mlm_probability=0.15,
+        batch_tokens=400,
+        half_copies=half_copies,
+    )
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert sum(losses[-5:]) < sum(losses[:5]) / 2
@@ -121,30 +171,58 @@ def test_it_learns_to_guess(bert, tmp_path, half_copies):
 
 def test_a_tagger_starts_from_what_the_recipe_leaves(bert, corpus, tmp_path):
     folder = tmp_path / "pretrained"
-    arguments = [RECIPE, "--model_name_or_path", bert, "--train_file", corpus["train"], "--test_file",
-                 corpus["unlabelled"], "--run_dir", folder, "--num_train_epochs", "2"]
+    arguments = [
+        RECIPE,
+        "--model_name_or_path",
+        bert,
+        "--train_file",
+        corpus["train"],
+        "--test_file",
+        corpus["unlabelled"],
+        "--run_dir",
+        folder,
+        "--num_train_epochs",
+        "2",
+    ]
     done = run_python(*arguments)
     assert done.returncode == 0, done.stderr
     assert "start at random" in done.stdout
     assert "rows of 32 texts" in done.stdout
     assert re.search(r"loss of masked words, in nats: \d\.\d\d, \d\.\d\d\n", done.stdout)
     assert str(folder / "model") in done.stdout
-    assert {"config.yaml", "provenance.json", "trainer_log.json", "model"} <= {path.name for path in folder.iterdir()}
+    assert {"config.yaml", "provenance.json", "trainer_log.json", "model"} <= {
+        path.name for path in folder.iterdir()
+    }
     assert json.loads((folder / "trainer_log.json").read_text())
     learnt = AutoModelForMaskedLM.from_pretrained(folder / "model").base_model.state_dict()
     before = AutoModelForMaskedLM.from_pretrained(bert).base_model.state_dict()
     assert any(not torch.equal(learnt[name], before[name]) for name in before)
-    tagger, found = AutoModelForTokenClassification.from_pretrained(folder / "model", output_loading_info=True)
+    tagger, found = AutoModelForTokenClassification.from_pretrained(
+        folder / "model", output_loading_info=True
+    )
     assert all(name.startswith("classifier.") for name in found["missing_keys"])
-    assert all(torch.equal(weight, tagger.base_model.state_dict()[name]) for name, weight in learnt.items())
+    assert all(
+        torch.equal(weight, tagger.base_model.state_dict()[name]) for name, weight in learnt.items()
+    )
 
     again = run_python(*arguments)
     assert again.returncode == 2
     assert "holds a trained run" in again.stderr
-    tagged = run_python(ROOT / "recipes" / "finetune_token_tagger.py", "--config",
-                        ROOT / "recipes" / "configs" / "tagger_minilm.yaml", "--model_name_or_path", folder / "model",
-                        "--train_file", corpus["train"], "--dev_file", corpus["dev"], "--num_train_epochs", "1",
-                        "--run_dir", tmp_path / "tagger")
+    tagged = run_python(
+        ROOT / "recipes" / "finetune_token_tagger.py",
+        "--config",
+        ROOT / "recipes" / "configs" / "tagger_minilm.yaml",
+        "--model_name_or_path",
+        folder / "model",
+        "--train_file",
+        corpus["train"],
+        "--dev_file",
+        corpus["dev"],
+        "--num_train_epochs",
+        "1",
+        "--run_dir",
+        tmp_path / "tagger",
+    )
     assert tagged.returncode == 0, tagged.stderr
 
 
@@ -155,10 +233,19 @@ def test_bad_options_and_texts_are_told_in_one_line(bert, corpus, tiny_llama, tm
     unmasked = tiny_encoder.write(tmp_path / "unmasked")
 
     def fault(*options):
-        given = ["--train_file", str(corpus["train"]), "--model_name_or_path", str(bert),
-                 "--run_dir", str(tmp_path / "run"), *map(str, options)]
+        given = [
+            "--train_file",
+            str(corpus["train"]),
+            "--model_name_or_path",
+            str(bert),
+            "--run_dir",
+            str(tmp_path / "run"),
+            *map(str, options),
+        ]
         with pytest.raises(UserError) as error:
-            recipe.run(*config.parse((recipe.RecipeArguments, recipe.TrainingArguments), arguments=given))
+            recipe.run(
+                *config.parse((recipe.RecipeArguments, recipe.TrainingArguments), arguments=given)
+            )
         return str(error.value)
 
     assert "got --mlm_probability 1.5" in fault("--mlm_probability", "1.5")

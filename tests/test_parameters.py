@@ -10,7 +10,11 @@ from pipelines.inspection.parameters import closed_form, parameter_table, table_
 from pipelines.networks.feedforward import FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.recurrent import RecurrentConfig, RecurrentTagger
 
-TAGS = dict(enumerate(["O", *(f"{prefix}-{label}" for label in ("PER", "LOC", "ORG", "MISC") for prefix in "BI")]))
+TAGS = dict(
+    enumerate(
+        ["O", *(f"{prefix}-{label}" for label in ("PER", "LOC", "ORG", "MISC") for prefix in "BI")]
+    )
+)
 SMALL = {"vocab_size": 40, "embedding_dim": 7, "id2label": TAGS}
 
 
@@ -22,26 +26,47 @@ def test_the_numbers_of_the_course():
 
 
 def test_rows_by_hand():
-    table = parameter_table(RecurrentTagger(RecurrentConfig(**SMALL, hidden_size=5, train_embeddings=False)))
-    found = {row.name: (row.shape, row.parameters, row.trainable, row.multiply_adds) for row in table.rows}
+    table = parameter_table(
+        RecurrentTagger(RecurrentConfig(**SMALL, hidden_size=5, train_embeddings=False))
+    )
+    found = {
+        row.name: (row.shape, row.parameters, row.trainable, row.multiply_adds)
+        for row in table.rows
+    }
     assert found == {
         "embeddings.words.weight": ((40, 7), 280, False, 0),
-        "layers.0.0.W.weight": ((5, 7), 35, True, 35), "layers.0.0.W.bias": ((5,), 5, True, None),
+        "layers.0.0.W.weight": ((5, 7), 35, True, 35),
+        "layers.0.0.W.bias": ((5,), 5, True, None),
         "layers.0.0.U.weight": ((5, 5), 25, True, 25),
-        "classifier.weight": ((9, 5), 45, True, 45), "classifier.bias": ((9,), 9, True, None)}
+        "classifier.weight": ((9, 5), 45, True, 45),
+        "classifier.bias": ((9,), 9, True, None),
+    }
     assert (table.parameters, table.trainable, table.multiply_adds) == (399, 119, 105)
     assert "280" in table_as_text(table)
-    assert "T·105 multiply-adds (as counted): H·(H + D + C), H = 5, D = 7, C = 9" in table_as_text(table)
+    assert "T·105 multiply-adds (as counted): H·(H + D + C), H = 5, D = 7, C = 9" in table_as_text(
+        table
+    )
 
 
-@pytest.mark.parametrize("options", [
-    {"window": 0, "hidden_sizes": [5]}, {"window": 2, "hidden_sizes": [5]}, {"window": 1, "hidden_sizes": [5, 3]},
-    {"window": 1, "hidden_sizes": [5], "character_feature": "affixes"},
-    {"window": 0, "hidden_sizes": [5], "character_feature": "cnn", "character_dim": 6},
-    *({"cell": cell, "library_cell": library} for cell in ("rnn", "gru", "lstm") for library in (False, True)),
-    {"cell": "gru", "num_layers": 2, "bidirectional": True}, {"cell": "rnn", "num_layers": 3},
-    {"cell": "lstm", "bidirectional": True, "crf": True},
-], ids=lambda options: "-".join(map(str, options.values())))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"window": 0, "hidden_sizes": [5]},
+        {"window": 2, "hidden_sizes": [5]},
+        {"window": 1, "hidden_sizes": [5, 3]},
+        {"window": 1, "hidden_sizes": [5], "character_feature": "affixes"},
+        {"window": 0, "hidden_sizes": [5], "character_feature": "cnn", "character_dim": 6},
+        *(
+            {"cell": cell, "library_cell": library}
+            for cell in ("rnn", "gru", "lstm")
+            for library in (False, True)
+        ),
+        {"cell": "gru", "num_layers": 2, "bidirectional": True},
+        {"cell": "rnn", "num_layers": 3},
+        {"cell": "lstm", "bidirectional": True, "crf": True},
+    ],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
 @pytest.mark.parametrize("tokens", [1, 9])
 def test_closed_forms_equal_what_torch_counts(options, tokens):
     if "window" in options:
@@ -64,8 +89,15 @@ def test_closed_forms_of_the_issue():
 
 
 def test_an_encoder_has_products_in_its_attention_and_no_closed_form():
-    model = BertForTokenClassification(BertConfig(vocab_size=30, hidden_size=8, num_hidden_layers=2,
-                                                  num_attention_heads=2, intermediate_size=12)).eval()
+    model = BertForTokenClassification(
+        BertConfig(
+            vocab_size=30,
+            hidden_size=8,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=12,
+        )
+    ).eval()
     table = parameter_table(model, tokens=10)
     # Two layers: four 8x8 and two 8x12 matrices; scores and their sum over 10 tokens; the classifier of two labels.
     assert table.elsewhere == pytest.approx(2 * 2 * 10 * 8)

@@ -28,7 +28,9 @@ from pipelines.reporting import plots
 from pipelines.reporting.browser import MOST_EXAMPLES, browser, marked
 from pipelines.reporting.html import write_report
 
-HOSTILE = 'flu <script>document.title="owned"</script> & <img src=x onerror=alert(1)> "quoted" $x_1$'
+HOSTILE = (
+    'flu <script>document.title="owned"</script> & <img src=x onerror=alert(1)> "quoted" $x_1$'
+)
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 TEXT = "colon cancer and rectal cancer"
 # id -> text, gold, predicted, more of the prediction; one example for each class of mistake
@@ -42,17 +44,49 @@ CASES = {
     "missed": (TEXT, [(0, 12, "D"), (17, 30, "D")], [(0, 12, "D")], {}),
     "spurious": (TEXT, [], [(0, 5, "D")], {}),
     "unparsable": (TEXT, [(0, 12, "D")], [], {"status": "unparsable", "raw": "<b>I can't</b>"}),
-    "cut_off": (TEXT, [(0, 12, "D"), (17, 30, "D")], [(0, 12, "D")], {"status": "cut_off", "raw": "colon cancer; re"}),
-    "not_in_text": (TEXT, [(0, 12, "D")], [], {"status": "ok", "raw": "colonic cancer", "mentions": (
-        {"string": "colonic cancer", "label": "D", "status": "not_in_text", "place": None},)}),
+    "cut_off": (
+        TEXT,
+        [(0, 12, "D"), (17, 30, "D")],
+        [(0, 12, "D")],
+        {"status": "cut_off", "raw": "colon cancer; re"},
+    ),
+    "not_in_text": (
+        TEXT,
+        [(0, 12, "D")],
+        [],
+        {
+            "status": "ok",
+            "raw": "colonic cancer",
+            "mentions": (
+                {"string": "colonic cancer", "label": "D", "status": "not_in_text", "place": None},
+            ),
+        },
+    ),
 }
-EXAMPLES = [Example(id, text, spans=tuple(Span(*span) for span in gold)) for id, (text, gold, _, _) in CASES.items()]
-PREDICTIONS = [Prediction(id, spans=tuple(Span(*span, 0.25) for span in given), **more)
-               for id, (_, _, given, more) in CASES.items()]
-REPORT = {"split": "dev", **evaluate_spans(EXAMPLES, PREDICTIONS, train=EXAMPLES),
-          "cost": {"parameters": 134_515_008, "trained_parameters": 4_884_480, "seconds": {"training": 1027.33},
-                   "peak_memory": 2 ** 31}}
-LOG = [{"loss": 2.0, "step": 1}, {"loss": 1.0, "step": 2}, {"eval_strict_f1": 0.5, "step": 2}, {"train_loss": 1.5}]
+EXAMPLES = [
+    Example(id, text, spans=tuple(Span(*span) for span in gold))
+    for id, (text, gold, _, _) in CASES.items()
+]
+PREDICTIONS = [
+    Prediction(id, spans=tuple(Span(*span, 0.25) for span in given), **more)
+    for id, (_, _, given, more) in CASES.items()
+]
+REPORT = {
+    "split": "dev",
+    **evaluate_spans(EXAMPLES, PREDICTIONS, train=EXAMPLES),
+    "cost": {
+        "parameters": 134_515_008,
+        "trained_parameters": 4_884_480,
+        "seconds": {"training": 1027.33},
+        "peak_memory": 2**31,
+    },
+}
+LOG = [
+    {"loss": 2.0, "step": 1},
+    {"loss": 1.0, "step": 2},
+    {"eval_strict_f1": 0.5, "step": 2},
+    {"train_loss": 1.5},
+]
 
 
 class Page(HTMLParser):
@@ -87,7 +121,9 @@ class Page(HTMLParser):
             self.cells[-1] += data
 
     def attributes(self, name):
-        return [attributes[name] for _, attributes in self.elements if attributes.get(name) is not None]
+        return [
+            attributes[name] for _, attributes in self.elements if attributes.get(name) is not None
+        ]
 
     def count(self, tag):
         return sum(element == tag for element, _ in self.elements)
@@ -97,7 +133,7 @@ class Page(HTMLParser):
 
     def row(self, first):
         at = self.cells.index(first)
-        return self.cells[at:at + 8]
+        return self.cells[at : at + 8]
 
 
 def page_of(tmp_path, report=REPORT, examples=EXAMPLES, predictions=PREDICTIONS, **options):
@@ -106,13 +142,19 @@ def page_of(tmp_path, report=REPORT, examples=EXAMPLES, predictions=PREDICTIONS,
 
 
 def kinds_of(page):
-    return {attributes["id"].removeprefix("example-"): set(json.loads(attributes["data-kinds"]))
-            for attributes, _ in page.articles}
+    return {
+        attributes["id"].removeprefix("example-"): set(json.loads(attributes["data-kinds"]))
+        for attributes, _ in page.articles
+    }
 
 
 def test_needs_no_network_and_ids_are_unique(tmp_path):
     page = page_of(tmp_path, trainer_log=LOG)
-    addresses = [address for name in ("src", "href", "xlink:href", "srcset") for address in page.attributes(name)]
+    addresses = [
+        address
+        for name in ("src", "href", "xlink:href", "srcset")
+        for address in page.attributes(name)
+    ]
     assert addresses
     assert all(address.startswith(("#", "data:,")) for address in addresses)
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -128,7 +170,12 @@ def test_text_of_the_corpus_is_shown_and_not_run(tmp_path):
     text = {attributes["id"]: "".join(data) for attributes, data in page.articles}
     assert HOSTILE in text["example-hostile"]
     assert "<b>I can't</b>" in text["example-unparsable"]
-    assert (page.count("script"), page.count("img"), page.count("i"), page.count("b")) == (1, 0, 0, 1)
+    assert (page.count("script"), page.count("img"), page.count("i"), page.count("b")) == (
+        1,
+        0,
+        0,
+        1,
+    )
 
 
 def test_every_class_of_mistake_can_be_filtered(tmp_path):
@@ -139,7 +186,9 @@ def test_every_class_of_mistake_can_be_filtered(tmp_path):
     assert kinds_of(page) == expected
     assert page.options() == {"", "mistakes", "right"} | set().union(*expected.values())
     assert set(CASES) - {"right", "hostile"} <= page.options()
-    links = {link.removeprefix("#kind=") for link in page.attributes("href") if link.startswith("#kind=")}
+    links = {
+        link.removeprefix("#kind=") for link in page.attributes("href") if link.startswith("#kind=")
+    }
     assert links == {kind for kind, row in REPORT["error_budget"].items() if row["lost"]}
 
 
@@ -148,8 +197,10 @@ def test_figures_are_those_of_the_report(tmp_path):
     for name in ("strict", "exact", "partial", "type", "string_set", "string_multiset"):
         row = REPORT[name]
         assert page.row(name.replace("_", " "))[1:6] == [
-            *(f"{100 * row[part]:.2f}" for part in ("precision", "recall", "f1")), str(row["support"]),
-            str(row["predicted"])]
+            *(f"{100 * row[part]:.2f}" for part in ("precision", "recall", "f1")),
+            str(row["support"]),
+            str(row["predicted"]),
+        ]
     assert page.row("missed")[1] == f"{100 * REPORT['error_budget']['missed']['lost']:.2f}"
     assert page.row("dictionary")[3] == f"{100 * REPORT['baselines']['dictionary']['f1']:.2f}"
     assert page.row("1 word")[3] == f"{100 * REPORT['slices']['length']['1 word']['f1']:.2f}"
@@ -162,15 +213,25 @@ def test_pictures_stand_where_their_figures_are(tmp_path):
     whole = page_of(tmp_path, trainer_log=LOG)
     assert whole.count("svg") == 5  # scores, loss, strict F1, reliability, risk
     assert page_of(tmp_path).count("svg") == 3
-    unscored = [Prediction(p.id, spans=tuple(Span(s.start, s.end, s.label) for s in p.spans)) for p in PREDICTIONS]
-    assert page_of(tmp_path, evaluate_spans(EXAMPLES, unscored), predictions=unscored).count("svg") == 1
+    unscored = [
+        Prediction(p.id, spans=tuple(Span(s.start, s.end, s.label) for s in p.spans))
+        for p in PREDICTIONS
+    ]
+    assert (
+        page_of(tmp_path, evaluate_spans(EXAMPLES, unscored), predictions=unscored).count("svg")
+        == 1
+    )
 
 
 def test_same_bytes_from_shuffled_predictions(tmp_path):
     pages = []
     for predictions in (PREDICTIONS, random.Random(1).sample(PREDICTIONS, len(PREDICTIONS))):
-        page_of(tmp_path, {**REPORT, **evaluate_spans(EXAMPLES, predictions)}, predictions=predictions,
-                trainer_log=LOG)
+        page_of(
+            tmp_path,
+            {**REPORT, **evaluate_spans(EXAMPLES, predictions)},
+            predictions=predictions,
+            trainer_log=LOG,
+        )
         pages.append((tmp_path / "report.html").read_bytes())
     assert pages[0] == pages[1]
 
@@ -178,7 +239,9 @@ def test_same_bytes_from_shuffled_predictions(tmp_path):
 def test_of_very_many_examples_those_with_mistakes_come_first(tmp_path):
     n = MOST_EXAMPLES + 50
     examples = [Example(f"e{i}", "flu", spans=(Span(0, 3, "D"),)) for i in range(n)]
-    predictions = [Prediction(f"e{i}", spans=(Span(0, 3, "D"),) if i < n - 5 else ()) for i in range(n)]
+    predictions = [
+        Prediction(f"e{i}", spans=(Span(0, 3, "D"),) if i < n - 5 else ()) for i in range(n)
+    ]
     page = page_of(tmp_path, evaluate_spans(examples, predictions), examples, predictions)
     ids = list(kinds_of(page))
     assert len(ids) == MOST_EXAMPLES
@@ -186,34 +249,62 @@ def test_of_very_many_examples_those_with_mistakes_come_first(tmp_path):
     assert "holds 2,000 of 2,050" in (tmp_path / "report.html").read_text().replace("\n", " ")
 
 
-OFFSETS = st.lists(st.builds(lambda start, length, label: Span(start, start + length, label), st.integers(0, 25),
-                             st.integers(1, 8), st.sampled_from("DG")), max_size=6)
+OFFSETS = st.lists(
+    st.builds(
+        lambda start, length, label: Span(start, start + length, label),
+        st.integers(0, 25),
+        st.integers(1, 8),
+        st.sampled_from("DG"),
+    ),
+    max_size=6,
+)
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(OFFSETS, OFFSETS)
 def test_marks_cover_just_the_mentions(gold, predicted):
-    example, prediction = Example("0", TEXT, spans=tuple(gold)), Prediction("0", spans=tuple(predicted))
+    example, prediction = (
+        Example("0", TEXT, spans=tuple(gold)),
+        Prediction("0", spans=tuple(predicted)),
+    )
     pieces = list(marked(example, prediction, show_labels=True))
     assert "".join(piece.text for piece in pieces) == TEXT
     marks = [set(piece.classes.split()) & {"g", "p"} for piece in pieces for _ in piece.text]
-    assert marks == [{name for name, spans in (("g", gold), ("p", predicted))
-                      if any(span.start <= at < span.end for span in spans)} for at in range(len(TEXT))]
+    assert marks == [
+        {
+            name
+            for name, spans in (("g", gold), ("p", predicted))
+            if any(span.start <= at < span.end for span in spans)
+        }
+        for at in range(len(TEXT))
+    ]
     assert Counter(" ".join(piece.gold for piece in pieces).split()) == Counter(
-        span.label for span in gold if span.end <= len(TEXT))
+        span.label for span in gold if span.end <= len(TEXT)
+    )
 
 
 def test_a_nested_gold_mention_and_a_wrong_type_are_told_apart():
     example = Example("0", "colon cancer", spans=(Span(0, 12, "D"), Span(0, 5, "O")))
-    pieces = list(marked(example, Prediction("0", spans=(Span(0, 5, "D"), Span(0, 12, "D"))), show_labels=True))
+    pieces = list(
+        marked(
+            example, Prediction("0", spans=(Span(0, 5, "D"), Span(0, 12, "D"))), show_labels=True
+        )
+    )
     assert [piece.classes for piece in pieces] == ["g g2 p first last", "g p last"]
     assert [(piece.gold, piece.predicted) for piece in pieces] == [("O", "D"), ("D", "")]
 
 
 def classes():
-    examples = [Example(str(i), f"review {i}", label="books" if i % 2 else "<b>music</b>") for i in range(20)]
-    predictions = [Prediction(str(i), label="books" if i % 2 or i < 6 else "<b>music</b>", scores={"books": 0.75})
-                   for i in range(20)]
+    examples = [
+        Example(str(i), f"review {i}", label="books" if i % 2 else "<b>music</b>")
+        for i in range(20)
+    ]
+    predictions = [
+        Prediction(
+            str(i), label="books" if i % 2 or i < 6 else "<b>music</b>", scores={"books": 0.75}
+        )
+        for i in range(20)
+    ]
     return evaluate_classes(examples, predictions, train=examples), examples, predictions
 
 
@@ -224,15 +315,26 @@ def test_page_of_classes(tmp_path):
     assert page.options() == {"", "mistakes", "right", "<b>music</b> → books"}
     assert sum(bool(kinds) for kinds in kinds_of(page).values()) == 3
     at = page.cells.index("gold ↓ predicted →")
-    assert page.cells[at:at + 9] == ["gold ↓ predicted →", "<b>music</b>", "books", "<b>music</b>", "7", "3",
-                                     "books", "0", "10"]
+    assert page.cells[at : at + 9] == [
+        "gold ↓ predicted →",
+        "<b>music</b>",
+        "books",
+        "<b>music</b>",
+        "7",
+        "3",
+        "books",
+        "0",
+        "10",
+    ]
     assert page.count("b") == 1  # the headline's own
 
 
 def test_page_of_numbers_shows_the_worst_first(tmp_path):
     examples = [Example(str(i), f"review {i}", label=float(i)) for i in range(5)]
     predictions = [Prediction(str(i), value=i + (0.1, 3.0, 0.0, -2.0, 0.5)[i]) for i in range(5)]
-    page = page_of(tmp_path, evaluate_values(examples, predictions, train=examples), examples, predictions)
+    page = page_of(
+        tmp_path, evaluate_values(examples, predictions, train=examples), examples, predictions
+    )
     assert list(kinds_of(page)) == ["1", "3", "4", "0", "2"]
     assert page.count("select") == 0
     assert page.count("input") == 1
@@ -248,7 +350,12 @@ def test_page_of_a_language_model(tmp_path):
 
 
 def test_page_of_several_runs(tmp_path):
-    other = [PREDICTIONS[1], PREDICTIONS[0], *PREDICTIONS[2:-1], Prediction("not_in_text", spans=())]
+    other = [
+        PREDICTIONS[1],
+        PREDICTIONS[0],
+        *PREDICTIONS[2:-1],
+        Prediction("not_in_text", spans=()),
+    ]
     report = evaluate_runs(TASKS["span_extraction"], EXAMPLES, [PREDICTIONS, other])
     page = page_of(tmp_path, report)
     assert page.row("strict F1")[1] == f"{100 * report['spread']['strict.f1']['mean']:.2f}"
@@ -262,8 +369,14 @@ def test_a_missing_answer_is_shown_as_empty(tmp_path):
 
 def test_svg_text_is_escaped_and_stays_the_same():
     def draw():
-        return plots.quality_against_cost("cost", [("a<b$c$", 1.0, 80.0), ("slow", 100.0, 90.0)], ["slow"], cost="ms",
-                                          quality="F1", greater_is_better=True)
+        return plots.quality_against_cost(
+            "cost",
+            [("a<b$c$", 1.0, 80.0), ("slow", 100.0, 90.0)],
+            ["slow"],
+            cost="ms",
+            quality="F1",
+            greater_is_better=True,
+        )
 
     assert draw() == draw()
     assert ">a&lt;b$c$<" in draw()
@@ -276,23 +389,39 @@ def test_no_curves_without_a_log():
     assert list(plots.training_curves(LOG)) == ["Loss", "Strict F1 while training"]
 
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
+    None,
+)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to open the page in")
 def test_filter_in_a_browser(tmp_path):
     page_of(tmp_path, trainer_log=LOG)
     done = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-         f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
-         f"{(tmp_path / 'report.html').as_uri()}#kind=missed&q=RECTAL"],
-        capture_output=True, text=True, timeout=120)
+        [
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--dump-dom",
+            f"{(tmp_path / 'report.html').as_uri()}#kind=missed&q=RECTAL",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     page = Page(done.stdout.replace("<!DOCTYPE html>", ""))
     shown = {attributes["id"] for attributes, _ in page.articles if "hidden" not in attributes}
     assert shown == {"example-missed"}
     assert "hidden" not in next(attributes for tag, attributes in page.elements if tag == "form")
-    assert "owned" not in done.stdout[:done.stdout.index("<body")]
+    assert "owned" not in done.stdout[: done.stdout.index("<body")]
 
 
 def test_browser_counts_what_it_shows():
@@ -302,9 +431,12 @@ def test_browser_counts_what_it_shows():
 
 
 def test_curves_of_dev_and_of_a_sample_of_train():
-    log = [{"loss": 2.0, "step": 1}, {"eval_loss": 1.5, "eval_strict_f1": 0.5, "eval_runtime": 9.0, "step": 2},
-           {"train_loss": 1.25, "train_strict_f1": 0.75, "step": 2},
-           {"train_loss": 1.5, "train_runtime": 60.0, "step": 2}]
+    log = [
+        {"loss": 2.0, "step": 1},
+        {"eval_loss": 1.5, "eval_strict_f1": 0.5, "eval_runtime": 9.0, "step": 2},
+        {"train_loss": 1.25, "train_strict_f1": 0.75, "step": 2},
+        {"train_loss": 1.5, "train_runtime": 60.0, "step": 2},
+    ]
     curves = plots.training_curves(log)
     assert list(curves) == ["Loss", "Strict F1 while training"]
     for label in ("training batches", "dev", "sample of train"):

@@ -17,14 +17,27 @@ from pipelines.reporting.run_facts import machine, run_facts
 from pipelines.reporting.text import report_as_text
 from pipelines.runs.defaults import changed_options
 
-CONFIG = {"seed": 0, "model_name_or_path": "local:minilm", "hub_token": "hf_secret", "dev_file": "dev.json"}
+CONFIG = {
+    "seed": 0,
+    "model_name_or_path": "local:minilm",
+    "hub_token": "hf_secret",
+    "dev_file": "dev.json",
+}
 PROVENANCE = {
     "started": "2026-11-27T09:04:11Z",
     "commit": "0db9e39",
     "hardware": {"cpu": "AMD EPYC 9R14 96-Core Processor", "threads": 2, "gpus": []},
     "data": {"train.json": "1f", "<b>dev</b>.json": "2e"},
-    "options": {"learning_rate": 2e-4, "lengths": [1, 2], "dev_file": "dev.json", "api_key": "hf_secret",
-                "study": "postgresql://me:hf_secret@host/heads", "epochs": 3, "crf": True, "run_dir": "runs/a"},
+    "options": {
+        "learning_rate": 2e-4,
+        "lengths": [1, 2],
+        "dev_file": "dev.json",
+        "api_key": "hf_secret",
+        "study": "postgresql://me:hf_secret@host/heads",
+        "epochs": 3,
+        "crf": True,
+        "run_dir": "runs/a",
+    },
 }
 
 
@@ -33,8 +46,13 @@ def test_facts_of_a_run():
     assert facts == {
         "model": "local:minilm",
         "data": ["train.json", "<b>dev</b>.json"],
-        "changed options": ["crf True", "epochs 3", "learning_rate 0.0002", "lengths 1 2",
-                            "study postgresql://me:***@host/heads"],
+        "changed options": [
+            "crf True",
+            "epochs 3",
+            "learning_rate 0.0002",
+            "lengths 1 2",
+            "study postgresql://me:***@host/heads",
+        ],
         "date": "2026-11-27 09:04 UTC",
         "seed": "0",
         "commit": "0db9e39",
@@ -48,10 +66,15 @@ def test_what_is_not_known_is_left_out():
     assert run_facts({"network": "crf"}, {"commit": None}) == {"model": "crf"}
 
 
-@pytest.mark.parametrize(("hardware", "name"), [
-    ({"cpu": "Intel(R) Xeon(R) CPU", "threads": 8, "gpus": ["H100"]}, "H100"),
-    ({"gpus": ["T4", "T4"]}, "2 × T4"), ({"cpu": "Intel(R) Xeon(R) CPU", "threads": 8}, "Intel Xeon, 8 threads"),
-    ({}, "")])
+@pytest.mark.parametrize(
+    ("hardware", "name"),
+    [
+        ({"cpu": "Intel(R) Xeon(R) CPU", "threads": 8, "gpus": ["H100"]}, "H100"),
+        ({"gpus": ["T4", "T4"]}, "2 × T4"),
+        ({"cpu": "Intel(R) Xeon(R) CPU", "threads": 8}, "Intel Xeon, 8 threads"),
+        ({}, ""),
+    ],
+)
 def test_machines(hardware, name):
     assert machine(hardware) == name
 
@@ -82,15 +105,26 @@ WARNINGS = ["The model predicts <nothing>.", "It is worse than its baseline."]
 @pytest.fixture
 def page(tmp_path):
     report = evaluate_spans(EXAMPLES, [Prediction("0", spans=())]) | {"warnings": WARNINGS}
-    write_report(report, EXAMPLES, [Prediction("0", spans=())], tmp_path / "r.html",
-                 facts=run_facts(CONFIG, PROVENANCE))
+    write_report(
+        report,
+        EXAMPLES,
+        [Prediction("0", spans=())],
+        tmp_path / "r.html",
+        facts=run_facts(CONFIG, PROVENANCE),
+    )
     return (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
 def test_the_header_says_what_was_run(page):
-    header = page[page.index("<header>"):page.index("</header>")]
-    for text in ("local:minilm", "train.json, &lt;b&gt;dev&lt;/b&gt;.json", "2026-11-27 09:04 UTC", "0db9e39",
-                 "2 threads", "<li>learning_rate 0.0002</li>"):
+    header = page[page.index("<header>") : page.index("</header>")]
+    for text in (
+        "local:minilm",
+        "train.json, &lt;b&gt;dev&lt;/b&gt;.json",
+        "2026-11-27 09:04 UTC",
+        "0db9e39",
+        "2 threads",
+        "<li>learning_rate 0.0002</li>",
+    ):
         assert text in header
     assert header.count("<details>") == 1  # five options fold, two files do not
     assert "hf_secret" not in page
@@ -111,34 +145,83 @@ def test_numbers_keep_their_text_beside_a_bar(page):
 
 
 def test_facts_that_runs_share_and_those_that_differ():
-    shared, table = split_facts({
-        "a": {"model": "rnn", "changed options": ["epochs 3", "rate 1"], "machine": "T4", "seed": "1"},
-        "b": {"model": "crf", "changed options": ["rate 2", "epochs 3"], "machine": "A1", "seed": "1"},
-        "theirs": {"seed": "1", "changed options": ["epochs 3"]}})
+    shared, table = split_facts(
+        {
+            "a": {
+                "model": "rnn",
+                "changed options": ["epochs 3", "rate 1"],
+                "machine": "T4",
+                "seed": "1",
+            },
+            "b": {
+                "model": "crf",
+                "changed options": ["rate 2", "epochs 3"],
+                "machine": "A1",
+                "seed": "1",
+            },
+            "theirs": {"seed": "1", "changed options": ["epochs 3"]},
+        }
+    )
     assert shared == {"changed options": ["epochs 3"], "seed": "1"}
     assert table.head == ("run", "model", "changed options")
     assert table.rows == [("a", "rnn", "rate 1"), ("b", "crf", "rate 2"), ("theirs", "", "")]
 
 
 def point(pooling, rate, macro_f1):
-    return {"pooling": pooling, "hidden_layer": 0, "learning_rate": rate, "weight_decay": 0.01, "dropout": 0.0,
-            "class_weight": "none", "epochs": 30, "macro_f1": macro_f1, "accuracy": 0.5, "weighted_f1": 0.5,
-            "matthews": -0.25}
+    return {
+        "pooling": pooling,
+        "hidden_layer": 0,
+        "learning_rate": rate,
+        "weight_decay": 0.01,
+        "dropout": 0.0,
+        "class_weight": "none",
+        "epochs": 30,
+        "macro_f1": macro_f1,
+        "accuracy": 0.5,
+        "weighted_f1": 0.5,
+        "matthews": -0.25,
+    }
 
 
-GRID = [point("cls", 0.01, 0.5), point("mean", 0.01, 0.75), point("cls", 0.1, 0.25), point("mean", 0.1, 0.625)]
+GRID = [
+    point("cls", 0.01, 0.5),
+    point("mean", 0.01, 0.75),
+    point("cls", 0.1, 0.25),
+    point("mean", 0.1, 0.625),
+]
 
 
 def test_a_grid_has_the_scale_of_all_pages(tmp_path):
     lines = grid_as_text(GRID, objective="macro_f1").splitlines()
-    assert lines[0].split() == ["pooling", "learning_rate", "macro", "F1", "accuracy", "weighted", "F1", "matthews"]
+    assert lines[0].split() == [
+        "pooling",
+        "learning_rate",
+        "macro",
+        "F1",
+        "accuracy",
+        "weighted",
+        "F1",
+        "matthews",
+    ]
     assert [line.split()[:3] for line in lines[2:]] == [
-        ["mean", "0.01", "75.00"], ["mean", "0.1", "62.50"], ["cls", "0.01", "50.00"], ["cls", "0.1", "25.00"]]
+        ["mean", "0.01", "75.00"],
+        ["mean", "0.1", "62.50"],
+        ["cls", "0.01", "50.00"],
+        ["cls", "0.1", "25.00"],
+    ]
     assert lines[2].endswith("-25.00")
-    write_grid(GRID, tmp_path / "g.html", objective="macro_f1", title="heads", facts=run_facts(CONFIG, PROVENANCE))
+    write_grid(
+        GRID,
+        tmp_path / "g.html",
+        objective="macro_f1",
+        title="heads",
+        facts=run_facts(CONFIG, PROVENANCE),
+    )
     page = (tmp_path / "g.html").read_text(encoding="utf-8")
     assert "macro F1 75.00 with pooling mean, learning_rate 0.01" in page
     assert "2026-11-27 09:04 UTC" in page
     # The pooling changes the best score more, so that it stands first.
     assert "pooling and learning_rate" in page
-    assert page.count('style="--heat:1.0000"') == page.count('style="--heat:0.0000"') == 2  # of the map, of the table
+    assert (
+        page.count('style="--heat:1.0000"') == page.count('style="--heat:0.0000"') == 2
+    )  # of the map, of the table

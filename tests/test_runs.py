@@ -22,9 +22,14 @@ def test_a_new_run_makes_its_folder(tmp_path):
     assert (tmp_path / "a" / "b").is_dir()
 
 
-@pytest.mark.parametrize(("what", "message"), [
-    ("report.json", "holds a trained run"), ("model/prompt.json", "holds a trained run"),
-    ("checkpoints/checkpoint-2/trainer_state.json", "holds an interrupted run")])
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("report.json", "holds a trained run"),
+        ("model/prompt.json", "holds a trained run"),
+        ("checkpoints/checkpoint-2/trainer_state.json", "holds an interrupted run"),
+    ],
+)
 def test_a_run_is_not_overwritten(what, message, tmp_path):
     (tmp_path / what).parent.mkdir(exist_ok=True, parents=True)
     (tmp_path / what).write_text("{}")
@@ -68,7 +73,9 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
 def test_a_run_reads_its_splits_as_it_read_them(tmp_path):
     (tmp_path / "dev.json").write_text('[{"id": "7", "a": "flu", "b": "cold", "gold": ["cold"]}]')
     run = Run(tmp_path / "run")
-    run.write_config({"dev_file": str(tmp_path / "dev.json"), "text_column": "b", "entities_column": "gold"})
+    run.write_config(
+        {"dev_file": str(tmp_path / "dev.json"), "text_column": "b", "entities_column": "gold"}
+    )
     [example] = Run.open(run.folder).examples("dev")
     assert (example.text, [(span.start, span.end) for span in example.spans]) == ("cold", [(0, 4)])
     with pytest.raises(UserError, match="its test examples are"):
@@ -77,23 +84,44 @@ def test_a_run_reads_its_splits_as_it_read_them(tmp_path):
 
 def test_the_written_options_give_the_same_run_again(recipe, tmp_path):
     groups = (recipe.RecipeArguments, recipe.TrainingArguments, recipe.ModelConfig)
-    first = config.parse(groups, arguments=[
-        "--learning_rate", "0.003", "--prompt_format", "json", "--lora_target_modules", "q_proj", "v_proj",
-        "--train_file", "å b.json", "--constrained", "false", "--output_dir", str(tmp_path / "checkpoints")])
+    first = config.parse(
+        groups,
+        arguments=[
+            "--learning_rate",
+            "0.003",
+            "--prompt_format",
+            "json",
+            "--lora_target_modules",
+            "q_proj",
+            "v_proj",
+            "--train_file",
+            "å b.json",
+            "--constrained",
+            "false",
+            "--output_dir",
+            str(tmp_path / "checkpoints"),
+        ],
+    )
     Run(tmp_path).write_config(config_of(*first))
     second = config.parse(groups, arguments=["--config", str(tmp_path / "config.yaml")])
     assert second[0] == first[0]
     for one, other in zip(first, second, strict=True):
         Run(tmp_path / "first").write_config(config_of(one))
         Run(tmp_path / "second").write_config(config_of(other))
-        assert (tmp_path / "first/config.yaml").read_text() == (tmp_path / "second/config.yaml").read_text()
+        assert (tmp_path / "first/config.yaml").read_text() == (
+            tmp_path / "second/config.yaml"
+        ).read_text()
     written = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    assert (written["learning_rate"], written["lora_target_modules"]) == (0.003, ["q_proj", "v_proj"])
+    assert (written["learning_rate"], written["lora_target_modules"]) == (
+        0.003,
+        ["q_proj", "v_proj"],
+    )
 
 
 def test_secrets_are_not_written(recipe, tmp_path):
-    training, = config.parse((recipe.TrainingArguments,), arguments=["--push_to_hub", "true", "--hub_token",
-                                                                     "hf_secret"])
+    (training,) = config.parse(
+        (recipe.TrainingArguments,), arguments=["--push_to_hub", "true", "--hub_token", "hf_secret"]
+    )
     assert training.hub_token == "hf_secret"
     Run(tmp_path).write_config(config_of(training))
     # Nor a stand-in, which would be taken for the secret.
@@ -111,10 +139,22 @@ def test_provenance_tells_data_versions_and_machine(tmp_path):
 
 
 def test_provenance_holds_no_secret(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["grid.py", "--hub_token", "hf_verysecret", "--study",
-                                      "postgresql://me:pass%40word@host/name", "--wandb_api_key=abc123secret"])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "grid.py",
+            "--hub_token",
+            "hf_verysecret",
+            "--study",
+            "postgresql://me:pass%40word@host/name",
+            "--wandb_api_key=abc123secret",
+        ],
+    )
     written = str(provenance([], model="https://me:pass%40word@host/m"))
-    assert not [secret for secret in ("verysecret", "pass%40word", "abc123secret") if secret in written]
+    assert not [
+        secret for secret in ("verysecret", "pass%40word", "abc123secret") if secret in written
+    ]
     assert "--study" in written
 
 

@@ -18,15 +18,28 @@ class Options:
 
 
 def test_values_have_the_types_of_their_fields():
-    space = parse_space(["rate=1e-4:1e-2", "units=8,16", "crf=true,false", "name=a,b", "depth=1:3"], [Options()])
-    assert space == {"rate": Range(1e-4, 1e-2, False, True), "units": (8, 16), "crf": (True, False),
-                     "name": ("a", "b"), "depth": Range(1, 3, True, False)}
+    space = parse_space(
+        ["rate=1e-4:1e-2", "units=8,16", "crf=true,false", "name=a,b", "depth=1:3"], [Options()]
+    )
+    assert space == {
+        "rate": Range(1e-4, 1e-2, False, True),
+        "units": (8, 16),
+        "crf": (True, False),
+        "name": ("a", "b"),
+        "depth": Range(1, 3, True, False),
+    }
 
 
 def test_faults_are_named_at_once():
     with pytest.raises(UserError) as raised:
         parse_space(["rat=1,2", "units=a,b", "crf=maybe", "rate", "rate=3:1"], [Options()])
-    for part in ("no option 'rat'", "'a' is no number", "'maybe' is neither", "no values", "low end"):
+    for part in (
+        "no option 'rat'",
+        "'a' is no number",
+        "'maybe' is neither",
+        "no values",
+        "low end",
+    ):
         assert part in str(raised.value)
     assert "\n" not in str(raised.value)
 

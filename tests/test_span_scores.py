@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from seqeval.metrics import classification_report
 from seqeval.scheme import IOB2
 
-from pipelines.evaluation.span_scores import normalised, precision_recall_f1, score_spans, string_counts
+from pipelines.evaluation.span_scores import (
+    normalised,
+    precision_recall_f1,
+    score_spans,
+    string_counts,
+)
 from pipelines.examples import Span
 from pipelines.spans import tags_to_token_ranges
 
@@ -19,8 +24,15 @@ CASES = pytest.mark.parametrize("cases", [100, pytest.param(1000, marks=pytest.m
 LABELS = st.sampled_from(["PER", "LOC", "ORG"])
 # A sentence as runs of tokens: outside, or a mention of a type.
 RUNS = st.lists(st.tuples(st.none() | LABELS, st.integers(1, 3)), max_size=6)
-SPANS = st.lists(st.builds(lambda start, length, label: Span(start, start + length, label),
-                           st.integers(0, 9), st.integers(1, 5), LABELS), max_size=5)
+SPANS = st.lists(
+    st.builds(
+        lambda start, length, label: Span(start, start + length, label),
+        st.integers(0, 9),
+        st.integers(1, 5),
+        LABELS,
+    ),
+    max_size=5,
+)
 
 
 def quietly(cases):
@@ -28,8 +40,13 @@ def quietly(cases):
 
 
 def tags_of(runs):
-    return [tag for label, length in runs
-            for tag in (["O"] * length if label is None else [f"B-{label}"] + [f"I-{label}"] * (length - 1))]
+    return [
+        tag
+        for label, length in runs
+        for tag in (
+            ["O"] * length if label is None else [f"B-{label}"] + [f"I-{label}"] * (length - 1)
+        )
+    ]
 
 
 def spans_of(tags):
@@ -37,18 +54,46 @@ def spans_of(tags):
 
 
 def f1(scores):
-    return {scheme: round(scores[scheme]["f1"], 12) for scheme in ("strict", "exact", "partial", "type")}
+    return {
+        scheme: round(scores[scheme]["f1"], 12) for scheme in ("strict", "exact", "partial", "type")
+    }
 
 
 def test_worked_case():
     # Right; right offsets with the wrong type; right type with other offsets; other offsets and type; missed; spurious.
-    gold = [[Span(0, 5, "A"), Span(10, 15, "A"), Span(20, 25, "A"), Span(30, 35, "A"), Span(40, 45, "A")]]
-    predicted = [[Span(0, 5, "A"), Span(10, 15, "B"), Span(22, 25, "A"), Span(28, 33, "B"), Span(90, 95, "B")]]
+    gold = [
+        [
+            Span(0, 5, "A"),
+            Span(10, 15, "A"),
+            Span(20, 25, "A"),
+            Span(30, 35, "A"),
+            Span(40, 45, "A"),
+        ]
+    ]
+    predicted = [
+        [
+            Span(0, 5, "A"),
+            Span(10, 15, "B"),
+            Span(22, 25, "A"),
+            Span(28, 33, "B"),
+            Span(90, 95, "B"),
+        ]
+    ]
     scores = score_spans(gold, predicted)
-    assert f1(scores) == {"strict": 1 / 5, "exact": 2 / 5, "partial": (2 + 0.5 * 2) / 5, "type": 2 / 5}
+    assert f1(scores) == {
+        "strict": 1 / 5,
+        "exact": 2 / 5,
+        "partial": (2 + 0.5 * 2) / 5,
+        "type": 2 / 5,
+    }
     assert scores["strict"]["support"] == 5
     assert scores["strict"]["per_type"]["A"] == {
-        "precision": 1 / 2, "recall": 1 / 5, "f1": 2 / 7, "support": 5, "predicted": 2}
+        "precision": 1 / 2,
+        "recall": 1 / 5,
+        "f1": 2 / 7,
+        "support": 5,
+        "predicted": 2,
+    }
     assert scores["strict"]["per_type"]["B"]["f1"] == 0.0
     assert scores["strict"]["macro"]["f1"] == pytest.approx(1 / 7)
     assert scores["strict"]["weighted"]["f1"] == pytest.approx(2 / 7)
@@ -64,7 +109,12 @@ def test_nothing_to_find_and_nothing_predicted_is_one_by_definition():
     scores = score_spans([[], []], [[], []])
     assert f1(scores) == {"strict": 1.0, "exact": 1.0, "partial": 1.0, "type": 1.0}
     assert scores["strict"]["macro"]["f1"] == scores["strict"]["weighted"]["f1"] == 1.0
-    assert f1(score_spans([[]], [[Span(0, 1, "A")]])) == {"strict": 0.0, "exact": 0.0, "partial": 0.0, "type": 0.0}
+    assert f1(score_spans([[]], [[Span(0, 1, "A")]])) == {
+        "strict": 0.0,
+        "exact": 0.0,
+        "partial": 0.0,
+        "type": 0.0,
+    }
 
 
 def test_type_that_is_only_predicted_counts_against_precision():
@@ -117,8 +167,14 @@ def test_strict_agrees_with_seqeval(cases):
             return  # seqeval has no report of nothing; ours is 1.0 by definition
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            theirs = classification_report(gold, predicted, mode="strict", scheme=IOB2, output_dict=True)
-        rows = {"micro avg": ours, "macro avg": ours["macro"], "weighted avg": ours["weighted"]} | ours["per_type"]
+            theirs = classification_report(
+                gold, predicted, mode="strict", scheme=IOB2, output_dict=True
+            )
+        rows = {
+            "micro avg": ours,
+            "macro avg": ours["macro"],
+            "weighted avg": ours["weighted"],
+        } | ours["per_type"]
         assert rows.keys() == theirs.keys()
         for name, row in rows.items():
             for mine, its in (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score")):
@@ -152,12 +208,15 @@ def test_all_schemes_agree_with_brute_force(cases):
         untyped = [best_pairing(*rows, by_label=False) for rows in sentences]
         typed = [best_pairing(*rows, by_label=True) for rows in sentences]
         credit = {
-            "strict": sum(same for same, _ in typed), "exact": sum(same for same, _ in untyped),
+            "strict": sum(same for same, _ in typed),
+            "exact": sum(same for same, _ in untyped),
             "partial": sum(same + (pairs - same) / 2 for same, pairs in untyped),
             "type": sum(pairs for _, pairs in typed),
         }
         for scheme, points in credit.items():
-            assert scores[scheme]["f1"] == pytest.approx(2 * points / total if total else 1.0, abs=1e-12)
+            assert scores[scheme]["f1"] == pytest.approx(
+                2 * points / total if total else 1.0, abs=1e-12
+            )
 
     check()
 
@@ -199,7 +258,12 @@ def test_string_scores_forget_offsets_and_repeats():
     counts = string_counts(gold, predicted)
     # As a set without articles, punctuation and case: flu, cold | flu, cold, cough.
     assert precision_recall_f1(*counts["string_set"][0]) == {
-        "precision": 2 / 3, "recall": 1.0, "f1": 0.8, "support": 2, "predicted": 3}
+        "precision": 2 / 3,
+        "recall": 1.0,
+        "f1": 0.8,
+        "support": 2,
+        "predicted": 3,
+    }
     # As a multiset only case is folded: the flu, flu, cold | flu, cold., cough.
     assert counts["string_multiset"].tolist() == [[1, 3, 3]]
     assert string_counts([[("a", "A")]], [[("a", "B")]])["string_multiset"].tolist() == [[0, 1, 1]]

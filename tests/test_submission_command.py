@@ -26,15 +26,34 @@ PREDICTIONS = [
 def files(tmp_path: Path) -> Path:
     write_predictions(tmp_path / "p.jsonl", PREDICTIONS)
     (tmp_path / "sample.csv").write_text("id,entities\na,[]\nb,[]\nc,[]\n")
-    (tmp_path / "test.json").write_text(json.dumps([{"id": e.id, "text": e.text} for e in EXAMPLES]))
+    (tmp_path / "test.json").write_text(
+        json.dumps([{"id": e.id, "text": e.text} for e in EXAMPLES])
+    )
     return tmp_path
 
 
-def command(folder: Path, *options: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+def command(
+    folder: Path, *options: str, path: str | None = None
+) -> subprocess.CompletedProcess[str]:
     environment = os.environ | ({"PATH": path} if path is not None else {})
-    return subprocess.run([sys.executable, "-m", "pipelines.cli", "submit", "--predictions", str(folder / "p.jsonl"),
-                           "--sample", str(folder / "sample.csv"), "--out", str(folder / "out.csv"), *options],
-                          capture_output=True, text=True, env=environment)
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pipelines.cli",
+            "submit",
+            "--predictions",
+            str(folder / "p.jsonl"),
+            "--sample",
+            str(folder / "sample.csv"),
+            "--out",
+            str(folder / "out.csv"),
+            *options,
+        ],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
 
 
 def fake_client(folder: Path, script: str) -> str:
@@ -45,17 +64,38 @@ def fake_client(folder: Path, script: str) -> str:
 
 
 def test_command_says_which_layout_and_pushes(files: Path) -> None:
-    path = fake_client(files, f'for word in "$@"; do echo "$word"; done > {files}/said; echo Successfully submitted')
-    done = command(files, "--input", str(files / "test.json"), "--push", "diseases", "--message", "first try",
-                   path=path)
+    path = fake_client(
+        files,
+        f'for word in "$@"; do echo "$word"; done > {files}/said; echo Successfully submitted',
+    )
+    done = command(
+        files,
+        "--input",
+        str(files / "test.json"),
+        "--push",
+        "diseases",
+        "--message",
+        "first try",
+        path=path,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[:2] == [
         f"{files / 'out.csv'}: 3 answers; layout json_strings (a JSON list of mention strings), inferred from the "
-        "sample", 'columns filled: entities; first row: a,"[""Ann"", ""Bo Li""]"']
+        "sample",
+        'columns filled: entities; first row: a,"[""Ann"", ""Bo Li""]"',
+    ]
     assert "Successfully submitted" in done.stdout
     assert '"[""Ann"", ""Bo Li""]"' in (files / "out.csv").read_text()
     assert (files / "said").read_text().splitlines() == [
-        "competitions", "submit", "-c", "diseases", "-f", str(files / "out.csv"), "-m", "first try"]
+        "competitions",
+        "submit",
+        "-c",
+        "diseases",
+        "-f",
+        str(files / "out.csv"),
+        "-m",
+        "first try",
+    ]
 
 
 def test_command_fails_in_one_line_and_keeps_the_file(files: Path) -> None:
@@ -72,11 +112,21 @@ def test_command_fails_in_one_line_and_keeps_the_file(files: Path) -> None:
 
 
 def test_command_takes_columns_and_skips_bad_rows(files: Path) -> None:
-    rows = [{"nr": e.id, "satz": e.text.split(), "tags": [0] * len(e.text.split())} for e in EXAMPLES]
+    rows = [
+        {"nr": e.id, "satz": e.text.split(), "tags": [0] * len(e.text.split())} for e in EXAMPLES
+    ]
     rows.append({"nr": "d", "satz": ["Ann"], "tags": [2]})
     (files / "test.json").write_text(json.dumps(rows))
-    options = ["--input", str(files / "test.json"), "--text_column", "satz", "--id_column", "nr",
-               "--tag_names", "O,B-X"]
+    options = [
+        "--input",
+        str(files / "test.json"),
+        "--text_column",
+        "satz",
+        "--id_column",
+        "nr",
+        "--tag_names",
+        "O,B-X",
+    ]
     done = command(files, *options)
     assert done.returncode == 2
     assert "unknown_tag" in done.stderr
@@ -87,8 +137,10 @@ def test_command_takes_columns_and_skips_bad_rows(files: Path) -> None:
 
 def test_command_obeys_the_options_of_a_sample(files: Path) -> None:
     (files / "sample.csv").write_text("id,target,rank\na,0.5,1\nb,0.5,2\nc,0.5,3\n")
-    write_predictions(files / "p.jsonl", [
-        Prediction(id, label="ham", scores={"ham": 0.75, "spam": 0.25}) for id in "abc"])
+    write_predictions(
+        files / "p.jsonl",
+        [Prediction(id, label="ham", scores={"ham": 0.75, "spam": 0.25}) for id in "abc"],
+    )
     done = command(files, "--answer_column", "target")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
@@ -101,19 +153,30 @@ def test_command_obeys_the_options_of_a_sample(files: Path) -> None:
 
 def test_command_notes_formulas_on_stderr(files: Path) -> None:
     (files / "sample.csv").write_text("id,label\na,0\nb,0\nc,0\n")
-    write_predictions(files / "p.jsonl", [Prediction("a", label="=1+1"), Prediction("b", label="@x"),
-                                          Prediction("c", label="x")])
+    write_predictions(
+        files / "p.jsonl",
+        [Prediction("a", label="=1+1"), Prediction("b", label="@x"), Prediction("c", label="x")],
+    )
     done = command(files)
     assert done.returncode == 0
-    assert done.stderr == ("note: 2 rows have a cell that begins with =, +, - or @, which a spreadsheet would run as "
-                           "a formula: a, b\n")
+    assert done.stderr == (
+        "note: 2 rows have a cell that begins with =, +, - or @, which a spreadsheet would run as "
+        "a formula: a, b\n"
+    )
 
 
-@pytest.mark.parametrize(("out", "told"), [
-    ("folder", "a folder; wanted a file to write to"), ("p.jsonl/out.csv", "a file; wanted a folder"),
-    ("p.jsonl/deeper/out.csv", "below a file, not a folder"), ("x" * 300, "the name is too long"),
-])
-def test_command_tells_in_one_line_that_it_cannot_write_there(files: Path, out: str, told: str) -> None:
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [
+        ("folder", "a folder; wanted a file to write to"),
+        ("p.jsonl/out.csv", "a file; wanted a folder"),
+        ("p.jsonl/deeper/out.csv", "below a file, not a folder"),
+        ("x" * 300, "the name is too long"),
+    ],
+)
+def test_command_tells_in_one_line_that_it_cannot_write_there(
+    files: Path, out: str, told: str
+) -> None:
     (files / "folder").mkdir()
     done = command(files, "--input", str(files / "test.json"), "--out", str(files / out))
     assert done.returncode == 2
@@ -125,10 +188,17 @@ def test_command_tells_in_one_line_that_it_cannot_write_there(files: Path, out: 
 def test_a_missing_client_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(UserError, match=r"pip install kaggle .*'pipelines\[kaggle\]'.*kaggle\.json.*out\.csv"):
+    with pytest.raises(
+        UserError, match=r"pip install kaggle .*'pipelines\[kaggle\]'.*kaggle\.json.*out\.csv"
+    ):
         push("out.csv", "diseases", "")
 
 
 def test_submission_imports_neither_torch_nor_transformers() -> None:
     code = "import sys, pipelines.submission; print({'torch', 'transformers', 'pandas'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "set()\n"
+    )

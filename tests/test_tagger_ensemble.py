@@ -47,8 +47,10 @@ def agree(taggers):
 
 
 def test_its_probabilities_are_the_mean_of_theirs(taggers):
-    inputs = {"input_ids": torch.tensor([[2, 5, 6, 3], [2, 7, 3, 0]]),
-              "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])}
+    inputs = {
+        "input_ids": torch.tensor([[2, 5, 6, 3], [2, 7, 3, 0]]),
+        "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]),
+    }
     if hasattr(taggers[0], "extra_inputs"):
         inputs["cases"] = torch.tensor([[6, 1, 2, 6], [6, 3, 6, 0]])
     with torch.no_grad():
@@ -70,34 +72,68 @@ def test_it_is_saved_as_one_checkpoint(taggers, encoder, corpus, tmp_path):
     loaded = token_tagger.load(tmp_path)
     assert isinstance(loaded.model, TaggerEnsemble)
     assert token_tagger.predict(loaded, examples, progress=False) == expected
-    assert AutoModelForTokenClassification.from_pretrained(tmp_path).config.id2label == dict(enumerate(TAGS))
+    assert AutoModelForTokenClassification.from_pretrained(tmp_path).config.id2label == dict(
+        enumerate(TAGS)
+    )
 
 
 def test_its_members_vote_and_inspection_shows_what_they_find(taggers, encoder, corpus):
-    tokenizer, settings = token_tagger.load_tokenizer(str(encoder)), token_tagger.TaggerSettings(window=32, stride=8)
+    tokenizer, settings = (
+        token_tagger.load_tokenizer(str(encoder)),
+        token_tagger.TaggerSettings(window=32, stride=8),
+    )
     agree(taggers)
     taggers[2].classifier.bias.data[0] += 100
     examples = read_examples(corpus["test"])
-    first, second, third, together = (token_tagger.predict(token_tagger.Loaded(model, tokenizer, settings), examples,
-                                                           progress=False)
-                                      for model in (*taggers, ensemble_of(taggers).eval()))
+    first, second, third, together = (
+        token_tagger.predict(
+            token_tagger.Loaded(model, tokenizer, settings), examples, progress=False
+        )
+        for model in (*taggers, ensemble_of(taggers).eval())
+    )
     assert together == vote([first, second, third], names="123")
     assert not any(prediction.spans for prediction in third)
     assert sum(len(prediction.spans) for prediction in together) > 5
-    seen = inspect_examples(token_tagger.Loaded(ensemble_of(taggers).eval(), tokenizer, settings), examples)
-    assert [tags_to_spans([token.predicted for token in inspection.tokens], text.offsets)
-            for inspection, text in zip(seen, token_tagger.encode(examples, tokenizer, settings), strict=True)] == [
-        list(prediction.spans) for prediction in together]
+    seen = inspect_examples(
+        token_tagger.Loaded(ensemble_of(taggers).eval(), tokenizer, settings), examples
+    )
+    assert [
+        tags_to_spans([token.predicted for token in inspection.tokens], text.offsets)
+        for inspection, text in zip(
+            seen, token_tagger.encode(examples, tokenizer, settings), strict=True
+        )
+    ] == [list(prediction.spans) for prediction in together]
 
 
 def test_the_recipe_trains_and_saves_several(encoder, corpus, tmp_path):
     recipe = load_recipe("finetune_token_tagger")
 
     def run(*options):
-        recipe.run(*config.parse((recipe.RecipeArguments, recipe.TrainingArguments), arguments=[str(part) for part in (
-            "--model_name_or_path", encoder, "--train_file", corpus["train"], "--dev_file", corpus["dev"],
-            "--config", ROOT / "recipes" / "configs" / "tagger_minilm.yaml", "--num_train_epochs", 1,
-            "--disable_tqdm", "true", "--run_dir", tmp_path / "run", *options)]))
+        recipe.run(
+            *config.parse(
+                (recipe.RecipeArguments, recipe.TrainingArguments),
+                arguments=[
+                    str(part)
+                    for part in (
+                        "--model_name_or_path",
+                        encoder,
+                        "--train_file",
+                        corpus["train"],
+                        "--dev_file",
+                        corpus["dev"],
+                        "--config",
+                        ROOT / "recipes" / "configs" / "tagger_minilm.yaml",
+                        "--num_train_epochs",
+                        1,
+                        "--disable_tqdm",
+                        "true",
+                        "--run_dir",
+                        tmp_path / "run",
+                        *options,
+                    )
+                ],
+            )
+        )
 
     with pytest.raises(UserError, match="scores whole sequences"):
         run("--members", 2, "--decode", "crf")
@@ -117,6 +153,18 @@ def test_the_recipe_trains_and_saves_several(encoder, corpus, tmp_path):
     run("--members", 2, "--ema_decay", 0.9, "--resume_from_checkpoint", "true")
     assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == before
     out = tmp_path / "again.jsonl"
-    assert cli.main(["predict", "--run", str(tmp_path / "run"), "--input", str(corpus["dev"]), "--output",
-                     str(out)]) == 0
+    assert (
+        cli.main(
+            [
+                "predict",
+                "--run",
+                str(tmp_path / "run"),
+                "--input",
+                str(corpus["dev"]),
+                "--output",
+                str(out),
+            ]
+        )
+        == 0
+    )
     assert read_predictions(out) == read_predictions(tmp_path / "run" / "predictions" / "dev.jsonl")

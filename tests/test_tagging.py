@@ -36,9 +36,15 @@ def trained(model):
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-@pytest.mark.parametrize(("tune", "parts"), [
-    ("full", {"embeddings", "layer.0", "layer.1", "classifier"}), ("head", {"classifier"}),
-    ("last_n", {"layer.1", "classifier"}), ("lora", {"lora_A", "lora_B", "classifier"})])
+@pytest.mark.parametrize(
+    ("tune", "parts"),
+    [
+        ("full", {"embeddings", "layer.0", "layer.1", "classifier"}),
+        ("head", {"classifier"}),
+        ("last_n", {"layer.1", "classifier"}),
+        ("lora", {"lora_A", "lora_B", "classifier"}),
+    ],
+)
 def test_modes_train_their_part(model, tune, parts):
     from peft import LoraConfig
 
@@ -51,15 +57,24 @@ def test_modes_train_their_part(model, tune, parts):
 
 
 def test_rates_fall_by_layer_and_rise_for_the_head(model):
-    rates = {id(parameter): group["lr"] for group in encoders.parameter_groups(
-        model, learning_rate=1.0, weight_decay=0.1, layer_decay=0.5, head_rate=10) for parameter in group["params"]}
+    rates = {
+        id(parameter): group["lr"]
+        for group in encoders.parameter_groups(
+            model, learning_rate=1.0, weight_decay=0.1, layer_decay=0.5, head_rate=10
+        )
+        for parameter in group["params"]
+    }
     named = {name: rates[id(parameter)] for name, parameter in model.named_parameters()}
     assert named["classifier.weight"] == 10
     assert named["bert.encoder.layer.1.output.dense.weight"] == 1
     assert named["bert.encoder.layer.0.output.dense.weight"] == 0.5
     assert named["bert.embeddings.word_embeddings.weight"] == 0.25
-    decays = {group["weight_decay"] for group in encoders.parameter_groups(model, learning_rate=1.0, weight_decay=0.1)
-              for parameter in group["params"] if parameter.ndim == 1}
+    decays = {
+        group["weight_decay"]
+        for group in encoders.parameter_groups(model, learning_rate=1.0, weight_decay=0.1)
+        for parameter in group["params"]
+        if parameter.ndim == 1
+    }
     assert decays == {0.0}
 
 
@@ -67,23 +82,33 @@ def test_berts_pooler_is_of_the_head():
     from transformers import BertForSequenceClassification
 
     model = BertForSequenceClassification(bert_config())
-    groups = encoders.parameter_groups(model, learning_rate=1.0, weight_decay=0, layer_decay=0.5, head_rate=10)
+    groups = encoders.parameter_groups(
+        model, learning_rate=1.0, weight_decay=0, layer_decay=0.5, head_rate=10
+    )
     rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     assert rates[id(model.bert.pooler.dense.weight)] == 10
     encoders.choose_trained(model, "head")
-    assert trained(model) == {f"{name}.{part}" for name in ("bert.pooler.dense", "classifier")
-                              for part in ("weight", "bias")}
+    assert trained(model) == {
+        f"{name}.{part}"
+        for name in ("bert.pooler.dense", "classifier")
+        for part in ("weight", "bias")
+    }
 
 
 def test_half_copies_where_they_can_be(monkeypatch):
     monkeypatch.setattr(cpu_training.precision, "choose", lambda: SimpleNamespace(device="cpu"))
 
     def training(**options):
-        return SimpleNamespace(**{"bf16": True, "gradient_checkpointing": False, "world_size": 1} | options)
+        return SimpleNamespace(
+            **{"bf16": True, "gradient_checkpointing": False, "world_size": 1} | options
+        )
 
     assert cpu_training.use_half_copies(None, training())
     assert cpu_training.use_half_copies(True, training(bf16=False))
-    for options, told in (({"gradient_checkpointing": True}, "gradient_checkpointing"), ({"world_size": 2}, "2 proc")):
+    for options, told in (
+        ({"gradient_checkpointing": True}, "gradient_checkpointing"),
+        ({"world_size": 2}, "2 proc"),
+    ):
         assert not cpu_training.use_half_copies(None, training(**options))
         with pytest.raises(UserError, match=told):
             cpu_training.use_half_copies(True, training(**options))
@@ -91,10 +116,22 @@ def test_half_copies_where_they_can_be(monkeypatch):
 
 def test_a_run_that_goes_on_keeps_counting_for_early_stopping(model, tokenizer, tmp_path):
     def stopped_at(folder, *, steps=9, resume=None):
-        made = trainer(model, tokenizer, folder, TEXTS, max_steps=steps, learning_rate=0.0, dev=TEXTS,
-                       callbacks=[EarlyStopping(4)], eval_strategy="steps",
-                       eval_steps=1, save_strategy="steps", save_steps=1, metric_for_best_model="strict_f1",
-                       load_best_model_at_end=True)
+        made = trainer(
+            model,
+            tokenizer,
+            folder,
+            TEXTS,
+            max_steps=steps,
+            learning_rate=0.0,
+            dev=TEXTS,
+            callbacks=[EarlyStopping(4)],
+            eval_strategy="steps",
+            eval_steps=1,
+            save_strategy="steps",
+            save_steps=1,
+            metric_for_best_model="strict_f1",
+            load_best_model_at_end=True,
+        )
         made.train(resume_from_checkpoint=resume)
         return made.state.global_step
 
@@ -104,7 +141,10 @@ def test_a_run_that_goes_on_keeps_counting_for_early_stopping(model, tokenizer, 
 
 
 def test_weights_are_where_the_labels_are():
-    logits, labels = torch.zeros(2, 2, device="meta"), torch.zeros(2, dtype=torch.long, device="meta")
+    logits, labels = (
+        torch.zeros(2, 2, device="meta"),
+        torch.zeros(2, dtype=torch.long, device="meta"),
+    )
     assert class_loss(logits, labels, weight=torch.ones(2)).device.type == "meta"
 
 
@@ -113,10 +153,12 @@ def test_loss_by_hand():
     p = torch.tensor([2.0, 0.0]).softmax(0)[0]
     plain = -p.log() - torch.tensor(0.5).log()
     assert class_loss(logits, labels) == pytest.approx(float(plain))
-    focal = -(1 - p) ** 2 * p.log() - 0.25 * torch.tensor(0.5).log()
+    focal = -((1 - p) ** 2) * p.log() - 0.25 * torch.tensor(0.5).log()
     assert class_loss(logits, labels, focal_gamma=2) == pytest.approx(float(focal))
     weighted = -3 * p.log() - torch.tensor(0.5).log()
-    assert class_loss(logits, labels, weight=torch.tensor([3.0, 1.0])) == pytest.approx(float(weighted))
+    assert class_loss(logits, labels, weight=torch.tensor([3.0, 1.0])) == pytest.approx(
+        float(weighted)
+    )
 
 
 def test_tag_weights_have_mean_one_and_lift_the_rare():
@@ -130,26 +172,42 @@ def trainer(model, tokenizer, folder, texts, **options):
     settings = TaggerSettings(window=64)
     from transformers import TrainingArguments
 
-    arguments = {"save_strategy": "no"} | {name: options.pop(name) for name in list(options)
-                                           if name in TrainingArguments.__dataclass_fields__}
+    arguments = {"save_strategy": "no"} | {
+        name: options.pop(name)
+        for name in list(options)
+        if name in TrainingArguments.__dataclass_fields__
+    }
 
     return tagging.TokenTaggerTrainer(
-        model=model, processing_class=tokenizer, settings=settings,
+        model=model,
+        processing_class=tokenizer,
+        settings=settings,
         train_dataset=tagging.training_rows(texts, model, tokenizer, settings).rows,
-        args=TrainingArguments(str(folder), use_cpu=True, report_to="none", disable_tqdm=True,
-                               **arguments), **options)
+        args=TrainingArguments(
+            str(folder), use_cpu=True, report_to="none", disable_tqdm=True, **arguments
+        ),
+        **options,
+    )
 
 
-TEXTS = [example("no flu", (3, 6)), example("colon cancer of the colon", (0, 12)), example("the colon"),
-         example("Flu, cancer", (0, 3), (5, 11))]
+TEXTS = [
+    example("no flu", (3, 6)),
+    example("colon cancer of the colon", (0, 12)),
+    example("the colon"),
+    example("Flu, cancer", (0, 3), (5, 11)),
+]
 
 
-@pytest.mark.parametrize("options", [{}, {"case_feature": True},
-                                     {"case_feature": True, "attn_implementation": "eager"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"case_feature": True}, {"case_feature": True, "attn_implementation": "eager"}]
+)
 def test_padding_changes_no_score(options, bare_bert):
     model = tagging.new_model(str(bare_bert), TAGS, **options).model.eval()
-    row = {"input_ids": torch.tensor([[2, 5, 9, 3, 0, 0]]), "attention_mask": torch.tensor([[1, 1, 1, 1, 0, 0]]),
-           "cases": torch.tensor([[6, 1, 2, 6, 6, 6]])}
+    row = {
+        "input_ids": torch.tensor([[2, 5, 9, 3, 0, 0]]),
+        "attention_mask": torch.tensor([[1, 1, 1, 1, 0, 0]]),
+        "cases": torch.tensor([[6, 1, 2, 6, 6, 6]]),
+    }
     row = row if options else {name: row[name] for name in ("input_ids", "attention_mask")}
     with torch.no_grad():
         padded = model(**row).logits[:, :4]
@@ -184,8 +242,12 @@ def test_a_crf_computes_its_loss_in_the_networks_forward(bare_bert, tokenizer, t
 @pytest.mark.parametrize("options", [{}, {"half_copies": True, "batch_tokens": 40}])
 def test_training_learns_by_heart(bare_bert, tokenizer, tmp_path, options):
     torch.manual_seed(0)
-    model, _ = tagging.new_model(str(bare_bert), TAGS, case_feature=bool(options), crf=bool(options), dropout=0.0)
-    made = trainer(model, tokenizer, tmp_path, TEXTS, dev=TEXTS, max_steps=60, learning_rate=3e-3, **options)
+    model, _ = tagging.new_model(
+        str(bare_bert), TAGS, case_feature=bool(options), crf=bool(options), dropout=0.0
+    )
+    made = trainer(
+        model, tokenizer, tmp_path, TEXTS, dev=TEXTS, max_steps=60, learning_rate=3e-3, **options
+    )
     made.train()
     assert made.evaluate()["eval_strict_f1"] == 1
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
@@ -199,9 +261,13 @@ class Embeddings(TrainerCallback):
 
 
 @pytest.mark.parametrize(("weight_decay", "kind"), [(0.0, UsedEmbeddings), (0.01, nn.Embedding)])
-def test_rows_that_no_text_has_are_left_out_where_they_would_not_change(model, tokenizer, tmp_path, weight_decay, kind):
+def test_rows_that_no_text_has_are_left_out_where_they_would_not_change(
+    model, tokenizer, tmp_path, weight_decay, kind
+):
     watch, before = Embeddings(), model.get_input_embeddings().weight.detach().clone()
-    trainer(model, tokenizer, tmp_path, TEXTS, max_steps=2, weight_decay=weight_decay, callbacks=[watch]).train()
+    trainer(
+        model, tokenizer, tmp_path, TEXTS, max_steps=2, weight_decay=weight_decay, callbacks=[watch]
+    ).train()
     assert watch.seen is kind
     read = {i for text in TEXTS for i in tokenizer(text.text)["input_ids"]}
     rows = (model.get_input_embeddings().weight != before).any(1).nonzero()[:, 0].tolist()
@@ -214,6 +280,9 @@ def test_a_frozen_encoder_is_steady_and_has_no_dropout(model, tokenizer, tmp_pat
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     made = trainer(model, tokenizer, tmp_path, TEXTS, max_steps=2, learning_rate=1e-2)
     made.train()
-    assert {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])} == \
-        {"classifier.weight", "classifier.bias"}
+    assert {
+        name
+        for name, parameter in model.named_parameters()
+        if not torch.equal(parameter, before[name])
+    } == {"classifier.weight", "classifier.bias"}
     assert not model.bert.training

@@ -24,12 +24,21 @@ def recipe():
 @pytest.fixture
 def run_recipe(recipe, corpus, tmp_path, capsys):
     """Runs the recipe in this process; the run folder and what it printed."""
+
     def run(*arguments, files=("train", "dev", "test"), folder=None):
         given = [str(part) for split in files for part in (f"--{split}_file", corpus[split])]
         folder = folder or tmp_path / "run"
         options, training = recipe.config.parse(
             (recipe.RecipeArguments, recipe.TaggerTrainingArguments),
-            arguments=[*given, "--run_dir", str(folder), "--disable_tqdm", "true", *map(str, arguments)])
+            arguments=[
+                *given,
+                "--run_dir",
+                str(folder),
+                "--disable_tqdm",
+                "true",
+                *map(str, arguments),
+            ],
+        )
         recipe.run(options, training)
         return folder, capsys.readouterr().out
 
@@ -37,21 +46,61 @@ def run_recipe(recipe, corpus, tmp_path, capsys):
 
 
 def test_from_the_command_line(corpus, tmp_path):
-    done = run_python(RECIPE, "--network", "lstm", "--bidirectional", "true", "--crf", "true", "--character_feature",
-                      "affixes", "--character_dim", 4, *FAST, "--train_file", corpus["train"], "--dev_file",
-                      corpus["dev"], "--test_file", corpus["unlabelled"], "--run_dir", tmp_path / "run")
+    done = run_python(
+        RECIPE,
+        "--network",
+        "lstm",
+        "--bidirectional",
+        "true",
+        "--crf",
+        "true",
+        "--character_feature",
+        "affixes",
+        "--character_dim",
+        4,
+        *FAST,
+        "--train_file",
+        corpus["train"],
+        "--dev_file",
+        corpus["dev"],
+        "--test_file",
+        corpus["unlabelled"],
+        "--run_dir",
+        tmp_path / "run",
+    )
     assert done.returncode == 0, done.stderr
     assert "Span extraction: strict F1" in done.stdout
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["split"] == "dev"
     assert report["cost"]["parameters"] > 0
-    for name in ("config.yaml", "provenance.json", "report.html", "predictions/dev.jsonl", "predictions/test.jsonl",
-                 "model/tagger.json", "model/model.safetensors"):
+    for name in (
+        "config.yaml",
+        "provenance.json",
+        "report.html",
+        "predictions/dev.jsonl",
+        "predictions/test.jsonl",
+        "model/tagger.json",
+        "model/model.safetensors",
+    ):
         assert (tmp_path / "run" / name).is_file(), name
     # The saved model predicts as the recipe did.
-    assert pipelines(["predict", "--run", str(tmp_path / "run"), "--input", str(corpus["unlabelled"]), "--output",
-                      str(tmp_path / "p.jsonl")]) == 0
-    assert (tmp_path / "p.jsonl").read_text() == (tmp_path / "run" / "predictions" / "test.jsonl").read_text()
+    assert (
+        pipelines(
+            [
+                "predict",
+                "--run",
+                str(tmp_path / "run"),
+                "--input",
+                str(corpus["unlabelled"]),
+                "--output",
+                str(tmp_path / "p.jsonl"),
+            ]
+        )
+        == 0
+    )
+    assert (tmp_path / "p.jsonl").read_text() == (
+        tmp_path / "run" / "predictions" / "test.jsonl"
+    ).read_text()
     done = run_python(RECIPE, "--network", "rnn", *FAST, "--crff", "true")
     assert done.returncode == 2
     assert "did you mean --crf" in done.stderr
@@ -59,18 +108,31 @@ def test_from_the_command_line(corpus, tmp_path):
 
 def test_the_answers_are_submitted_in_the_layout_of_the_sample(run_recipe, corpus, tmp_path):
     folder, printed = run_recipe("--network", "dictionary")
-    validate_submission(folder / "submission.csv", folder / "sample_submission.csv", format="json_strings")
+    validate_submission(
+        folder / "submission.csv", folder / "sample_submission.csv", format="json_strings"
+    )
     assert str(folder / "submission.csv") in printed
     ids = [example.id for example in read_examples(corpus["test"])]
     (tmp_path / "sample.csv").write_text("id,tags\n" + "".join(f"{id},O\n" for id in reversed(ids)))
-    folder, _ = run_recipe("--network", "dictionary", "--sample_submission", tmp_path / "sample.csv",
-                           folder=tmp_path / "second")
+    folder, _ = run_recipe(
+        "--network",
+        "dictionary",
+        "--sample_submission",
+        tmp_path / "sample.csv",
+        folder=tmp_path / "second",
+    )
     rows = (folder / "submission.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["id", *reversed(ids)]
     assert any("B-Disease" in row for row in rows)
     (tmp_path / "sample.csv").write_text("id,tags\n" + "".join(f"{id},O\n" for id in ids[1:]))
     with pytest.raises(DataError, match=ids[0]):
-        run_recipe("--network", "dictionary", "--sample_submission", tmp_path / "sample.csv", folder=tmp_path / "third")
+        run_recipe(
+            "--network",
+            "dictionary",
+            "--sample_submission",
+            tmp_path / "sample.csv",
+            folder=tmp_path / "third",
+        )
     assert not (tmp_path / "third").exists()
 
 
@@ -80,8 +142,20 @@ def test_counting_is_a_run_like_any_other(network, run_recipe, corpus, tmp_path)
     report = json.loads((folder / "report.json").read_text())
     assert report["strict"]["f1"] == report["baselines"][network]["f1"]
     assert (folder / "model" / "lexical.json").is_file()
-    assert pipelines(["predict", "--run", str(folder), "--input", str(corpus["test"]), "--output",
-                      str(tmp_path / "p.jsonl")]) == 0
+    assert (
+        pipelines(
+            [
+                "predict",
+                "--run",
+                str(folder),
+                "--input",
+                str(corpus["test"]),
+                "--output",
+                str(tmp_path / "p.jsonl"),
+            ]
+        )
+        == 0
+    )
     assert (tmp_path / "p.jsonl").read_text() == (folder / "predictions" / "test.jsonl").read_text()
 
 
@@ -91,16 +165,28 @@ def test_training_goes_on_from_a_checkpoint(run_recipe):
         run_recipe("--network", "window", *FAST)
     whole = (folder / "model" / "model.safetensors").read_bytes()
     shutil.rmtree(folder / "model")
-    again, _ = run_recipe("--network", "window", *FAST, "--resume_from_checkpoint", "true", folder=folder)
+    again, _ = run_recipe(
+        "--network", "window", *FAST, "--resume_from_checkpoint", "true", folder=folder
+    )
     assert (again / "model" / "model.safetensors").read_bytes() == whole
     shutil.rmtree(folder / "model")
     with pytest.raises(UserError, match="no such folder"):
-        run_recipe("--network", "window", *FAST, "--resume_from_checkpoint", "nowhere", folder=folder)
+        run_recipe(
+            "--network", "window", *FAST, "--resume_from_checkpoint", "nowhere", folder=folder
+        )
 
 
 def test_a_search_trains_the_best_options_into_the_run(run_recipe):
-    folder, printed = run_recipe("--network", "ffnn", *FAST, "--search", "learning_rate=1e-5,3e-2", "min_freq=1,2",
-                                 "--search_sampler", "grid")
+    folder, printed = run_recipe(
+        "--network",
+        "ffnn",
+        *FAST,
+        "--search",
+        "learning_rate=1e-5,3e-2",
+        "min_freq=1,2",
+        "--search_sampler",
+        "grid",
+    )
     found = json.loads((folder / "search.json").read_text())
     assert len(found["trials"]) == 4
     assert "4 trials; importance" in printed
@@ -110,17 +196,32 @@ def test_a_search_trains_the_best_options_into_the_run(run_recipe):
     assert (folder / "model" / "tagger.json").is_file()
 
 
-@pytest.mark.parametrize(("arguments", "files", "message"), [
-    (["--network", "transformer"], ("train", "dev"), "wanted one of dictionary, most_frequent_tag, hmm"),
-    (["--character_feature", "bpe"], ("train", "dev"), "wanted one of none, affixes, cnn"),
-    (["--network", "rnn", "--activation", "prelu", "--library_cell", "true"], ("train", "dev"), "PReLU"),
-    (["--library_cell", "true", "--variational_dropout", "true"], ("train", "dev"), "library_cell false"),
-    (["--min_freq", "1000"], ("train", "dev"), "min_freq 1000 .* leave none"),
-    (["--embeddings", "glove.txt"], ("train", "dev"), "wanted random, a text file"),
-    (["--network", "rnn"], ("dev",), "without --train_file"),
-    (["--search", "hidden_size=1,2"], ("train",), "give --dev_file"),
-    (["--search", "hiden_size=1,2"], ("train", "dev"), "no option 'hiden_size'"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "files", "message"),
+    [
+        (
+            ["--network", "transformer"],
+            ("train", "dev"),
+            "wanted one of dictionary, most_frequent_tag, hmm",
+        ),
+        (["--character_feature", "bpe"], ("train", "dev"), "wanted one of none, affixes, cnn"),
+        (
+            ["--network", "rnn", "--activation", "prelu", "--library_cell", "true"],
+            ("train", "dev"),
+            "PReLU",
+        ),
+        (
+            ["--library_cell", "true", "--variational_dropout", "true"],
+            ("train", "dev"),
+            "library_cell false",
+        ),
+        (["--min_freq", "1000"], ("train", "dev"), "min_freq 1000 .* leave none"),
+        (["--embeddings", "glove.txt"], ("train", "dev"), "wanted random, a text file"),
+        (["--network", "rnn"], ("dev",), "without --train_file"),
+        (["--search", "hidden_size=1,2"], ("train",), "give --dev_file"),
+        (["--search", "hiden_size=1,2"], ("train", "dev"), "no option 'hiden_size'"),
+    ],
+)
 def test_bad_options_end_in_one_line(arguments, files, message, run_recipe):
     with pytest.raises(UserError, match=message) as raised:
         run_recipe(*arguments, files=files)
@@ -137,10 +238,20 @@ def test_a_type_that_training_lacks_is_told(run_recipe, corpus, tmp_path):
 def test_a_checkpoint_of_another_architecture_is_told(run_recipe, corpus, capsys):
     folder, _ = run_recipe("--network", "ffnn", *FAST)
     config = json.loads((folder / "model" / "config.json").read_text())
-    (folder / "model" / "config.json").write_text(json.dumps(
-        config | {"model_type": "recurrent_tagger", "architectures": ["RecurrentTagger"], "hidden_size": 8}))
+    (folder / "model" / "config.json").write_text(
+        json.dumps(
+            config
+            | {
+                "model_type": "recurrent_tagger",
+                "architectures": ["RecurrentTagger"],
+                "hidden_size": 8,
+            }
+        )
+    )
     with pytest.raises(SystemExit):
-        pipelines(["predict", "--run", str(folder), "--input", str(corpus["test"]), "--output", "x"])
+        pipelines(
+            ["predict", "--run", str(folder), "--input", str(corpus["test"]), "--output", "x"]
+        )
     [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert "the weights lack layers.0.0.U.weight" in line
     assert "train it again" in line

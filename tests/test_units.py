@@ -40,12 +40,17 @@ UNSPACED = [
     example("myanmar", "သူသည်တုပ်ကွေးဖြစ်သည်", "တုပ်ကွေး"),
     example("mixed", "p53基因与HIV感染2020年", "p53", "HIV感染"),
 ]
-MARKS = [example("hindi", "रोगी को डेंगू हुआ", "डेंगू"),
-         example("accent", "la fie\u0300vre et le me\u0301lanome", "fie\u0300vre"),
-         example("emoji", "😷flu😷 end", "flu")]
-INSIDE = [example("korean", "폐렴은 무섭다", "폐렴"), example("german", "Grippewelle im Land", "Grippe"),
-          Example("nested", "colon cancer", spans=(Span(0, 12, "D"), Span(6, 12, "D"))),
-          Example("blank", "a flu", spans=(Span(1, 5, "D"),))]
+MARKS = [
+    example("hindi", "रोगी को डेंगू हुआ", "डेंगू"),
+    example("accent", "la fie\u0300vre et le me\u0301lanome", "fie\u0300vre"),
+    example("emoji", "😷flu😷 end", "flu"),
+]
+INSIDE = [
+    example("korean", "폐렴은 무섭다", "폐렴"),
+    example("german", "Grippewelle im Land", "Grippe"),
+    Example("nested", "colon cancer", spans=(Span(0, 12, "D"), Span(6, 12, "D"))),
+    Example("blank", "a flu", spans=(Span(1, 5, "D"),)),
+]
 
 
 def whole_words(texts):
@@ -55,7 +60,9 @@ def whole_words(texts):
 def byte_level():
     """A byte-level tokenizer, whose vocabulary lacks nothing."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    model = Tokenizer(models.BPE({"[UNK]": 0, **{byte: number + 1 for number, byte in enumerate(alphabet)}}, []))
+    model = Tokenizer(
+        models.BPE({"[UNK]": 0, **{byte: number + 1 for number, byte in enumerate(alphabet)}}, [])
+    )
     model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     return PreTrainedTokenizerFast(tokenizer_object=model, unk_token="[UNK]")
 
@@ -74,15 +81,20 @@ TOKENIZERS = {
 def test_mentions_come_back_at_the_exact_characters(case, tokenizer):
     for window in (10_000, 12):
         [encoded] = encode([case], tokenizer, TaggerSettings(window=window, stride=4))
-        assert sorted(unit for part in encoded.windows for unit in part.units) == list(range(len(encoded.offsets)))
+        assert sorted(unit for part in encoded.windows for unit in part.units) == list(
+            range(len(encoded.offsets))
+        )
         assert not unreachable(case, spans_to_tags(case.spans, encoded.offsets), encoded.offsets)
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
 def test_a_mention_inside_a_word_is_named(tokenizer):
     encoded = encode(INSIDE, tokenizer, TaggerSettings())
-    lost = [(case.id, span) for case, text in zip(INSIDE, encoded, strict=True)
-            for span in unreachable(case, spans_to_tags(case.spans, text.offsets), text.offsets)]
+    lost = [
+        (case.id, span)
+        for case, text in zip(INSIDE, encoded, strict=True)
+        for span in unreachable(case, spans_to_tags(case.spans, text.offsets), text.offsets)
+    ]
     assert [id for id, _ in lost] == ["korean", "german", "nested", "blank"]
     line = describe_unreachable(lost)
     assert line.startswith("4 mentions cannot be expressed by tags")
@@ -96,7 +108,13 @@ def test_an_unknown_run_is_read_again_where_it_is_and_nowhere_else():
     [encoded] = encode([Example("0", "no ไข้ flu")], tokenizer, TaggerSettings())
     [window] = encoded.windows
     assert tokenizer.convert_ids_to_tokens(window.input_ids) == [
-        "[CLS]", "no", "[UNK]", "[UNK]", "flu", "[SEP]"]
+        "[CLS]",
+        "no",
+        "[UNK]",
+        "[UNK]",
+        "flu",
+        "[SEP]",
+    ]
     assert encoded.offsets == [(0, 2), (3, 4), (4, 6), (7, 10)]
     # The sub-word of the second unit covers its letter: this tokenizer drops marks.
     assert window.words == ["", "no", "ไ", "ข", "flu", ""]
@@ -124,9 +142,14 @@ def test_units_by_hand():
     assert units("") == units(" \n\t") == []
 
 
-@given(st.text(alphabet=st.one_of(
-    st.characters(exclude_categories=("Cn", "Cs", "Z", "Cc")),
-    st.sampled_from("aé_9.,基ไข้ひラမြាអ्हि\u0301\u200d😀 "))))
+@given(
+    st.text(
+        alphabet=st.one_of(
+            st.characters(exclude_categories=("Cn", "Cs", "Z", "Cc")),
+            st.sampled_from("aé_9.,基ไข้ひラမြាអ्हि\u0301\u200d😀 "),
+        )
+    )
+)
 def test_units_cover_every_character_once_and_word_tokenizers_agree(text):
     units = word_units(text)
     covered = [offset for start, end in units for offset in range(start, end)]
@@ -135,7 +158,9 @@ def test_units_cover_every_character_once_and_word_tokenizers_agree(text):
         # A mark never begins a unit, unless there is nothing before it that it could belong to.
         is_mark = unicodedata.category(text[start])[0] == "M"
         assert not is_mark or start == 0 or text[start - 1].isspace()
-        assert not is_unspaced(text[start]) or all(unicodedata.category(c)[0] == "M" for c in text[start + 1:end])
+        assert not is_unspaced(text[start]) or all(
+            unicodedata.category(c)[0] == "M" for c in text[start + 1 : end]
+        )
     pieces = splitter(punctuation=True).pre_tokenize_str(text)
     assert [piece for piece, _ in pieces] == [text[start:end] for start, end in units]
 
@@ -147,7 +172,8 @@ def test_lexical_taggers_find_mentions_in_unspaced_text_and_name_what_they_canno
         assert not caplog.records
         lexical.fit([*UNSPACED, *INSIDE], method=method)
     assert [record.getMessage().split(": ")[1] for record in caplog.records] == [
-        "korean 0:2, german 0:6, nested 6:12, blank 1:5"]
+        "korean 0:2, german 0:6, nested 6:12, blank 1:5"
+    ]
     if method == "dictionary":
         for case, prediction in zip(UNSPACED, lexical.predict(fitted, UNSPACED), strict=True):
             assert set(case.spans) <= set(prediction.spans)
@@ -157,11 +183,22 @@ def test_lexical_taggers_find_mentions_in_unspaced_text_and_name_what_they_canno
 
 
 def test_word_taggers_name_what_training_cannot_use(caplog):
-    train = [*UNSPACED, *INSIDE, Example("empty", "", spans=()), Example("long", "a b c d e f g h", spans=())]
+    train = [
+        *UNSPACED,
+        *INSIDE,
+        Example("empty", "", spans=()),
+        Example("long", "a b c d e f g h", spans=()),
+    ]
     words = word_tagging.fit_words(train)
     tags = tags_for(train)
-    model = FeedforwardTagger(FeedforwardConfig(vocab_size=len(words.tokenizer), embedding_dim=4, hidden_sizes=[4],
-                                                id2label=dict(enumerate(tags))))
+    model = FeedforwardTagger(
+        FeedforwardConfig(
+            vocab_size=len(words.tokenizer),
+            embedding_dim=4,
+            hidden_sizes=[4],
+            id2label=dict(enumerate(tags)),
+        )
+    )
     with caplog.at_level(logging.WARNING):
         rows = word_tagging.training_rows(train, model, words.tokenizer)
         assert len(rows) == len(train) - 1
@@ -171,8 +208,11 @@ def test_word_taggers_name_what_training_cannot_use(caplog):
         caplog.clear()
         word_tagging.training_rows(train[-1:], model, words.tokenizer, max_length=7)
     assert [record.getMessage() for record in caplog.records] == [
-        "1 training texts have more than --max_length 7 words and were cut: long"]
-    chinese = tagging.training_rows(UNSPACED[:1], model, words.tokenizer, TaggerSettings()).rows[0]["labels"]
+        "1 training texts have more than --max_length 7 words and were cut: long"
+    ]
+    chinese = tagging.training_rows(UNSPACED[:1], model, words.tokenizer, TaggerSettings()).rows[0][
+        "labels"
+    ]
     assert chinese == [0, 0, 0, 1, 2, 2, 2, 0, 0, 1, 2, 0]
 
 

@@ -31,8 +31,9 @@ DEV = examples("a x b c")
 
 def test_counts_by_hand():
     study = study_vocabulary(TRAIN, DEV, file="t", dev_file="d")
-    assert [(cut.min_freq, cut.size, cut.unknown_train, cut.unknown_dev) for cut in study.by_min_freq] == [
-        (1, 4, 0, 0.25), (2, 2, 0.2, 0.5), (3, 2, 0.2, 0.5), (5, 1, 0.5, 0.75)]
+    assert [
+        (cut.min_freq, cut.size, cut.unknown_train, cut.unknown_dev) for cut in study.by_min_freq
+    ] == [(1, 4, 0, 0.25), (2, 2, 0.2, 0.5), (3, 2, 0.2, 0.5), (5, 1, 0.5, 0.75)]
     assert [cut.size for cut in study.by_remove_frac] == [4, 4, 4, 3, 3, 2, 2, 2, 1, 1]
     assert study.lengths == {3: 1, 7: 1}
     assert (study.length_at(0.5), study.length_at(1.0)) == (3, 7)
@@ -53,8 +54,11 @@ def test_lower_case():
     assert (lower.by_min_freq[0].size, lower.by_min_freq[0].unknown_dev) == (1, 0.0)
 
 
-@given(st.lists(st.text("abcd ", min_size=1, max_size=30).filter(str.strip), min_size=1, max_size=5),
-       st.text("abcde ", min_size=1, max_size=30).filter(str.strip), st.integers(0, 9))
+@given(
+    st.lists(st.text("abcd ", min_size=1, max_size=30).filter(str.strip), min_size=1, max_size=5),
+    st.text("abcde ", min_size=1, max_size=30).filter(str.strip),
+    st.integers(0, 9),
+)
 def test_the_unknown_share_is_that_of_the_tokenizer(texts, dev, tenth):
     train = examples(*texts)
     study = study_vocabulary(train, examples(dev))
@@ -65,9 +69,15 @@ def test_the_unknown_share_is_that_of_the_tokenizer(texts, dev, tenth):
     assert cut.unknown_dev == pytest.approx(ids.count(1) / len(ids))
 
 
-@pytest.mark.parametrize(("train", "options", "told"), [
-    (examples(), {}, "no word in 0 examples"), ([Example("0", "  ")], {}, "no word in 1 examples"),
-    (TRAIN, {"min_freq": 9}, "leave none of 4 words"), (TRAIN, {"min_freq": 0}, "wanted at least 1")])
+@pytest.mark.parametrize(
+    ("train", "options", "told"),
+    [
+        (examples(), {}, "no word in 0 examples"),
+        ([Example("0", "  ")], {}, "no word in 1 examples"),
+        (TRAIN, {"min_freq": 9}, "leave none of 4 words"),
+        (TRAIN, {"min_freq": 0}, "wanted at least 1"),
+    ],
+)
 def test_a_vocabulary_of_nothing_is_refused(train, options, told):
     with pytest.raises(UserError, match=told):
         study_vocabulary(train, **options)
@@ -85,8 +95,12 @@ def test_the_page_holds_its_pictures(tmp_path, dev):
 def test_the_command(tmp_path, capsys):
     from pipelines.cli import main
 
-    (tmp_path / "a.json").write_text(json.dumps({"text": [["Rome", "fell"]], "NER": [["B-LOC", "O"]]}))
-    done = run_python("-m", "pipelines.cli", "vocabulary", tmp_path / "a.json", "--dev", tmp_path / "a.json")
+    (tmp_path / "a.json").write_text(
+        json.dumps({"text": [["Rome", "fell"]], "NER": [["B-LOC", "O"]]})
+    )
+    done = run_python(
+        "-m", "pipelines.cli", "vocabulary", tmp_path / "a.json", "--dev", tmp_path / "a.json"
+    )
     assert done.returncode == 0, done.stderr
     assert "1 sentences, 2 words, 2 different" in done.stdout
     assert main(["vocabulary", str(tmp_path / "a.json"), "--html", str(tmp_path / "v.html")]) == 0

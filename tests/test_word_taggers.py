@@ -12,14 +12,37 @@ TAGS = dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]))
 SMALL = {"vocab_size": 30, "embedding_dim": 6, "id2label": TAGS}
 NETWORKS = {
     "ffnn": lambda **k: FeedforwardTagger(FeedforwardConfig(**SMALL, hidden_sizes=[5], **k)),
-    "deep": lambda **k: FeedforwardTagger(FeedforwardConfig(**SMALL, hidden_sizes=[5, 4, 3], activation="prelu", **k)),
-    "window": lambda **k: FeedforwardTagger(FeedforwardConfig(**SMALL, window=2, hidden_sizes=[5], **k)),
-    "affixes": lambda **k: FeedforwardTagger(FeedforwardConfig(**SMALL, character_feature="affixes", **k)),
-    "cnn": lambda **k: FeedforwardTagger(FeedforwardConfig(**SMALL, character_feature="cnn", window=1, **k)),
-    **{f"{cell}{'-library' * library}{'-both' * both}": lambda cell=cell, library=library, both=both, **k:
-       RecurrentTagger(RecurrentConfig(**SMALL, cell=cell, library_cell=library, bidirectional=both, hidden_size=4,
-                                       num_layers=2, initial_state="learned", **k))
-       for cell in CELLS for library in (False, True) for both in (False, True)},
+    "deep": lambda **k: FeedforwardTagger(
+        FeedforwardConfig(**SMALL, hidden_sizes=[5, 4, 3], activation="prelu", **k)
+    ),
+    "window": lambda **k: FeedforwardTagger(
+        FeedforwardConfig(**SMALL, window=2, hidden_sizes=[5], **k)
+    ),
+    "affixes": lambda **k: FeedforwardTagger(
+        FeedforwardConfig(**SMALL, character_feature="affixes", **k)
+    ),
+    "cnn": lambda **k: FeedforwardTagger(
+        FeedforwardConfig(**SMALL, character_feature="cnn", window=1, **k)
+    ),
+    **{
+        f"{cell}{'-library' * library}{'-both' * both}": lambda cell=cell, library=library, both=both, **k: (
+            RecurrentTagger(
+                RecurrentConfig(
+                    **SMALL,
+                    cell=cell,
+                    library_cell=library,
+                    bidirectional=both,
+                    hidden_size=4,
+                    num_layers=2,
+                    initial_state="learned",
+                    **k,
+                )
+            )
+        )
+        for cell in CELLS
+        for library in (False, True)
+        for both in (False, True)
+    },
 }
 
 
@@ -32,16 +55,19 @@ def sentences(model, lengths=(4, 1, 6)):
     """Rows of word numbers, tag numbers and letters."""
     torch.manual_seed(2)
     words = [torch.randint(2, 30, (length,)) for length in lengths]
-    spelt = [torch.tensor(model.embeddings.characters_of([f"Wörd{n}x" * 3 for n in row])) for row in words]
+    spelt = [
+        torch.tensor(model.embeddings.characters_of([f"Wörd{n}x" * 3 for n in row]))
+        for row in words
+    ]
     return words, [torch.randint(0, 2, (length,)) * 1 for length in lengths], spelt
 
 
 def padded(rows, width, *, left: bool, value=0):
     out = torch.full((len(rows), width, *rows[0].shape[1:]), value, dtype=torch.long)
     for number, row in enumerate(rows):
-        out[number, width - len(row):] = row if left else out[number, width - len(row):]
+        out[number, width - len(row) :] = row if left else out[number, width - len(row) :]
         if not left:
-            out[number, :len(row)] = row
+            out[number, : len(row)] = row
     return out
 
 
@@ -49,22 +75,36 @@ def batch(model, rows, width, *, left=False):
     words, tags, spelt = rows
     mask = padded([torch.ones_like(row) for row in words], width, left=left)
     characters = padded(spelt, width, left=left) if spelt[0].numel() else None
-    return {"input_ids": padded(words, width, left=left), "attention_mask": mask,
-            "labels": padded(tags, width, left=left, value=-100), "characters": characters}
+    return {
+        "input_ids": padded(words, width, left=left),
+        "attention_mask": mask,
+        "labels": padded(tags, width, left=left, value=-100),
+        "characters": characters,
+    }
 
 
 def loss_and_gradients(model, inputs):
     model.zero_grad()
     loss = model(**inputs).loss
     loss.backward()
-    return loss.item(), {name: weights.grad.clone() for name, weights in model.named_parameters()
-                         if weights.grad is not None}
+    return loss.item(), {
+        name: weights.grad.clone()
+        for name, weights in model.named_parameters()
+        if weights.grad is not None
+    }
 
 
 def test_the_parameters_of_the_course_notebook():
-    model = FeedforwardTagger(FeedforwardConfig(vocab_size=16_836, embedding_dim=300, hidden_sizes=[512],
-                                                num_labels=9))
-    assert [weights.numel() for weights in model.parameters()] == [5_050_800, 153_600, 512, 4_608, 9]
+    model = FeedforwardTagger(
+        FeedforwardConfig(vocab_size=16_836, embedding_dim=300, hidden_sizes=[512], num_labels=9)
+    )
+    assert [weights.numel() for weights in model.parameters()] == [
+        5_050_800,
+        153_600,
+        512,
+        4_608,
+        9,
+    ]
 
 
 @pytest.mark.parametrize("crf", [False, True])
@@ -86,8 +126,10 @@ def test_a_sentence_gets_the_same_scores_alone_as_in_a_batch(name):
     rows = sentences(model)
     together = model(**batch(model, rows, 8)).logits
     for number in range(3):
-        alone = model(**batch(model, [part[number:number + 1] for part in rows], len(rows[0][number]))).logits
-        assert torch.allclose(together[number, :len(rows[0][number])], alone[0])
+        alone = model(
+            **batch(model, [part[number : number + 1] for part in rows], len(rows[0][number]))
+        ).logits
+        assert torch.allclose(together[number, : len(rows[0][number])], alone[0])
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -97,8 +139,11 @@ def test_a_word_that_comes_again_is_read_once_and_trains_the_same(name):
     numbers = torch.tensor([[5, 7, 5, 1, 1], [7, 5, 1, 9, 7]])
     words = [["five", "seven", "five", "Ulm", "oak"], ["seven", "five", "oak", "nine", "seven"]]
     spelt = torch.tensor([model.embeddings.characters_of(row) for row in words])
-    inputs = {"input_ids": numbers, "labels": torch.tensor([[1, 0, 1, 3, 0], [0, 1, 2, 0, 4]]),
-              "characters": spelt if spelt.numel() else None}
+    inputs = {
+        "input_ids": numbers,
+        "labels": torch.tensor([[1, 0, 1, 3, 0], [0, 1, 2, 0, 4]]),
+        "characters": spelt if spelt.numel() else None,
+    }
     loss, gradients = loss_and_gradients(model.eval(), inputs)
     read = []
     model.embeddings.register_forward_hook(lambda _, given, found: read.append(len(found)))
@@ -110,14 +155,25 @@ def test_a_word_that_comes_again_is_read_once_and_trains_the_same(name):
 
 
 @pytest.mark.parametrize("both", [False, True])
-@pytest.mark.parametrize(("cell", "activation"), [("rnn", "tanh"), ("rnn", "relu"), ("gru", "tanh"), ("lstm", "tanh")])
+@pytest.mark.parametrize(
+    ("cell", "activation"), [("rnn", "tanh"), ("rnn", "relu"), ("gru", "tanh"), ("lstm", "tanh")]
+)
 def test_cells_by_hand_give_outputs_and_gradients_of_the_library(cell, activation, both):
-    options = {**SMALL, "cell": cell, "activation": activation, "bidirectional": both, "hidden_size": 4,
-               "num_layers": 2, "initial_state": "learned"}
+    options = {
+        **SMALL,
+        "cell": cell,
+        "activation": activation,
+        "bidirectional": both,
+        "hidden_size": 4,
+        "num_layers": 2,
+        "initial_state": "learned",
+    }
     by_hand = RecurrentTagger(RecurrentConfig(**options))
     library = RecurrentTagger(RecurrentConfig(**options, library_cell=True))
     hidden = 4
-    shared = {name: value for name, value in by_hand.state_dict().items() if not name.startswith("layers")}
+    shared = {
+        name: value for name, value in by_hand.state_dict().items() if not name.startswith("layers")
+    }
     library.load_state_dict(shared, strict=False)
     with torch.no_grad():
         by_hand.initial.normal_()
@@ -132,13 +188,15 @@ def test_cells_by_hand_give_outputs_and_gradients_of_the_library(cell, activatio
                 layer.bias_ih_l0.copy_(one.W.bias)
                 layer.bias_hh_l0.zero_()
                 if cell == "gru":
-                    layer.bias_hh_l0[2 * hidden:] = one.a
+                    layer.bias_hh_l0[2 * hidden :] = one.a
     rows = sentences(by_hand)
     ours, theirs = by_hand(**batch(by_hand, rows, 6)), library(**batch(library, rows, 6))
     assert torch.allclose(ours.logits, theirs.logits, atol=1e-5)
     ours.loss.backward()
     theirs.loss.backward()
-    assert torch.allclose(by_hand.embeddings.words.weight.grad, library.embeddings.words.weight.grad, atol=1e-5)
+    assert torch.allclose(
+        by_hand.embeddings.words.weight.grad, library.embeddings.words.weight.grad, atol=1e-5
+    )
     assert torch.allclose(by_hand.initial.grad, library.initial.grad, atol=1e-5)
     for ours, theirs in zip(by_hand.layers, library.layers, strict=True):
         for one, other in zip(ours, theirs, strict=True):
@@ -165,7 +223,7 @@ def test_the_window_is_its_formula():
     zero, vectors = torch.zeros(6).double(), list(model.embeddings.words.weight[words[0]])
     around = [zero, zero, *vectors, zero, zero]
     for place in range(3):
-        hidden = torch.relu(layer.weight @ torch.cat(around[place:place + 5]) + layer.bias)
+        hidden = torch.relu(layer.weight @ torch.cat(around[place : place + 5]) + layer.bias)
         assert torch.allclose(model(words).logits[0, place], model.classifier(hidden))
 
 
@@ -187,7 +245,9 @@ def test_a_random_state_is_drawn_in_training_only():
 
 
 def test_variational_dropout_takes_one_mask_a_sentence():
-    model = FeedforwardTagger(FeedforwardConfig(**SMALL, dropout=0.5, variational_dropout=True)).train()
+    model = FeedforwardTagger(
+        FeedforwardConfig(**SMALL, dropout=0.5, variational_dropout=True)
+    ).train()
     packed = pack(torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]).bool())
     kept = model.drop(torch.ones(7, 200), packed)
     for sentence in range(2):
@@ -196,7 +256,9 @@ def test_variational_dropout_takes_one_mask_a_sentence():
     assert not torch.equal(kept[packed.sentence == 0][0], kept[packed.sentence == 1][0])
     assert set(kept.unique().tolist()) == {0.0, 2.0}
     assert torch.equal(model.eval().drop(torch.ones(7, 200), packed), torch.ones(7, 200))
-    model = RecurrentTagger(RecurrentConfig(**SMALL, dropout=0.5, variational_dropout=True, library_cell=True))
+    model = RecurrentTagger(
+        RecurrentConfig(**SMALL, dropout=0.5, variational_dropout=True, library_cell=True)
+    )
     with pytest.raises(ValueError, match="library_cell"):
         model(torch.tensor([[2, 3]]))
 
@@ -223,7 +285,9 @@ def test_one_word_five_thousand_words_and_none(name):
 def test_saved_and_loaded_it_scores_alike(name, tmp_path):
     model = network(name, crf=True).float().eval()
     model.save_pretrained(tmp_path)
-    loaded, report = AutoModelForTokenClassification.from_pretrained(tmp_path, output_loading_info=True)
+    loaded, report = AutoModelForTokenClassification.from_pretrained(
+        tmp_path, output_loading_info=True
+    )
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     inputs = batch(model, sentences(model), 6)
     assert torch.allclose(loaded(**inputs).loss, model(**inputs).loss)
@@ -257,8 +321,9 @@ def test_affixes_and_letters():
 
 @pytest.mark.parametrize("trained", [True, False])
 def test_vectors_that_are_not_trained_stay_so_when_loaded(trained, tmp_path):
-    FeedforwardTagger(FeedforwardConfig(vocab_size=9, embedding_dim=4, hidden_sizes=[3], train_embeddings=trained)
-                      ).save_pretrained(tmp_path)
+    FeedforwardTagger(
+        FeedforwardConfig(vocab_size=9, embedding_dim=4, hidden_sizes=[3], train_embeddings=trained)
+    ).save_pretrained(tmp_path)
     loaded = AutoModelForTokenClassification.from_pretrained(tmp_path)
     assert loaded.embeddings.words.weight.requires_grad == trained
     assert loaded.classifier.weight.requires_grad

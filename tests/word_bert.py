@@ -9,25 +9,60 @@ from transformers import BertConfig, BertForTokenClassification, BertModel, PreT
 from pipelines.examples import Example, Span
 
 TAGS = ["O", "B-D", "I-D"]
-NAMES = {"id2label": dict(enumerate(TAGS)), "label2id": {tag: number for number, tag in enumerate(TAGS)}}
+NAMES = {
+    "id2label": dict(enumerate(TAGS)),
+    "label2id": {tag: number for number, tag in enumerate(TAGS)},
+}
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def word_pieces() -> PreTrainedTokenizerFast:
     """An uncased WordPiece tokenizer: some words, and single letters for the rest."""
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "colon", "cancer", "the", "of", "no", "flu", *LETTERS,
-             *(f"##{letter}" for letter in LETTERS), *".,-()"]
-    model = Tokenizer(models.WordPiece({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
-    model.normalizer, model.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
-    model.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[
-        ("[CLS]", 2), ("[SEP]", 3)])
-    return PreTrainedTokenizerFast(tokenizer_object=model, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
-                                   sep_token="[SEP]", model_max_length=64)
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "colon",
+        "cancer",
+        "the",
+        "of",
+        "no",
+        "flu",
+        *LETTERS,
+        *(f"##{letter}" for letter in LETTERS),
+        *".,-()",
+    ]
+    model = Tokenizer(
+        models.WordPiece({word: number for number, word in enumerate(words)}, unk_token="[UNK]")
+    )
+    model.normalizer, model.pre_tokenizer = (
+        normalizers.BertNormalizer(),
+        pre_tokenizers.BertPreTokenizer(),
+    )
+    model.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=model,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=64,
+    )
 
 
 def bert_config(**options):
-    return BertConfig(vocab_size=90, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-                      max_position_embeddings=64, **options)
+    return BertConfig(
+        vocab_size=90,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        **options,
+    )
 
 
 def tagger() -> BertForTokenClassification:

@@ -26,23 +26,35 @@ HELP = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--run", required=True, dest="run_dir", metavar="RUN",
-                        help="run folder of a token tagger")
+    parser.add_argument(
+        "--run", required=True, dest="run_dir", metavar="RUN", help="run folder of a token tagger"
+    )
     parser.add_argument("--id", metavar="ID", help="the example to look at")
-    parser.add_argument("--input", metavar="FILE",
-                        help="where the examples are (default: the run's dev and test files)")
+    parser.add_argument(
+        "--input",
+        metavar="FILE",
+        help="where the examples are (default: the run's dev and test files)",
+    )
     add_columns(parser)
-    parser.add_argument("--activations", metavar="MODULE",
-                        help="draw the activations of a module: tokens by units")
-    parser.add_argument("--compare_layers", action="store_true",
-                        help="measure over all labelled examples how sharply entity tokens stand "
-                             "out in each layer")
-    parser.add_argument("--saliency", action="store_true",
-                        help="show which tokens each predicted tag depends on")
-    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto",
-                        help="of the terminal")
-    parser.add_argument("--html", metavar="OUT",
-                        help="the page (default, where there are pictures: RUN/inspect.html)")
+    parser.add_argument(
+        "--activations", metavar="MODULE", help="draw the activations of a module: tokens by units"
+    )
+    parser.add_argument(
+        "--compare_layers",
+        action="store_true",
+        help="measure over all labelled examples how sharply entity tokens stand out in each layer",
+    )
+    parser.add_argument(
+        "--saliency", action="store_true", help="show which tokens each predicted tag depends on"
+    )
+    parser.add_argument(
+        "--color", choices=("auto", "always", "never"), default="auto", help="of the terminal"
+    )
+    parser.add_argument(
+        "--html",
+        metavar="OUT",
+        help="the page (default, where there are pictures: RUN/inspect.html)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -100,7 +100,8 @@ def read_lexicon(path: str | Path) -> Lexicon:
     file = Path(path)
     if not file.is_file():
         raise UserError(
-            f"--lexicon {path}: no such file; give one name a line, or name, type and id between tabs"
+            f"--lexicon {path}: no such file; give one name a line, or name, type and id between "
+            f"tabs"
         )
     opened = gzip.open if file.suffix == ".gz" else open
     try:
@@ -136,7 +137,8 @@ def _lexicon_from(path: str, lines: Iterable[str]) -> Lexicon:
             names[name] = Entry(label or None, id or None)
     if wide:
         raise DataError(
-            f"--lexicon {path}: more than three columns in lines {some(wide)}; wanted name, type and id"
+            f"--lexicon {path}: more than three columns in lines {some(wide)}; wanted name, type "
+            f"and id"
         )
     if short:
         logger.warning("%s: %d names of one letter are skipped: %s", path, len(short), some(short))

@@ -27,7 +27,9 @@ class Block:
         layers: for each layer (2, R, G, C, D), keys and values.
     """
 
-    def __init__(self, first: int, size: int, columns: int, config: PreTrainedConfig, dtype: torch.dtype):
+    def __init__(
+        self, first: int, size: int, columns: int, config: PreTrainedConfig, dtype: torch.dtype
+    ):
         width = getattr(config, "head_dim", None)
         width = width or config.hidden_size // config.num_attention_heads
         self.first, self.size, self.columns = first, size, columns

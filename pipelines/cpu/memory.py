@@ -1,14 +1,12 @@
 """Memory on a CPU: where weights lie, and what happens to memory that tensors free."""
 
 from __future__ import annotations
-from collections.abc import Callable
 
 import ctypes
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from torch import nn
 

@@ -1,4 +1,5 @@
-"""Labels of a model: their numbers in its config, and heads that follow them to another checkpoint."""
+"""Labels of a model: their numbers in its config, and heads that follow them to another
+checkpoint."""
 
 from __future__ import annotations
 

@@ -215,8 +215,8 @@ def make_cell(config: RecurrentConfig, input_size: int) -> nn.Module:
 class RecurrentTagger(Tagger):
     """z_t = cell(x_t, z_{t-1}), y_t = softmax(V z_t + c); optionally stacked and bidirectional.
 
-    x_t = [E[w_{t-w}], ..., E[w_{t+w}]], which is E[w_t] by default (w = 0). With the RNN's cell, one
-    layer and one direction, a word takes H · (H + (2w + 1) · D + C) multiply-adds.
+    x_t = [E[w_{t-w}], ..., E[w_{t+w}]], which is E[w_t] by default (w = 0). With the RNN's cell,
+    one layer and one direction, a word takes H · (H + (2w + 1) · D + C) multiply-adds.
     """
 
     config_class = RecurrentConfig

@@ -26,11 +26,23 @@ logger = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 # Options that change where things lie, how fast they go or what is logged, not what is learnt.
 HARMLESS = {
-    "run_dir", "output_dir", "resume_from_checkpoint", "save_total_limit",
-    "run_name", "project", "report_to", "push_to_hub", "disable_tqdm", "debug",
-    "skip_memory_metrics", "local_rank", "ddp_timeout",
-    "dataloader_num_workers", "dataloader_pin_memory",
-    "dataloader_persistent_workers", "dataloader_prefetch_factor",
+    "run_dir",
+    "output_dir",
+    "resume_from_checkpoint",
+    "save_total_limit",
+    "run_name",
+    "project",
+    "report_to",
+    "push_to_hub",
+    "disable_tqdm",
+    "debug",
+    "skip_memory_metrics",
+    "local_rank",
+    "ddp_timeout",
+    "dataloader_num_workers",
+    "dataloader_pin_memory",
+    "dataloader_persistent_workers",
+    "dataloader_prefetch_factor",
 }
 HARMLESS_BEGINNINGS = ("hub_", "log_", "logging_", "trackio_")
 

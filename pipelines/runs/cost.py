@@ -26,12 +26,15 @@ class CostMeter:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def to_json(self) -> JsonObject:
-        """Memory is in bytes: the largest resident set so far, and the most that tensors took on the GPU."""
+        """Memory is in bytes: the largest resident set so far, and the most that tensors took on
+        the GPU."""
         import torch
 
         unit = 1 if sys.platform == "darwin" else 1024
-        cost: JsonObject = {"seconds": {name: round(value, 2) for name, value in self.seconds.items()},
-                                "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+        cost: JsonObject = {
+            "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
+            "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        }
         if torch.cuda.is_available():
             cost["peak_gpu_memory"] = torch.cuda.max_memory_allocated()
         return cost

@@ -177,9 +177,7 @@ NOT_WRITTEN = {
 }
 
 
-def refuse_unused(
-    dataclasses: Sequence[type], values: Fields, names: Collection[str]
-) -> None:
+def refuse_unused(dataclasses: Sequence[type], values: Fields, names: Collection[str]) -> None:
     """Refuses options that would have no effect.
 
     Args:

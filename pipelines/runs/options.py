@@ -192,7 +192,8 @@ class EncoderArguments:
     )
     tune: str = option(
         "full",
-        "what is trained: full, lora, head (the encoder is frozen), or last_n (the head and the last "
+        "what is trained: full, lora, head (the encoder is frozen), or last_n (the head and the "
+        "last "
         "layers)",
     )
     last_n: int = option(2, "layers that --tune last_n trains")
@@ -211,7 +212,8 @@ class EncoderArguments:
     head_rate: float = option(1.0, "learning rate of the head, as a multiple of --learning_rate")
     class_weight_power: float = option(
         0.0,
-        "weight each class (tag) by its frequency to minus this power; 0: all examples alike, 1: all "
+        "weight each class (tag) by its frequency to minus this power; 0: all examples alike, 1: "
+        "all "
         "classes alike",
     )
     focal_gamma: float = option(0.0, "focal loss with this exponent; 0: cross-entropy")
@@ -220,7 +222,8 @@ class EncoderArguments:
     )
     ema_decay: float = option(
         0.0,
-        "score and save an exponential moving average of the weights with this decay, such as 0.99; "
+        "score and save an exponential moving average of the weights with this decay, such as "
+        "0.99; "
         "0: the weights themselves",
     )
     early_stopping_patience: int | None = option(

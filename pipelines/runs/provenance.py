@@ -19,7 +19,17 @@ from pipelines.examples import JsonObject
 from pipelines.networks import precision
 from pipelines.runs.secrets import without_secrets
 
-LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "scikit-learn", "numpy")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "scikit-learn",
+    "numpy",
+)
 
 
 def reading_of(corpora: Mapping[str, Corpus]) -> JsonObject:
@@ -27,12 +37,17 @@ def reading_of(corpora: Mapping[str, Corpus]) -> JsonObject:
     if not corpora:
         return {}
     first = next(iter(corpora.values()))
-    return {"answer": first.answer, "found": dataclasses.asdict(first.column_names) if first.column_names else None,
-            "ends": first.ends, "offsets": first.offsets}
+    return {
+        "answer": first.answer,
+        "found": dataclasses.asdict(first.column_names) if first.column_names else None,
+        "ends": first.ends,
+        "offsets": first.offsets,
+    }
 
 
 def provenance(files: Sequence[str | Path], **more: object) -> JsonObject:
-    """What is needed to run the same again: command, versions, machine, and the data by its SHA-256.
+    """What is needed to run the same again: command, versions, machine, and the data by its
+    SHA-256.
 
     Secrets are left out, and paths below the home folder start with `~/`.
     """
@@ -56,17 +71,29 @@ def hardware() -> JsonObject:
 
     cpu = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
-        names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                 if line.startswith("model name")]
+        names = [
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ]
         cpu = names[0] if names else cpu
-    return {"cpu": cpu, "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]}
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
 
 
 def _commit() -> str | None:
     try:
-        return subprocess.run(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
-                              capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 

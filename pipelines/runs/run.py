@@ -1,4 +1,5 @@
-"""The run folder: where a run keeps its files, and how others read what it read and load what it trained."""
+"""The run folder: where a run keeps its files, and how others read what it read and load what it
+trained."""
 
 from __future__ import annotations
 
@@ -59,7 +60,10 @@ class Run:
         if not run.folder.is_dir():
             raise UserError(f"{folder}: no such folder; give the folder of a run")
         if not any((run.folder / name).exists() for name in SIGNS):
-            raise UserError(f"{folder}: holds none of {', '.join(SIGNS)}, so it is no run; give the folder of a run")
+            raise UserError(
+                f"{folder}: holds none of {', '.join(SIGNS)}, so it is no run; give the folder of "
+                f"a run"
+            )
         return run
 
     def predictions(self, split: str) -> Path:
@@ -95,9 +99,13 @@ class Run:
         """
         report = self.report()
         if not self.is_finished():
-            raise UserError(f"{self.report_file}: no such file; wanted the folder of a finished run")
+            raise UserError(
+                f"{self.report_file}: no such file; wanted the folder of a finished run"
+            )
         if report.get("task") not in TASKS or "gold_sha256" not in report:
-            raise UserError(f"{self.report_file}: holds no scores; score the run on labelled examples first")
+            raise UserError(
+                f"{self.report_file}: holds no scores; score the run on labelled examples first"
+            )
         return TASKS[report["task"]]
 
     def columns(self, given: Columns | None = None) -> Columns:
@@ -107,28 +115,47 @@ class Run:
         values = {}
         for field in dataclasses.fields(Columns):
             value = getattr(now, field.name)
-            values[field.name] = value if value != field.default else config.get(field.name, field.default)
+            values[field.name] = (
+                value if value != field.default else config.get(field.name, field.default)
+            )
         return Columns(**values)
 
     def reading(self) -> tuple[str | None, ColumnNames | None]:
-        """The answer that the run learnt and the columns that it found; None where it recorded none."""
+        """The answer that the run learnt and the columns that it found; None where it recorded
+        none."""
         known = self.provenance().get("reading", {})
         found = known.get("found")
-        return known.get("answer"), None if found is None else ColumnNames(**(found | {"labels": tuple(found["labels"])}))
+        if found is None:
+            return known.get("answer"), None
+        return known.get("answer"), ColumnNames(**(found | {"labels": tuple(found["labels"])}))
 
-    def read_examples(self, file: str | Path, *, given: Columns | None = None, answer: str | None = None,
-                      labelled: bool = True) -> list[Example]:
-        """Reads a file as the run read its own; a file that the run wrote is in the project's own layout."""
+    def read_examples(
+        self,
+        file: str | Path,
+        *,
+        given: Columns | None = None,
+        answer: str | None = None,
+        labelled: bool = True,
+    ) -> list[Example]:
+        """Reads a file as the run read its own; a file that the run wrote is in the project's own
+        layout."""
         known, found = self.reading()
         if Path(file).resolve().is_relative_to(self.folder.resolve()):
             return read_examples(file, answer=answer or known, labelled=labelled)
-        return read_examples(file, columns=self.columns(given), answer=answer or known, labelled=labelled, like=found)
+        return read_examples(
+            file, columns=self.columns(given), answer=answer or known, labelled=labelled, like=found
+        )
 
     def split_file(self, split: str) -> Path | None:
-        """The file of a split: cut by the run itself, named by its config, or recorded in its provenance."""
+        """The file of a split: cut by the run itself, named by its config, or recorded in its
+        provenance."""
         cut = self.splits / f"{split}.jsonl"
         configured = self.config().get(f"{split}_file")
-        recorded = [file for file in self.provenance().get("data", {}) if Path(file).name.startswith(f"{split}.")]
+        recorded = [
+            file
+            for file in self.provenance().get("data", {})
+            if Path(file).name.startswith(f"{split}.")
+        ]
         if cut.is_file():
             return cut
         path = configured or next(iter(recorded), None)
@@ -142,12 +169,16 @@ class Run:
         """
         file = self.split_file(split)
         if file is None or not file.exists():
-            raise UserError(f"{self.folder}: its {split} examples are {f'in {file}, which is' if file else ''} not "
-                            "here; give the file")
+            raise UserError(
+                f"{self.folder}: its {split} examples are "
+                f"{f'in {file}, which is' if file else ''} not "
+                "here; give the file"
+            )
         return self.read_examples(file, labelled=labelled)
 
     def model_folder(self) -> tuple[ModuleType, Path]:
-        """The family of the run's model, and the folder that it loads: `merged/` where there is one.
+        """The family of the run's model, and the folder that it loads: `merged/` where there is
+        one.
 
         Raises:
             UserError: when no training of the run has finished.
@@ -157,11 +188,15 @@ class Run:
             if family is not None:
                 return family, folder
         wanted = " or ".join(families.FAMILIES.values())
-        raise UserError(f"{self.folder}: no model/ or merged/ with {wanted}; give the folder of a run that finished "
-                        "training")
+        raise UserError(
+            f"{self.folder}: no model/ or merged/ with {wanted}; give the folder of a run that "
+            f"finished "
+            "training"
+        )
 
     def load(self) -> tuple[ModuleType, Any]:
-        """The family of the run's model and the loaded model, for `family.predict(model, examples)`."""
+        """The family of the run's model and the loaded model, for `family.predict(model,
+        examples)`."""
         family, folder = self.model_folder()
         return family, family.load(folder)
 
@@ -178,8 +213,13 @@ class Run:
 
     def log_files(self, split: str) -> None:
         """Logs where what is; of the predictions, those of a split."""
-        files = {"model": self.model, "report": self.report_file, "page": self.page,
-                 "predictions": self.predictions(split), "submission": self.submission}
+        files = {
+            "model": self.model,
+            "report": self.report_file,
+            "page": self.page,
+            "predictions": self.predictions(split),
+            "submission": self.submission,
+        }
         for name, file in files.items():
             if file.exists():
                 logger.info("%-12s %s", name, file)
@@ -187,8 +227,12 @@ class Run:
 
 @contextlib.contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Gives an empty folder beside the given one, and moves it there at the end: it appears whole or not at all."""
-    partial, old = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.old")
+    """Gives an empty folder beside the given one, and moves it there at the end: it appears whole
+    or not at all."""
+    partial, old = (
+        folder.with_name(f"{folder.name}.partial"),
+        folder.with_name(f"{folder.name}.old"),
+    )
     for left_over in (partial, old):
         shutil.rmtree(left_over, ignore_errors=True)
     partial.mkdir()
@@ -206,7 +250,10 @@ def config_of(*groups: DataclassInstance) -> JsonObject:
         values = group.to_dict() if hasattr(group, "to_dict") else dataclasses.asdict(group)
         names = {field.name for field in dataclasses.fields(group) if field.init} - NOT_WRITTEN
         # `to_dict` puts a stand-in for whatever is named a token, a padding token too.
-        plain = {key: getattr(group, key) if key.endswith("_token") else values[key] for key in names & values.keys()}
+        plain = {
+            key: getattr(group, key) if key.endswith("_token") else values[key]
+            for key in names & values.keys()
+        }
         options |= {key: value for key, value in plain.items() if not key.endswith("hub_token")}
     cleaned: JsonObject = without_secrets(json.loads(json.dumps(options, default=str)))
     return cleaned

@@ -17,12 +17,15 @@ from pipelines.runs.run import Run
 logger = logging.getLogger(__name__)
 
 
-def rehearse(examples: Mapping[str, Sequence[Example]], options: DataArguments, *, answer: str) -> None:
-    """Tries the sample with made-up answers, so that one that does not fit stops the run before its training.
+def rehearse(
+    examples: Mapping[str, Sequence[Example]], options: DataArguments, *, answer: str
+) -> None:
+    """Tries the sample with made-up answers, so that one that does not fit stops the run before its
+    training.
 
     Args:
-        examples: split -> examples; `test` (or `dev`) holds the texts that are asked for, `train` the answers that
-            there are.
+        examples: split -> examples; `test` (or `dev`) holds the texts that are asked for, `train`
+            the answers that there are.
         answer: what the model will predict, `spans`, `label` or `value`.
 
     Raises:
@@ -32,7 +35,10 @@ def rehearse(examples: Mapping[str, Sequence[Example]], options: DataArguments, 
         return
     asked = examples.get("test", examples.get("dev"))
     if asked is None:
-        raise UserError("got --sample_submission without --test_file; give the file with the texts that are asked for")
+        raise UserError(
+            "got --sample_submission without --test_file; give the file with the texts that are "
+            "asked for"
+        )
     counts: list[int] | None
     train = examples["train"]
     if answer == "spans":
@@ -42,24 +48,39 @@ def rehearse(examples: Mapping[str, Sequence[Example]], options: DataArguments, 
         labels = {label for example in train for label in classes_of(example)}
         several = any(isinstance(example.label, tuple) for example in train)
         counts = sorted({len(classes_of(example)) for example in train}) if several else None
-    submission.rehearse_submission(asked, options.sample_submission, answer=answer, labels=sorted(labels),
-                                   counts=counts, **_layout_options(options))
+    submission.rehearse_submission(
+        asked,
+        options.sample_submission,
+        answer=answer,
+        labels=sorted(labels),
+        counts=counts,
+        **_layout_options(options),
+    )
 
 
 def _layout_options(options: DataArguments) -> JsonObject:
-    return {"format": options.submission_format, "answer_column": options.answer_column,
-            "positive_class": options.positive_class}
+    return {
+        "format": options.submission_format,
+        "answer_column": options.answer_column,
+        "positive_class": options.positive_class,
+    }
 
 
-def write(run: Run, examples: Sequence[Example], predictions: Sequence[Prediction], options: DataArguments) -> None:
-    """Writes the submission in the layout of the sample; mentions without one as `id,entities` with JSON lists."""
+def write(
+    run: Run, examples: Sequence[Example], predictions: Sequence[Prediction], options: DataArguments
+) -> None:
+    """Writes the submission in the layout of the sample; mentions without one as `id,entities` with
+    JSON lists."""
     sample = Path(options.sample_submission or run.folder / "sample_submission.csv")
     if not options.sample_submission:
         if not all(prediction.spans is not None for prediction in predictions):
             return
         with replacing(sample) as f:
-            csv.writer(f).writerows([("id", "entities"), *((example.id, "[]") for example in examples)])
-    written = submission.write_submission(predictions, examples, sample=sample, out=run.submission,
-                                          **_layout_options(options))
+            csv.writer(f).writerows(
+                [("id", "entities"), *((example.id, "[]") for example in examples)]
+            )
+    written = submission.write_submission(
+        predictions, examples, sample=sample, out=run.submission, **_layout_options(options)
+    )
     for note in written.notes:
         logger.info("%s", note)

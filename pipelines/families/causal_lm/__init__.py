@@ -6,13 +6,13 @@ Training itself is in `sft.py`.
 """
 
 from __future__ import annotations
-from tqdm import tqdm
 
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.alignment.strings import mention_to_json

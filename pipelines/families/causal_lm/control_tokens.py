@@ -30,7 +30,9 @@ def control_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
     return re.compile(pattern or r"(?!)", re.IGNORECASE)
 
 
-def text_ids(tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: bool = True) -> list[int]:
+def text_ids(
+    tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: bool = True
+) -> list[int]:
     """Token ids of a text whose control tokens are read as text.
 
     Args:

@@ -1,7 +1,6 @@
 """Loading and saving of causal language models: checkpoints, and the model folders of runs."""
 
 from __future__ import annotations
-from pipelines.examples import JsonObject
 
 import json
 from dataclasses import asdict
@@ -22,7 +21,7 @@ from transformers.quantizers.auto import AutoQuantizationConfig
 
 from pipelines import cpu
 from pipelines.errors import UserError
-from pipelines.examples import replacing
+from pipelines.examples import JsonObject, replacing
 from pipelines.families.causal_lm.control_tokens import control_strings
 from pipelines.families.causal_lm.prompt_tokens import Prompt, prompt_hash
 from pipelines.networks import precision, weights
@@ -82,7 +81,11 @@ def _padding(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def load_network(
-    name: str, *, dtype: torch.dtype | None = None, trust_remote_code: bool = False, **options: object
+    name: str,
+    *,
+    dtype: torch.dtype | None = None,
+    trust_remote_code: bool = False,
+    **options: object,
 ) -> PreTrainedModel:
     """Loads a causal language model.
 

@@ -1,10 +1,10 @@
 """An adapter merged into its base during a generation, and the base restored bit by bit."""
 
 from __future__ import annotations
-from typing import Any
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from peft import PeftModel

@@ -67,7 +67,12 @@ class Frame(NamedTuple):
 
 
 def prompt_for(
-    tokenizer: PreTrainedTokenizerBase, *, format: str, labels: Sequence[str], style: str, constrained: bool
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    format: str,
+    labels: Sequence[str],
+    style: str,
+    constrained: bool,
 ) -> Prompt:
     """Checks the settings; `auto` is the chat template where there is one.
 
@@ -98,7 +103,9 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, text: str, prompt: Prompt) ->
     return rendered_ids(tokenizer, frame(tokenizer, shielded, prompt).question, strings)
 
 
-def answer_ids(tokenizer: PreTrainedTokenizerBase, text: str, spans: Sequence[Span], prompt: Prompt) -> list[int]:
+def answer_ids(
+    tokenizer: PreTrainedTokenizerBase, text: str, spans: Sequence[Span], prompt: Prompt
+) -> list[int]:
     """Token ids of the answer and the end token; control tokens in a mention are read as text."""
     answer = formats.prompt_format(prompt.format).render(text, spans, prompt.labels)
     if prompt.style == "plain":
@@ -144,7 +151,12 @@ def frame(tokenizer: PreTrainedTokenizerBase, text: str, prompt: Prompt) -> Fram
 
 
 def _render(
-    tokenizer: PreTrainedTokenizerBase, text: str, prompt: Prompt, *, answer: str | None, thinking_off: bool
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    prompt: Prompt,
+    *,
+    answer: str | None,
+    thinking_off: bool,
 ) -> tuple[str, bool]:
     """The rendered conversation, and whether the instruction is in the user's turn."""
     system, user = formats.messages(text, format=prompt.format, labels=prompt.labels)

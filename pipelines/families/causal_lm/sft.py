@@ -1,7 +1,6 @@
 """Supervised fine-tuning of a causal language model on answers: rows, and the trainer."""
 
 from __future__ import annotations
-from transformers import PreTrainedModel
 
 import os
 import shutil

@@ -7,7 +7,6 @@ seconds.
 """
 
 from __future__ import annotations
-from tqdm import tqdm
 
 import hashlib
 import json
@@ -23,6 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
+from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.examples import Example, replacing

@@ -154,7 +154,8 @@ def _create(name: str, storage: str, seed: int) -> optuna.Study:
                 continue
             raise UserError(
                 f"--study {storage}: {str(error).strip().splitlines()[0]}; wanted a database such "
-                "as sqlite:///heads.db, or postgresql://user@host/database with its driver installed"
+                "as sqlite:///heads.db, or postgresql://user@host/database with its driver "
+                "installed"
             ) from error
     raise AssertionError("the last attempt returns or raises")
 

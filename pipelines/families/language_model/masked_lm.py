@@ -31,7 +31,9 @@ from pipelines.networks import weights
 from pipelines.networks.labels import IGNORED
 
 
-def text_rows(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, window: int) -> list[dict[str, list[int]]]:
+def text_rows(
+    texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, window: int
+) -> list[dict[str, list[int]]]:
     """Token ids of each text that is not empty, once; one longer than a window is several rows."""
     distinct = list(dict.fromkeys(text for text in texts if text.strip()))
     if not distinct:

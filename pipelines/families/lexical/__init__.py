@@ -1,7 +1,7 @@
 """Models without a network, each in a file of its own.
 
-Taggers: a dictionary of names, the most frequent tag of each word, HMM, MEMM and CRF. Classifiers of texts:
-the majority class, and linear ones on n-grams. A network has to beat them.
+Taggers: a dictionary of names, the most frequent tag of each word, HMM, MEMM and CRF. Classifiers
+of texts: the majority class, and linear ones on n-grams. A network has to beat them.
 """
 
 from __future__ import annotations
@@ -166,8 +166,10 @@ def load(folder: str | Path) -> Lexical:
         return Lexical(method, _load(folder, method, content))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{file}: no readable model ({type(error).__name__}: {error}); give the folder of a run of "
-            f"train_tagger.py with --network {', '.join(TAGGERS)}, or of train_text_classifier.py with "
+            f"{file}: no readable model ({type(error).__name__}: {error}); give the folder of a "
+            f"run of "
+            f"train_tagger.py with --network {', '.join(TAGGERS)}, or of train_text_classifier.py "
+            f"with "
             f"--network {', '.join(CLASSIFIERS)}"
         ) from error
 

@@ -1,4 +1,5 @@
-"""Taggers of word sequences without a network: HMM, MEMM and CRF, with one way to fit, predict and save them."""
+"""Taggers of word sequences without a network: HMM, MEMM and CRF, with one way to fit, predict and
+save them."""
 
 from __future__ import annotations
 
@@ -111,7 +112,8 @@ def fit(
 
 
 def predict(loaded: ChainTagger, examples: Sequence[Example]) -> list[Prediction]:
-    """Tags each example; the score of a span is the least probability among the tags of its words."""
+    """Tags each example; the score of a span is the least probability among the tags of its
+    words."""
     predictions = []
     for example in examples:
         units = tagged_units(example)

@@ -1,6 +1,7 @@
 """A dictionary tagger: the longest match over the mentions of training and a lexicon.
 
-A name that is mostly not a mention where training has it, such as the abbreviation `WAS`, is dropped.
+A name that is mostly not a mention where training has it, such as the abbreviation `WAS`, is
+dropped.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Dictionary:
 def fit(train: Sequence[Example], lexicon: Lexicon | None = None) -> Dictionary:
     """Collects the names and drops the ambiguous ones.
 
-    A name with several types in training gets its most frequent one. A name of the lexicon without a type
-    gets the type of training.
+    A name with several types in training gets its most frequent one. A name of the lexicon without
+    a type gets the type of training.
 
     Raises:
         UserError: for a lexicon without types where training has none, or several.
@@ -60,7 +61,8 @@ def _with_types(lexicon: Lexicon, labels: Sequence[str]) -> Mapping[str, Entry]:
     untyped = any(entry.label is None for entry in lexicon.names.values())
     if untyped and len(labels) != 1:
         raise UserError(
-            f"--lexicon has names without a type, and training has {len(labels)} types; give lines of name, "
+            f"--lexicon has names without a type, and training has {len(labels)} types; give "
+            f"lines of name, "
             "type and id between tabs"
         )
     return {

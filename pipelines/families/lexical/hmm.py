@@ -1,7 +1,7 @@
 """A hidden Markov model of tags, as in TnT (Brants 2000): closed form, no training loop.
 
-Tags follow one another by interpolated unigrams, bigrams and trigrams (section 2.1, weights by deleted
-interpolation, figure 1); a word that training lacks is read by its ending (section 2.3).
+Tags follow one another by interpolated unigrams, bigrams and trigrams (section 2.1, weights by
+deleted interpolation, figure 1); a word that training lacks is read by its ending (section 2.3).
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class HiddenMarkovModel:
         if counts is None:
             likelihood = shares / endings.prior
         else:
-            # TnT has no smoothing here: a sentence of words that were never seen with legal tags would have no path.
+            # TnT has no smoothing here: a sentence of words that were never seen with legal tags
+            # would have no path.
             likelihood = (
                 np.array([counts.get(tag, 0) for tag in self.tags]) + SMOOTHING * shares
             ) / totals
@@ -91,7 +92,8 @@ def fit(
 
 
 def transition_probabilities(trigrams: np.ndarray, tags: Sequence[str]) -> np.ndarray:
-    """(S + 1, S + 1, S + 1) P(third | first, second), interpolated; 0 for an `I` that follows no tag of its type."""
+    """(S + 1, S + 1, S + 1) P(third | first, second), interpolated; 0 for an `I` that follows no
+    tag of its type."""
     bigrams, unigrams = (
         trigrams.sum(axis=0),
         trigrams.sum(axis=(0, 1)),
@@ -108,7 +110,8 @@ def transition_probabilities(trigrams: np.ndarray, tags: Sequence[str]) -> np.nd
 
 
 def interpolation_weights(trigrams: np.ndarray) -> np.ndarray:
-    """(3,) weights of unigrams, bigrams and trigrams, by deleted interpolation (Brants 2000, figure 1)."""
+    """(3,) weights of unigrams, bigrams and trigrams, by deleted interpolation (Brants 2000, figure
+    1)."""
     bigrams, unigrams = trigrams.sum(axis=0), trigrams.sum(axis=(0, 1))
     history, pairs, total = trigrams.sum(axis=2), bigrams.sum(axis=1), unigrams.sum()
     weights = np.zeros(3)

@@ -1,4 +1,5 @@
-"""A maximum-entropy Markov model (McCallum, Freitag and Pereira 2000): a logistic regression for each previous tag.
+"""A maximum-entropy Markov model (McCallum, Freitag and Pereira 2000): a logistic regression for
+each previous tag.
 
 Saved as coefficients (safetensors) and a vocabulary (JSON).
 """

@@ -1,7 +1,7 @@
 """Decoding of first-order chains: the best path, and the probability of each state (NumPy).
 
-Rabiner (1989), section III. A chain of T steps and S states is given by the (S,) scores of the first
-state and the (T - 1, S, S) scores of each step from one state to the next, all as logarithms.
+Rabiner (1989), section III. A chain of T steps and S states is given by the (S,) scores of the
+first state and the (T - 1, S, S) scores of each step from one state to the next, all as logarithms.
 """
 
 from __future__ import annotations

@@ -39,9 +39,10 @@ def word_features(
     """The features of each word, as strings.
 
     Args:
-        groups: some of `GROUPS`. `words`: the word, as it is and lower-cased; `shapes`; `affixes` of up to five
-            letters; `window`: the neighbours, two to each side; `bigrams` with the next word on either side;
-            `lexicon`: where the word stands in a match.
+        groups: some of `GROUPS`. `words`: the word, as it is and lower-cased; `shapes`; `affixes`
+            of up to five
+            letters; `window`: the neighbours, two to each side; `bigrams` with the next word on
+            either side; `lexicon`: where the word stands in a match.
     """
     lowered = [word.lower() for word in words]
     shapes = [shape(word) for word in words]

@@ -76,7 +76,7 @@ def new_network(words: Words, settings: ClassifierSettings, **options: Any) -> T
     Raises:
         UserError: for options that do not fit together.
     """
-    shape = {"vocab_size": len(words.tokenizer), "embedding_dim": words.dim}
+    shape: dict[str, Any] = {"vocab_size": len(words.tokenizer), "embedding_dim": words.dim}
     try:
         config = TextClassifierConfig(**shape, **head_config(settings), **options)
         model = TextClassifier(config)

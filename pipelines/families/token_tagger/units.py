@@ -69,7 +69,9 @@ class _SubWords(NamedTuple):
     offsets: list[tuple[int, int] | None]
 
 
-def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, settings: TaggerSettings) -> list[Encoded]:
+def encode(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, settings: TaggerSettings
+) -> list[Encoded]:
     """Cuts texts into overlapping windows of sub-words and finds the first sub-word of each unit.
 
     Where one unknown sub-word covers several units, because the vocabulary lacks a character of

@@ -51,7 +51,9 @@ class DevScores(TrainerMixin):
         """
         raise NotImplementedError
 
-    def evaluate(self, *_: object, metric_key_prefix: str = "eval", **__: object) -> dict[str, float]:
+    def evaluate(
+        self, *_: object, metric_key_prefix: str = "eval", **__: object
+    ) -> dict[str, float]:
         """Scores dev and the sample of train, logs the scores and informs the callbacks."""
         self.accelerator.unwrap_model(self.model).eval()
         start = time.perf_counter()
