@@ -1,12 +1,11 @@
-"""Trains a classic tagger on words: dictionary, HMM, MEMM, CRF, feedforward, window, RNN, GRU,
-LSTM.
+"""Trains a tagger on words: dictionary, HMM, MEMM, CRF, feedforward, window, RNN, GRU or LSTM.
 
     python recipes/train_tagger.py --network rnn
     python recipes/train_tagger.py --network crf --lexicon names.tsv
     python recipes/train_tagger.py --config recipes/configs/tagger_bilstm_crf.yaml \\
         --train_file train.json --dev_file dev.json --test_file test.json --run_dir runs/bilstm-crf
-    python recipes/train_tagger.py --network ffnn --search learning_rate=1e-4:1e-2
-    hidden_size=128,256,512
+    python recipes/train_tagger.py --network rnn --window 2 \\
+        --search learning_rate=1e-4:1e-2 hidden_size=128,256,512
 
 Everything lands in the run folder: config.yaml, provenance.json, model/, predictions/, report.json,
 report.html; of a search also search.json, with every trial and how much each option mattered.
@@ -34,7 +33,6 @@ from pipelines.corpora.lexicon import read_lexicon
 from pipelines.errors import UserError, one_line_errors
 from pipelines.examples import Example
 from pipelines.families import lexical, token_tagger
-from pipelines.families.lexical.word_features import GROUPS
 from pipelines.families.token_tagger import word_tagging
 from pipelines.families.training import dev_scores, early_stopping
 from pipelines.networks import precision
@@ -51,31 +49,31 @@ from pipelines.runs.run import config_of, replacing_folder
 ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 NETWORKS = (*lexical.TAGGERS, "ffnn", "window", *CELLS)
-# What the taggers without a network read, beside the options of every recipe.
-LEXICAL_OPTIONS = {
+WORD_OPTIONS = ("min_freq", "remove_frac", "lowercase", "embeddings", "embedding_dim")
+WORD_OPTIONS += ("padding_side", "truncation_side")
+VECTOR_OPTIONS = ("train_embeddings", "character_feature", "character_dim")
+DROPOUT_OPTIONS = ("dropout", "variational_dropout", "word_dropout")
+CELL_OPTIONS = ("library_cell", "bidirectional", "initial_state")
+CHAIN_OPTIONS = ("features", "regularization", "c1", "c2", "max_iterations")
+_NETWORK = {*WORD_OPTIONS, *VECTOR_OPTIONS, *DROPOUT_OPTIONS, "lexicon", "hidden_size"}
+_NETWORK |= {"num_layers", "crf", "decode", "max_length", "batch_tokens", "early_stopping_patience"}
+_RECURRENT = {*_NETWORK, *CELL_OPTIONS, "window"}
+# The options that a network reads, beside those of every recipe, of its trainer and of a search.
+READS: dict[str, set[str]] = {
     "dictionary": {"lexicon"},
+    "most_frequent_tag": set(),
+    "hmm": set(),
     "memm": {"lexicon", "features", "regularization"},
     "crf": {"lexicon", "features", "c1", "c2", "max_iterations"},
+    "ffnn": {*_NETWORK, "activation"},
+    "window": {*_NETWORK, "activation", "window"},
+    "rnn": {*_RECURRENT, "activation"},
+    "gru": _RECURRENT,
+    "lstm": _RECURRENT,
 }
-CHAIN_OPTIONS = {"features", "regularization", "c1", "c2", "max_iterations"}
-RECURRENT_OPTIONS = {"library_cell", "bidirectional", "initial_state"}
-# What a network does not read, beside the options of the chains.
-UNREAD_OPTIONS = {
-    "ffnn": {"window", *RECURRENT_OPTIONS},
-    "window": RECURRENT_OPTIONS,
-    "gru": {"activation"},
-    "lstm": {"activation"},
-}
+SEARCH_OPTIONS = {"search", "search_trials", "search_sampler"}
+# Of the trainer's options, those that matter without a network.
 SHARED_OPTIONS = {"seed", "output_dir", "resume_from_checkpoint", "disable_tqdm"}
-WORD_OPTIONS = (
-    "min_freq",
-    "remove_frac",
-    "lowercase",
-    "embeddings",
-    "embedding_dim",
-    "padding_side",
-    "truncation_side",
-)
 
 
 @dataclass
@@ -144,7 +142,9 @@ class RecipeArguments(config.DataArguments):
         None, "stop after N evaluations without a better score"
     )
     features: list[str] = config.option(
-        list(GROUPS), "groups of features of memm and crf", group="without a network"
+        ["words", "shapes", "affixes", "window", "bigrams", "lexicon"],
+        "groups of features of memm and crf",
+        group="without a network",
     )
     c1: float = config.option(0.05, "L1 penalty of crf")
     c2: float = config.option(0.05, "L2 penalty of crf")
@@ -195,7 +195,7 @@ def main() -> None:
 def run(options: RecipeArguments, training: TaggerTrainingArguments) -> dict[str, Any]:
     """The whole job; returns the report of the last labelled split."""
     check_options(options)
-    refuse_unused(options, training)
+    refuse_unread(options, training)
     if options.crf and training.label_smoothing_factor:
         raise UserError(
             "--label_smoothing_factor is of single tags, and --crf scores whole sequences; leave "
@@ -247,49 +247,38 @@ def fit(work: job.Job, options: RecipeArguments, training: TaggerTrainingArgumen
 
 def fit_lexical(train: Sequence[Example], options: RecipeArguments) -> lexical.Lexical:
     """Fits a tagger without a network."""
-    chain = lexical.ChainOptions(
-        tuple(options.features),
-        options.c1,
-        options.c2,
-        options.max_iterations,
-        options.regularization,
-    )
+    chain = lexical.ChainOptions(**{name: getattr(options, name) for name in CHAIN_OPTIONS})
     lexicon = read_lexicon(options.lexicon) if options.lexicon else None
     return lexical.fit(train, method=options.network, options=chain, lexicon=lexicon)
 
 
-def refuse_unused(options: RecipeArguments, training: TaggerTrainingArguments) -> None:
-    """Refuses options that the chosen network does not read.
+def refuse_unread(options: RecipeArguments, training: TaggerTrainingArguments) -> None:
+    """Refuses options that were set, or are to be searched, and that the network does not read.
 
     Raises:
         UserError: naming them.
     """
+    default = config_of(TaggerTrainingArguments())
+    of_trainer = {name for name, value in config_of(training).items() if value != default.get(name)}
     searched = {part.split("=")[0] for part in options.search or ()}
-    changed = searched | changed_options(options).keys()
-    if options.network in lexical.TAGGERS:
-        own = LEXICAL_OPTIONS.get(options.network, set())
-        network_options = (
-            {field.name for field in fields(RecipeArguments)}
-            - {field.name for field in fields(config.DataArguments)}
-            - {"network", "search", "search_trials", "search_sampler"}
-        )
-        default = config_of(TaggerTrainingArguments())
-        trainer_options = {
-            name for name, value in config_of(training).items() if value != default.get(name)
-        }
-        unused = changed & (network_options - own) | trainer_options - SHARED_OPTIONS
-    else:
-        unused = changed & (CHAIN_OPTIONS | UNREAD_OPTIONS.get(options.network, set()))
-    if unused:
+    if "network" in searched:
         raise UserError(
-            f"--network {options.network} does not read "
-            f"{', '.join(f'--{name}' for name in sorted(unused))}"
-            "; leave it out"
+            "got --search network=…; train one run for each network, and compare them by "
+            "`pipelines compare`"
         )
+    names = {option.name for option in fields(RecipeArguments)}
+    names -= {option.name for option in fields(config.DataArguments)} | {"network"}
+    unread = (changed_options(options).keys() | searched) & names
+    unread -= READS[options.network] | SEARCH_OPTIONS
+    if options.network in lexical.TAGGERS:
+        unread |= (of_trainer | searched & default.keys()) - SHARED_OPTIONS
+    if unread:
+        listed = ", ".join(f"--{name}" for name in sorted(unread))
+        raise UserError(f"--network {options.network} does not read {listed}; leave it out")
 
 
 def check_options(options: RecipeArguments) -> None:
-    """Refuses names that are none, before anything is read."""
+    """Refuses unknown names and options that exclude each other, before anything is read."""
     for name, known in (
         ("network", NETWORKS),
         ("initial_state", INITIAL_STATES),
@@ -299,10 +288,8 @@ def check_options(options: RecipeArguments) -> None:
         ("search_sampler", ("tpe", "grid")),
     ):
         if getattr(options, name) not in known:
-            raise UserError(
-                f"got --{name} {getattr(options, name)}; wanted one of "
-                f"{', '.join(filter(None, known))}"
-            )
+            wanted = ", ".join(filter(None, known))
+            raise UserError(f"got --{name} {getattr(options, name)}; wanted one of {wanted}")
     if options.window is not None and options.window < (options.network == "window"):
         least = "1 or more" if options.network == "window" else "0 or more"
         raise UserError(f"got --window {options.window}; wanted {least} words to each side")
@@ -326,49 +313,20 @@ def build(options: RecipeArguments, words: word_tagging.Words, tags: Sequence[st
     Raises:
         UserError: for options that do not fit together.
     """
-    shared = {
-        name: getattr(options, name)
-        for name in (
-            "train_embeddings",
-            "character_feature",
-            "character_dim",
-            "dropout",
-            "variational_dropout",
-            "word_dropout",
-            "crf",
-        )
-    }
-    shared |= {"vocab_size": len(words.tokenizer), "embedding_dim": words.dim, **label_map(tags)}
-    shared["window"] = window_of(options)
     lexicon = read_lexicon(options.lexicon) if options.lexicon else None
-    shared["lexicon_tags"] = lexicon.tags() if lexicon else []
+    names = [*VECTOR_OPTIONS, *DROPOUT_OPTIONS, "crf"]
+    names += [*CELL_OPTIONS, "hidden_size", "num_layers"] if options.network in CELLS else []
+    values = {name: getattr(options, name) for name in names}
+    values |= {"vocab_size": len(words.tokenizer), "embedding_dim": words.dim, **label_map(tags)}
+    values |= {"window": window_of(options), "lexicon_tags": lexicon.tags() if lexicon else []}
     try:
         if options.network in CELLS:
-            model: Tagger = RecurrentTagger(
-                RecurrentConfig(
-                    **shared,
-                    activation=options.activation or "tanh",
-                    cell=options.network,
-                    **{
-                        name: getattr(options, name)
-                        for name in (
-                            "library_cell",
-                            "hidden_size",
-                            "num_layers",
-                            "bidirectional",
-                            "initial_state",
-                        )
-                    },
-                )
-            )
+            values |= {"cell": options.network, "activation": options.activation or "tanh"}
+            model: Tagger = RecurrentTagger(RecurrentConfig(**values))
         else:
-            model = FeedforwardTagger(
-                FeedforwardConfig(
-                    **shared,
-                    activation=options.activation or "relu",
-                    hidden_sizes=[options.hidden_size] * options.num_layers,
-                )
-            )
+            hidden_sizes = [options.hidden_size] * options.num_layers
+            values |= {"hidden_sizes": hidden_sizes, "activation": options.activation or "relu"}
+            model = FeedforwardTagger(FeedforwardConfig(**values))
     except ValueError as error:
         raise UserError(f"the options do not fit together: {error}") from error
     model.lexicon = lexicon

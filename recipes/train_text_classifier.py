@@ -206,7 +206,8 @@ def run(options: RecipeArguments, training: TextTrainingArguments) -> dict[str, 
             fit(work, options, training)
         family: Any = lexical if options.network in lexical.CLASSIFIERS else sequence_classifier
         loaded = family.load(work.run.model)
-        return work.finish(lambda part: family.predict(loaded, part))
+        facts = {"features": lexical.strongest(loaded)} if family is lexical else {}
+        return work.finish(lambda part: family.predict(loaded, part), facts=facts)
 
 
 def check_options(options: RecipeArguments, training: TextTrainingArguments) -> None:

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.corpora.lexicon import Entry, Lexicon
 from pipelines.errors import UserError
-from pipelines.families.lexical import crf, hmm, memm, sequences
+from pipelines.examples import Example, Span
+from pipelines.families import lexical
+from pipelines.families.lexical import chains, crf, hmm, memm, sequences
 from pipelines.families.lexical.word_features import GROUPS, shape, word_features
 from pipelines.networks.crf import LinearChainCRF
+from pipelines.spans import join_tokens, tags_to_spans
 
 TAGS = ["O", "B-D", "I-D"]
 SENTENCES = [
@@ -224,3 +228,76 @@ def test_features_at_the_edges():
         "suffix=lu",
     } <= set(only)
     assert not [name for name in only if name.startswith("lexicon")]
+
+
+def examples():
+    """The sentences as examples."""
+    made = []
+    for number, (words, tags) in enumerate(SENTENCES):
+        text, tokens = join_tokens(words)
+        spans = tags_to_spans(tags, tokens)
+        made.append(Example(str(number), text, spans=tuple(spans), tokens=tokens))
+    return made
+
+
+@pytest.mark.parametrize("method", chains.METHODS)
+def test_scores_are_probabilities_and_come_back(method, tmp_path):
+    lexicon = Lexicon({"flu": Entry("D", "1")})
+    model = lexical.fit(examples(), method=method, lexicon=lexicon)
+    lexical.save(tmp_path, model)
+    texts = [*examples(), Example("unseen", "a Bowel cancer , flu"), Example("empty", " ")]
+    predictions = lexical.predict(model, texts)
+    assert lexical.predict(lexical.load(tmp_path), texts) == predictions
+    scores = [span.score for prediction in predictions for span in prediction.spans]
+    assert scores
+    assert all(0 < score <= 1 for score in scores)
+    assert predictions[-1].spans == ()
+
+
+def test_the_score_of_a_span_is_the_least_probability_of_its_tags():
+    model = chains.fit(examples(), method="crf")
+    [prediction] = chains.predict(model, examples()[:1])
+    _, shares = model.tag(WORDS[0])
+    [span] = prediction.spans
+    assert (span.start, span.end) == (2, 14)
+    assert span.score == pytest.approx(min(shares[1, 1], shares[2, 2]), abs=1e-6)
+    assert shares[1, 1] != pytest.approx(shares[2, 2], abs=1e-6)
+
+
+def test_options_that_do_not_exist_are_refused_with_those_that_do():
+    with pytest.raises(UserError, match=f"got --features words shape; wanted .*{GROUPS[-1]}"):
+        chains.ChainOptions(features=("words", "shape"))
+    with pytest.raises(UserError, match="got --features ; wanted some of words"):
+        chains.ChainOptions(features=())
+    for name, value in (("c1", -1.0), ("max_iterations", 0), ("regularization", 0.0)):
+        with pytest.raises(UserError, match=f"got --{name} {value}"):
+            chains.ChainOptions(**{name: value})
+
+
+def test_features_that_were_not_asked_for_are_not_read():
+    model = chains.fit(examples(), method="crf", options=chains.ChainOptions(features=["shapes"]))
+    names = {name for features in model.model.strongest(99).values() for name, _ in features}
+    assert {name.split("=")[0] for name in names} <= {"bias", "shape-1", "shape+0", "shape+1"}
+
+
+@pytest.mark.parametrize("method", ["memm", "crf"])
+def test_the_strongest_features_of_each_tag(method):
+    # A lexicon that knows the mentions, and words that never come again.
+    train, names = [], {}
+    for number in range(8):
+        word, other = f"w{number}x", f"v{number}y"
+        names[word] = Entry("D")
+        train.append(Example(str(number), f"{other} {other} {word}", spans=(Span(8, 11, "D"),)))
+    options = chains.ChainOptions(features=("words", "lexicon"))
+    model = lexical.fit(train, method=method, options=options, lexicon=Lexicon(names))
+    strongest = lexical.strongest(model, 3)
+    assert list(strongest) == ["O", "B-D"]
+    assert strongest["B-D"][0][0] in ("lexicon+0=S-D", "lexicon+1=<edge>")
+    for features in strongest.values():
+        weights = [weight for _, weight in features]
+        assert weights == sorted(weights, reverse=True)
+        assert weights[0] > 0
+
+
+def test_counting_has_no_strongest_features():
+    assert lexical.strongest(lexical.fit(examples(), method="hmm")) == {}

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 
 import pytest
 import yaml
@@ -9,7 +10,9 @@ from conftest import ROOT, load_recipe, run_python
 
 from pipelines.cli import main as pipelines
 from pipelines.corpora import read_examples
+from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import DataError, UserError
+from pipelines.runs.log import log_to_terminal
 from pipelines.submission import validate_submission
 
 RECIPE = ROOT / "recipes" / "train_tagger.py"
@@ -39,6 +42,7 @@ def run_recipe(recipe, corpus, tmp_path, capsys):
                 *map(str, arguments),
             ],
         )
+        log_to_terminal()
         recipe.run(options, training)
         return folder, capsys.readouterr().out
 
@@ -159,6 +163,80 @@ def test_counting_is_a_run_like_any_other(network, run_recipe, corpus, tmp_path)
     assert (tmp_path / "p.jsonl").read_text() == (folder / "predictions" / "test.jsonl").read_text()
 
 
+@pytest.fixture
+def lexicon(tmp_path):
+    """A file of names of which some are in the sample corpus."""
+    names = "breast cancer\tDisease\tD001943\nnon-Hodgkin lymphoma\tDisease\tD008228\n"
+    (tmp_path / "names.tsv").write_text(names, encoding="utf-8")
+    return tmp_path / "names.tsv"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--network", "dictionary"),
+        ("--network", "crf", "--max_iterations", 5),
+        ("--network", "gru", "--window", 1, *FAST),
+    ],
+    ids=lambda options: options[1],
+)
+def test_a_lexicon_is_saved_with_the_model(options, lexicon, run_recipe, corpus, tmp_path):
+    folder, _ = run_recipe(*options, "--lexicon", lexicon)
+    lexicon.unlink()
+    command = ["predict", "--run", str(folder), "--output", str(tmp_path / "p.jsonl")]
+    assert pipelines([*command, "--input", str(corpus["test"])]) == 0
+    predicted = (tmp_path / "p.jsonl").read_text()
+    assert predicted == (folder / "predictions" / "test.jsonl").read_text()
+
+
+def test_the_dictionary_predicts_the_lexicons_identifiers(lexicon, run_recipe, tmp_path):
+    folder, _ = run_recipe("--network", "dictionary", "--lexicon", lexicon)
+    text = "Breast cancer, or non-Hodgkin lymphoma"
+    (tmp_path / "new.json").write_text(json.dumps([{"id": "0", "sentence": text}]))
+    command = ["predict", "--run", str(folder), "--output", str(tmp_path / "p.jsonl")]
+    assert pipelines([*command, "--input", str(tmp_path / "new.json")]) == 0
+    mentions = json.loads((tmp_path / "p.jsonl").read_text())["mentions"]
+    assert [mention["id"] for mention in mentions] == ["D001943", "D008228"]
+
+
+def test_a_dictionary_votes_with_other_taggers(lexicon, run_recipe, corpus, tmp_path):
+    voters = [("dictionary", "--lexicon", lexicon), ("dictionary",), ("most_frequent_tag",)]
+    answers = []
+    for number, options in enumerate(voters):
+        folder, _ = run_recipe("--network", *options, folder=tmp_path / str(number))
+        answers.append(str(folder / "predictions" / "test.jsonl"))
+    joint = tmp_path / "joint.jsonl"
+    assert pipelines(["vote", *answers, "--out", str(joint)]) == 0
+    said = [
+        Counter(
+            (prediction.id, span.start, span.end)
+            for prediction in read_predictions(file)
+            for span in prediction.spans
+        )
+        for file in answers
+    ]
+    agreed = {mention for mention, voters in sum(said, Counter()).items() if voters >= 2}
+    kept = {(p.id, span.start, span.end) for p in read_predictions(joint) for span in p.spans}
+    assert kept <= agreed
+
+
+def test_a_report_says_which_features_mattered(run_recipe):
+    folder, printed = run_recipe("--network", "crf")
+    features = json.loads((folder / "report.json").read_text())["features"]
+    assert list(features) == ["O", "B-Disease", "I-Disease"]
+    name, weight = features["B-Disease"][0]
+    assert f"B-Disease  {name} {weight:.2f}, " in printed
+    assert name in (folder / "report.html").read_text()
+
+
+def test_a_search_of_a_crf(run_recipe):
+    search = ("--search", "c1=0.01:1", "--search_trials", 2)
+    folder, _ = run_recipe("--network", "crf", "--max_iterations", 5, *search)
+    best = json.loads((folder / "search.json").read_text())["best"]
+    assert 0.01 <= best["c1"] <= 1
+    assert float(yaml.safe_load((folder / "config.yaml").read_text())["c1"]) == best["c1"]
+
+
 def test_training_goes_on_from_a_checkpoint(run_recipe):
     folder, _ = run_recipe("--network", "window", *FAST)
     with pytest.raises(UserError, match="holds a trained run"):
@@ -220,6 +298,23 @@ def test_a_search_trains_the_best_options_into_the_run(run_recipe):
         (["--network", "rnn"], ("dev",), "without --train_file"),
         (["--search", "hidden_size=1,2"], ("train",), "give --dev_file"),
         (["--search", "hiden_size=1,2"], ("train", "dev"), "no option 'hiden_size'"),
+        (["--search", "network=rnn,gru"], ("train", "dev"), "one run for each network"),
+        (["--network", "window", "--window", "0"], ("train", "dev"), "wanted 1 or more words"),
+        (["--window", "-1"], ("train", "dev"), "wanted 0 or more words"),
+        (["--network", "ffnn", "--window", "1"], ("train", "dev"), "ffnn does not read --window;"),
+        (
+            ["--network", "window", "--bidirectional", "true", "--c1", "1"],
+            ("train", "dev"),
+            "window does not read --bidirectional, --c1; leave it out",
+        ),
+        (
+            ["--network", "crf", "--learning_rate", "0.1", "--dropout", "0.1"],
+            ("train", "dev"),
+            "crf does not read --dropout, --learning_rate;",
+        ),
+        (["--network", "hmm", "--search", "c1=0,1"], ("train", "dev"), "hmm does not read --c1"),
+        (["--network", "crf", "--features", "word"], ("train", "dev"), "wanted some of words, sh"),
+        (["--lexicon", "names.tsv"], ("train", "dev"), "--lexicon names.tsv: no such file"),
     ],
 )
 def test_bad_options_end_in_one_line(arguments, files, message, run_recipe):

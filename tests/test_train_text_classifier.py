@@ -234,8 +234,11 @@ def test_bad_vectors_end_in_an_error_that_names_them(
 
 def test_one_class_is_refused(run_recipe, tmp_path):
     one = write(tmp_path / "one.jsonl", [{"text": f"text {n}", "label": "pos"} for n in range(4)])
+    given = {"train": one, "dev": one}
+    with pytest.raises(UserError, match="all 4 rows have 'label' = 'pos'"):
+        run_recipe("--network", "linear_svm", given=given)
     with pytest.raises(DataError, match="all texts are of one class"):
-        run_recipe("--network", "linear_svm", given={"train": one, "dev": one})
+        run_recipe("--network", "linear_svm", "--label_column", "label", given=given)
 
 
 def test_a_text_of_50000_words(run_recipe, tmp_path):

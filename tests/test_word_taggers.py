@@ -4,11 +4,13 @@ import pytest
 import torch
 from transformers import AutoModelForTokenClassification
 
+from pipelines.corpora.lexicon import Entry, Lexicon
 from pipelines.networks.feedforward import FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.recurrent import CELLS, RecurrentConfig, RecurrentTagger
 from pipelines.networks.tagger import pack
 
 TAGS = dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]))
+MATCHES = ["O", "B", "I", "E", "S"]
 SMALL = {"vocab_size": 30, "embedding_dim": 6, "id2label": TAGS}
 NETWORKS = {
     "ffnn": lambda **k: FeedforwardTagger(FeedforwardConfig(**SMALL, hidden_sizes=[5], **k)),
@@ -23,6 +25,24 @@ NETWORKS = {
     ),
     "cnn": lambda **k: FeedforwardTagger(
         FeedforwardConfig(**SMALL, character_feature="cnn", window=1, **k)
+    ),
+    "lexicon": lambda **k: FeedforwardTagger(FeedforwardConfig(**SMALL, lexicon_tags=MATCHES, **k)),
+    "rnn-window": lambda **k: RecurrentTagger(
+        RecurrentConfig(**SMALL, window=2, bidirectional=True, hidden_size=4, **k)
+    ),
+    "gru-window-lexicon-affixes": lambda **k: RecurrentTagger(
+        RecurrentConfig(
+            **SMALL,
+            cell="gru",
+            window=1,
+            lexicon_tags=MATCHES,
+            character_feature="affixes",
+            hidden_size=4,
+            **k,
+        )
+    ),
+    "lstm-library-window": lambda **k: RecurrentTagger(
+        RecurrentConfig(**SMALL, cell="lstm", library_cell=True, window=1, hidden_size=4, **k)
     ),
     **{
         f"{cell}{'-library' * library}{'-both' * both}": lambda cell=cell, library=library, both=both, **k: (
@@ -80,7 +100,13 @@ def batch(model, rows, width, *, left=False):
         "attention_mask": mask,
         "labels": padded(tags, width, left=left, value=-100),
         "characters": characters,
+        "matches": matches_of(model, padded(words, width, left=left)),
     }
+
+
+def matches_of(model, numbers):
+    """A lexicon that says something of each word by its number."""
+    return numbers % len(MATCHES) if model.matches is not None else None
 
 
 def loss_and_gradients(model, inputs):
@@ -143,6 +169,7 @@ def test_a_word_that_comes_again_is_read_once_and_trains_the_same(name):
         "input_ids": numbers,
         "labels": torch.tensor([[1, 0, 1, 3, 0], [0, 1, 2, 0, 4]]),
         "characters": spelt if spelt.numel() else None,
+        "matches": matches_of(model, numbers),
     }
     loss, gradients = loss_and_gradients(model.eval(), inputs)
     read = []
@@ -227,6 +254,54 @@ def test_the_window_is_its_formula():
         assert torch.allclose(model(words).logits[0, place], model.classifier(hidden))
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_a_step_of_the_rnn_reads_a_window(both):
+    config = RecurrentConfig(**SMALL, hidden_size=4, window=1, bidirectional=both)
+    model = RecurrentTagger(config).double().eval()
+    words = torch.tensor([[3, 7, 5]])
+    zero, vectors = torch.zeros(6).double(), list(model.embeddings.words.weight[words[0]])
+    around = [zero, *vectors, zero]
+    inputs = [torch.cat(around[position : position + 3]) for position in range(3)]
+    hidden = [[], [], []]
+    for direction, cell in enumerate(model.layers[0]):
+        state = torch.zeros(4).double()
+        for position in reversed(range(3)) if direction else range(3):
+            step = cell.W.weight @ inputs[position] + cell.U.weight @ state + cell.W.bias
+            state = torch.tanh(step)
+            hidden[position].append(state)
+    expected = [model.classifier(torch.cat(states)) for states in hidden]
+    assert torch.allclose(model(words).logits[0], torch.stack(expected))
+
+
+def test_a_word_in_a_match_is_another_word(tmp_path):
+    model = network("lexicon")
+    words, matches = torch.tensor([[5, 5, 5]]), torch.tensor([[0, 4, 0]])
+    assert not torch.allclose(*model(words, matches=matches).logits[0, :2])
+    # In training too, where equal words are read once.
+    first, second, third = model.train()(words, matches=matches).logits[0]
+    assert torch.equal(first, third)
+    assert not torch.allclose(first, second)
+    with pytest.raises(ValueError, match="`matches`, from `extra_inputs`"):
+        model(words)
+
+
+def test_the_lexicon_is_saved_with_the_network(tmp_path):
+    lexicon = Lexicon({"new york": Entry("LOC", "Q60"), "rome": Entry("LOC")})
+    options = {"lexicon_tags": lexicon.tags(), "window": 1, "hidden_size": 4}
+    model = RecurrentTagger(RecurrentConfig(**SMALL, **options)).eval()
+    model.lexicon = lexicon
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForTokenClassification.from_pretrained(tmp_path)
+    words = ["Rome", "and", "New", "York"]
+    inputs = loaded.extra_inputs(words)
+    assert inputs == model.extra_inputs(words) == {"matches": [4, 0, 1, 3]}
+    batch = {"input_ids": torch.tensor([[3, 4, 5, 6]]), "matches": torch.tensor([[4, 0, 1, 3]])}
+    assert torch.equal(loaded(**batch).logits, model(**batch).logits)
+    (tmp_path / "lexicon.json").unlink()
+    with pytest.raises(OSError, match=r"lexicon\.json"):
+        AutoModelForTokenClassification.from_pretrained(tmp_path)
+
+
 def test_prelu_by_hand_and_refused_through_the_library():
     model = RecurrentTagger(RecurrentConfig(**SMALL, hidden_size=4, activation="prelu"))
     model(torch.tensor([[2, 3]]), labels=torch.tensor([[0, 1]])).loss.backward()
@@ -270,7 +345,7 @@ def test_dropout_of_words_makes_them_unknown():
     assert not torch.equal(model(words).logits, model(unknown).logits)
 
 
-@pytest.mark.parametrize("name", ["window", "rnn-both", "lstm-library"])
+@pytest.mark.parametrize("name", ["window", "rnn-both", "rnn-window", "lstm-library"])
 def test_one_word_five_thousand_words_and_none(name):
     model = network(name, crf=True).eval()
     with torch.no_grad():

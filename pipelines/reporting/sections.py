@@ -34,6 +34,7 @@ TAG_SCORES = {
 RANKING = {"roc_auc": "ROC-AUC", "average_precision": "AP"}
 COUNTED = ("P", "R", "F1", "gold", "predicted")
 AUDIT_ROWS = 30
+FEATURES = 8  # of each tag or class
 
 Entry = Fields  # a part of a report, or a row of a log
 
@@ -54,6 +55,7 @@ def report_sections(report: Report, *, trainer_log: Sequence[Entry] = ()) -> lis
         Section("confusion", "Confusion", list(_confusion(report))),
         Section("slices", "Parts of the corpus", list(_slices(report))),
         Section("confidence", "Confidence", list(_confidence(report))),
+        Section("features", "Features", list(_features(report))),
         Section("runs", "Runs", list(_runs(report, task))),
         Section("audit", "Label audit", list(_audit(report))),
         Section("cost", "Cost", list(_cost(report))),
@@ -246,6 +248,22 @@ def _confidence(report: Report) -> Iterator[Picture | str]:
             f"Spans kept from score {threshold['cut']:.4g} on: strict F1 "
             f"{score(threshold['before'])} → {score(threshold['after'])} here, gain {gain}; "
             f"{score(tuning['before'])} → {score(tuning['after'])} where it was tuned."
+        )
+
+
+def _features(report: Report) -> Iterator[Table]:
+    """One row for each tag or class with the features that speak most for it."""
+    rows = []
+    for label, features in report.get("features", {}).items():
+        strongest = features[:FEATURES]
+        names = ", ".join(f"{name} {weight:.2f}" for name, weight in strongest if weight > 0)
+        rows.append((label, names))
+    if rows:
+        yield Table(
+            ("", "strongest features and their weights"),
+            rows,
+            note="Weights of a linear model: the larger, the more a feature speaks for the label.",
+            prose=("strongest features and their weights",),
         )
 
 

@@ -35,7 +35,7 @@ class ChainOptions:
         regularization: C of the MEMM's logistic regressions.
     """
 
-    features: tuple[str, ...] = GROUPS
+    features: Sequence[str] = GROUPS
     c1: float = 0.05
     c2: float = 0.05
     max_iterations: int = 100
@@ -108,7 +108,7 @@ def fit(
             c2=options.c2,
             max_iterations=options.max_iterations,
         )
-    return ChainTagger(method, tags, model, options.features, lexicon)
+    return ChainTagger(method, tags, model, tuple(options.features), lexicon)
 
 
 def predict(loaded: ChainTagger, examples: Sequence[Example]) -> list[Prediction]:

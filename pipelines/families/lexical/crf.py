@@ -54,14 +54,14 @@ class Crf:
         return best, shares
 
     def strongest(self, most: int) -> dict[str, list[tuple[str, float]]]:
-        """Tag -> the features with the largest weights."""
-        by_tag: dict[str, list[tuple[str, float]]] = {tag: [] for tag in self.tags}
-        for (name, tag), weight in self.tagger.info().state_features.items():
-            by_tag[tag].append((name, round(weight, 4)))
-        for features in by_tag.values():
-            features.sort(key=lambda feature: (-feature[1], feature[0]))
-            del features[most:]
-        return by_tag
+        """Tag -> the features with the largest weights, of those over 0."""
+        by_tag: dict[str, list[tuple[str, float]]] = {}
+        weights = self.tagger.info().state_features
+        for (name, tag), weight in sorted(weights.items(), key=lambda item: (-item[1], item[0])):
+            features = by_tag.setdefault(tag, [])
+            if weight > 0 and len(features) < most:
+                features.append((name, round(weight, 4)))
+        return {tag: by_tag[tag] for tag in self.tags if by_tag.get(tag)}
 
 
 def fit(

@@ -62,8 +62,7 @@ def _with_types(lexicon: Lexicon, labels: Sequence[str]) -> Mapping[str, Entry]:
     if untyped and len(labels) != 1:
         raise UserError(
             f"--lexicon has names without a type, and training has {len(labels)} types; give "
-            f"lines of name, "
-            "type and id between tabs"
+            "lines of name, type and id between tabs"
         )
     return {
         name: Entry(entry.label or labels[0], entry.id) for name, entry in lexicon.names.items()

@@ -53,16 +53,22 @@ class Memm:
         return viterbi(first, steps), marginals(first, steps)
 
     def strongest(self, most: int) -> dict[str, list[tuple[str, float]]]:
-        """Tag -> the features with the largest coefficients after an `O`, where most words stand.
+        """Tag -> the features with the largest coefficients.
 
-        Relative to the mean of the tags.
+        Of `I-X` after `B-X`, of other tags after an `O`, where most words stand; relative to the
+        mean of the tags that follow there. Coefficients of 0 and less are left out.
         """
-        weights = self.coefficients["O"] - self.coefficients["O"].mean(axis=0)  # (S, F)
         names = list(self.vocabulary)
         by_tag = {}
-        for tag, row in zip(self.tags, weights, strict=True):
-            best = np.argsort(-row, kind="stable")[:most]
-            by_tag[tag] = [(names[column], round(float(row[column]), 4)) for column in best]
+        for index, tag in enumerate(self.tags):
+            previous = f"B-{tag[2:]}" if tag.startswith("I-") else "O"
+            follows = np.isfinite(self.intercepts[previous])
+            coefficients = self.coefficients[previous]
+            weights = coefficients[index] - coefficients[follows].mean(axis=0)  # (F,)
+            best = [column for column in np.argsort(-weights, kind="stable") if weights[column] > 0]
+            if follows[index] and best:
+                weighted = [(names[column], float(weights[column])) for column in best[:most]]
+                by_tag[tag] = [(name, round(weight, 4)) for name, weight in weighted]
         return by_tag
 
     def _scores(self, previous: str, columns: Sequence[int]) -> np.ndarray:
