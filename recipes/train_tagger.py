@@ -49,16 +49,14 @@ from pipelines.runs.run import config_of, replacing_folder
 ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 NETWORKS = (*lexical.TAGGERS, "ffnn", "window", *CELLS)
-WORD_OPTIONS = tuple(
-    [
-        "min_freq",
-        "remove_frac",
-        "lowercase",
-        "embeddings",
-        "embedding_dim",
-        "padding_side",
-        "truncation_side",
-    ]
+WORD_OPTIONS = (
+    "min_freq",
+    "remove_frac",
+    "lowercase",
+    "embeddings",
+    "embedding_dim",
+    "padding_side",
+    "truncation_side",
 )
 VECTOR_OPTIONS = ("train_embeddings", "character_feature", "character_dim")
 DROPOUT_OPTIONS = ("dropout", "variational_dropout", "word_dropout")
