@@ -195,7 +195,7 @@ def run_several(
             )
             continue
         logger.info("\n%s", name)
-        arguments = copy.deepcopy(training)
+        arguments = copy.copy(training)
         if name in begun:
             arguments.resume_from_checkpoint = training.resume_from_checkpoint or "true"
         if training.output_dir:

@@ -183,7 +183,7 @@ def train(work: job.Job, options: RecipeArguments, training: TrainingArguments) 
     tokenizer = token_tagger.load_tokenizer(options.model_name_or_path)
     taggers = []
     for number in range(options.members):
-        arguments = copy.deepcopy(training)
+        arguments = copy.copy(training)
         if options.members > 1:
             logger.info("\ntagger %d of %d", number + 1, options.members)
             arguments.seed, arguments.output_dir = (

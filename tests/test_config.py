@@ -20,6 +20,7 @@ RECIPES = {
     "sft_": ("sft_tinyllama", ("RecipeArguments", "TrainingArguments", "ModelArguments")),
     "tagger_bert": ("finetune_token_tagger", ("RecipeArguments", "TrainingArguments")),
     "tagger_minilm": ("finetune_token_tagger", ("RecipeArguments", "TrainingArguments")),
+    "text_": ("train_text_classifier", ("RecipeArguments", "TextTrainingArguments")),
     "tagger_": ("train_tagger", ("RecipeArguments", "TaggerTrainingArguments")),
     "classifier_": ("finetune_classifier", ("RecipeArguments", "TrainingArguments")),
     "pretrain_": ("pretrain_encoder", ("RecipeArguments", "TrainingArguments")),

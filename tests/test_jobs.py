@@ -1,7 +1,9 @@
 """What every recipe promises of its run folder, whatever it trains: a table of recipes against a list of promises."""
 
 import json
+import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -47,6 +49,12 @@ RECIPES = {
         "encoder",
         ["--config", CONFIGS / "classifier_minilm.yaml", "--num_train_epochs", 1],
     ),
+    "train_text_classifier": (
+        "classes",
+        None,
+        ["--network", "lstm", "--hidden_size", 8, "--num_train_epochs", 1],
+    ),
+    "train_text_classifier linear_svm": ("classes", None, ["--network", "linear_svm"]),
     "grid_search_head": (
         "classes",
         "encoder",
@@ -74,6 +82,7 @@ RECIPES = {
 PREDICTING = [name for name in RECIPES if name != "pretrain_encoder"]
 # The head search needs no option to go on, and has no trainer that one could ask for more epochs.
 TRAINING = [name for name in RECIPES if name != "grid_search_head"]
+WITH_TRAINER = [name for name in TRAINING if " " not in name]
 
 
 @pytest.fixture(scope="module")
@@ -188,9 +197,7 @@ def test_a_finished_run_is_not_overwritten(name, runs, models, data, capsys):
     } == before
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in TRAINING if not name.startswith("train_tagger ")]
-)
+@pytest.mark.parametrize("name", [name for name in TRAINING if " " not in name])
 def test_other_options_do_not_go_on_with_a_run(name, copied, models, data, capsys):
     run = copied(name)
     options = (run / "config.yaml").read_bytes()
@@ -261,7 +268,10 @@ def test_a_trained_run_goes_on_with_prediction(name, copied, runs, models, data,
     )
 
 
-@pytest.mark.parametrize("name", ["finetune_token_tagger", "train_tagger", "finetune_classifier"])
+@pytest.mark.parametrize(
+    "name",
+    ["finetune_token_tagger", "train_tagger", "finetune_classifier", "train_text_classifier"],
+)
 def test_more_epochs_train_a_finished_run_on(name, copied, models, data, capsys):
     run = copied(name)
     assert (
@@ -333,3 +343,72 @@ def test_two_jobs_do_not_share_a_folder(name, models, data, tmp_path, capsys):
         assert call(name, *arguments_of(name, models, data), "--run_dir", folder) == 2
     assert str(folder) in one_error(capsys.readouterr().err)
     assert not (folder / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("name", PREDICTING)
+def test_a_damaged_model_is_one_line(name, copied, data, tmp_path, capsys):
+    run = copied(name)
+    test = data[RECIPES[name][0]]["test"]
+    command = ["predict", "--run", run, "--input", test, "--output", tmp_path / "p.jsonl"]
+    # Nothing reads the description.
+    for file in sorted({*(run / "model").iterdir()} - {run / "model" / "README.md"}):
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) // 2])
+        with pytest.raises(SystemExit) as stop:
+            cli.main(list(map(str, command)))
+        assert stop.value.code == 2, file
+        assert str(run / "model") in one_error(capsys.readouterr().err), file
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_job_ends_with_one_line(
+    name, number, code, models, data, tmp_path, monkeypatch, capsys
+):
+    cost = job.Job.cost
+    monkeypatch.setattr(job.Job, "cost", lambda work: os.kill(os.getpid(), number) or cost(work))
+    assert call(name, *arguments_of(name, models, data), "--run_dir", tmp_path / "run") == code
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "interrupted by" in line]
+    assert line.startswith(f"interrupted by {number.name}: {tmp_path / 'run'} holds model")
+    assert line.endswith(f"--run_dir {tmp_path / 'run'} --resume_from_checkpoint true")
+
+
+@pytest.mark.parametrize("name", WITH_TRAINER)
+def test_a_cut_checkpoint_is_named_and_training_ends_the_same(
+    name, copied, runs, models, data, capsys
+):
+    run = copied(name)
+    shutil.rmtree(run / "model")
+    (run / "report.json").unlink()
+    [checkpoint] = (run / "checkpoints").glob("checkpoint-*")
+    optimizer = checkpoint / "optimizer.pt"
+    optimizer.write_bytes(optimizer.read_bytes()[:100])
+    arguments = [*arguments_of(name, models, data), "--run_dir", run]
+    assert call(name, *arguments, "--resume_from_checkpoint", "true") == 0
+    written = capsys.readouterr()
+    assert f"{checkpoint} is damaged and skipped: optimizer.pt has 100 bytes" in written.err
+    assert f"no whole checkpoint in {run / 'checkpoints'}: training from the start" in written.out
+    weights = {path.name: path.read_bytes() for path in (run / "model").glob("*.safetensors")}
+    assert weights
+    for file, content in weights.items():
+        assert (runs(name) / "model" / file).read_bytes() == content
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_secret_and_no_path_of_the_home_folder_is_written(
+    name, models, data, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    home = tmp_path / "files"
+    home.mkdir()
+    kind = RECIPES[name][0]
+    here = {split: shutil.copy(data[kind][split], home) for split in ("train", "dev", "test")}
+    arguments = arguments_of(name, models, data | {kind: here})
+    secret = ["--run_name", f"https://ann:{'s' * 34}@host"] if name in WITH_TRAINER else []
+    assert call(name, *arguments, *secret, "--run_dir", tmp_path / "run") == 0
+    for file in (path for path in (tmp_path / "run").rglob("*") if path.is_file()):
+        content = file.read_bytes()
+        assert b"s" * 34 not in content, file
+        assert str(tmp_path).encode() not in content, file
+    assert "s" * 34 not in "".join(capsys.readouterr())

@@ -23,6 +23,10 @@ RECIPES = {
     "finetune_token_tagger": ((TrainingArguments,), ("RecipeArguments", "TrainingArguments")),
     "finetune_classifier": ((TrainingArguments,), ("RecipeArguments", "TrainingArguments")),
     "pretrain_encoder": ((TrainingArguments,), ("RecipeArguments", "TrainingArguments")),
+    "train_text_classifier": (
+        (TrainingArguments,),
+        ("RecipeArguments", "TextTrainingArguments"),
+    ),
     "train_tagger": ((TrainingArguments,), ("RecipeArguments", "TaggerTrainingArguments")),
 }
 # Options that are honoured by every trainer: by `Trainer` itself, or by ours in the ways that other
@@ -125,6 +129,7 @@ CASES = [
                 "sft_tinyllama": "sft",
                 "pretrain_encoder": "pretraining",
                 "train_tagger": "words",
+                "train_text_classifier": "words",
             }.get(recipe, "encoder")
         ]
     )

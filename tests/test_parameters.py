@@ -63,13 +63,15 @@ def test_rows_by_hand():
         ),
         {"cell": "gru", "num_layers": 2, "bidirectional": True},
         {"cell": "rnn", "num_layers": 3},
+        {"cell": "rnn", "window": 2},
+        {"cell": "gru", "window": 1, "num_layers": 2, "bidirectional": True},
         {"cell": "lstm", "bidirectional": True, "crf": True},
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
 @pytest.mark.parametrize("tokens", [1, 9])
 def test_closed_forms_equal_what_torch_counts(options, tokens):
-    if "window" in options:
+    if "cell" not in options:
         model = FeedforwardTagger(FeedforwardConfig(**SMALL, **options))
     else:
         model = RecurrentTagger(RecurrentConfig(**SMALL, hidden_size=5, **options))

@@ -113,9 +113,10 @@ def _opened(path: str) -> Iterator[IO[str]]:
     """The file as text, unzipped, without a byte order mark; only `\\n` ends a line."""
     raw: IO[bytes] = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115
     try:
-        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
+        buffered: io.BufferedReader | gzip.GzipFile
+        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[arg-type]
         if buffered.peek(2)[:2] == b"\x1f\x8b":
-            buffered = io.BufferedReader(gzip.GzipFile(fileobj=buffered))  # type: ignore[type-var,arg-type]
+            buffered = gzip.GzipFile(fileobj=buffered)
         yield io.TextIOWrapper(buffered, encoding=encoding_of(buffered.peek(2)), newline="\n")
     finally:
         if path != "-":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 from tqdm.auto import tqdm
+from transformers import PreTrainedModel
 
 from pipelines.errors import UserError
 from pipelines.examples import Example
@@ -85,9 +86,9 @@ def compare_layers(
     return [layer_sums.layer(name) for name, layer_sums in sums.items()]
 
 
-def layer_names(model: nn.Module) -> list[str]:
+def layer_names(model: PreTrainedModel) -> list[str]:
     """The layers: the word vectors, the members of each list of modules, and the classifier."""
-    vectors = model.get_input_embeddings()  # type: ignore[operator]
+    vectors = model.get_input_embeddings()
     layers: list[str] = []
     for name, module in model.named_modules():
         parent = model.get_submodule(name.rpartition(".")[0]) if name else model

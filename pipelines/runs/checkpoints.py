@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,15 @@ class CheckpointManifest(TrainerCallback):
             return
         folder = str(args.output_dir)
         write_manifest(Path(folder, f"checkpoint-{state.global_step}"))
+        if self.limit:
+            # Left by a session before the resume: counted as newest, they would displace this one.
+            for path, step in steps_of_checkpoints(folder).items():
+                if step > state.global_step:
+                    shutil.rmtree(path, ignore_errors=True)
         rotate_checkpoints(
             output_dir=folder,
             save_total_limit=self.limit,
             best_model_checkpoint=state.best_model_checkpoint,
-            use_mtime=True,
         )
 
     def on_train_end(
@@ -152,6 +157,16 @@ def _fault_of_files(checkpoint: Path) -> str | None:
     return None
 
 
+def steps_of_checkpoints(folder: str | Path) -> dict[Path, int]:
+    """Each `checkpoint-N` in a folder, and its N; none for a folder that does not exist."""
+    steps = {}
+    for path in Path(folder).glob("checkpoint-*"):
+        number = path.name.removeprefix("checkpoint-")
+        if path.is_dir() and number.isdecimal():
+            steps[path] = int(number)
+    return steps
+
+
 def last_whole_checkpoint(folder: str | Path, *, with_best: bool = False) -> Path | None:
     """The whole checkpoint of the most steps; a warning names each damaged one that is skipped.
 
@@ -159,11 +174,7 @@ def last_whole_checkpoint(folder: str | Path, *, with_best: bool = False) -> Pat
         folder: holds `checkpoint-N` folders; may be missing.
         with_best: skip one whose best checkpoint so far is damaged, too.
     """
-    steps = {}
-    for path in Path(folder).glob("checkpoint-*"):
-        number = path.name.removeprefix("checkpoint-")
-        if path.is_dir() and number.isdecimal():
-            steps[path] = int(number)
+    steps = steps_of_checkpoints(folder)
     for checkpoint in sorted(steps, key=lambda path: steps[path], reverse=True):
         fault = fault_of(checkpoint, with_best=with_best)
         if fault is None:

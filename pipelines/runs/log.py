@@ -7,6 +7,8 @@ import os
 import sys
 import warnings
 
+from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+
 from pipelines.errors import without_passwords
 
 # Deprecations that concern one library's use of another, or an option that our trainers compute
@@ -32,8 +34,20 @@ def log_to_terminal() -> None:
     """
     for beginning in OF_NO_CONCERN:
         warnings.filterwarnings("ignore", message=beginning, category=FutureWarning)
+    _hide_progress_of_files()
     logger = logging.getLogger("pipelines")
     is_main = os.environ.get("RANK", "0") == "0"
     logger.setLevel(logging.INFO if is_main else logging.ERROR)
     if not any(isinstance(handler, TerminalHandler) for handler in logger.handlers):
         logger.addHandler(TerminalHandler())
+
+
+def _hide_progress_of_files() -> None:
+    """Hides the bars of files that take a moment to read or write; downloads keep theirs."""
+    if "HF_HUB_DISABLE_PROGRESS_BARS" in os.environ:
+        return  # the user has decided
+    disable_progress_bars()
+    # transformers reads this setting when it is imported, and never again.
+    if "transformers" in sys.modules:
+        sys.modules["transformers"].utils.logging.disable_progress_bar()
+    enable_progress_bars("huggingface_hub")

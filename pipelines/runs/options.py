@@ -22,7 +22,7 @@ from pipelines.errors import UserError
 from pipelines.examples import JsonObject
 from pipelines.formatting import some
 from pipelines.runs.library_options import refuse_unused
-from pipelines.runs.secrets import expanded
+from pipelines.runs.secrets import PickledWithoutSecrets, expanded
 
 SAMPLE_CORPUS = Path("data", "samples", "disease_ner")  # below the project's folder
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class ClassArguments(DataArguments):
 
 
 @dataclass
-class RunTrainingArguments:
+class RunTrainingArguments(PickledWithoutSecrets):
     """Stands before transformers' `TrainingArguments` (or a subclass of it) among a recipe's bases.
 
     The run folder holds the checkpoints, and the precision is that of `precision.choose`.

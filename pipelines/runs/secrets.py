@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pipelines.errors import without_passwords
 
@@ -74,3 +74,23 @@ def expanded(path: str) -> str:
     """A path or SQLite URL that `portable` wrote, with the home folder of this machine."""
     home = str(Path.home())
     return re.sub(r"^(sqlite:///)?~(?=/|$)", lambda match: f"{match[1] or ''}{home}", path)
+
+
+class PickledWithoutSecrets:
+    """Options whose pickle, transformers' `training_args.bin`, holds no secrets.
+
+    The Trainer writes that file beside each model and each checkpoint, and uploads it with them.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The options as they may be written."""
+        plain = {name: value for name, value in vars(self).items() if type(value) in (str, list)}
+        written = without_secrets(plain)
+        others = vars(self).keys() - plain.keys()
+        return {**written, **{name: getattr(self, name) for name in others if not is_secret(name)}}
+
+    def __copy__(self) -> Self:
+        """A copy with secrets, which `copy.copy` would otherwise make from `__getstate__`."""
+        duplicate = object.__new__(type(self))
+        duplicate.__dict__.update(vars(self))
+        return duplicate

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from io import StringIO
+from typing import Literal
 
 from pipelines.corpora.column_profiles import is_header_name, name_parts
 from pipelines.corpora.corpus import ColumnNames, Columns, Table, Unreadable
@@ -132,9 +133,9 @@ def _delimiter(content: str) -> str:
     return max(DELIMITERS, key=fit)
 
 
-def _records(content: str, delimiter: str, quoting: int) -> list[Record]:
+def _records(content: str, delimiter: str, quoting: Literal[0, 3]) -> list[Record]:
     stream = StringIO(content, newline="\n")
-    reader = csv.reader(stream, delimiter=delimiter, quoting=quoting)  # type: ignore[arg-type]
+    reader = csv.reader(stream, delimiter=delimiter, quoting=quoting)
     records, line = [], 1
     for fields in reader:
         if any(field.strip() for field in fields):
