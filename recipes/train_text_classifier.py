@@ -42,6 +42,7 @@ from pipelines.families.sequence_classifier.classifier_training import (
 )
 from pipelines.families.token_tagger.word_tagging import Words
 from pipelines.families.training import early_stopping
+from pipelines.families.training.optimizers import check_optimizer
 from pipelines.formatting import some
 from pipelines.networks import precision, text_classifier
 from pipelines.networks.recurrent import CELLS
@@ -73,14 +74,6 @@ READS: dict[str, set[str]] = {
 SEARCH_OPTIONS = {"network", "search", "search_trials", "search_sampler"}
 # Of the trainer's options, those that matter without a network.
 SHARED_OPTIONS = {"seed", "output_dir", "resume_from_checkpoint", "disable_tqdm"}
-# Optimizer -> what its --optim_args may say; transformers ignores all else.
-OPTIMIZER_ARGUMENTS = {
-    "adamw_torch": set(),
-    "adamw_torch_fused": set(),
-    "sgd": {"momentum", "dampening", "nesterov"},
-    "rmsprop": {"momentum", "alpha", "eps", "centered"},
-    "adagrad": {"lr_decay", "eps"},
-}
 
 
 @dataclass
@@ -221,14 +214,7 @@ def check_options(options: RecipeArguments, training: TextTrainingArguments) -> 
             wanted = ", ".join(known)
             raise UserError(f"got --{name} {getattr(options, name)}; wanted one of {wanted}")
     refuse_unread(options, training)
-    optimizer = str(getattr(training.optim, "value", training.optim))
-    given = {part.split("=")[0].strip() for part in (training.optim_args or "").split(",")} - {""}
-    unknown = sorted(given - OPTIMIZER_ARGUMENTS.get(optimizer, given))
-    if unknown:
-        wanted = ", ".join(sorted(OPTIMIZER_ARGUMENTS[optimizer])) or "none"
-        raise UserError(
-            f"got --optim_args with {', '.join(unknown)}; --optim {optimizer} takes {wanted} there"
-        )
+    check_optimizer(training)
 
 
 def refuse_unread(options: RecipeArguments, training: TextTrainingArguments) -> None:
@@ -272,7 +258,6 @@ def fit(work: job.Job, options: RecipeArguments, training: TextTrainingArguments
             lexical.save(folder, lexical.Lexical(options.network, model))
         size = model.coefficients.size + model.intercepts.size
         work.record(seconds=work.meter.seconds["training"], parameters=size)
-        work.run.write_json("features.json", bag_of_words.strongest(model))
         return
     with work.meter.stage("vocabulary"):
         words = words_of(options, classes)

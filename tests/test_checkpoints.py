@@ -214,6 +214,14 @@ def test_old_checkpoints_are_deleted_once_the_new_one_is_whole(tmp_path, monkeyp
     assert trainer.args.save_total_limit == 1
 
 
+def test_a_later_checkpoint_that_was_skipped_does_not_displace_a_new_one(run):
+    cut(run / "checkpoints" / "checkpoint-4" / "optimizer.pt")
+    start = checkpoint_to_resume("true", run / "checkpoints")
+    options = {"save_total_limit": 1, "max_steps": 3, "save_steps": 1}
+    tiny_trainer(run, **options).train(resume_from_checkpoint=start)
+    assert names(run) == ["checkpoint-3"]
+
+
 @pytest.mark.slow
 def test_two_processes_agree_on_the_checkpoint(tmp_path):
     code = """

@@ -1,10 +1,14 @@
 """Secrets and the name of the home folder stand in nothing that a run writes."""
 
+import copy
+import pickle
 from pathlib import Path
 
 import pytest
+from conftest import load_recipe
 
 from pipelines.errors import UserError, one_line_errors
+from pipelines.runs import options as config
 from pipelines.runs.secrets import expanded, without_secrets
 
 TOKEN = "hf_AbCdEfGhIjKlMnOpQrStUvWx"
@@ -94,3 +98,18 @@ def test_an_error_shows_no_password(capsys):
     with pytest.raises(SystemExit), one_line_errors():
         raise UserError("--study postgresql://ann:s3cret@db/heads: no answer")
     assert "postgresql://ann:***@db" in capsys.readouterr().err
+
+
+def test_the_options_that_a_trainer_pickles_hold_no_secret():
+    [_, training] = config.parse(
+        [
+            load_recipe("train_tagger").RecipeArguments,
+            load_recipe("train_tagger").TaggerTrainingArguments,
+        ],
+        arguments=["--push_to_hub", "true", "--hub_token", TOKEN, "--output_dir", "/users/ann/run"],
+    )
+    assert copy.copy(training).hub_token == TOKEN
+    pickled = pickle.loads(pickle.dumps(training))
+    assert pickled.hub_token is None
+    assert pickled.output_dir == "~/run"
+    assert pickled.optim == training.optim

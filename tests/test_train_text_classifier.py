@@ -103,7 +103,7 @@ def test_what_is_easy_is_learnt(network, run_recipe):
 
 def test_linear_classifiers_say_which_ngrams_matter(run_recipe):
     folder, _ = run_recipe("--network", "logistic_regression", "--word_ngrams", 1)
-    strongest = json.loads((folder / "features.json").read_text())
+    strongest = json.loads((folder / "report.json").read_text())["features"]
     assert {"good", "fine", "warm"} == {name for name, _ in strongest["pos"][:3]}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,7 +36,7 @@ def without_secrets(value: object) -> Any:
         values on a command line, for passwords in URLs and for access tokens of the Hub; paths
         below the home folder start with `~/`.
     """
-    if isinstance(value, str | Path):
+    if isinstance(value, str | Path) and not isinstance(value, Enum):
         return portable(without_passwords(str(value)))
     if isinstance(value, Mapping):
         kept = {key: item for key, item in value.items() if not is_secret(str(key))}
@@ -84,10 +85,8 @@ class PickledWithoutSecrets:
 
     def __getstate__(self) -> dict[str, Any]:
         """The options as they may be written."""
-        plain = {name: value for name, value in vars(self).items() if type(value) in (str, list)}
-        written = without_secrets(plain)
-        others = vars(self).keys() - plain.keys()
-        return {**written, **{name: getattr(self, name) for name in others if not is_secret(name)}}
+        state: dict[str, Any] = without_secrets(vars(self))
+        return state
 
     def __copy__(self) -> Self:
         """A copy with secrets, which `copy.copy` would otherwise make from `__getstate__`."""

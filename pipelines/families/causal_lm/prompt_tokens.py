@@ -177,7 +177,8 @@ def _render(
         if instruction in rendered:
             return str(rendered), turns[0] is merged
     raise UserError(
-        f"the chat template cannot render the prompt ({reason}); take --prompt_style plain"
+        f"{tokenizer.name_or_path}: the chat template cannot render the prompt ({reason}); "
+        "take --prompt_style plain"
     )
 
 
