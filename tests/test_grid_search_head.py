@@ -319,7 +319,7 @@ def test_a_search_that_was_killed_ends_with_the_same_table(recipe_arguments, tmp
     assert not (tmp_path / "run" / "grid.json").exists()
     again = run_python(*recipe_arguments, *grids, "--run_dir", tmp_path / "run")
     assert again.returncode == 0, again.stderr
-    assert "points were there from an earlier search" in again.stdout
+    assert "points are there from an earlier search" in again.stdout
     assert "train: 144 texts, 0 encoded now" in again.stdout
     assert (tmp_path / "run" / "grid.json").read_bytes() == (
         tmp_path / "whole" / "grid.json"
