@@ -1,13 +1,11 @@
-"""Scores a million predicted spans over 100,000 sentences, and lets seqeval score the same labels
-as tags.
+"""Scores a million predicted spans over 100,000 sentences, ours against seqeval.
 
     python benchmarks/evaluation_throughput.py [--sentences 100000] [--spans 10]
 
 Ours gives four scores with per-type, macro and weighted values; seqeval its report in strict mode
-(IOB2), whose F1 must
-be our strict F1 to 1e-12. Times are of the processor, so that other work on the machine does not
-count (both run on one
-core), without the making of the data. The last line ends with seqeval's time over ours.
+(IOB2), whose F1 must be our strict F1 to 1e-12. Times are of the processor, so that other work on
+the machine does not count (both run on one core), without the making of the data. The last line
+ends with seqeval's time over ours.
 """
 
 from __future__ import annotations

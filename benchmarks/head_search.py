@@ -1,15 +1,13 @@
-"""A grid of heads on cached features against one `Trainer` run a point with the frozen encoder in
-the loop.
+"""A grid of heads on cached features against one `Trainer` run a point, frozen encoder in the loop.
 
     python benchmarks/head_search.py --train_file reviews.txt
     python benchmarks/head_search.py --train_file reviews.txt --texts 1200 --trainer_texts 96
 
 Both see the same texts, length and epochs. The search is measured whole: features without a cache,
-and all points. Of
-the Trainer, one pass over `--trainer_texts` of the texts is measured for each of `--trainer_points`
-points, and its
-seconds are taken times texts and epochs: its time grows with both in proportion. Its batches are of
-one length as well, so that what is compared is the encoder in the loop. Ends with the ratio.
+and all points. Of the Trainer, one pass over `--trainer_texts` of the texts is measured for each of
+`--trainer_points` points, and its seconds are taken times texts and epochs: its time grows with
+both in proportion. Its batches are of one length as well, so that what is compared is the encoder
+in the loop. Ends with the ratio.
 """
 
 from __future__ import annotations
@@ -52,7 +50,7 @@ def main() -> None:
     )
     parser.add_argument("--train_file", required=True)
     parser.add_argument("--model", default="local:minilm")
-    parser.add_argument("--texts", type=int, help="use so many of the texts (default: all)")
+    parser.add_argument("--texts", type=int, help="use N of the texts (default: all)")
     parser.add_argument("--trainer_texts", type=int, default=192)
     parser.add_argument("--trainer_points", type=int, default=2)
     parser.add_argument("--max_length", type=int, default=256)

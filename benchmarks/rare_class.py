@@ -1,14 +1,12 @@
-"""Does a sentence mention a disease, where one in twenty does? The majority, a plain head, and
-searched ones.
+"""Does a sentence mention a disease, where one in twenty does? Majority, plain and searched heads.
 
-    python benchmarks/rare_class.py                    # PIPELINES_DATA/ncbi_disease; five minutes
-    on two cores
+    # PIPELINES_DATA/ncbi_disease; five minutes on two cores
+    python benchmarks/rare_class.py
 
 Sentences with a mention are drawn until they are 5 % of train. Heads on the frozen encoder are
-chosen, and their
-thresholds tuned, by five folds of that. They are scored on all of dev, each sentence with a mention
-weighing as much
-less as makes them 5 % there too: what many cuts of dev would give on average. Ends with macro F1.
+chosen, and their thresholds tuned, by five folds of that. They are scored on all of dev, each
+sentence with a mention weighing as much less as makes them 5 % there too: what many cuts of dev
+would give on average. Ends with macro F1.
 """
 
 from __future__ import annotations

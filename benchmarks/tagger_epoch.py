@@ -1,17 +1,14 @@
-"""Measures an epoch of the taggers against the course's way, and against what this machine's matrix
-product reaches.
+"""Measures an epoch of the taggers against the course's way, and against this machine's matmul.
 
     python benchmarks/tagger_epoch.py                        # RNN, 300 -> 512, by hand
     python benchmarks/tagger_epoch.py --network ffnn --epochs 3
 
 Ours is the recipe's trainer: sentences of one length together, the input's part of all steps as one
-product, padding
-left out. The peer does as the course's notebook: sentences in random order, padded to the longest
-of their batch, and
-at each step three linear layers in a Python loop. Same network, same starting weights, about as
-many updates, AdamW,
-clipping; epochs of the two take turns. The corpus is PIPELINES_DATA's wikineural_en where it is
-there, else the sample. The ratio to the peer stands last.
+product, padding left out. The peer does as the course's notebook: sentences in random order, padded
+to the longest of their batch, and at each step three linear layers in a Python loop. Same network,
+same starting weights, about as many updates, AdamW, clipping; epochs of the two take turns. The
+corpus is PIPELINES_DATA's wikineural_en where it is there, else the sample. The ratio to the peer
+stands last.
 """
 
 from __future__ import annotations

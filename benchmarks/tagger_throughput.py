@@ -1,16 +1,13 @@
-"""Fine-tuning a token tagger: a plain `Trainer` against ours, on the same model and rows, in tokens
-a second.
+"""Fine-tuning a token tagger: tokens a second of a plain `Trainer` and of ours, on the same rows.
 
     python benchmarks/tagger_throughput.py [--rows 1500] [--epochs 1]
 
 The plain one has the library's defaults: eight rows in random order, padded to the longest,
-`AutoModelForToken-
-Classification` and `DataCollatorForTokenClassification`, float32 on a CPU (bf16 on a GPU that has
-it). Both train in
-turn, each in a process of its own, on the NCBI disease corpus (or the sample corpus where that is
-absent), and their
-dev predictions are scored alike. A token is a sub-word of a text; padding does not count, nor do
-loading and prediction. The last line ends with the ratio.
+`AutoModelForTokenClassification` and `DataCollatorForTokenClassification`, float32 on a CPU (bf16
+on a GPU that has it). Both train in turn, each in a process of its own, on the NCBI disease corpus
+(or the sample corpus where that is absent), and their dev predictions are scored alike. A token is
+a sub-word of a text; padding does not count, nor do loading and prediction. The last line ends with
+the ratio.
 """
 
 from __future__ import annotations
@@ -41,7 +38,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="local:minilm")
-    parser.add_argument("--rows", type=int, help="the first so many; by default all")
+    parser.add_argument("--rows", type=int, help="use the first N rows (default: all)")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--batch_tokens", type=int, default=1024, help="of ours")
     parser.add_argument("--learning_rate", type=float, default=4e-4)

@@ -89,7 +89,13 @@ def _system_fault(error: Exception) -> str | None:
 
 
 def _exit(message: str) -> NoReturn:
-    # A progress bar leaves the cursor in the middle of its line.
-    line_end = "\n" if "tqdm" in sys.modules else ""
-    print(f"{line_end}error: {without_passwords(message)}", file=sys.stderr)
+    close_progress_bars()
+    print(f"error: {without_passwords(message)}", file=sys.stderr)
     sys.exit(2)
+
+
+def close_progress_bars() -> None:
+    """Ends the lines of open progress bars, which would otherwise be drawn over a message."""
+    if "tqdm" in sys.modules:
+        for bar in list(getattr(sys.modules["tqdm"].tqdm, "_instances", ())):
+            bar.close()

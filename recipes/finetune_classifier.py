@@ -1,16 +1,16 @@
-"""Fine-tunes an encoder to give texts or pairs of texts their class or classes, predicts and
-scores.
+"""Fine-tunes an encoder to classify texts or pairs of texts, predicts and scores.
 
-    python recipes/finetune_classifier.py                                         # MiniLM on a CPU,
-    DistilBERT on a GPU
-    python recipes/finetune_classifier.py --train_file reviews.txt --test_file test.txt --run_dir
-    runs/reviews python recipes/finetune_classifier.py --train_file train.csv \\
-        --models distilbert-base-cased,bert-base-cased,roberta-base --run_dir runs/three
+    # MiniLM on a CPU, DistilBERT on a GPU
+    python recipes/finetune_classifier.py
+    python recipes/finetune_classifier.py --train_file reviews.txt --test_file test.txt \\
+        --run_dir runs/reviews
+    python recipes/finetune_classifier.py --train_file train.csv --run_dir runs/three \\
+        --models distilbert-base-cased,bert-base-cased,roberta-base
 
 Several --models are trained one after the other with the same options and end in `pipelines
-compare`; the same command
-again trains those that failed or are new. Everything lands in the run folder (of several models, a
-folder each in it): config.yaml, provenance.json, model/, predictions/, report.json, report.html.
+compare`; the same command again trains those that failed or are new. Everything lands in the run
+folder (of several models, a folder each in it): config.yaml, provenance.json, model/, predictions/,
+report.json, report.html.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
 
 
 def names_of(options: RecipeArguments, training: TrainingArguments) -> list[str]:
-    """The models to train, each of which can be had.
+    """The models to train, each of which could be loaded.
 
     Raises:
         UserError: with all faults of the names, so that none shows after hours of training.
@@ -146,11 +146,11 @@ def names_of(options: RecipeArguments, training: TrainingArguments) -> list[str]
             "of several --models each goes on from its own checkpoint; take "
             "--resume_from_checkpoint true"
         )
-    doubled = [name for name, count in Counter(map(folder_name, names)).items() if count > 1]
-    if doubled or not names:
+    duplicates = [name for name, count in Counter(map(folder_name, names)).items() if count > 1]
+    if duplicates or not names:
         raise UserError(
             f"got --models {options.models}; wanted one or more, each once"
-            f"{f', but {doubled[0]} is there twice' if doubled else ''}"
+            f"{f', but {duplicates[0]} is there twice' if duplicates else ''}"
         )
     faults = []
     for name in names:
@@ -340,7 +340,7 @@ def tokenizer_and_window(options: RecipeArguments) -> tuple[Any, int]:
     """The model's tokenizer, and the tokens that it takes at most.
 
     Raises:
-        UserError: when it cannot be had, or takes fewer tokens than asked.
+        UserError: when it could not be loaded, or takes fewer tokens than asked.
     """
     tokenizer = sequence_classifier.load_tokenizer(options.model_name_or_path)
     window = sequence_classifier.window_of(options.model_name_or_path, tokenizer)

@@ -1,7 +1,7 @@
 """Fine-tunes an encoder to tag the entity mentions of a text, predicts, scores, submits.
 
-    accelerate launch recipes/finetune_token_tagger.py                     # bert-base-cased on a
-    GPU, MiniLM on a CPU
+    # bert-base-cased on a GPU, MiniLM on a CPU
+    accelerate launch recipes/finetune_token_tagger.py
     python recipes/finetune_token_tagger.py --config recipes/configs/tagger_minilm.yaml \\
         --train_file train.json --dev_file dev.json --test_file test.json --run_dir runs/mine
 

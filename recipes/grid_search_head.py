@@ -1,19 +1,15 @@
-"""Searches the head of a classifier on a frozen encoder: features once, then a grid of heads at a
-time.
+"""Searches the head of a classifier on a frozen encoder: features once, then a grid of heads.
 
-    python recipes/grid_search_head.py --train_file reviews.txt --run_dir runs/head      # MiniLM on
-    a CPU
-    python recipes/grid_search_head.py --config recipes/configs/head_distilbert.yaml --train_file
-    train.csv \\
-        --test_file test.csv --study sqlite:///heads.db
+    # MiniLM on a CPU
+    python recipes/grid_search_head.py --train_file reviews.txt --run_dir runs/head
+    python recipes/grid_search_head.py --config recipes/configs/head_distilbert.yaml \\
+        --train_file train.csv --test_file test.csv --study sqlite:///heads.db
 
 The encoder reads each text once, without dropout; its vectors are kept in a cache. Every point of
-the grid trains a
-head on them, many points in one batched model, and is scored on dev. The best one is trained again
-on train and dev,
-scored once on test, and saved as a checkpoint for `AutoModelForSequenceClassification`. In the run
-folder: config.yaml,
-provenance.json, grid.json, grid.html, model/, predictions/, report.json, report.html.
+the grid trains a head on them, many points in one batched model, and is scored on dev. The best one
+is trained again on train and dev, scored once on test, and saved as a checkpoint for
+`AutoModelForSequenceClassification`. In the run folder: config.yaml, provenance.json, grid.json,
+grid.html, model/, predictions/, report.json, report.html.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""Goes on pretraining an encoder on texts, labelled or not: it learns to guess masked words of
-them.
+"""Continues pretraining an encoder on texts, labelled or not, by masked language modelling.
 
-    python recipes/pretrain_encoder.py --train_file train.json --dev_file dev.json --test_file
-    test.json \\
-        --run_dir runs/pretrained                                                   # MiniLM, from
-        the installed package
+    # MiniLM, from the installed package
+    python recipes/pretrain_encoder.py --train_file train.json --dev_file dev.json \\
+        --test_file test.json --run_dir runs/pretrained
     python recipes/finetune_token_tagger.py --model_name_or_path runs/pretrained/model …
 
 Only texts are read, of all files that are given. Everything lands in the run folder: config.yaml,

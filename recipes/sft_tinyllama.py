@@ -1,8 +1,7 @@
-"""Fine-tunes a causal language model with LoRA to write the entity mentions of a text, predicts,
-scores, submits.
+"""Fine-tunes a causal language model with LoRA to write the entity mentions of a text.
 
-    accelerate launch recipes/sft_tinyllama.py                                    # TinyLlama on a
-    GPU, SmolLM2 on a CPU
+    # TinyLlama on a GPU, SmolLM2 on a CPU
+    accelerate launch recipes/sft_tinyllama.py
     python recipes/sft_tinyllama.py --config recipes/configs/sft_smollm2.yaml \\
         --train_file train.json --dev_file dev.json --test_file test.json --run_dir runs/mine
 

@@ -132,7 +132,7 @@ class RecipeArguments(config.ClassArguments):
     c: float = config.option(
         1.0, "C of logistic_regression and linear_svm; smaller values regularise more"
     )
-    alpha: float = config.option(1.0, "what naive_bayes adds to each count")
+    alpha: float = config.option(0.1, "what naive_bayes adds to each count")
     tune_thresholds: bool | None = config.option(
         None,
         "tune each class's threshold on dev for macro F1 (default: if a class is rarer than half "

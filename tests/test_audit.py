@@ -296,7 +296,7 @@ def test_a_real_corpus_checks_without_faults():
 
 
 def test_planted_faults_are_all_found(tmp_path):
-    """One fault in each of some rows of the sample corpus: each is told, and no other row."""
+    """One fault in each of some rows of the sample corpus: each is reported, and no other row."""
     rows = json.loads((SAMPLES / "train.json").read_text())
     chosen = random.Random(0).sample([i for i, r in enumerate(rows) if r["entities"]], 40)
     for i in chosen:

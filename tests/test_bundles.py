@@ -176,7 +176,7 @@ def repacked(source: Path, out: Path, **changed: bytes | None) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "expected"),
     [
         ({"config_yaml": b"seed: 2\n"}, "rnn/config.yaml: its checksum"),
         (
@@ -188,9 +188,9 @@ def repacked(source: Path, out: Path, **changed: bytes | None) -> Path:
         ({"model_safetensors": b"\x08\0\0\0\0\0\0\0{}"}, "cannot be read: not a safetensors file"),
     ],
 )
-def test_a_damaged_package_is_told(run, tmp_path, changed, told):
+def test_a_damaged_package_is_reported(run, tmp_path, changed, expected):
     write_bundle([run], tmp_path / "out.zip", kind="leaderboard")
-    with pytest.raises(DataError, match=told.replace(".", r"\.")):
+    with pytest.raises(DataError, match=expected.replace(".", r"\.")):
         validate_bundle(repacked(tmp_path / "out.zip", tmp_path / "changed.zip", **changed))
 
 
@@ -200,15 +200,15 @@ def test_a_file_that_is_no_package(tmp_path):
         validate_bundle(tmp_path / "a.zip")
 
 
-def test_faults_of_runs_are_told_at_once(run, tmp_path):
+def test_faults_of_runs_are_reported_at_once(run, tmp_path):
     other = make_run(tmp_path, "gru")
     (run / "predictions" / "test.jsonl").unlink()
     shutil.rmtree(other / "model")
     (other / "config.yaml").unlink()
     with pytest.raises(UserError) as caught:
         write_bundle([run, other, tmp_path / "none"], tmp_path / "out.zip", kind="final")
-    told = str(caught.value).splitlines()
-    assert [line.split(": ")[1].split(";")[0].split(",")[0] for line in told] == [
+    expected = str(caught.value).splitlines()
+    assert [line.split(": ")[1].split(";")[0].split(",")[0] for line in expected] == [
         "no predictions/test.jsonl",
         "no config.yaml",
         "no weights (model/*.safetensors)",
@@ -226,7 +226,7 @@ def test_weights_that_are_cut_off_are_refused_and_nothing_is_left(run, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         (lambda run: (run.parent / "test.json").unlink(), "give it with --test_file"),
         (
@@ -249,9 +249,9 @@ def test_weights_that_are_cut_off_are_refused_and_nothing_is_left(run, tmp_path)
         ),
     ],
 )
-def test_predictions_that_do_not_fit_are_refused(run, tmp_path, change, told):
+def test_predictions_that_do_not_fit_are_refused(run, tmp_path, change, expected):
     change(run)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=expected):
         write_bundle([run], tmp_path / "out.zip", kind="leaderboard")
     assert not (tmp_path / "out.zip").exists()
 
@@ -284,7 +284,7 @@ def ranges_of(package: Path) -> str:
 
 
 def test_a_file_is_read_by_the_columns_of_the_run(run, tmp_path):
-    # By its names the file has its tokens in `tokens`; the run was told to read `form` and `nr`.
+    # By its names the file has its tokens in `tokens`; the run was set to read `form` and `nr`.
     pieces = [["x", *row] for row in FILE["text"]]
     file = run.parent / "test.json"
     file.write_text(

@@ -1,4 +1,4 @@
-"""``pipelines compare`` on small run folders: ranking, verdicts, Pareto front, and runs that cannot be compared."""
+"""`pipelines compare` on small run folders: ranking, verdicts, Pareto front, and runs that cannot be compared."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_table_verdicts_json_and_page(runs, gold, tmp_path):
         f"better > worse, Δ = {100 * expected['delta']:.2f} [{low}, {high}], p = {expected['p']:.2g}"
         in lines
     )
-    assert "worse and wasteful cannot be told apart, Δ = 0.00 [0.00, 0.00], p = 1" in lines
+    assert "worse and wasteful do not differ significantly, Δ = 0.00 [0.00, 0.00], p = 1" in lines
     assert "Pareto front, ms per example at prediction: better, worse" in lines
     page = (tmp_path / "out/c.html").read_text()
     assert page.count("<svg") == 4
@@ -156,12 +156,14 @@ def test_every_bad_folder_is_named_at_once(runs, tmp_path):
     (runs[2] / "report.json").write_text(json.dumps({"cost": {}}))
     with pytest.raises(UserError) as caught:
         compare_runs([*runs, tmp_path / "empty"])
-    told = str(caught.value).splitlines()
-    assert len(told) == 3
-    assert ["better" in told[0], "wasteful" in told[1], "empty" in told[2]] == [True] * 3
-    assert ["cut off" in told[0], "no scores" in told[1], "so it is no run" in told[2]] == [
-        True
-    ] * 3
+    message = str(caught.value).splitlines()
+    assert len(message) == 3
+    assert ["better" in message[0], "wasteful" in message[1], "empty" in message[2]] == [True] * 3
+    assert [
+        "cut off" in message[0],
+        "no scores" in message[1],
+        "so it is no run" in message[2],
+    ] == [True] * 3
 
 
 def test_gold_that_moved_is_asked_for_and_taken(runs, gold, tmp_path):
@@ -218,7 +220,7 @@ def test_an_outside_system_needs_no_cost(runs, gold, tmp_path):
     assert "<svg" not in (tmp_path / "c.html").read_text()
 
 
-def test_runs_of_one_name_are_told_by_their_folders(gold, tmp_path):
+def test_runs_of_one_name_are_reported_by_their_folders(gold, tmp_path):
     twins = [make_run(tmp_path / seed / "run", gold, found=0.8, seed=seed) for seed in "ab"]
     assert {row["name"] for row in compare_runs(twins)["runs"]} == set(map(str, twins))
     with pytest.raises(UserError, match="twice"):

@@ -111,7 +111,7 @@ def test_the_command_writes_predictions(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["i.jsonl", "--out", "o.what"], "its ending names no format"),
         (["missing.jsonl", "--out", "o.jsonl"], "missing.jsonl: no such file"),
@@ -119,12 +119,12 @@ def test_the_command_writes_predictions(tmp_path):
         (["i.jsonl", "--out", "o.jsonl", "--predictions", "i.jsonl"], "none of"),
     ],
 )
-def test_bad_input_is_refused_and_nothing_is_written(arguments, told, tmp_path):
+def test_bad_input_is_refused_and_nothing_is_written(arguments, expected, tmp_path):
     (tmp_path / "i.jsonl").write_text('{"id": "a", "text": "Gout hurts."}\n')
     (tmp_path / "bad.jsonl").write_text('{"id": "a", "text": "x", "text": "y", "spans": []}\n' * 2)
     before = sorted(tmp_path.iterdir())
     done = run_python("-m", "pipelines.cli", "convert", *arguments, cwd=tmp_path)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert expected in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(tmp_path.iterdir()) == before

@@ -146,24 +146,24 @@ def test_all_bad_rows_are_named_at_once(tmp_path):
     )
     with pytest.raises(DataError) as error:
         read_classes(file)
-    told = str(error.value)
-    assert "line 3 (id 1): duplicate_id" in told
-    assert "line 4: unreadable_row: 4 fields where the header has 3" in told
-    assert "line 5 (id 3): missing_value" in told
-    assert "empty_text" not in told  # a warning: its row has to be answered
+    expected = str(error.value)
+    assert "line 3 (id 1): duplicate_id" in expected
+    assert "line 4: unreadable_row: 4 fields where the header has 3" in expected
+    assert "line 5 (id 3): missing_value" in expected
+    assert "empty_text" not in expected  # a warning: its row has to be answered
     assert [e.id for e in read_classes(file, skip_bad_rows=True)] == ["1", "4"]
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         ("just words\nand more words\n", "without a class"),
         ("text,label\n", "no row"),
         ('[{"n": 1}]', "no column with the text"),
     ],
 )
-def test_what_is_no_table_of_texts_is_refused(tmp_path, content, told):
-    with pytest.raises(UserError, match=told):
+def test_what_is_no_table_of_texts_is_refused(tmp_path, content, expected):
+    with pytest.raises(UserError, match=expected):
         read_classes(write(tmp_path / "x.txt", content))
 
 

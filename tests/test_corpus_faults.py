@@ -1,4 +1,4 @@
-"""Every fault of a file is told with its row and its repair, and a file that cannot be read says why."""
+"""Every fault of a file is reported with its row and its repair, and a file that cannot be read says why."""
 
 import gzip
 import math
@@ -149,7 +149,7 @@ FAULTY = {
         "not_in_text",
         "give offsets (start 39, end 44)",
     ),
-    "a doubled id": (
+    "a duplicate id": (
         [{"id": 1, "text": A}, {"id": "1", "text": B}],
         1,
         "duplicate_id",
@@ -467,7 +467,7 @@ def test_illegal_tags_are_read_as_conlleval_reads_them_or_refused(tags, wanted, 
         ('[{"text": "a"}]'.encode("utf-16-le"), "a binary file.*UTF-16 without"),
     ],
 )
-def test_binary_files_are_told(content, message, tmp_path):
+def test_binary_files_are_reported(content, message, tmp_path):
     (tmp_path / "corpus").write_bytes(content)
     with pytest.raises(UserError, match=message):
         read_corpus(tmp_path / "corpus")

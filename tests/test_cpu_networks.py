@@ -135,7 +135,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(p, dtype):
     assert y[y != 0].float().mean().item() == pytest.approx(1 / (1 - p), rel=0.01)
     assert torch.equal(
         x.grad, y.detach()
-    )  # the same are dropped, and scaled alike, on the way back
+    )  # the same are dropped, and scaled alike, in the backward pass
 
 
 def test_dropout_follows_torchs_seed():

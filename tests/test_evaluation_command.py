@@ -1,4 +1,4 @@
-"""``pipelines evaluate`` as a person calls it: files in, table and report out, bad input told in one message."""
+"""`pipelines evaluate` as a person calls it: files in, table and report out, bad input reported in one message."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def evaluate(tmp_path, monkeypatch, capsys):
             code = main(["evaluate", *map(str, arguments)])
         except SystemExit as stop:
             code = stop.code
-        told = capsys.readouterr()
-        return SimpleNamespace(returncode=code, stdout=told.out, stderr=told.err)
+        expected = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=expected.out, stderr=expected.err)
 
     return call
 
@@ -156,7 +156,7 @@ def test_several_runs_and_threshold(evaluate, gold, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "expected"),
     [
         (RIGHT[:2], ["no prediction for 2 of 4 ids: d2, d3", "--allow_missing"]),
         ([*RIGHT, row(9, [])], ["p.jsonl:5", "id d9", "not an id of the gold file"]),
@@ -211,13 +211,13 @@ def test_several_runs_and_threshold(evaluate, gold, tmp_path):
         ([row(0, [(0, 99)]), row(1, [(3, 2)]), *RIGHT[3:]], ["p.jsonl:1", "p.jsonl:2", "d2"]),
     ],
 )
-def test_bad_predictions(evaluate, gold, tmp_path, rows, told):
+def test_bad_predictions(evaluate, gold, tmp_path, rows, expected):
     done = evaluate(
         "--gold", gold, "--predictions", jsonl(tmp_path / "p.jsonl", rows), "--json", "r.json"
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert all(part in done.stderr for part in told), done.stderr
+    assert all(part in done.stderr for part in expected), done.stderr
     assert not (tmp_path / "r.json").exists()
 
 
@@ -296,13 +296,13 @@ def test_classes(evaluate, tmp_path):
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "r.json").read_text())
     assert (report["task"], report["accuracy"]) == ("sequence_classification", 0.5)
-    told = {
+    expected = {
         line.split()[0]: line.split() for line in done.stdout.splitlines()[::-1] if line
     }  # the first of each
-    assert told["accuracy"][:2] == ["accuracy", "50.00"]
-    assert told["micro"][1:5] == ["mean", "50.00", "50.00", "50.00"]
-    assert told["By"][-2:] == ["ROC-AUC", "AP"]
-    assert told["x"][-2:] == [
+    assert expected["accuracy"][:2] == ["accuracy", "50.00"]
+    assert expected["micro"][1:5] == ["mean", "50.00", "50.00", "50.00"]
+    assert expected["By"][-2:] == ["ROC-AUC", "AP"]
+    assert expected["x"][-2:] == [
         "50.00",
         "50.00",
     ]  # every score the same: half of the pairs, and half of the examples
@@ -359,7 +359,7 @@ def test_columns_of_mentions_can_be_named(evaluate, tmp_path):
 
 
 def test_unlabelled_and_doubled_gold(evaluate, gold, tmp_path):
-    for rows, told in (
+    for rows, expected in (
         (
             [{"id": "0", "text": "a"}, {"id": "1", "text": "b"}],
             "gold.jsonl: 2 of 2 examples are without a class",
@@ -372,7 +372,7 @@ def test_unlabelled_and_doubled_gold(evaluate, gold, tmp_path):
             "--predictions",
             jsonl(tmp_path / "p.jsonl", [{"id": "0", "label": "x"}]),
         )
-        assert (done.returncode, told in done.stderr) == (2, True), done.stderr
+        assert (done.returncode, expected in done.stderr) == (2, True), done.stderr
     unlabelled = jsonl(
         tmp_path / "gold.jsonl", [{"id": f"d{i}", "sentence": text} for i, text in enumerate(TEXTS)]
     )
@@ -394,11 +394,11 @@ def test_numbers_and_perplexity(evaluate, tmp_path):
     words = jsonl(
         tmp_path / "words.jsonl", [{"id": str(i), "text": "a b", "label": "x"} for i in range(60)]
     )
-    told = evaluate("--gold", words, "--predictions", right).stderr.strip().splitlines()
-    assert told[1].endswith(
+    expected = evaluate("--gold", words, "--predictions", right).stderr.strip().splitlines()
+    assert expected[1].endswith(
         "words.jsonl, line 1 (id 0): wrong_type: 'label' holds 'x'; wanted a number"
     )
-    assert told[-1].endswith("and 10 more")
+    assert expected[-1].endswith("and 10 more")
     texts = jsonl(tmp_path / "texts.jsonl", [{"id": str(i), "text": "a b"} for i in range(4)])
     rows = [{"id": str(i), "value": 2.0, "scores": {"tokens": 1}} for i in range(4)]
     done = evaluate("--gold", texts, "--predictions", jsonl(tmp_path / "p.jsonl", rows))

@@ -146,8 +146,8 @@ def test_budget_adds_up_and_promises_what_mending_gives(cases):
             1 - strict["f1"], abs=1e-12
         )
         for kind, row in budget.items():
-            mended = [
-                mend(
+            fixed = [
+                fix(
                     example,
                     prediction,
                     [m for m in mistakes if m.id == example.id and m.kind == kind],
@@ -155,14 +155,14 @@ def test_budget_adds_up_and_promises_what_mending_gives(cases):
                 for example, prediction in pairs
             ]
             assert row["f1_if_fixed"] == pytest.approx(
-                score_spans(gold, mended)["strict"]["f1"], abs=1e-12
+                score_spans(gold, fixed)["strict"]["f1"], abs=1e-12
             )
             assert row["f1_if_fixed"] >= strict["f1"] - 1e-12
 
     check()
 
 
-def mend(example, prediction, mistakes):
+def fix(example, prediction, mistakes):
     spans = list(prediction.spans)
     for mistake in mistakes:
         if mistake.predicted:

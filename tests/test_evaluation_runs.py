@@ -28,7 +28,7 @@ def corpus(n=40):
 
 
 def answers(examples, right):
-    """Answers that find both mentions in the first ``right`` examples, and one in the others."""
+    """Answers that find both mentions in the first `right` examples, and one in the others."""
     return [
         Prediction(example.id, spans=(CANCER, FLU) if i < right else (CANCER,))
         for i, example in enumerate(examples)
@@ -168,7 +168,7 @@ def test_mean_and_spread_over_runs():
     assert report["label_audit"][0]["answer"] is None
 
 
-def test_clear_difference_is_told():
+def test_clear_difference_is_reported():
     examples = corpus()
     test = compare_predictions(
         TASKS["span_extraction"], examples, answers(examples, 40), answers(examples, 10)

@@ -145,7 +145,7 @@ def test_every_bad_line_is_named_with_its_number(line, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         (
             '{"id": "a", "label": "x", "scores": 5}',
@@ -159,12 +159,12 @@ def test_every_bad_line_is_named_with_its_number(line, tmp_path):
         ('{"id": "a", "label": NaN}', "NaN is not a value of JSON; write null where there is none"),
     ],
 )
-def test_a_bad_line_is_named_with_file_line_and_id(line, told, tmp_path):
+def test_a_bad_line_is_named_with_file_line_and_id(line, message, tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_text(f'{{"id": "b", "label": "x"}}\n\n{line}\n')
     with pytest.raises(DataError) as raised:
         read_predictions(path)
-    assert str(raised.value) == f"{path}:3: id a: not a prediction: {told}"
+    assert str(raised.value) == f"{path}:3: id a: not a prediction: {message}"
 
 
 def test_a_file_may_be_zipped_and_begin_with_a_byte_order_mark_or_blank_lines(tmp_path):
@@ -200,7 +200,7 @@ def test_joined_in_the_order_of_the_examples():
     ] == [("B", "b"), ("A", "a"), ("C", "c")]
 
 
-def test_missing_extra_and_doubled_ids_are_told_at_once():
+def test_missing_extra_and_doubled_ids_are_reported_at_once():
     examples = [Example(id, "") for id in ("a", "b", "c", "c")]
     predictions = [Prediction(id, spans=()) for id in ("a", "a", "c", "x", "y")]
     with pytest.raises(DataError) as raised:

@@ -122,7 +122,7 @@ def test_another_encoder_has_another_cache(tiny_bert, tmp_path):
     )
 
 
-def test_a_cache_of_another_version_or_a_damaged_one_is_told(
+def test_a_cache_of_another_version_or_a_damaged_one_is_reported(
     tiny_bert, tmp_path, monkeypatch, caplog
 ):
     monkeypatch.setattr(features, "VERSION", "0")
@@ -140,7 +140,7 @@ def test_a_cache_of_another_version_or_a_damaged_one_is_told(
     assert "unreadable" in caplog.text
 
 
-def test_a_cache_that_cannot_be_written_is_told_and_done_without(tiny_bert, tmp_path, caplog):
+def test_a_cache_that_cannot_be_written_is_reported_and_done_without(tiny_bert, tmp_path, caplog):
     (tmp_path / "cache").write_text("a file where a folder should be")
     found = extract(tiny_bert, tmp_path / "cache")
     assert found.encoded == 5

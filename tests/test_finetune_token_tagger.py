@@ -105,7 +105,7 @@ def test_predict_gives_the_runs_own_answers(tagger_run, corpus, tmp_path):
     assert read_predictions(out) == read_predictions(tagger_run / "predictions" / "test.jsonl")
 
 
-def test_bad_options_and_data_are_told_in_one_line(arguments, corpus, tmp_path):
+def test_bad_options_and_data_are_reported_in_one_line(arguments, corpus, tmp_path):
     from conftest import load_recipe
 
     from pipelines.runs import options as config

@@ -146,7 +146,7 @@ def test_texts_of_one_token_train_the_head_of_their_vectors():
 
 
 def test_one_word_of_many_makes_the_class():
-    """A class that one token of thirty tells: its mean hardly does."""
+    """A class that one token of thirty shows, and their mean hardly."""
     random = np.random.default_rng(0)
     states = random.normal(size=(400, 30, 8)).astype(np.float32)
     targets = (np.arange(400) % 2).tolist()
@@ -235,7 +235,7 @@ def test_stacks_hold_one_shape_and_all_points():
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "expected"),
     [
         ({"pooling": ["attention"]}, "finetune_classifier.py --tune head"),
         ({"dropout": [1.0]}, "dropout 1.0"),
@@ -244,8 +244,8 @@ def test_stacks_hold_one_shape_and_all_points():
         ({"learning_rate": [float("nan")]}, "learning_rate nan"),
     ],
 )
-def test_a_grid_refuses_what_cannot_be(values, told):
-    with pytest.raises(UserError, match=told):
+def test_a_grid_refuses_what_cannot_be(values, expected):
+    with pytest.raises(UserError, match=expected):
         grid(**values)
 
 

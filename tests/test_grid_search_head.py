@@ -183,7 +183,7 @@ def test_a_search_is_named_by_what_its_features_are_made_of(tmp_path):
     assert replace(data, origin="").key() != replace(other_cpu, origin="").key()
 
 
-def test_a_storage_that_cannot_be_had_is_told(tmp_path):
+def test_a_storage_that_cannot_be_opened_is_reported(tmp_path):
     with pytest.raises(UserError, match="wanted a database such as"):
         search_study(data_for(), POINTS[:1], storage=f"sqlite:///{tmp_path}/no/such/folder/x.db")
 
@@ -269,7 +269,7 @@ def test_folds_hold_every_text_once_and_its_copies_with_it():
     assert [sum(examples[number].label == "b" for number in fold) for fold in folds] == [2, 2, 2]
 
 
-def test_too_few_texts_for_the_folds_are_told_before_any_is_encoded(
+def test_too_few_texts_for_the_folds_are_reported_before_any_is_encoded(
     tiny_bert, tmp_path, monkeypatch
 ):
     rows = [{"text": f"text {i}", "label": "a" if i > 3 else "rare"} for i in range(40)]

@@ -230,15 +230,15 @@ def test_layers_that_are_compared(encoder):
 
 
 @pytest.mark.parametrize(
-    ("module", "told"),
+    ("module", "expected"),
     [
         ("layer.0", "near it are .*layers.0"),
         ("", "no such module"),
         ("layers", "does not give one row"),
     ],
 )
-def test_a_module_that_cannot_be_drawn_is_told(module, told):
-    with pytest.raises(UserError, match=told):
+def test_a_module_that_cannot_be_drawn_is_reported(module, expected):
+    with pytest.raises(UserError, match=expected):
         activations(tagger(), example(), module)
 
 
@@ -460,7 +460,7 @@ def test_parameters_of_a_run(run, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["--id", "9"], "got --id 9; no such example in"),
         ([], "inspect needs --id"),
@@ -469,25 +469,25 @@ def test_parameters_of_a_run(run, capsys):
         (["--id", "0", "--input", "missing.json"], "missing.json: no such file"),
     ],
 )
-def test_bad_input_is_one_line(run, arguments, told, capsys):
+def test_bad_input_is_one_line(run, arguments, expected, capsys):
     from pipelines.cli import main
 
     with pytest.raises(SystemExit) as ended:
         main(["inspect", "--run", str(run), *arguments])
     [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    assert told in line
+    assert expected in line
     assert ended.value.code == 2
 
 
-def test_a_run_of_another_family_is_told(run, tmp_path, capsys):
+def test_a_run_of_another_family_is_reported(run, tmp_path, capsys):
     from pipelines.cli import main
 
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "lexical.json").write_text("{}")
-    for folder, told in (
+    for folder, expected in (
         (tmp_path, "of the family lexical"),
         (tmp_path / "none", "no such folder"),
     ):
         with pytest.raises(SystemExit):
             main(["inspect", "--run", str(folder), "--id", "0"])
-        assert told in capsys.readouterr().err
+        assert expected in capsys.readouterr().err

@@ -201,7 +201,7 @@ def test_the_page_holds_the_curves_and_the_proof(studied):
     )
 
 
-def test_a_diverged_run_is_told_and_drawn():
+def test_a_diverged_run_is_reported_and_drawn():
     row = {
         "task": "latch",
         "network": "rnn",
@@ -225,7 +225,7 @@ def test_a_diverged_run_is_told_and_drawn():
     )
 
 
-def test_bad_options_are_told_at_once(tmp_path):
+def test_bad_options_are_reported_at_once(tmp_path):
     recipe = load_recipe("study_gradient_clipping")
     with pytest.raises(UserError) as caught:
         recipe.run(
@@ -237,9 +237,9 @@ def test_bad_options_are_told_at_once(tmp_path):
                 run_dir=str(tmp_path / "run"),
             )
         )
-    told = str(caught.value)
-    assert "\n" not in told
+    expected = str(caught.value)
+    assert "\n" not in expected
     assert all(
-        part in told for part in ("'xor'", "'lstm'", "--lengths got 0", "--max_grad_norm got 0")
+        part in expected for part in ("'xor'", "'lstm'", "--lengths got 0", "--max_grad_norm got 0")
     )
     assert not (tmp_path / "run").exists()

@@ -226,7 +226,7 @@ def test_a_tagger_starts_from_what_the_recipe_leaves(bert, corpus, tmp_path):
     assert tagged.returncode == 0, tagged.stderr
 
 
-def test_bad_options_and_texts_are_told_in_one_line(bert, corpus, tiny_llama, tmp_path):
+def test_bad_options_and_texts_are_reported_in_one_line(bert, corpus, tiny_llama, tmp_path):
     recipe = load_recipe("pretrain_encoder")
     empty = tmp_path / "empty.json"
     empty.write_text(json.dumps([{"id": "1", "sentence": " "}]))

@@ -1,5 +1,6 @@
 """`--help` of a recipe: short, at once, and true."""
 
+import ast
 import dataclasses
 import re
 
@@ -35,6 +36,18 @@ def test_the_help_is_short_and_begins_with_the_docstring(recipe, capsys):
     assert max(map(len, lines[10:])) <= 120
     assert f"recipes/{recipe}.py" in "\n".join(lines[:8])
     assert any(line.startswith("  --config FILE") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "path", [*ROOT.glob("recipes/*.py"), *ROOT.glob("benchmarks/*.py")], ids=str
+)
+def test_an_example_in_a_docstring_is_a_whole_command(path):
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    lines = [line for line in docstring.splitlines() if line.startswith("    ")]
+    begins = ("    python ", "    accelerate launch ", "    # ")
+    for line, before in zip(lines, ["", *lines], strict=False):
+        assert line.startswith(begins) != before.endswith("\\"), line
+    assert not (lines and lines[-1].endswith("\\"))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -8,6 +8,7 @@ from conftest import ROOT, run_python
 
 NOISE = re.compile(
     r"[A-Z]\w*Warning\b|WARNING|(?i:deprecat|failed to|retrying|HEAD http|timed out|kernels)"
+    r"|\[transformers\]|Loading weights|model shards"
 )
 
 

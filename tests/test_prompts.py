@@ -28,7 +28,7 @@ some_labels = st.sampled_from([ONE, TWO])
 
 
 def spans_of(text: str, *marked: str) -> list[Span]:
-    """Spans from ``"label:string"`` or ``"label:string@occurrence"``, the occurrence counted from 0."""
+    """Spans from `"label:string"` or `"label:string@occurrence"`, the occurrence counted from 0."""
     spans = []
     for mark in marked:
         label, _, rest = mark.partition(":")

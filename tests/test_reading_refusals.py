@@ -128,7 +128,7 @@ REFUSED = {
         "give the folder that holds the .txt files",
     ),
     "Windows-1252": ("w.csv", b"text,label\ncaf\xe9,a\n", {}, "iconv"),
-    "a DocBin that is none": ("d.spacy", b"no DocBin", {}, "DocBin"),
+    "a broken DocBin": ("d.spacy", b"no DocBin", {}, "DocBin"),
 }
 
 # name -> (file name, content, kind of the only fault, a part of its message)

@@ -461,11 +461,11 @@ def test_predict_with_bad_input_is_one_line(run, input, message, smoke_run, corp
 
 
 @pytest.mark.parametrize(
-    ("output", "told"),
+    ("output", "expected"),
     [("", "a folder"), ("in.json/p.jsonl", "a file; wanted a folder"), ("x" * 300, "too long")],
 )
 def test_predict_refuses_a_bad_output_before_it_loads_the_model(
-    output, told, tmp_path, monkeypatch, capsys
+    output, expected, tmp_path, monkeypatch, capsys
 ):
     (tmp_path / "in.json").write_text('[{"text": "a"}]')
     (tmp_path / "run" / "model").mkdir(parents=True)
@@ -482,10 +482,10 @@ def test_predict_refuses_a_bad_output_before_it_loads_the_model(
                 str(tmp_path / output),
             ]
         )
-    assert told in one_error(capsys.readouterr().err)
+    assert expected in one_error(capsys.readouterr().err)
 
 
-def test_predict_reads_the_columns_it_is_told(tmp_path, monkeypatch):
+def test_predict_reads_the_columns_it_is_reported(tmp_path, monkeypatch):
     (tmp_path / "in.json").write_text('[{"nr": 7, "satz": "a"}, {"nr": 8, "satz": 1}]')
     family = SimpleNamespace(
         load=lambda folder: None,
@@ -535,7 +535,7 @@ def test_a_recipes_test_file_may_lack_the_named_mentions(tmp_path):
 
 
 def with_small_disk(largest, *arguments):
-    """Runs where no file may pass so many bytes: what is beyond fails as on a full disk."""
+    """Runs where no file may exceed that many bytes: what is beyond fails as on a full disk."""
 
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))

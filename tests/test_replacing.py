@@ -1,4 +1,4 @@
-"""Writing: a file appears whole or not at all, where it was asked for, and never in place of what is no file."""
+"""Writing: a file appears whole or not at all, where it was asked for, and never over what is not a file."""
 
 import json
 import os

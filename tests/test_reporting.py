@@ -283,7 +283,7 @@ def test_marks_cover_just_the_mentions(gold, predicted):
     )
 
 
-def test_a_nested_gold_mention_and_a_wrong_type_are_told_apart():
+def test_a_nested_gold_mention_and_a_wrong_type_are_kept_apart():
     example = Example("0", "colon cancer", spans=(Span(0, 12, "D"), Span(0, 5, "O")))
     pieces = list(
         marked(

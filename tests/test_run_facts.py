@@ -92,10 +92,17 @@ def test_changed_options_are_those_that_differ_from_the_defaults(tmp_path):
     options = Options(rate=0.0, names=["a", "b"], hub_token="hf_secret", path="")
     assert changed_options(options) == {"rate": 0.0, "names": ["a", "b"]}
     # A trainer resolves fields when it is made: none of that is a choice of the user.
-    training = TrainingArguments(output_dir=str(tmp_path), learning_rate=1e-3, use_cpu=True)
+    training = TrainingArguments(
+        output_dir=str(tmp_path),
+        learning_rate=1e-3,
+        use_cpu=True,
+        metric_for_best_model="f1",
+    )
+    assert training.greater_is_better
     changed = changed_options(Options(), training)
     assert changed["learning_rate"] == 1e-3
-    assert changed.keys() <= {"learning_rate", "output_dir", "use_cpu", "dataloader_pin_memory"}
+    given = {"learning_rate", "output_dir", "use_cpu", "metric_for_best_model"}
+    assert changed.keys() <= given | {"dataloader_pin_memory"}
 
 
 EXAMPLES = [Example("0", "flu", spans=(Span(0, 3, "D"),))]

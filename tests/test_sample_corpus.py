@@ -259,7 +259,7 @@ def test_sentences_are_well_formed():
 
 
 def test_every_alternative_that_bears_a_slots_name_is_meant_as_a_word():
-    """``{country|a cohort}`` writes the word "country"; ``{{country}|a cohort}`` names one."""
+    """`{country|a cohort}` writes the word "country"; `{{country}|a cohort}` names one."""
     frames = (TABLES / "frames.txt").read_text(encoding="utf-8")
     names = re.findall(r"(?m)^== (\w+)$", (TABLES / "words.txt").read_text(encoding="utf-8"))
     names += [

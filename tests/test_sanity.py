@@ -20,8 +20,8 @@ TRAIN = [Example("t", "an ataxia", spans=(Span(3, 9, "D"),))]
 
 def test_a_run_that_predicts_no_mention():
     assert evaluate_spans(GOLD, NOTHING)["warnings"] == [
-        "no mention is predicted (every tag is O), but the gold has 2 mentions; train longer, or "
-        "with another learning rate"
+        "no mention is predicted (every tag is O), but the gold has 2 mentions; give more "
+        "training examples, or train longer or with another learning rate"
     ]
     assert not evaluate_spans(GOLD, PERFECT)["warnings"]
     assert not evaluate_spans(GOLD[2:], NOTHING[2:])["warnings"]  # there is nothing to predict
@@ -31,8 +31,8 @@ def test_a_run_below_its_dictionary():
     wrong = [PERFECT[0], Prediction("1", spans=(Span(0, 2, "D"),)), NOTHING[2]]  # F1 1/2
     [sentence] = evaluate_spans(GOLD, wrong, train=TRAIN)["warnings"]
     assert sentence == (
-        "strict F1 50.00 is worse than the 66.67 of a dictionary of the training mentions; train "
-        "longer, or with another learning rate"
+        "strict F1 50.00 is worse than the 66.67 of a dictionary of the training mentions; give "
+        "more training examples, or train longer or with another learning rate"
     )
     equal = [PERFECT[0], *NOTHING[1:]]
     assert not evaluate_spans(GOLD, equal, train=TRAIN)["warnings"]
@@ -49,8 +49,8 @@ def classes(labels, predicted, train):
 def test_a_run_that_predicts_one_class():
     # As good as always predicting the majority, and so not worse.
     assert classes("aab", "aaa", "aaab") == [
-        "only the class 'a' is predicted, but the gold has 2 classes; train longer, or with "
-        "another learning rate"
+        "only the class 'a' is predicted, but the gold has 2 classes; give more training "
+        "examples, or train longer or with another learning rate"
     ]
     assert not classes("aaa", "aaa", "aaab")
     several = [("a",), ("a", "b"), ("b",)]

@@ -62,7 +62,7 @@ def test_texts_over_the_length_are_cut_and_named(tokenizer):
     assert [len(row["input_ids"]) for row in found.rows] == [5, 20, 20, 2]
 
 
-def test_pairs_are_told_apart_and_share_the_length(tokenizer):
+def test_pairs_are_kept_apart_and_share_the_length(tokenizer):
     found = encode(
         [Example("1", "abc", pair="de"), Example("2", "a" * 30, pair="b")], tokenizer, max_length=12
     )
@@ -209,7 +209,7 @@ def test_the_length_comes_from_the_data(tiny_bert, tokenizer):
 
 @pytest.fixture(scope="session")
 def texts(tmp_path_factory):
-    """Two classes that one letter tells apart; the same as sets of classes."""
+    """Two classes that differ by one letter; the same as sets of classes."""
     folder = tmp_path_factory.mktemp("texts")
     rows = [
         {
@@ -323,12 +323,14 @@ def test_no_text_of_any_split_is_cut_unsaid(tiny_bert, texts, tmp_path, caplog):
     assert "--early_stopping_patience 2 has no effect" in printed
 
 
-def test_models_that_cannot_be_had_are_told_before_any_is_trained(tiny_bert, texts, tmp_path):
-    for models, told in (
+def test_models_that_cannot_be_loaded_are_reported_before_any_is_trained(
+    tiny_bert, texts, tmp_path
+):
+    for models, expected in (
         (f"{tiny_bert},{tmp_path}/no,{tmp_path}/none", r"no: no such.*none: no such"),
         (f"{tiny_bert}, {tiny_bert}", "is there twice"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=expected):
             run(tiny_bert, texts, tmp_path / "runs", models=models)
     assert not (tmp_path / "runs").exists()
 
@@ -408,7 +410,7 @@ def test_several_classes_a_text_with_adapters_and_weights(tiny_bert, texts, tmp_
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
         ({"pooling": "median"}, "got --pooling median; wanted one of cls"),
         ({"max_length": 4000}, f"takes {WINDOW} tok"),
@@ -418,6 +420,6 @@ def test_several_classes_a_text_with_adapters_and_weights(tiny_bert, texts, tmp_
         ),
     ],
 )
-def test_options_that_cannot_be(tiny_bert, texts, tmp_path, options, told):
-    with pytest.raises(UserError, match=told):
+def test_options_that_cannot_be(tiny_bert, texts, tmp_path, options, expected):
+    with pytest.raises(UserError, match=expected):
         run(tiny_bert, texts, tmp_path / "run", **options)

@@ -126,7 +126,7 @@ def test_illegal_tags_by_hand(scheme, tags, faults):
         (["B-X E-X", "I-X O", "S-X"], "BIOES"),
     ],
 )
-def test_scheme_is_told_by_the_majority(sequences, scheme):
+def test_scheme_is_inferred_from_the_majority(sequences, scheme):
     assert detect_scheme(tags.split() for tags in sequences) == scheme
 
 

@@ -27,7 +27,7 @@ def test_whatever_json_writes_is_read_as_it_was(value):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ('{"a": 1, "a": 1}', "the key 'a' occurs twice"),
         ('{"a": 1, "\\u0061": 1}', "the key 'a' occurs twice"),
@@ -36,14 +36,14 @@ def test_whatever_json_writes_is_read_as_it_was(value):
         (' [\n {"a": 1, "a": 2}]', "the key 'a' occurs twice in row 0"),
     ],
 )
-def test_a_duplicate_key_is_named_with_its_row(text, told):
+def test_a_duplicate_key_is_named_with_its_row(text, expected):
     with pytest.raises(DuplicateKey) as raised:
         loads(text)
-    assert str(raised.value) == told
+    assert str(raised.value) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("[1, NaN]", "NaN is not a value of JSON; write null where there is none"),
         ('{"a": -Infinity}', "-Infinity is not a value of JSON; write null where there is none"),
@@ -52,10 +52,10 @@ def test_a_duplicate_key_is_named_with_its_row(text, told):
         (f"[{'9' * 5000}]", "a number has too many digits"),
     ],
 )
-def test_what_only_python_reads_or_nobody_is_one_kind_of_error(text, told):
+def test_what_only_python_reads_or_nobody_is_one_kind_of_error(text, expected):
     with pytest.raises(ValueError) as raised:  # noqa: PT011 (the message is compared)
         loads(text)
-    assert str(raised.value) == told
+    assert str(raised.value) == expected
 
 
 def test_what_is_no_json_says_where():

@@ -1,4 +1,4 @@
-"""Submissions: the layout is told from the sample, the file keeps the sample's form, wrong ids are refused."""
+"""Submissions: the layout is inferred from the sample, the file keeps the sample's form, wrong ids are refused."""
 
 import csv
 import json
@@ -336,7 +336,7 @@ def test_wrong_ids_are_refused_by_name(tmp_path: Path) -> None:
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_rows_of_types_are_told_where_nothing_was_predicted(tmp_path: Path) -> None:
+def test_rows_of_types_are_recognised_where_nothing_was_predicted(tmp_path: Path) -> None:
     nothing = [Prediction(id, ()) for id in "abc"]
     assert submitted(tmp_path, "id,x\nPER,0-0\nLOC,\n", nothing) == (
         "type_ranges",

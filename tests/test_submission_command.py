@@ -166,7 +166,7 @@ def test_command_notes_formulas_on_stderr(files: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("out", "told"),
+    ("out", "expected"),
     [
         ("folder", "a folder; wanted a file to write to"),
         ("p.jsonl/out.csv", "a file; wanted a folder"),
@@ -175,13 +175,13 @@ def test_command_notes_formulas_on_stderr(files: Path) -> None:
     ],
 )
 def test_command_tells_in_one_line_that_it_cannot_write_there(
-    files: Path, out: str, told: str
+    files: Path, out: str, expected: str
 ) -> None:
     (files / "folder").mkdir()
     done = command(files, "--input", str(files / "test.json"), "--out", str(files / out))
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
-    assert told in done.stderr
+    assert expected in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -105,12 +105,12 @@ def test_half_copies_where_they_can_be(monkeypatch):
 
     assert cpu_training.use_half_copies(None, training())
     assert cpu_training.use_half_copies(True, training(bf16=False))
-    for options, told in (
+    for options, expected in (
         ({"gradient_checkpointing": True}, "gradient_checkpointing"),
         ({"world_size": 2}, "2 proc"),
     ):
         assert not cpu_training.use_half_copies(None, training(**options))
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=expected):
             cpu_training.use_half_copies(True, training(**options))
 
 

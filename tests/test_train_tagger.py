@@ -323,14 +323,14 @@ def test_bad_options_end_in_one_line(arguments, files, message, run_recipe):
     assert "\n" not in str(raised.value)
 
 
-def test_a_type_that_training_lacks_is_told(run_recipe, corpus, tmp_path):
+def test_a_type_that_training_lacks_is_reported(run_recipe, corpus, tmp_path):
     drugs = tmp_path / "drugs.json"
     drugs.write_text(json.dumps({"text": [["Aspirin", "helps"]], "NER": [["B-Drug", "O"]]}))
     with pytest.raises(UserError, match=r"dev: the type 'Drug' \(1 mentions, first in example 0\)"):
         run_recipe("--dev_file", drugs, files=("train",))
 
 
-def test_a_checkpoint_of_another_architecture_is_told(run_recipe, corpus, capsys):
+def test_a_checkpoint_of_another_architecture_is_reported(run_recipe, corpus, capsys):
     folder, _ = run_recipe("--network", "ffnn", *FAST)
     config = json.loads((folder / "model" / "config.json").read_text())
     (folder / "model" / "config.json").write_text(

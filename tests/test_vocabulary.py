@@ -70,7 +70,7 @@ def test_the_unknown_share_is_that_of_the_tokenizer(texts, dev, tenth):
 
 
 @pytest.mark.parametrize(
-    ("train", "options", "told"),
+    ("train", "options", "expected"),
     [
         (examples(), {}, "no word in 0 examples"),
         ([Example("0", "  ")], {}, "no word in 1 examples"),
@@ -78,8 +78,8 @@ def test_the_unknown_share_is_that_of_the_tokenizer(texts, dev, tenth):
         (TRAIN, {"min_freq": 0}, "wanted at least 1"),
     ],
 )
-def test_a_vocabulary_of_nothing_is_refused(train, options, told):
-    with pytest.raises(UserError, match=told):
+def test_a_vocabulary_of_nothing_is_refused(train, options, expected):
+    with pytest.raises(UserError, match=expected):
         study_vocabulary(train, **options)
 
 

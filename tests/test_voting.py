@@ -49,8 +49,8 @@ def test_a_span_without_a_score_counts_whole_and_another_type_is_another_span():
 
 
 def test_a_generators_text_and_status_are_not_those_of_the_joint_answer():
-    told = Prediction("0", spans=(Span(0, 4, "D"),), raw=" flu", status="ok", mentions=())
-    assert joined(told, told) == spans((0, 4, "D"))
+    single = Prediction("0", spans=(Span(0, 4, "D"),), raw=" flu", status="ok", mentions=())
+    assert joined(single, single) == spans((0, 4, "D"))
 
 
 def test_classes_and_numbers():
@@ -124,7 +124,7 @@ def test_ids_and_kinds_have_to_agree():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "expected"),
     [
         (spans((0, 4, "D", 7.5)), "the score 7.5"),
         (spans((0, 4, "D", float("nan"))), "the score nan"),
@@ -133,8 +133,8 @@ def test_ids_and_kinds_have_to_agree():
         (Prediction("0", label="x", scores=[0.1]), r"the score \[0.1\]"),
     ],
 )
-def test_scores_have_to_be_shares(wrong, told):
-    with pytest.raises(DataError, match=f"b: id 0: {told}, wanted a number between 0 and 1"):
+def test_scores_have_to_be_shares(wrong, expected):
+    with pytest.raises(DataError, match=f"b: id 0: {expected}, wanted a number between 0 and 1"):
         joined(Prediction("0", spans=()) if wrong.spans else Prediction("0", label="x"), wrong)
 
 
@@ -162,7 +162,7 @@ def test_the_command(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["a.jsonl"], "two models or more"),
         (["a.jsonl", "missing.jsonl"], "no such predictions file"),
@@ -171,12 +171,12 @@ def test_the_command(tmp_path):
         (["a.jsonl", "a.jsonl", "--out", "."], ".: a folder; wanted the name of a file"),
     ],
 )
-def test_bad_input_is_told_and_nothing_is_written(arguments, told, tmp_path):
+def test_bad_input_is_reported_and_nothing_is_written(arguments, expected, tmp_path):
     write_predictions(tmp_path / "a.jsonl", [spans()])
     write_predictions(tmp_path / "other.jsonl", [Prediction("1", spans=())])
     (tmp_path / "cut.jsonl").write_text('{"id": "0", "spans": [')
     done = run_python("-m", "pipelines.cli", "vote", "--out", "out.jsonl", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
-    assert told in done.stderr
+    assert expected in done.stderr
     assert not (tmp_path / "out.jsonl").exists()

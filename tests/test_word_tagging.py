@@ -238,7 +238,7 @@ def test_batches_are_padded_on_the_side(side):
     assert (batch["input_ids"][batch["attention_mask"] == 0] == 0).all()
 
 
-def test_types_that_training_lacks_are_told_at_once():
+def test_types_that_training_lacks_are_reported_at_once():
     dev = [
         tokenised("d", "x y", Span(0, 1, "DRUG"), Span(2, 3, "LOC")),
         tokenised("e", "x", Span(0, 1, "DRUG")),

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_sample_options(parser: argparse.ArgumentParser) -> None:
     """The options that decide where a sample can be read in two ways."""
     parser.add_argument(
-        "--format", metavar="LAYOUT", help="layout of an answer, where the sample does not tell it"
+        "--format", metavar="LAYOUT", help="layout of an answer, if the sample does not show it"
     )
     parser.add_argument(
         "--separator",

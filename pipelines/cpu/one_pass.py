@@ -19,7 +19,7 @@ from pipelines.cpu.attention import NAME, Part
 from pipelines.cpu.key_value_slots import LastTokens, Prompts, SharedPrefix, Slots
 from pipelines.networks.key_value_cache import is_preallocated, preallocated_cache
 
-# Prompts wait while so many answers, or more, are running: their keys and values take memory.
+# Prompts wait while at least this many answers are running: their keys and values take memory.
 MOST_ROWS = 256
 
 

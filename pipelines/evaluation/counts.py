@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipelines.errors import DataError
 from pipelines.evaluation.span_scores import all_labels, match_identical, span_arrays
 from pipelines.examples import Example, Prediction
+from pipelines.formatting import some
 
 Pairs = list[tuple[Example, Prediction]]
 
@@ -49,7 +51,14 @@ def nats_counts(pairs: Pairs) -> np.ndarray:
 
 
 def gold_values(pairs: Pairs) -> np.ndarray:
-    """The gold number of each example, of shape (n_examples,)."""
+    """The gold number of each example, of shape (n_examples,).
+
+    Raises:
+        DataError: for examples without a number.
+    """
+    without = [example.id for example, _ in pairs if example.label is None]
+    if without:
+        raise DataError(f"examples without a gold number: {some(without)}; give a labelled file")
     return np.array([example.label for example, _ in pairs], dtype=float)
 
 

@@ -9,7 +9,7 @@ from pipelines.formatting import score
 # Metrics by which a run is compared with a baseline: name in the baseline's row -> name in words.
 COMPARED = {"f1": "strict F1", "accuracy": "accuracy", "macro_f1": "macro F1", "mse": "MSE"}
 ERRORS = ("mse",)  # lower is better
-NEXT = "train longer, or with another learning rate"
+NEXT = "give more training examples, or train longer or with another learning rate"
 
 
 def sanity_warnings(report: Fields) -> list[str]:

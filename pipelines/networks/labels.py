@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipelines.spans import looks_like_tag
 
-IGNORED = -100  # in place of a label's number: no loss here
+IGNORED = -100  # instead of a label's number: no loss here
 
 
 def label_map(labels: Sequence[str]) -> dict[str, Any]:

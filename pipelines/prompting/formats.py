@@ -12,7 +12,7 @@ order of appearance, with repeats.
 
 Escapes in a list: a backslash before `;`, `|`, a backslash, and a blank at either end; a line break
 is `\\n`; a mention that reads `none` is `n\\one`. In a tagged text: a backslash before text that
-looks like a mark; backslashes right before any mark are doubled.
+looks like a mark; backslashes right before any mark are written twice.
 """
 
 from __future__ import annotations

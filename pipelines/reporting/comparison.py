@@ -126,7 +126,7 @@ def _items(fact: str | Sequence[str]) -> Sequence[str]:
 def _outcome(pair: Row) -> str:
     first, second = pair["first"], pair["second"]
     if pair["better"] is None:
-        return f"{first} and {second} cannot be told apart"
+        return f"{first} and {second} do not differ significantly"
     return f"{first} {'>' if pair['delta'] > 0 else '<'} {second}"
 
 

@@ -85,7 +85,7 @@ class Section:
 
     @property
     def kinds(self) -> list[tuple[str, Part]]:
-        """The parts with the names of their classes, by which the template tells them apart."""
+        """The parts with the names of their classes, by which the template distinguishes them."""
         return [(type(part).__name__, part) for part in self.parts]
 
 

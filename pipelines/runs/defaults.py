@@ -11,6 +11,7 @@ from pipelines.runs.run import config_of
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+RESOLVED = {"greater_is_better"}  # follows from the metric
 PLAIN = (str, int, float, bool, list, tuple, dict, type(None))
 
 
@@ -28,7 +29,7 @@ def changed_options(*groups: DataclassInstance) -> JsonObject:
     changed = {}
     for group in groups:
         for field in dataclasses.fields(group):
-            if field.name not in plain:
+            if field.name not in plain or field.name in RESOLVED:
                 continue
             value, default = getattr(group, field.name), _default(field)
             is_empty = value is None or value is False or value in ("", [])

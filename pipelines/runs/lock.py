@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, close_progress_bars
 from pipelines.runs.checkpoints import MANIFEST
 
 logger = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def interruptible(folder: str | Path, *, checkpoints: str | Path | None = None) 
     except Interrupted as stop:
         for number in before:  # a launcher passes on what Ctrl-C has sent already
             signal.signal(number, signal.SIG_IGN)
-        _close_progress_bars()
+        close_progress_bars()
         saved = _what_is_saved(Path(folder), Path(checkpoints or Path(folder, "checkpoints")))
         logger.warning("interrupted by %s: %s", stop, saved)
         sys.exit(128 + stop.number)
@@ -136,10 +136,3 @@ def _what_is_saved(folder: Path, checkpoints: Path) -> str:
         return f"no checkpoint is saved yet; to start again, {again}"
     names = " and ".join(saved)
     return f"{folder} holds {names}; to continue, {again} --resume_from_checkpoint true"
-
-
-def _close_progress_bars() -> None:
-    """Ends the lines of open progress bars, which would otherwise be drawn over the message."""
-    if "tqdm" in sys.modules:
-        for bar in list(getattr(sys.modules["tqdm"].tqdm, "_instances", ())):
-            bar.close()

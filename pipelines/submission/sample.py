@@ -78,8 +78,8 @@ class Sample:
             written = list(row)
             for column, quote, lead, cell in zip(columns, quoted, leads, answers, strict=True):
                 if quote or self._needs_quotes(cell):
-                    doubled = cell.replace('"', '""')
-                    written[column] = f'"{doubled}"'
+                    escaped = cell.replace('"', '""')
+                    written[column] = f'"{escaped}"'
                 else:
                     written[column] = lead + cell
             lines.append(self.delimiter.join(written))

@@ -1,4 +1,4 @@
-"""A running mean of the weights: the mean is scored and saved, training goes on with its own."""
+"""A running mean of the weights: the mean is scored and saved, training continues from its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transformers.trainer_callback import TrainerState
 
 from pipelines.families.training import TrainerMixin
 
-# In a checkpoint, beside the mean: the weights that training goes on with.
+# In a checkpoint, beside the mean: the weights that training continues from.
 LATEST_WEIGHTS = "latest.safetensors"
 
 
@@ -89,7 +89,7 @@ class WeightAveraging(TrainerMixin):
         torch._foreach_lerp_(means, weights, 1 - decay)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Saves the mean; in a checkpoint, the weights that training goes on with beside it."""
+        """Saves the mean; in a checkpoint, the weights that training continues from beside it."""
         with self.averaged():
             super().save_model(output_dir, _internal_call)
         if self.mean is not None and _internal_call and self.args.should_save:
