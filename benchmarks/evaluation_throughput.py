@@ -29,8 +29,7 @@ TOKENS_PER_SPAN = 4
 def sentence(
     generator: random.Random, spans: int
 ) -> tuple[list[tuple[int, int, str]], list[tuple[int, int, str]]]:
-    """Gold and predicted token ranges: one prediction in five has another end, one in ten another
-    type."""
+    """Gold and predicted token ranges: one in five ends elsewhere, one in ten has another type."""
     gold, predicted = [], []
     for i in range(spans):
         first = i * TOKENS_PER_SPAN + generator.randrange(2)

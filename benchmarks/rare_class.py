@@ -101,8 +101,7 @@ def labelled(file):
 
 
 def cut(examples, share: float, seed: int):
-    """The examples without a mention, and as many with one, drawn by the seed, as make the
-    share."""
+    """The examples without a mention, and as many with one as make the share."""
     without = sum(example.label == "none" for example in examples)
     mentions = [example.id for example in examples if example.label == "Disease"]
     kept = set(random.Random(seed).sample(mentions, round(without * share / (1 - share))))

@@ -162,8 +162,7 @@ class Document:
 
 
 class Chooser:
-    """Seeded choices that only rest on ``Random.random``, whose sequence no Python version
-    changes."""
+    """Seeded choices by `Random.random` alone, whose sequence is the same in every Python."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed).random
@@ -424,8 +423,7 @@ class Corpus:
         return examples[:size]
 
     def _due(self, what: str, share: float) -> bool:
-        """True for that share of the calls, evenly spread, so that a small split has its due as
-        well."""
+        """True for that share of the calls, evenly spread, for small splits too."""
         owed = self.owed.get(what, 0.9) + share
         self.owed[what] = owed - (owed >= 1)
         return owed >= 1
@@ -550,8 +548,7 @@ class Corpus:
         return title
 
     def _misleads(self, marked: str, document: Document, split: str) -> bool:
-        """Whether the topic's abbreviation also stands for something else, or a name of another
-        split is given away."""
+        """Whether the topic's abbreviation is ambiguous, or another split's name is given away."""
         mentions = re.findall(r"\[(.*?)\]", marked)
         rest = re.sub(r"\[.*?\]", "", marked)
         if (

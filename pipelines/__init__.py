@@ -1,5 +1,4 @@
-"""Fine-tune and compare models for entity extraction and classification, from a dictionary to an
-LLM."""
+"""Fine-tune and compare models for entities and classes, from a dictionary to an LLM."""
 
 import logging
 

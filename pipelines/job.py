@@ -1,5 +1,4 @@
-"""The two ends of every training job: `start` reads, checks and opens a run; `finish` predicts,
-scores and reports.
+"""The two ends of every training job: `start` and `finish`.
 
 data = job.read(options, answer="spans")
 with job.start("tagger", data, options, training, model=name) as work:
@@ -14,7 +13,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,7 @@ from pipelines.checks.audit import as_text, audit
 from pipelines.corpora import Corpus, good_rows, read_corpora, read_examples, refuse_unlabelled
 from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write_cut
 from pipelines.corpora.stream import batches
-from pipelines.errors import DataError, UserError
+from pipelines.errors import DataError
 from pipelines.evaluation.tasks import TASKS, interval_path, metric, metric_name
 from pipelines.examples import Example, Fields, JsonObject, Prediction, write_predictions
 from pipelines.formatting import interval, score, size, text_table
@@ -35,17 +34,19 @@ from pipelines.reporting.html import write_report
 from pipelines.reporting.run_facts import run_facts
 from pipelines.reporting.text import report_as_text
 from pipelines.runs import sessions
-from pipelines.runs.checkpoints import (
-    CheckpointManifest,
-    asks_for_more,
-    checkpoint_to_resume,
-    differences,
-)
+from pipelines.runs.arguments import DataArguments
+from pipelines.runs.checkpoints import CheckpointManifest, checkpoint_to_resume
 from pipelines.runs.cost import CostMeter
 from pipelines.runs.defaults import changed_options
 from pipelines.runs.lock import interruptible, run_lock
-from pipelines.runs.options import DataArguments, given_files
+from pipelines.runs.options import given_files
 from pipelines.runs.provenance import provenance, reading_of
+from pipelines.runs.resuming import (
+    asks_for_more,
+    make_folder,
+    refuse_differences,
+    searched_options,
+)
 from pipelines.runs.run import Run, config_of
 from pipelines.submission import of_run
 
@@ -93,8 +94,7 @@ def read(
     seed: int = 0,
     prompt_format: str | None = None,
 ) -> Data:
-    """Reads the files of a job, reports how they were read and what is odd, and rehearses the
-    submission.
+    """Reads the files of a job, logs how they were read, and rehearses the submission.
 
     Args:
         project: the folder of the checkout, which holds the sample corpora.
@@ -173,8 +173,7 @@ class Job:
         known: Mapping[str, list[Prediction]] | None = None,
         facts: Fields | None = None,
     ) -> JsonObject:
-        """Predicts dev and test, writes and scores the predictions, and writes report, page and
-        submission.
+        """Predicts dev and test and writes predictions, report, page and submission.
 
         Args:
             predict: answers examples; called by the main process alone unless `everywhere`.
@@ -252,14 +251,12 @@ class Job:
         )
 
     def record(self, **figures: object) -> None:
-        """Keeps figures of the cost of training, such as `parameters` and `tokens`, over any number
-        of resumes."""
+        """Keeps figures of the cost of training, such as `tokens`, over any number of resumes."""
         if is_main():
             sessions.record(self.run.folder, **figures)
 
     def cost(self) -> JsonObject:
-        """Seconds of each stage, memory, and the recorded figures, over all sessions of
-        training."""
+        """Seconds of each stage, memory, and the figures recorded over all sessions."""
         figures = sessions.total(self.run.folder)
         seconds, tokens = figures.pop("seconds", 0.0), figures.pop("tokens", None)
         figures.pop("steps", None)
@@ -274,8 +271,7 @@ class Job:
         return {**figures, **measured}
 
     def trains(self) -> bool:
-        """Whether there is something to train: no model yet, or more epochs asked of a finished
-        run."""
+        """Whether there is no model yet, or a finished run is to train for more epochs."""
         if not self.run.model.is_dir() or self.more_epochs:
             return True
         logger.info("%s is there already: going on with prediction", self.run.model)
@@ -336,7 +332,7 @@ def start(
         config = config_of(options, *others)
         if is_main():
             facts = provenance(
-                list(data.files.values()),
+                [*data.files.values(), *files_named_by(options)],
                 recipe=name,
                 model=model,
                 reading=reading_of(data.corpora),
@@ -368,6 +364,12 @@ def start(
             )
 
 
+def files_named_by(options: DataArguments) -> list[str]:
+    """Files that the options name, such as a lexicon: a change of one refuses a resume."""
+    values = [getattr(options, field.name) for field in fields(options)]
+    return [value for value in values if isinstance(value, str) and Path(value).is_file()]
+
+
 def parameter_counts(model: nn.Module) -> tuple[int, int]:
     """How many parameters a model has, and how many of them are trained."""
     count = getattr(model, "get_nb_trainable_parameters", None)
@@ -376,64 +378,6 @@ def parameter_counts(model: nn.Module) -> tuple[int, int]:
         return every, trained
     parameters = list(model.parameters())
     return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
-
-
-def make_folder(run: Run, *, resume: bool) -> None:
-    """Makes the folder of a run.
-
-    Raises:
-        UserError: where it holds a trained run that is not to be resumed, or is a file.
-    """
-    if (run.report_file.exists() or run.model.exists()) and not resume:
-        raise UserError(
-            f"{run.folder} holds a trained run; give another --run_dir, or go on with this one by "
-            "--resume_from_checkpoint true"
-        )
-    if any(run.checkpoints.glob("checkpoint-*")) and not resume:
-        raise UserError(
-            f"{run.folder} holds an interrupted run; give another --run_dir, or go on with this "
-            f"one by "
-            "--resume_from_checkpoint true"
-        )
-    if run.folder.is_file():
-        raise UserError(f"--run_dir {run.folder} is a file; give a folder")
-    run.folder.mkdir(parents=True, exist_ok=True)
-
-
-def refuse_differences(run: Run, config: Fields, facts: Fields) -> None:
-    """Refuses to go on with a run by another recipe, under other options or on other data.
-
-    Args:
-        facts: the provenance of the job that wants to go on.
-
-    Raises:
-        UserError: naming each difference.
-    """
-    before, then = run.config(), run.provenance()
-    searched = searched_options(before)
-    faults = differences(
-        {name: value for name, value in before.items() if name not in searched},
-        {name: value for name, value in config.items() if name not in searched},
-    )
-    if then.get("recipe", facts["recipe"]) != facts["recipe"]:
-        faults.insert(0, f"it is a run of {then['recipe']}, not of {facts['recipe']}")
-    known = then.get("data", {})
-    faults += [
-        f"{file} was changed"
-        for file, digest in facts["data"].items()
-        if known.get(file, digest) != digest
-    ]
-    if faults:
-        raise UserError(
-            f"{run.folder}: the run was started otherwise: {'; '.join(faults)}; give the options "
-            f"and data "
-            "that it was started with, or another --run_dir"
-        )
-
-
-def searched_options(config: Fields) -> list[str]:
-    """The options that `--search` chose: those of the config are what it found."""
-    return [part.split("=")[0] for part in config.get("search") or ()]
 
 
 def summary(report: Fields) -> str:

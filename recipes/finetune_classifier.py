@@ -27,6 +27,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pipelines.runs import options as config
+from pipelines.runs.arguments import (
+    ClassArguments,
+    EncoderArguments,
+    EpochTrainingArguments,
+    option,
+)
 from pipelines.runs.usage import answer_help
 
 if __name__ == "__main__":
@@ -61,20 +67,20 @@ logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
-class RecipeArguments(config.EncoderArguments, config.ClassArguments):
-    model_name_or_path: str = config.option(
+class RecipeArguments(EncoderArguments, ClassArguments):
+    model_name_or_path: str = option(
         "distilbert-base-cased", "an encoder: a Hub id, a folder, or local:minilm", group="model"
     )
-    models: str | None = config.option(None, "several encoders to compare, separated by commas")
-    pooling: str = config.option(
+    models: str | None = option(None, "several encoders to compare, separated by commas")
+    pooling: str = option(
         "cls",
         "cls (the library's own class), mean, max, attention, or token: each token is scored, "
         "and a class has the score of its best token",
     )
-    max_length: int | None = config.option(
+    max_length: int | None = option(
         None, "tokens of a text (default: no text is cut, unless it exceeds the model's window)"
     )
-    tune_thresholds: bool | None = config.option(
+    tune_thresholds: bool | None = option(
         None,
         "tune each class's threshold on dev for macro F1 (default: if a class is rarer than "
         "half its even share)",
@@ -83,20 +89,20 @@ class RecipeArguments(config.EncoderArguments, config.ClassArguments):
 
 
 @dataclass
-class TrainingArguments(config.EpochTrainingArguments, transformers.TrainingArguments):
+class TrainingArguments(EpochTrainingArguments, transformers.TrainingArguments):
     """Transformers', with defaults for classifying."""
 
     metrics: ClassVar[tuple[str, ...]] = (*thresholds.OBJECTIVES, "loss")
 
-    learning_rate: float = config.option(
+    learning_rate: float = option(
         5e-5, "largest learning rate of the encoder's top layer", group="training"
     )
-    num_train_epochs: float = config.option(3.0, "passes over the training texts")
-    warmup_steps: float = config.option(
+    num_train_epochs: float = option(3.0, "passes over the training texts")
+    warmup_steps: float = option(
         0.1, "steps, or their share below 1, in which the learning rate rises"
     )
-    logging_steps: float = config.option(20, "steps between lines of the log")
-    metric_for_best_model: str | None = config.option(
+    logging_steps: float = option(20, "steps between lines of the log")
+    metric_for_best_model: str | None = option(
         "macro_f1", "score that decides which is best: macro_f1, accuracy, micro_f1 or matthews"
     )
 
@@ -113,8 +119,7 @@ def main() -> None:
 
 
 def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]:
-    """Trains and scores one model, or several and compares them; returns the report, or the
-    comparison."""
+    """Trains and scores one model, or compares several; returns the report or comparison."""
     for name, value, wanted in (
         ("tune", options.tune, encoders.TUNING_MODES),
         ("pooling", options.pooling, POOLINGS),
@@ -174,8 +179,7 @@ def run_several(
     data: job.Data,
     folder: Path,
 ) -> dict[str, Any]:
-    """Trains and scores one model after the other, but for those that are finished, and compares
-    all that are.
+    """Trains one model after the other, except finished ones, and compares them all.
 
     Raises:
         UserError: when one failed; the others are trained and compared by then.
@@ -234,8 +238,7 @@ def run_several(
 def run_one(
     options: RecipeArguments, training: TrainingArguments, data: job.Data, folder: Path
 ) -> dict[str, Any]:
-    """Trains, predicts and scores one model; returns the report of test, or of dev without a
-    labelled test."""
+    """Trains, predicts and scores one model; returns the report of the last labelled split."""
     with job.start(
         "classifier",
         data,
@@ -353,8 +356,7 @@ def tokenizer_and_window(options: RecipeArguments) -> tuple[Any, int]:
 
 
 def tunes(options: RecipeArguments, found: ClassSplits, examples: list[Example]) -> bool:
-    """Whether thresholds are tuned: as asked, or where a class is rarer than half its even
-    share."""
+    """Whether thresholds are tuned: as asked, else where a class is rare."""
     if options.tune_thresholds is not None:
         return options.tune_thresholds
     counts = Counter(label for example in examples for label in classes_of(example))

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from pipelines.runs import options as config
+from pipelines.runs.arguments import DataArguments, EncoderArguments, EpochTrainingArguments, option
 from pipelines.runs.usage import answer_help
 
 if __name__ == "__main__":
@@ -49,40 +50,34 @@ logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
-class RecipeArguments(config.EncoderArguments, config.DataArguments):
-    head_rate: float = config.option(
-        10.0, "learning rate of the head, as a multiple of --learning_rate"
-    )
-    decode: str = config.option(
+class RecipeArguments(EncoderArguments, DataArguments):
+    head_rate: float = option(10.0, "learning rate of the head, as a multiple of --learning_rate")
+    decode: str = option(
         "viterbi",
         "argmax; viterbi: the likeliest legal BIO tags; crf: transition scores that are "
         "trained too",
         group="model",
     )
-    case_feature: bool = config.option(
+    case_feature: bool = option(
         False, "add a vector for the case of letters, which an uncased tokenizer drops"
     )
-    window: int | None = config.option(
-        None, "sub-words of a window (default: as many as the model takes)"
-    )
-    stride: int = config.option(128, "sub-words that neighbouring windows of a long text share")
-    members: int = config.option(1, "train N taggers, with consecutive seeds, that vote on spans")
+    window: int | None = option(None, "sub-words of a window (default: as many as the model takes)")
+    stride: int = option(128, "sub-words that neighbouring windows of a long text share")
+    members: int = option(1, "train N taggers, with consecutive seeds, that vote on spans")
 
 
 @dataclass
-class TrainingArguments(config.EpochTrainingArguments, transformers.TrainingArguments):
+class TrainingArguments(EpochTrainingArguments, transformers.TrainingArguments):
     """Transformers', with defaults for tagging."""
 
     metrics: ClassVar[tuple[str, ...]] = (*dev_scores.SPAN_METRICS, "loss")
 
-    learning_rate: float = config.option(
+    learning_rate: float = option(
         5e-5, "largest learning rate of the encoder's top layer", group="training"
     )
-    num_train_epochs: float = config.option(3.0, "passes over the training examples")
-    logging_steps: float = config.option(20, "steps between lines of the log")
-    metric_for_best_model: str | None = config.option(
-        "strict_f1", "score that decides which is best"
-    )
+    num_train_epochs: float = option(3.0, "passes over the training examples")
+    logging_steps: float = option(20, "steps between lines of the log")
+    metric_for_best_model: str | None = option("strict_f1", "score that decides which is best")
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.runs import options as config
+from pipelines.runs.arguments import ClassArguments, option
 from pipelines.runs.usage import answer_help
 
 if __name__ == "__main__":
@@ -49,56 +50,54 @@ logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
-class RecipeArguments(config.ClassArguments):
-    model_name_or_path: str = config.option(
+class RecipeArguments(ClassArguments):
+    model_name_or_path: str = option(
         "distilbert-base-cased", "the encoder: a Hub id, a folder, or local:minilm", group="model"
     )
-    encoder_layers: int | None = config.option(
+    encoder_layers: int | None = option(
         None, "read the states of this layer, and keep none above it (default: the last)"
     )
-    max_length: int | None = config.option(
+    max_length: int | None = option(
         None, "tokens of a text (default: no text is cut, unless it exceeds the model's window)"
     )
-    batch_tokens: int = config.option(8192, "tokens of a batch of the encoder, padding counted")
-    cache_dir: str | None = config.option(
+    batch_tokens: int = option(8192, "tokens of a batch of the encoder, padding counted")
+    cache_dir: str | None = option(
         None, "folder in which features are kept (default: ~/.cache/pipelines/features)"
     )
-    pooling: list[str] = config.option(
+    pooling: list[str] = option(
         ["mean", "max", "cls"],
         "cls, mean, max: how token states become one vector; token: each "
         "token is scored, and a class has the score of its best token",
         group="grid, of which every combination is tried",
     )
-    hidden_layer: list[int] = config.option([0], "widths of the head's hidden layer; 0: none")
-    learning_rate: list[float] = config.option(
+    hidden_layer: list[int] = option([0], "widths of the head's hidden layer; 0: none")
+    learning_rate: list[float] = option(
         [1e-3, 3e-3, 1e-2, 3e-2, 1e-1], "learning rate of AdamW in the first step"
     )
-    weight_decay: list[float] = config.option([0.01, 1.0], "decoupled weight decay")
-    dropout: list[float] = config.option([0.0, 0.5], "dropout on features and hidden layer")
-    class_weight: list[str] = config.option(
-        ["none"], "none, balanced: whether rare classes weigh more"
-    )
-    epochs: list[int] = config.option([30], "passes over the training texts")
-    batch_size: int = config.option(64, "texts of a step of the heads", group="search")
-    objective: str = config.option(
+    weight_decay: list[float] = option([0.01, 1.0], "decoupled weight decay")
+    dropout: list[float] = option([0.0, 0.5], "dropout on features and hidden layer")
+    class_weight: list[str] = option(["none"], "none, balanced: whether rare classes weigh more")
+    epochs: list[int] = option([30], "passes over the training texts")
+    batch_size: int = option(64, "texts of a step of the heads", group="search")
+    objective: str = option(
         "macro_f1", "score on dev that decides: macro_f1, accuracy, micro_f1 or matthews"
     )
-    tune_thresholds: bool | None = config.option(
+    tune_thresholds: bool | None = option(
         None,
         "tune each class's threshold on dev (default: if a class is rarer than half its even "
         "share)",
     )
-    folds: int = config.option(
+    folds: int = option(
         0,
         "decide by N folds of train and dev together instead of by dev: N times the work, and a "
         "surer choice if a class has few texts",
     )
-    study: str | None = config.option(
+    study: str | None = option(
         None,
         "share the grid through this Optuna storage, such as sqlite:///heads.db or "
         "postgresql://user@host/name",
     )
-    seed: int = config.option(0, "seed of the split, initial weights, order and dropout")
+    seed: int = option(0, "seed of the split, initial weights, order and dropout")
 
 
 def main() -> None:
@@ -167,29 +166,7 @@ def search_and_refit(
             for split, part in found.splits.items()
         }
     settings = ClassifierSettings(found.labels, found.multi_label, max_length)
-    data = search_data(
-        found,
-        vectors,
-        settings,
-        options,
-        folds,
-        frozen_head.activation_for(encoder.config.model_type),
-    )
-    data = replace(
-        data,
-        origin=features.origin(
-            encoder,
-            tokenizer,
-            [*found.usable("train"), *found.usable("dev")],
-            max_length=max_length,
-        ),
-    )
-    logger.info(
-        "%d points; decided by %s; thresholds %s",
-        len(points),
-        f"{options.folds} folds" if data.folds else "dev",
-        "tuned there" if data.tune else "as they are",
-    )
+    data = search_data(found, vectors, settings, options, folds, encoder, tokenizer)
     with meter.stage("search"):
         rows = search(data, points, options, run)
         best = head_search.best_row(rows, options.objective)
@@ -205,16 +182,7 @@ def search_and_refit(
 
     with meter.stage("refit"):
         point = head_search.point_of(best)
-        together = {
-            split: usable_vectors(found, vectors, split, point.pooling)
-            for split in ("train", "dev")
-        }
-        heads = head_search.refit(
-            np.concatenate(list(together.values())),
-            [*data.train_targets, *data.dev_targets],
-            point,
-            data,
-        )
+        heads = refit_on_both(found, vectors, point, data)
         settings = replace(settings, offsets=tuple(best["offsets"]) if "offsets" in best else None)
         model = frozen_head.classifier_with(encoder, heads, 0, point, settings)
         with replacing_folder(run.model) as folder:
@@ -222,8 +190,7 @@ def search_and_refit(
                 folder, model=model, tokenizer=tokenizer, settings=settings, base_model=name
             )
     # Dev is answered by the head that was chosen on it. Test goes through the saved model, refitted
-    # on both, not
-    # through the vectors, so that `pipelines predict` gives the same bytes.
+    # on both, not through the vectors, so that `pipelines predict` gives the same bytes.
     dev = answers_of_dev(found, vectors, point, settings, data)
     saved = sequence_classifier.load(run.model)
     work.trained_on["test"] = found.splits["train"] + found.splits["dev"]
@@ -235,6 +202,18 @@ def search_and_refit(
     )
 
 
+def refit_on_both(
+    found: ClassSplits,
+    vectors: dict[str, dict[str, np.ndarray]],
+    point: frozen_head.Point,
+    data: head_search.SearchData,
+) -> frozen_head.Heads:
+    """The head of a point, trained on train and dev."""
+    both = [usable_vectors(found, vectors, split, point.pooling) for split in ("train", "dev")]
+    targets = [*data.train_targets, *data.dev_targets]
+    return head_search.refit(np.concatenate(both), targets, point, data)
+
+
 def read_features(
     split: str,
     examples: list[Example],
@@ -243,8 +222,7 @@ def read_features(
     max_length: int,
     options: RecipeArguments,
 ) -> dict[str, np.ndarray]:
-    """Pooling -> (n_examples, H), for `token` (n_examples, max_length, H), from the cache or the
-    encoder."""
+    """Pooling -> (N, H), for `token` (N, T, H), from the cache or the encoder."""
     kinds = {pooling == "token" for pooling in options.pooling}
     parts = [
         features.extract(
@@ -286,7 +264,8 @@ def search_data(
     settings: ClassifierSettings,
     options: RecipeArguments,
     folds: list[list[int]],
-    activation: str,
+    encoder: Any,
+    tokenizer: Any,
 ) -> head_search.SearchData:
     """What the points of the grid see: the usable texts of train and dev."""
     train, dev = found.usable("train"), found.usable("dev")
@@ -306,17 +285,18 @@ def search_data(
         for split in ("train", "dev")
     }
     return head_search.SearchData(
-        by_pooling["train"],
-        by_pooling["dev"],
-        sequence_classifier.targets(train, settings),
-        sequence_classifier.targets(dev, settings),
-        len(found.labels),
-        activation,
-        options.batch_size,
-        options.seed,
-        options.objective,
-        tune,
-        folds,
+        train=by_pooling["train"],
+        dev=by_pooling["dev"],
+        train_targets=sequence_classifier.targets(train, settings),
+        dev_targets=sequence_classifier.targets(dev, settings),
+        n_classes=len(found.labels),
+        activation=frozen_head.activation_for(encoder.config.model_type),
+        batch_size=options.batch_size,
+        seed=options.seed,
+        objective=options.objective,
+        tune=tune,
+        folds=folds,
+        origin=features.origin(encoder, tokenizer, [*train, *dev], max_length=settings.max_length),
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pipelines.runs import options as config
+from pipelines.runs.arguments import DataArguments, RunTrainingArguments, option
 from pipelines.runs.usage import answer_help
 
 if __name__ == "__main__":
@@ -38,38 +39,38 @@ logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
-class RecipeArguments(config.DataArguments):
-    model_name_or_path: str = config.option(
+class RecipeArguments(DataArguments):
+    model_name_or_path: str = option(
         "local:minilm", "an encoder: a folder, a Hub id, or local:minilm", group="model"
     )
-    window: int | None = config.option(
+    window: int | None = option(
         None,
         "sub-words of a row; longer texts are several rows (default: as many as the model takes)",
     )
-    mlm_probability: float = config.option(
+    mlm_probability: float = option(
         0.15, "share of tokens that are masked and predicted", group="training"
     )
-    batch_tokens: int | None = config.option(
+    batch_tokens: int | None = option(
         None,
         "batches of rows of one length with at most N sub-words; 0: batches of "
         "per_device_train_batch_size rows",
     )
-    half_copies: bool | None = config.option(
+    half_copies: bool | None = option(
         None, "compute in bf16 copies of the weights (default: on a CPU that computes bf16 fast)"
     )
 
 
 @dataclass
-class TrainingArguments(config.RunTrainingArguments, transformers.TrainingArguments):
+class TrainingArguments(RunTrainingArguments, transformers.TrainingArguments):
     """Transformers', with defaults for pretraining."""
 
     trainer: ClassVar[str] = "pretraining"
 
-    learning_rate: float = config.option(1e-4, "largest learning rate", group="training")
-    num_train_epochs: float = config.option(3.0, "passes over the texts")
-    logging_strategy: str = config.option("epoch", "when the loss is logged")
-    save_strategy: str = config.option("epoch", "when a checkpoint is written")
-    save_total_limit: int | None = config.option(2, "checkpoints kept")
+    learning_rate: float = option(1e-4, "largest learning rate", group="training")
+    num_train_epochs: float = option(3.0, "passes over the texts")
+    logging_strategy: str = option("epoch", "when the loss is logged")
+    save_strategy: str = option("epoch", "when a checkpoint is written")
+    save_total_limit: int | None = option(2, "checkpoints kept")
 
 
 def main() -> None:

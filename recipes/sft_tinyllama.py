@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pipelines.runs import options as config
+from pipelines.runs.arguments import DataArguments, RunTrainingArguments, option
 from pipelines.runs.usage import answer_help
 
 if __name__ == "__main__":
@@ -49,79 +50,79 @@ logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
-class RecipeArguments(config.DataArguments):
-    prompt_format: str = config.option(
+class RecipeArguments(DataArguments):
+    prompt_format: str = option(
         "list", "how the answer writes mentions: list, json or tagged", group="model"
     )
-    prompt_style: str = config.option(
+    prompt_style: str = option(
         "auto", "chat (the model's template), plain, or auto: chat where there is a template"
     )
-    lora_layers: int | None = config.option(
+    lora_layers: int | None = option(
         None, "adapt only the last N layers: the backward pass ends there (default: all)"
     )
-    save_merged: bool = config.option(False, "also save the model with the adapter merged")
-    batch_tokens: int | None = config.option(
+    save_merged: bool = option(False, "also save the model with the adapter merged")
+    batch_tokens: int | None = option(
         None,
         "batches of rows of one length with at most N tokens; 0: batches of "
         "per_device_train_batch_size rows",
         group="training",
     )
-    eval_examples: int = config.option(
+    eval_examples: int = option(
         200, "dev examples, evenly spread, on which checkpoints are compared"
     )
-    early_stopping_patience: int | None = config.option(
+    early_stopping_patience: int | None = option(
         None, "stop after N evaluations without a better score"
     )
-    answer_logits_only: bool | None = config.option(
+    answer_logits_only: bool | None = option(
         None, "compute logits of answers only (default: on a CPU; on a GPU TRL does it itself)"
     )
-    compile_layers: bool = config.option(
+    compile_layers: bool = option(
         False,
         "compile the layers if there is a C++ compiler: a minute or two at the start, a "
         "quarter less time afterwards",
     )
-    constrained: bool = config.option(
+    constrained: bool = option(
         True, "let answers hold only strings of their text", group="prediction"
     )
-    generation_batch_tokens: int = config.option(1024, "prompt tokens of a batch in generation")
+    generation_batch_tokens: int = option(1024, "prompt tokens of a batch in generation")
 
 
 @dataclass
-class TrainingArguments(config.RunTrainingArguments, SFTConfig):
+class TrainingArguments(RunTrainingArguments, SFTConfig):
     """TRL's, with defaults for short texts."""
 
     trainer: ClassVar[str] = "sft"
     metrics: ClassVar[tuple[str, ...]] = (*dev_scores.SPAN_METRICS, "loss")
 
-    max_length: int | None = config.option(
+    max_length: int | None = option(
         512,
         "tokens of prompt and answer; longer rows are left out of training, and counted",
         group="training",
     )
-    learning_rate: float = config.option(2e-5, "largest learning rate")
-    num_train_epochs: float = config.option(3.0, "passes over the training examples")
-    logging_steps: float = config.option(10, "steps between lines of the log")
-    metric_for_best_model: str | None = config.option(
+    learning_rate: float = option(2e-5, "largest learning rate")
+    num_train_epochs: float = option(3.0, "passes over the training examples")
+    logging_steps: float = option(10, "steps between lines of the log")
+    metric_for_best_model: str | None = option(
         "strict_f1", "score of generated answers that decides between checkpoints"
     )
-    save_total_limit: int | None = config.option(2, "checkpoints kept")
+    save_total_limit: int | None = option(2, "checkpoints kept")
 
 
 @dataclass
 class ModelArguments(ModelConfig):
     """TRL's, for LoRA alone."""
 
-    model_name_or_path: str = config.option(
+    model_name_or_path: str = option(
         "local:smollm2",
         "a causal language model: a folder, a Hub id, or local:smollm2",
         group="model",
     )
     dtype: str | None = "auto"  # what the machine computes fast
     use_peft: bool = True
-    lora_r: int = config.option(16, "rank of the adapters")
-    lora_alpha: int = config.option(32, "scale of the adapters, divided by their rank")
-    lora_dropout: float = config.option(0.05, "dropout on the input of the adapters")
-    load_in_4bit: bool = config.option(False, "quantise the base model to 4 bits (QLoRA)")
+    lora_r: int = option(16, "rank of the adapters")
+    lora_alpha: int = option(32, "scale of the adapters, divided by their rank")
+    lora_dropout: float = option(0.05, "dropout on the input of the adapters")
+    load_in_4bit: bool = option(False, "quantise the base model to 4 bits (QLoRA)")
 
     def __post_init__(self) -> None:
         super().__post_init__()

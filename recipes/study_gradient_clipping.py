@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.runs import options as config
+from pipelines.runs.arguments import option
 from pipelines.runs.usage import answer_help
 
 if __name__ == "__main__":
@@ -42,22 +43,22 @@ logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 class StudyArguments(ClippingStudy):
     """The options of the study."""
 
-    run_dir: str | None = config.option(
+    run_dir: str | None = option(
         None, "folder of the run (default: runs/, recipe and time)", group="study"
     )
-    tasks: list[str] = config.option(["latch", "parity"], "latch, parity")
-    networks: list[str] = config.option(["rnn", "gru"], "rnn, gru")
-    lengths: list[int] = config.option([10, 20, 40, 80], "bits of a sequence")
-    seeds: int = config.option(3, "pairs of runs of each kind")
-    seed: int = config.option(0, "seed of the first pair; the others count up from it")
-    max_grad_norm: float = config.option(
+    tasks: list[str] = option(["latch", "parity"], "latch, parity")
+    networks: list[str] = option(["rnn", "gru"], "rnn, gru")
+    lengths: list[int] = option([10, 20, 40, 80], "bits of a sequence")
+    seeds: int = option(3, "pairs of runs of each kind")
+    seed: int = option(0, "seed of the first pair; the others count up from it")
+    max_grad_norm: float = option(
         1.0, "norm that one run of a pair is clipped at", group="training"
     )
-    steps: int = config.option(300, "updates of a run")
-    batch_size: int = config.option(64, "sequences of an update, new ones each time")
-    hidden_size: int = config.option(16, "units")
-    optim: str = config.option("adamw_torch", "optimizer, as in transformers.TrainingArguments")
-    learning_rate: float = config.option(0.01, "constant learning rate")
+    steps: int = option(300, "updates of a run")
+    batch_size: int = option(64, "sequences of an update, new ones each time")
+    hidden_size: int = option(16, "units")
+    optim: str = option("adamw_torch", "optimizer, as in transformers.TrainingArguments")
+    learning_rate: float = option(0.01, "constant learning rate")
 
 
 def main() -> None:

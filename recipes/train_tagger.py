@@ -13,14 +13,14 @@ report.html; of a search also search.json, with every trial and how much each op
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pipelines.runs import options as config
+from pipelines.runs.arguments import DataArguments, SearchArguments, WordTrainingArguments, option
 from pipelines.runs.usage import answer_help
 
 if __name__ == "__main__":
@@ -35,16 +35,15 @@ from pipelines.examples import Example
 from pipelines.families import lexical, token_tagger
 from pipelines.families.token_tagger import word_tagging
 from pipelines.families.training import dev_scores, early_stopping
-from pipelines.networks import precision
 from pipelines.networks.embeddings import CHARACTER_FEATURES
 from pipelines.networks.feedforward import ACTIVATIONS, FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.labels import label_map
 from pipelines.networks.recurrent import CELLS, INITIAL_STATES, RecurrentConfig, RecurrentTagger
 from pipelines.networks.tagger import Tagger
-from pipelines.runs import search as option_search
-from pipelines.runs.defaults import changed_options
+from pipelines.runs.defaults import refuse_unread
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import config_of, replacing_folder
+from pipelines.runs.search import search_options
 
 ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
@@ -78,118 +77,92 @@ READS: dict[str, set[str]] = {
     "gru": _RECURRENT,
     "lstm": _RECURRENT,
 }
-SEARCH_OPTIONS = {"search", "search_trials", "search_sampler"}
-# Of the trainer's options, those that matter without a network.
-SHARED_OPTIONS = {"seed", "output_dir", "resume_from_checkpoint", "disable_tqdm"}
 
 
 @dataclass
-class RecipeArguments(config.DataArguments):
-    network: str = config.option(
+class RecipeArguments(SearchArguments, DataArguments):
+    network: str = option(
         "rnn",
         "dictionary, most_frequent_tag, hmm, memm, crf, ffnn, window, rnn, gru or lstm",
         group="model",
     )
-    hidden_size: int = config.option(512, "units of a hidden layer, in each direction")
-    num_layers: int = config.option(1, "hidden layers")
-    window: int | None = config.option(
+    hidden_size: int = option(512, "units of a hidden layer, in each direction")
+    num_layers: int = option(1, "hidden layers")
+    window: int | None = option(
         None,
         "words to each side that are read at each step (default: 2 for --network window, 0 "
         "for rnn, gru and lstm)",
     )
-    activation: str | None = config.option(
+    activation: str | None = option(
         None, "relu, tanh or prelu (default: relu for ffnn and window, tanh for rnn)"
     )
-    library_cell: bool = config.option(
-        False, "torch's recurrent layer instead of the one written by hand"
-    )
-    bidirectional: bool = config.option(False, "read sentences from both ends")
-    initial_state: str = config.option("zero", "zero, random or learned")
-    crf: bool = config.option(False, "score whole tag sequences")
-    decode: str | None = config.option(
+    library_cell: bool = option(False, "torch's recurrent layer instead of the one written by hand")
+    bidirectional: bool = option(False, "read sentences from both ends")
+    initial_state: str = option("zero", "zero, random or learned")
+    crf: bool = option(False, "score whole tag sequences")
+    decode: str | None = option(
         None, "argmax, viterbi (legal BIO only) or crf (default: crf with --crf, else argmax)"
     )
-    dropout: float = config.option(0.0, "dropout between layers")
-    variational_dropout: bool = config.option(
+    dropout: float = option(0.0, "dropout between layers")
+    variational_dropout: bool = option(
         False, "one dropout mask a sentence, on recurrent states too"
     )
-    word_dropout: float = config.option(0.0, "share of training words that are read as unknown")
-    embeddings: str = config.option(
+    word_dropout: float = option(0.0, "share of training words that are read as unknown")
+    embeddings: str = option(
         "random",
         "random, a text file of vectors (GloVe, word2vec, fastText), or distil: and an "
         "encoder, such as distil:local:minilm",
         group="words",
     )
-    embedding_dim: int | None = config.option(
+    embedding_dim: int | None = option(
         None, "size of a word vector (default: 300 random, 256 distilled, the file's own)"
     )
-    train_embeddings: bool = config.option(True, "train the word vectors too")
-    character_feature: str = config.option("none", "none, affixes or cnn")
-    character_dim: int = config.option(32, "size of the vector of an affix, or of the CNN's")
-    lexicon: str | None = config.option(
+    train_embeddings: bool = option(True, "train the word vectors too")
+    character_feature: str = option("none", "none, affixes or cnn")
+    character_dim: int = option(32, "size of the vector of an affix, or of the CNN's")
+    lexicon: str | None = option(
         None,
         "file of names, one a line, or name, type and id between tabs: searched for by "
         "dictionary, a feature of memm, crf and the networks",
     )
-    min_freq: int = config.option(1, "words that are rarer than this in training are unknown")
-    remove_frac: float = config.option(
+    min_freq: int = option(1, "words that are rarer than this in training are unknown")
+    remove_frac: float = option(
         0.0, "share of the remaining words, the rarest, that are unknown too"
     )
-    lowercase: bool = config.option(False, "lower-case words")
-    max_length: int | None = config.option(None, "words of a training sentence at most")
-    padding_side: str = config.option("right", "left or right")
-    truncation_side: str = config.option("right", "left or right: what --max_length cuts off")
-    batch_tokens: int | None = config.option(
+    lowercase: bool = option(False, "lower-case words")
+    max_length: int | None = option(None, "words of a training sentence at most")
+    padding_side: str = option("right", "left or right")
+    truncation_side: str = option("right", "left or right: what --max_length cuts off")
+    batch_tokens: int | None = option(
         2048,
         "batches of sentences of one length with at most N words; 0: batches of "
         "per_device_train_batch_size sentences",
         group="training",
     )
-    early_stopping_patience: int | None = config.option(
+    early_stopping_patience: int | None = option(
         None, "stop after N evaluations without a better score"
     )
-    features: list[str] = config.option(
+    features: list[str] = option(
         ["words", "shapes", "affixes", "window", "bigrams", "lexicon"],
         "groups of features of memm and crf",
         group="without a network",
     )
-    c1: float = config.option(0.05, "L1 penalty of crf")
-    c2: float = config.option(0.05, "L2 penalty of crf")
-    max_iterations: int = config.option(100, "iterations of L-BFGS for crf")
-    regularization: float = config.option(
+    c1: float = option(0.05, "L1 penalty of crf")
+    c2: float = option(0.05, "L2 penalty of crf")
+    max_iterations: int = option(100, "iterations of L-BFGS for crf")
+    regularization: float = option(
         1.0, "C of memm's logistic regressions; smaller values regularise more"
     )
-    search: list[str] | None = config.option(
-        None,
-        "options to search, as name=a,b,c or name=low:high (on a logarithmic scale if it spans "
-        "a factor of ten)",
-        group="search",
-    )
-    search_trials: int = config.option(20, "trials of a search by TPE")
-    search_sampler: str = config.option("tpe", "tpe, or grid: every combination")
 
 
 @dataclass
-class TaggerTrainingArguments(config.EpochTrainingArguments, TrainingArguments):
+class TaggerTrainingArguments(WordTrainingArguments, TrainingArguments):
     """transformers', with defaults for small networks."""
 
-    trainer: ClassVar[str] = "words"
     metrics: ClassVar[tuple[str, ...]] = (*dev_scores.SPAN_METRICS, "loss")
 
-    learning_rate: float = config.option(2e-3, "largest learning rate of AdamW", group="training")
-    num_train_epochs: float = config.option(10, "passes over the training examples")
-    warmup_steps: float = config.option(
-        0.05, "steps, or their share below 1, in which the learning rate rises"
-    )
-    metric_for_best_model: str | None = config.option(
-        "strict_f1", "score that decides which is best"
-    )
-    logging_strategy: str = config.option("epoch", "when the loss is logged")
-
-    def precision_options(self) -> dict[str, Any]:
-        """Half precision gains nothing on a GPU for layers this small."""
-        chosen = precision.choose()
-        return chosen.training if chosen.device == "cpu" else {"bf16": False, "fp16": False}
+    num_train_epochs: float = option(10, "passes over the training examples", group="training")
+    metric_for_best_model: str | None = option("strict_f1", "score that decides which is best")
 
 
 def main() -> None:
@@ -202,12 +175,18 @@ def main() -> None:
 def run(options: RecipeArguments, training: TaggerTrainingArguments) -> dict[str, Any]:
     """The whole job; returns the report of the last labelled split."""
     check_options(options)
-    refuse_unread(options, training)
+    refuse_unread(
+        options,
+        training,
+        network=options.network,
+        reads=READS[options.network],
+        shared=DataArguments,
+        has_trainer=options.network not in lexical.TAGGERS,
+    )
     if options.crf and training.label_smoothing_factor:
         raise UserError(
             "--label_smoothing_factor is of single tags, and --crf scores whole sequences; leave "
-            "one of "
-            "them out"
+            "one of them out"
         )
     data = job.read(options, answer="spans", project=ROOT)
     word_tagging.check_tags(
@@ -257,31 +236,6 @@ def fit_lexical(train: Sequence[Example], options: RecipeArguments) -> lexical.L
     chain = lexical.ChainOptions(**{name: getattr(options, name) for name in CHAIN_OPTIONS})
     lexicon = read_lexicon(options.lexicon) if options.lexicon else None
     return lexical.fit(train, method=options.network, options=chain, lexicon=lexicon)
-
-
-def refuse_unread(options: RecipeArguments, training: TaggerTrainingArguments) -> None:
-    """Refuses options that were set, or are to be searched, and that the network does not read.
-
-    Raises:
-        UserError: naming them.
-    """
-    default = config_of(TaggerTrainingArguments())
-    of_trainer = {name for name, value in config_of(training).items() if value != default.get(name)}
-    searched = {part.split("=")[0] for part in options.search or ()}
-    if "network" in searched:
-        raise UserError(
-            "got --search network=…; train one run for each network, and compare them by "
-            "`pipelines compare`"
-        )
-    names = {option.name for option in fields(RecipeArguments)}
-    names -= {option.name for option in fields(config.DataArguments)} | {"network"}
-    unread = (changed_options(options).keys() | searched) & names
-    unread -= READS[options.network] | SEARCH_OPTIONS
-    if options.network in lexical.TAGGERS:
-        unread |= (of_trainer | searched & default.keys()) - SHARED_OPTIONS
-    if unread:
-        listed = ", ".join(f"--{name}" for name in sorted(unread))
-        raise UserError(f"--network {options.network} does not read {listed}; leave it out")
 
 
 def check_options(options: RecipeArguments) -> None:
@@ -391,58 +345,34 @@ def train(
 def search(
     options: RecipeArguments, training: TaggerTrainingArguments, work: job.Job
 ) -> tuple[RecipeArguments, TaggerTrainingArguments]:
-    """Trains with other options again and again; returns the best ones on dev, by strict F1.
+    """Trains with other options again and again; returns the best ones on dev.
 
     Raises:
-        UserError: without dev, for an option that there is not, or for a network that has none to
-            search.
+        UserError: without dev, for an unknown option, or a metric that a tagger without a network
+            does not have.
     """
-    examples, run = work.examples, work.run
+    examples = work.examples
+    metric = str(training.metric_for_best_model).removeprefix("eval_")
     if not examples.get("dev"):
         raise UserError("--search compares models on dev; give --dev_file")
-    space = option_search.parse_space(options.search or [], (options, training))
-    mine = {field.name for field in fields(options)}
+    if metric == "loss" and options.network in lexical.TAGGERS:
+        wanted = ", ".join(dev_scores.SPAN_METRICS)
+        raise UserError(f"got --metric_for_best_model loss; wanted one of {wanted}")
     vocabularies: dict[str, word_tagging.Words] = {}
 
-    def chosen(values: dict[str, Any]) -> tuple[RecipeArguments, TaggerTrainingArguments]:
-        arguments = copy.copy(training)
-        for name in values.keys() - mine:
-            setattr(arguments, name, values[name])
-        return replace(
-            options, **{name: value for name, value in values.items() if name in mine}
-        ), arguments
-
-    def score(values: dict[str, Any]) -> float:
-        trial_options, arguments = chosen(values)
-        check_options(trial_options)
-        if options.network in lexical.TAGGERS:
-            predictions = lexical.predict(
-                fit_lexical(examples["train"], trial_options), examples["dev"]
-            )
-            reached = dev_scores.strict_scores(examples["dev"], predictions)["strict_f1"]
-            logger.info("strict F1 on dev %.4f  %s", reached, values)
-            return reached
-        arguments.save_strategy, arguments.load_best_model_at_end = "no", False  # type: ignore[assignment]
-        arguments.resume_from_checkpoint, arguments.disable_tqdm = None, True
-        key = repr([values.get(name) for name in WORD_OPTIONS])
+    def score(trial: RecipeArguments, arguments: TaggerTrainingArguments) -> float:
+        check_options(trial)
+        if trial.network in lexical.TAGGERS:
+            model = fit_lexical(examples["train"], trial)
+            predictions = lexical.predict(model, examples["dev"])
+            return dev_scores.strict_scores(examples["dev"], predictions)[metric]
+        key = repr([getattr(trial, name) for name in WORD_OPTIONS])
         if key not in vocabularies:
-            vocabularies[key] = words_of(trial_options, examples)
-        log = train(examples, vocabularies[key], trial_options, arguments).state.log_history
-        reached = max(entry["eval_strict_f1"] for entry in log if "eval_strict_f1" in entry)
-        logger.info("strict F1 on dev %.4f  %s", reached, values)
-        return reached
+            vocabularies[key] = words_of(trial, examples)
+        log = train(examples, vocabularies[key], trial, arguments).state.log_history
+        return dev_scores.best_score(log, metric)
 
-    found = option_search.search(
-        space,
-        score,
-        trials=options.search_trials,
-        sampler=options.search_sampler,
-        seed=training.seed,
-        storage=run.folder / "search.db",
-    )
-    run.write_json("search.json", found)
-    logger.info("\n%s\n", option_search.search_as_text(found))
-    return chosen(found["best"])
+    return search_options(score, options, training, work.run, metric=metric)
 
 
 if __name__ == "__main__":

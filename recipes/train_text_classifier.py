@@ -11,14 +11,14 @@ report.html; of a search also search.json.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections import Counter
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pipelines.runs import options as config
+from pipelines.runs.arguments import ClassArguments, SearchArguments, WordTrainingArguments, option
 from pipelines.runs.usage import answer_help
 
 if __name__ == "__main__":
@@ -41,15 +41,15 @@ from pipelines.families.sequence_classifier.classifier_training import (
     training_rows,
 )
 from pipelines.families.token_tagger.word_tagging import Words
-from pipelines.families.training import early_stopping
+from pipelines.families.training import dev_scores, early_stopping
 from pipelines.families.training.optimizers import check_optimizer
 from pipelines.formatting import some
-from pipelines.networks import precision, text_classifier
+from pipelines.networks import text_classifier
 from pipelines.networks.recurrent import CELLS
-from pipelines.runs import search as option_search
-from pipelines.runs.defaults import changed_options
+from pipelines.runs.defaults import refuse_unread
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import config_of, replacing_folder
+from pipelines.runs.search import search_options
 
 ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
@@ -71,109 +71,79 @@ READS: dict[str, set[str]] = {
     "cnn": {*_WORDS, "hidden_size", "filter_widths"},
     **{cell: {*_WORDS, *_CELLS} for cell in CELLS},
 }
-SEARCH_OPTIONS = {"network", "search", "search_trials", "search_sampler"}
-# Of the trainer's options, those that matter without a network.
-SHARED_OPTIONS = {"seed", "output_dir", "resume_from_checkpoint", "disable_tqdm"}
 
 
 @dataclass
-class RecipeArguments(config.ClassArguments):
-    network: str = config.option(
+class RecipeArguments(SearchArguments, ClassArguments):
+    network: str = option(
         "lstm",
         "majority, naive_bayes, logistic_regression, linear_svm, bag_of_embeddings, cnn, rnn, gru "
         "or lstm",
         group="model",
     )
-    hidden_size: int = config.option(128, "units in each direction, or filters of each width")
-    num_layers: int = config.option(1, "recurrent layers")
-    bidirectional: bool = config.option(False, "read texts from both ends")
-    dense_size: int = config.option(
-        0, "units of a dense layer between word vectors and network; 0: none"
-    )
-    filter_widths: list[int] = config.option([3, 4, 5], "words that the filters of cnn span")
-    pooling: str | None = config.option(
+    hidden_size: int = option(128, "units in each direction, or filters of each width")
+    num_layers: int = option(1, "recurrent layers")
+    bidirectional: bool = option(False, "read texts from both ends")
+    dense_size: int = option(0, "units of a dense layer between word vectors and network; 0: none")
+    filter_widths: list[int] = option([3, 4, 5], "words that the filters of cnn span")
+    pooling: str | None = option(
         None,
         "last, mean, max or attention: how the states of the words become one vector (default: "
         "last, max for cnn, mean for bag_of_embeddings)",
     )
-    dropout: float = config.option(0.3, "dropout on word vectors, between layers, on the text")
-    recurrent_dropout: float = config.option(0.0, "dropout of the state that a step reads")
-    word_dropout: float = config.option(0.0, "share of training words that are read as unknown")
-    embeddings: str = config.option(
+    dropout: float = option(0.3, "dropout on word vectors, between layers, on the text")
+    recurrent_dropout: float = option(0.0, "dropout of the state that a step reads")
+    word_dropout: float = option(0.0, "share of training words that are read as unknown")
+    embeddings: str = option(
         "random",
         "random, a file of vectors (text as of GloVe, or JSON, also as .gz), or distil: and an "
         "encoder, such as distil:local:minilm",
         group="words",
     )
-    embedding_dim: int | None = config.option(
+    embedding_dim: int | None = option(
         None, "size of a word vector (default: 300 random, 256 distilled, the file's own)"
     )
-    train_embeddings: bool = config.option(True, "train the word vectors too")
-    max_length: str = config.option(
+    train_embeddings: bool = option(True, "train the word vectors too")
+    max_length: str = option(
         "50", "words of a text at most; auto: as many as 95 % of the training texts have, up to 512"
     )
-    min_freq: int = config.option(
+    min_freq: int = option(
         1, "words that are rarer in training are unknown; n-grams of fewer texts are left out"
     )
-    lowercase: bool = config.option(True, "lower-case texts")
-    batch_tokens: int | None = config.option(
+    lowercase: bool = option(True, "lower-case texts")
+    batch_tokens: int | None = option(
         2048,
         "batches of texts of one length with at most N words; 0: batches of "
         "per_device_train_batch_size texts",
         group="training",
     )
-    early_stopping_patience: int | None = config.option(
+    early_stopping_patience: int | None = option(
         3, "stop after N evaluations without a better score"
     )
-    word_ngrams: int = config.option(
-        2, "longest n-gram of words; 0: none", group="linear classifiers"
-    )
-    char_ngrams: int = config.option(0, "longest n-gram of characters within a word; 0: none")
-    c: float = config.option(
+    word_ngrams: int = option(2, "longest n-gram of words; 0: none", group="linear classifiers")
+    char_ngrams: int = option(0, "longest n-gram of characters within a word; 0: none")
+    c: float = option(
         1.0, "C of logistic_regression and linear_svm; smaller values regularise more"
     )
-    alpha: float = config.option(0.1, "what naive_bayes adds to each count")
-    tune_thresholds: bool | None = config.option(
+    alpha: float = option(0.1, "what naive_bayes adds to each count")
+    tune_thresholds: bool | None = option(
         None,
         "tune each class's threshold on dev for macro F1 (default: if a class is rarer than half "
         "its even share)",
         group="prediction",
     )
-    search: list[str] | None = config.option(
-        None,
-        "options to search, as name=a,b,c or name=low:high (on a logarithmic scale if it spans a "
-        "factor of ten)",
-        group="search",
-    )
-    search_trials: int = config.option(20, "trials of a search by TPE")
-    search_sampler: str = config.option("tpe", "tpe, or grid: every combination")
 
 
 @dataclass
-class TextTrainingArguments(config.RunTrainingArguments, TrainingArguments):
+class TextTrainingArguments(WordTrainingArguments, TrainingArguments):
     """transformers', with defaults for small networks."""
 
-    trainer: ClassVar[str] = "words"
     metrics: ClassVar[tuple[str, ...]] = (*thresholds.OBJECTIVES, "loss")
 
-    learning_rate: float = config.option(2e-3, "largest learning rate", group="training")
-    num_train_epochs: float = config.option(20, "passes over the training texts")
-    warmup_steps: float = config.option(
-        0.05, "steps, or their share below 1, in which the learning rate rises"
-    )
-    eval_strategy: str = config.option("epoch", "when dev is predicted and scored")
-    save_strategy: str = config.option("epoch", "when a checkpoint is written")
-    load_best_model_at_end: bool = config.option(True, "keep the checkpoint that is best on dev")
-    metric_for_best_model: str | None = config.option(
+    num_train_epochs: float = option(20, "passes over the training texts", group="training")
+    metric_for_best_model: str | None = option(
         "macro_f1", "score that decides which is best: macro_f1, accuracy, loss and others"
     )
-    save_total_limit: int | None = config.option(2, "checkpoints kept")
-    logging_strategy: str = config.option("epoch", "when the loss is logged")
-
-    def precision_options(self) -> dict[str, Any]:
-        """Half precision gains nothing on a GPU for layers this small."""
-        chosen = precision.choose()
-        return chosen.training if chosen.device == "cpu" else {"bf16": False, "fp16": False}
 
 
 def main() -> None:
@@ -213,34 +183,15 @@ def check_options(options: RecipeArguments, training: TextTrainingArguments) -> 
         if getattr(options, name) not in known:
             wanted = ", ".join(known)
             raise UserError(f"got --{name} {getattr(options, name)}; wanted one of {wanted}")
-    refuse_unread(options, training)
+    refuse_unread(
+        options,
+        training,
+        network=options.network,
+        reads=READS[options.network],
+        shared=ClassArguments,
+        has_trainer=options.network not in lexical.CLASSIFIERS,
+    )
     check_optimizer(training)
-
-
-def refuse_unread(options: RecipeArguments, training: TextTrainingArguments) -> None:
-    """Refuses options that were set, or are to be searched, and that the network does not read.
-
-    Raises:
-        UserError: naming them.
-    """
-    default = config_of(TextTrainingArguments())
-    of_trainer = {name for name, value in config_of(training).items() if value != default.get(name)}
-    searched = {part.split("=")[0] for part in options.search or ()}
-    if "network" in searched:
-        raise UserError(
-            "got --search network=…; train one run for each network, and compare them by "
-            "`pipelines compare`"
-        )
-    names = {option.name for option in fields(RecipeArguments)}
-    names -= {option.name for option in fields(config.ClassArguments)}
-    unread = (changed_options(options).keys() | searched) & names
-    unread -= READS[options.network] | SEARCH_OPTIONS
-    if options.network in lexical.CLASSIFIERS:
-        read = SHARED_OPTIONS | ({"metric_for_best_model"} if options.search else set())
-        unread |= (of_trainer | searched & default.keys()) - read
-    if unread:
-        listed = ", ".join(f"--{name}" for name in sorted(unread))
-        raise UserError(f"--network {options.network} does not read {listed}; leave it out")
 
 
 def fit(work: job.Job, options: RecipeArguments, training: TextTrainingArguments) -> None:
@@ -383,47 +334,19 @@ def search(
     if metric == "loss" and options.network in lexical.CLASSIFIERS:
         wanted = ", ".join(thresholds.OBJECTIVES)
         raise UserError(f"got --metric_for_best_model loss; wanted one of {wanted}")
-    space = option_search.parse_space(options.search or [], (options, training))
-    own = {option.name for option in fields(options)}
     vocabularies: dict[str, Words] = {}
 
-    def chosen(values: dict[str, Any]) -> tuple[RecipeArguments, TextTrainingArguments]:
-        arguments = copy.copy(training)
-        for name in values.keys() - own:
-            setattr(arguments, name, values[name])
-        mine = {name: value for name, value in values.items() if name in own}
-        return replace(options, **mine), arguments
-
-    def score(values: dict[str, Any]) -> float:
-        trial, arguments = chosen(values)
-        if options.network in lexical.CLASSIFIERS:
+    def score(trial: RecipeArguments, arguments: TextTrainingArguments) -> float:
+        if trial.network in lexical.CLASSIFIERS:
             logits = fit_linear(classes, trial).logits(classes.usable("dev"))
             return thresholds.decision_scores(logits, targets_of(classes, "dev"))[metric]
-        arguments.save_strategy, arguments.load_best_model_at_end = "no", False  # type: ignore[assignment]
-        arguments.resume_from_checkpoint, arguments.disable_tqdm = None, True
         key = repr([getattr(trial, name) for name in WORD_OPTIONS])
         if key not in vocabularies:
             vocabularies[key] = words_of(trial, classes)
         log = train(classes, vocabularies[key], trial, arguments).state.log_history
-        reached = [entry[f"eval_{metric}"] for entry in log if f"eval_{metric}" in entry]
-        return -min(reached) if metric == "loss" else max(reached)
+        return dev_scores.best_score(log, metric)
 
-    def logged_score(values: dict[str, Any]) -> float:
-        reached = score(values)
-        logger.info("%s on dev %.4f  %s", metric, reached, values)
-        return reached
-
-    result = option_search.search(
-        space,
-        logged_score,
-        trials=options.search_trials,
-        sampler=options.search_sampler,
-        seed=training.seed,
-        storage=work.run.folder / "search.db",
-    )
-    work.run.write_json("search.json", result)
-    logger.info("\n%s\n", option_search.search_as_text(result))
-    return chosen(result["best"])
+    return search_options(score, options, training, work.run, metric=metric)
 
 
 if __name__ == "__main__":

@@ -19,12 +19,11 @@ from transformers import TrainerCallback
 from pipelines.errors import UserError
 from pipelines.runs import checkpoints, sessions
 from pipelines.runs.checkpoints import (
-    asks_for_more,
     checkpoint_to_resume,
-    differences,
     last_whole_checkpoint,
     write_manifest,
 )
+from pipelines.runs.resuming import asks_for_more, differences
 
 FILES = (
     "config.json",

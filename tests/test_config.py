@@ -11,6 +11,7 @@ from conftest import ROOT, load_recipe
 
 from pipelines.errors import UserError
 from pipelines.runs import options as config
+from pipelines.runs.arguments import DataArguments
 
 CONFIGS = sorted((ROOT / "recipes" / "configs").glob("*.yaml"))
 ACCELERATE = sorted((ROOT / "recipes" / "accelerate").glob("*.yaml"))
@@ -186,16 +187,14 @@ def test_a_shipped_launch_file_is_one_of_accelerate(path):
 
 
 def test_the_sample_corpus_is_named_where_no_file_is_given():
-    options = config.DataArguments()
+    options = DataArguments()
     files = config.given_files(options, ROOT)
     assert list(files) == ["train", "dev", "test"]
     assert all(Path(file).is_file() for file in files.values())
     assert options.dev_file == files["dev"]
-    assert config.given_files(config.DataArguments(train_file="a.json"), ROOT) == {
-        "train": "a.json"
-    }
+    assert config.given_files(DataArguments(train_file="a.json"), ROOT) == {"train": "a.json"}
     with pytest.raises(UserError, match="without --train_file"):
-        config.given_files(config.DataArguments(test_file="a.json"), ROOT)
+        config.given_files(DataArguments(test_file="a.json"), ROOT)
 
 
 def test_a_config_sets_no_environment_variables(yaml_file, monkeypatch):
@@ -207,9 +206,7 @@ def test_a_config_sets_no_environment_variables(yaml_file, monkeypatch):
 
 def test_a_path_below_the_home_folder_is_expanded(yaml_file, monkeypatch):
     monkeypatch.setenv("HOME", "/users/ann")
-    options = parsed(
-        "--config", yaml_file("train_file: ~/a.json\n"), groups=(config.DataArguments,)
-    )
+    options = parsed("--config", yaml_file("train_file: ~/a.json\n"), groups=(DataArguments,))
     assert options.train_file == "/users/ann/a.json"
 
 

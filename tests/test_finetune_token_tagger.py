@@ -146,7 +146,7 @@ def test_types_that_training_lacks_are_logged(tmp_path, caplog):
     from conftest import load_recipe
 
     from pipelines import job
-    from pipelines.runs.options import DataArguments
+    from pipelines.runs.arguments import DataArguments
 
     recipe, files = load_recipe("finetune_token_tagger"), {}
     for split, labels in (("train", ["Flu"]), ("test", ["Flu", "Cold", "Cold"])):

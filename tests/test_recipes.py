@@ -22,7 +22,7 @@ from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import UserError
 from pipelines.examples import Prediction
 from pipelines.formatting import interval
-from pipelines.runs.options import DataArguments
+from pipelines.runs.arguments import DataArguments
 from pipelines.runs.provenance import reading_of
 from pipelines.runs.run import Run
 from pipelines.submission import validate_submission

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from pipelines.errors import UserError
-from pipelines.job import make_folder
 from pipelines.runs import options as config
 from pipelines.runs.cost import CostMeter
 from pipelines.runs.provenance import provenance
+from pipelines.runs.resuming import make_folder
 from pipelines.runs.run import Run, config_of, replacing_folder
 
 

@@ -1,5 +1,4 @@
-"""Labels of a model: their numbers in its config, and heads that follow them to another
-checkpoint."""
+"""Labels in the config of a model, and heads that follow them to another checkpoint."""
 
 from __future__ import annotations
 

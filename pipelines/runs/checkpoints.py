@@ -10,7 +10,6 @@ import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
@@ -19,33 +18,12 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
 from pipelines.errors import UserError
-from pipelines.examples import Fields, replacing
+from pipelines.examples import replacing
 from pipelines.runs.provenance import sha256
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-# Options that change where things lie, how fast they go or what is logged, not what is learnt.
-HARMLESS = {
-    "run_dir",
-    "output_dir",
-    "resume_from_checkpoint",
-    "save_total_limit",
-    "run_name",
-    "project",
-    "report_to",
-    "push_to_hub",
-    "disable_tqdm",
-    "debug",
-    "skip_memory_metrics",
-    "local_rank",
-    "ddp_timeout",
-    "dataloader_num_workers",
-    "dataloader_pin_memory",
-    "dataloader_persistent_workers",
-    "dataloader_prefetch_factor",
-}
-HARMLESS_BEGINNINGS = ("hub_", "log_", "logging_", "trackio_")
 
 
 class CheckpointManifest(TrainerCallback):
@@ -225,39 +203,3 @@ def _checked(path: str, *, with_best: bool) -> str:
             "true for the last one of the run"
         )
     return path
-
-
-def differences(old: Fields, new: Fields) -> list[str]:
-    """The options in which a resumed run differs from how it was started, as `--name old, now new`.
-
-    Options that do not change what is learnt may differ, and there may be more epochs or steps.
-    Only options in both are compared: another version of a library has others.
-
-    Args:
-        old: option -> value, as `config.yaml` has it.
-        new: the same of the command that resumes.
-    """
-    found = []
-    for name in sorted(old.keys() & new.keys()):
-        if name in HARMLESS or name.startswith(HARMLESS_BEGINNINGS):
-            continue
-        before, now = _plain(old[name]), _plain(new[name])
-        if before != now and not _grew(name, before, now):
-            found.append(f"--{name} {before}, now {now}")
-    return found
-
-
-def asks_for_more(old: Fields, new: Fields) -> bool:
-    """Whether new options train longer than old ones: by more steps, or by more epochs."""
-    # Steps, where they are set, decide over epochs.
-    name = "max_steps" if new.get("max_steps", -1) > 0 else "num_train_epochs"
-    return name in old and name in new and _grew(name, old[name], new[name])
-
-
-def _grew(name: str, old: Any, new: Any) -> bool:
-    return name in ("num_train_epochs", "max_steps") and 0 < old < new
-
-
-def _plain(value: object) -> object:
-    """A value as it comes back from a file."""
-    return json.loads(json.dumps(value, default=str))

@@ -26,8 +26,7 @@ class CostMeter:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def to_json(self) -> JsonObject:
-        """Memory is in bytes: the largest resident set so far, and the most that tensors took on
-        the GPU."""
+        """Seconds of each stage; memory in bytes, the largest so far, of process and GPU."""
         import torch
 
         unit = 1 if sys.platform == "darwin" else 1024

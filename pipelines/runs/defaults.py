@@ -1,16 +1,21 @@
-"""Which options of a job differ from their defaults."""
+"""Which options of a job differ from their defaults, and which of those its model does not read."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Set
 from typing import TYPE_CHECKING
 
+from pipelines.errors import UserError
 from pipelines.examples import JsonObject
+from pipelines.runs.arguments import SearchArguments
 from pipelines.runs.run import config_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+# Of a trainer's options, those that matter to a model without a trainer.
+READ_WITHOUT_TRAINER = {"seed", "output_dir", "resume_from_checkpoint", "disable_tqdm"}
 RESOLVED = {"greater_is_better"}  # follows from the metric
 PLAIN = (str, int, float, bool, list, tuple, dict, type(None))
 
@@ -37,6 +42,52 @@ def changed_options(*groups: DataclassInstance) -> JsonObject:
             if isinstance(value, PLAIN) and value != default and not is_resolved:
                 changed[field.name] = plain[field.name]
     return changed
+
+
+def refuse_unread(
+    options: SearchArguments,
+    training: DataclassInstance,
+    *,
+    network: str,
+    reads: Set[str],
+    shared: type,
+    has_trainer: bool,
+) -> None:
+    """Refuses options that were set, or are to be searched, and that a network does not read.
+
+    Args:
+        options: of the recipe.
+        training: the trainer's.
+        reads: the recipe's options that the network reads.
+        shared: the dataclass whose options every network of the recipe reads.
+        has_trainer: whether it reads the trainer's options as well; without a trainer, it reads
+            `READ_WITHOUT_TRAINER`.
+
+    Raises:
+        UserError: naming them.
+    """
+    searched = set(options.searched())
+    if "network" in searched:
+        raise UserError(
+            "got --search network=…; train one run for each network, and compare them by "
+            "`pipelines compare`"
+        )
+    own = _names(type(options)) - _names(shared) - _names(SearchArguments) - {"network"}
+    unread = (changed_options(options).keys() | searched) & own - reads
+    if not has_trainer:
+        default = config_of(type(training)())
+        changed = {
+            name for name, value in config_of(training).items() if value != default.get(name)
+        }
+        decides = {"metric_for_best_model"} if searched else set()
+        unread |= (changed | searched & default.keys()) - READ_WITHOUT_TRAINER - decides
+    if unread:
+        listed = ", ".join(f"--{name}" for name in sorted(unread))
+        raise UserError(f"--network {network} does not read {listed}; leave it out")
+
+
+def _names(dataclass: type[DataclassInstance]) -> set[str]:
+    return {field.name for field in dataclasses.fields(dataclass)}
 
 
 def _default(field: dataclasses.Field[object]) -> object:

@@ -46,8 +46,7 @@ def reading_of(corpora: Mapping[str, Corpus]) -> JsonObject:
 
 
 def provenance(files: Sequence[str | Path], **more: object) -> JsonObject:
-    """What is needed to run the same again: command, versions, machine, and the data by its
-    SHA-256.
+    """Command, versions, machine, and the data by its SHA-256: what it takes to repeat a run.
 
     Secrets are left out, and paths below the home folder start with `~/`.
     """

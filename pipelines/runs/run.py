@@ -1,5 +1,4 @@
-"""The run folder: where a run keeps its files, and how others read what it read and load what it
-trained."""
+"""The run folder: its files, what it read and how, and the model that it trained."""
 
 from __future__ import annotations
 
@@ -121,8 +120,7 @@ class Run:
         return Columns(**values)
 
     def reading(self) -> tuple[str | None, ColumnNames | None]:
-        """The answer that the run learnt and the columns that it found; None where it recorded
-        none."""
+        """The answer that the run learnt, and the columns it found; None where not recorded."""
         known = self.provenance().get("reading", {})
         found = known.get("found")
         if found is None:
@@ -137,8 +135,7 @@ class Run:
         answer: str | None = None,
         labelled: bool = True,
     ) -> list[Example]:
-        """Reads a file as the run read its own; a file that the run wrote is in the project's own
-        layout."""
+        """Reads a file as the run read its own, or one that it wrote itself."""
         known, found = self.reading()
         if Path(file).resolve().is_relative_to(self.folder.resolve()):
             return read_examples(file, answer=answer or known, labelled=labelled)
@@ -147,8 +144,7 @@ class Run:
         )
 
     def split_file(self, split: str) -> Path | None:
-        """The file of a split: cut by the run itself, named by its config, or recorded in its
-        provenance."""
+        """The file of a split: cut by the run, named by its config, or recorded."""
         cut = self.splits / f"{split}.jsonl"
         configured = self.config().get(f"{split}_file")
         recorded = [
@@ -177,8 +173,7 @@ class Run:
         return self.read_examples(file, labelled=labelled)
 
     def model_folder(self) -> tuple[ModuleType, Path]:
-        """The family of the run's model, and the folder that it loads: `merged/` where there is
-        one.
+        """The family of the run's model, and the folder it loads: `merged/` if there is one.
 
         Raises:
             UserError: when no training of the run has finished.
@@ -195,8 +190,7 @@ class Run:
         )
 
     def load(self) -> tuple[ModuleType, Any]:
-        """The family of the run's model and the loaded model, for `family.predict(model,
-        examples)`."""
+        """The family and the loaded model, for `family.predict(model, examples)`."""
         family, folder = self.model_folder()
         return family, family.load(folder)
 
@@ -227,8 +221,7 @@ class Run:
 
 @contextlib.contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Gives an empty folder beside the given one, and moves it there at the end: it appears whole
-    or not at all."""
+    """Gives an empty folder that takes the place of the given one at the end, whole."""
     partial, old = (
         folder.with_name(f"{folder.name}.partial"),
         folder.with_name(f"{folder.name}.old"),

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import logging
 import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pipelines.errors import UserError
 from pipelines.examples import Fields, JsonObject
 from pipelines.formatting import text_table
+from pipelines.runs.arguments import RunTrainingArguments, SearchArguments
+from pipelines.runs.run import Run
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
+logger = logging.getLogger(__name__)
+Options = TypeVar("Options", bound=SearchArguments)
+Training = TypeVar("Training", bound=RunTrainingArguments)
 MIN_TRIALS_FOR_IMPORTANCE = 4
 VALUES_SHOWN = 6  # of an option, in the text
 
@@ -94,6 +101,55 @@ def _parse_value(text: str, types: Sequence[object]) -> Choice:
     if str not in types:
         raise ValueError(f"{text!r} is no number")
     return text
+
+
+def search_options(
+    score: Callable[[Options, Training], float],
+    options: Options,
+    training: Training,
+    run: Run,
+    *,
+    metric: str,
+) -> tuple[Options, Training]:
+    """Tries the options of `--search` and returns both dataclasses with the best ones.
+
+    Trials are kept in the run's `search.db`, from which an interrupted search goes on, and the
+    result in its `search.json`.
+
+    Args:
+        score: what a trial with these options and these arguments of the trainer reaches on dev;
+            more is better.
+        metric: its name in the log.
+    """
+    own = {field.name for field in fields(options)}
+
+    def with_values(values: Mapping[str, Choice]) -> tuple[Options, Training]:
+        trial, arguments = copy.copy(options), copy.copy(training)
+        for name, value in values.items():
+            setattr(trial if name in own else arguments, name, value)
+        return trial, arguments
+
+    def objective(values: Mapping[str, Choice]) -> float:
+        trial, arguments = with_values(values)
+        # A trial keeps no checkpoints, and draws no bar.
+        quiet = {"save_strategy": "no", "load_best_model_at_end": False, "disable_tqdm": True}
+        for name, value in (quiet | {"resume_from_checkpoint": None}).items():
+            setattr(arguments, name, value)
+        reached = score(trial, arguments)
+        logger.info("%s on dev %.4f  %s", metric, reached, dict(values))
+        return reached
+
+    result = search(
+        parse_space(options.search or [], (options, training)),
+        objective,
+        trials=options.search_trials,
+        sampler=options.search_sampler,
+        seed=training.seed,
+        storage=run.folder / "search.db",
+    )
+    run.write_json("search.json", result)
+    logger.info("\n%s\n", search_as_text(result))
+    return with_values(result["best"])
 
 
 def search(

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from pipelines.corpora.corpus import Columns
 from pipelines.errors import one_line_errors
 from pipelines.examples import JsonObject
+from pipelines.runs import arguments as shared_arguments
 from pipelines.runs import library_options
-from pipelines.runs import options as recipe_options
 
 COLUMNS = "what a file holds, where it does not say so itself"
 LAST = ("submission", COLUMNS)  # these groups stand behind all others
@@ -130,7 +130,7 @@ def entries_of_source(recipe: str | Path) -> list[Entry]:
         if not isinstance(node, ast.ClassDef):
             continue
         for base in node.bases:
-            ours = getattr(recipe_options, ast.unparse(base).split(".")[-1], None)
+            ours = getattr(shared_arguments, ast.unparse(base).split(".")[-1], None)
             if isinstance(ours, type):
                 _add(found, _entries_of_class(ours))
         _add(found, _entries_of_body(node))
@@ -171,7 +171,7 @@ def _entries_of_body(class_: ast.ClassDef) -> Iterator[Entry]:
         if not (isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Call)):
             continue
         call = node.value
-        if ast.unparse(call.func).split(".")[-1] != recipe_options.option.__name__:
+        if ast.unparse(call.func).split(".")[-1] != shared_arguments.option.__name__:
             continue
         default, help_ = map(ast.literal_eval, call.args)
         keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}

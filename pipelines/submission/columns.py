@@ -131,8 +131,7 @@ def answer_columns(sample: Sample, kept: set[int], names: str | None) -> list[in
 
 
 def classes_of_columns(names: Sequence[str], classes: Sequence[str]) -> list[str | None] | None:
-    """The class that each column is named after: as it is written, in another case, or behind a
-    prefix that all columns share (`Status_C`, `Status_D`).
+    """The class that each column is named after, in any case, behind a shared prefix or not.
 
     Returns:
         For each column its class, or None where it has none; None where no column has one.

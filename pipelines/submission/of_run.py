@@ -11,7 +11,7 @@ from pipelines import submission
 from pipelines.corpora.splits import classes_of
 from pipelines.errors import UserError
 from pipelines.examples import Example, JsonObject, Prediction, replacing
-from pipelines.runs.options import DataArguments
+from pipelines.runs.arguments import DataArguments
 from pipelines.runs.run import Run
 
 logger = logging.getLogger(__name__)
@@ -20,8 +20,7 @@ logger = logging.getLogger(__name__)
 def rehearse(
     examples: Mapping[str, Sequence[Example]], options: DataArguments, *, answer: str
 ) -> None:
-    """Tries the sample with made-up answers, so that one that does not fit stops the run before its
-    training.
+    """Tries the sample with made-up answers, so that a bad one stops the run early.
 
     Args:
         examples: split -> examples; `test` (or `dev`) holds the texts that are asked for, `train`
@@ -69,8 +68,7 @@ def _layout_options(options: DataArguments) -> JsonObject:
 def write(
     run: Run, examples: Sequence[Example], predictions: Sequence[Prediction], options: DataArguments
 ) -> None:
-    """Writes the submission in the layout of the sample; mentions without one as `id,entities` with
-    JSON lists."""
+    """Writes the submission as the sample has it; without one `id,entities`, as JSON lists."""
     sample = Path(options.sample_submission or run.folder / "sample_submission.csv")
     if not options.sample_submission:
         if not all(prediction.spans is not None for prediction in predictions):

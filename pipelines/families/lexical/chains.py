@@ -1,5 +1,4 @@
-"""Taggers of word sequences without a network: HMM, MEMM and CRF, with one way to fit, predict and
-save them."""
+"""HMM, MEMM and CRF as taggers: one way to fit, predict and save them."""
 
 from __future__ import annotations
 
@@ -112,8 +111,7 @@ def fit(
 
 
 def predict(loaded: ChainTagger, examples: Sequence[Example]) -> list[Prediction]:
-    """Tags each example; the score of a span is the least probability among the tags of its
-    words."""
+    """Tags each example; a span scores the least probability among its tags."""
     predictions = []
     for example in examples:
         units = tagged_units(example)

@@ -1,5 +1,4 @@
-"""A linear-chain CRF on hand-made features (Lafferty et al. 2001), trained by L-BFGS through
-python-crfsuite.
+"""A linear-chain CRF on hand-made features (Lafferty et al. 2001), through python-crfsuite.
 
 The model file is CRFsuite's own format: numbers and strings, nothing that is executed on loading.
 """

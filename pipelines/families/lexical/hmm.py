@@ -92,8 +92,7 @@ def fit(
 
 
 def transition_probabilities(trigrams: np.ndarray, tags: Sequence[str]) -> np.ndarray:
-    """(S + 1, S + 1, S + 1) P(third | first, second), interpolated; 0 for an `I` that follows no
-    tag of its type."""
+    """(S + 1, S + 1, S + 1) P(third | first, second), interpolated; 0 for an illegal `I`."""
     bigrams, unigrams = (
         trigrams.sum(axis=0),
         trigrams.sum(axis=(0, 1)),
@@ -110,8 +109,7 @@ def transition_probabilities(trigrams: np.ndarray, tags: Sequence[str]) -> np.nd
 
 
 def interpolation_weights(trigrams: np.ndarray) -> np.ndarray:
-    """(3,) weights of unigrams, bigrams and trigrams, by deleted interpolation (Brants 2000, figure
-    1)."""
+    """(3,) weights of 1-, 2- and 3-grams by deleted interpolation (Brants 2000, figure 1)."""
     bigrams, unigrams = trigrams.sum(axis=0), trigrams.sum(axis=(0, 1))
     history, pairs, total = trigrams.sum(axis=2), bigrams.sum(axis=1), unigrams.sum()
     weights = np.zeros(3)

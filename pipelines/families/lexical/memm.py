@@ -1,5 +1,6 @@
-"""A maximum-entropy Markov model (McCallum, Freitag and Pereira 2000): a logistic regression for
-each previous tag.
+"""A maximum-entropy Markov model: a logistic regression for each previous tag.
+
+McCallum, Freitag and Pereira (2000).
 
 Saved as coefficients (safetensors) and a vocabulary (JSON).
 """

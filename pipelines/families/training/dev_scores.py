@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -105,3 +105,10 @@ def strict_scores(
         [prediction.spans or () for prediction in predictions],
     )["strict"]
     return {name: strict[name.removeprefix("strict_")] for name in SPAN_METRICS}
+
+
+def best_score(log: Sequence[Mapping[str, object]], metric: str) -> float:
+    """The best value of a metric of dev in a trainer's log; of a loss, its negative."""
+    reached = [entry[f"eval_{metric}"] for entry in log if f"eval_{metric}" in entry]
+    values = [float(str(value)) for value in reached]
+    return -min(values) if metric == "loss" else max(values)
