@@ -51,7 +51,7 @@ def main() -> None:
     except UserError as error:
         parser.error(str(error))
     limit = 128 if adapter else 8
-    model, tokenizer, prompt = loaded
+    model, tokenizer, prompt, _ = loaded
     prompts = [causal_lm.prompt_ids(tokenizer, example.text, prompt) for example in examples]
 
     start = time.perf_counter()

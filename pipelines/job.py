@@ -26,7 +26,7 @@ from pipelines.checks.audit import as_text, audit
 from pipelines.corpora import Corpus, good_rows, read_corpora, read_examples, refuse_unlabelled
 from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write_cut
 from pipelines.corpora.stream import batches
-from pipelines.errors import DataError
+from pipelines.errors import DataError, UserError
 from pipelines.evaluation.tasks import TASKS, interval_path, metric, metric_name
 from pipelines.examples import Example, Fields, JsonObject, Prediction, write_predictions
 from pipelines.formatting import interval, score, size, text_table
@@ -84,6 +84,23 @@ class Data:
 def is_main() -> bool:
     """Whether this is the process that writes and reports."""
     return bool(PartialState().is_main_process)
+
+
+def answer_of(options: DataArguments, project: Path) -> str:
+    """What is to be learnt, `spans` or `label`: as `--answer` says, else what the train file holds.
+
+    Raises:
+        UserError: for a file that holds neither.
+    """
+    if options.answer or options.mention_type:
+        answer = options.answer or "label"
+    else:
+        file = given_files(options, project)["train"]
+        [corpus] = read_corpora({"train": file}, columns=options.columns(), answer=None).values()
+        answer = corpus.answer or "spans"  # an unlabelled file is refused where it is read
+    if answer not in ("spans", "label"):
+        raise UserError(f"got the answer {answer}; this recipe learns spans or label")
+    return answer
 
 
 def read(

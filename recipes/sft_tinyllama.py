@@ -1,9 +1,11 @@
-"""Fine-tunes a causal language model with LoRA to write the entity mentions of a text.
+"""Fine-tunes a causal language model with LoRA to write the mentions or the class of a text.
 
     # TinyLlama on a GPU, SmolLM2 on a CPU
     accelerate launch recipes/sft_tinyllama.py
     python recipes/sft_tinyllama.py --config recipes/configs/sft_smollm2.yaml \\
         --train_file train.json --dev_file dev.json --test_file test.json --run_dir runs/mine
+    # without training: the model as it is, after the 4 most similar training examples
+    python recipes/sft_tinyllama.py --train_file reviews.txt --shots 4 --max_steps 0
 
 Everything lands in the run folder: config.yaml, provenance.json, model/, predictions/, report.json,
 submission.csv.
@@ -14,9 +16,10 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pipelines.runs import options as config
 from pipelines.runs.arguments import DataArguments, RunTrainingArguments, option
@@ -29,17 +32,19 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import ModelConfig, SFTConfig, get_quantization_config
 
 from pipelines import job
-from pipelines.errors import one_line_errors
-from pipelines.examples import Example, Prediction
+from pipelines.errors import UserError, one_line_errors
+from pipelines.evaluation import thresholds
+from pipelines.examples import Example, JsonObject, Prediction
 from pipelines.families import causal_lm
 from pipelines.families.causal_lm import sft
+from pipelines.families.causal_lm.shots import RETRIEVERS, shots_of
 from pipelines.families.training import dev_scores
 from pipelines.families.training.early_stopping import choose_on_dev
-from pipelines.formatting import some
 from pipelines.networks import precision
 from pipelines.prompting.formats import prompt_format
 from pipelines.runs.log import log_to_terminal
@@ -51,8 +56,13 @@ logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 @dataclass
 class RecipeArguments(DataArguments):
-    prompt_format: str = option(
-        "list", "how the answer writes mentions: list, json or tagged", group="model"
+    sizes: str = option(
+        "train=0.8,dev=0.1,test=0.1",
+        "of texts with classes: shares or numbers of texts where dev is cut from train",
+        group="data",
+    )
+    prompt_format: str | None = option(
+        None, "how the answer writes mentions: list (default), json or tagged", group="model"
     )
     prompt_style: str = option(
         "auto", "chat (the model's template), plain, or auto: chat where there is a template"
@@ -85,6 +95,10 @@ class RecipeArguments(DataArguments):
         True, "let answers hold only strings of their text", group="prediction"
     )
     generation_batch_tokens: int = option(1024, "prompt tokens of a batch in generation")
+    shots: int | None = option(
+        None, "training examples that stand before a text, with --max_steps 0: the model as it is"
+    )
+    shots_by: str = option("tfidf", "how similar ones are found: tfidf, or minilm")
 
 
 @dataclass
@@ -92,18 +106,25 @@ class TrainingArguments(RunTrainingArguments, SFTConfig):
     """TRL's, with defaults for short texts."""
 
     trainer: ClassVar[str] = "sft"
-    metrics: ClassVar[tuple[str, ...]] = (*dev_scores.SPAN_METRICS, "loss")
+    may_skip_training: ClassVar[bool] = True
+    metrics: ClassVar[tuple[str, ...]] = (
+        "auto",
+        *dev_scores.SPAN_METRICS,
+        *thresholds.OBJECTIVES,
+        "loss",
+    )
 
     max_length: int | None = option(
         512,
-        "tokens of prompt and answer; longer rows are left out of training, and counted",
+        "tokens of prompt and answer: longer rows with mentions are left out of training, texts "
+        "with classes are cut; both are counted",
         group="training",
     )
     learning_rate: float = option(2e-5, "largest learning rate")
     num_train_epochs: float = option(3.0, "passes over the training examples")
     logging_steps: float = option(10, "steps between lines of the log")
     metric_for_best_model: str | None = option(
-        "strict_f1", "score of generated answers that decides between checkpoints"
+        "auto", "score that decides between checkpoints: strict_f1 of mentions, macro_f1 of classes"
     )
     save_total_limit: int | None = option(2, "checkpoints kept")
 
@@ -143,11 +164,20 @@ def main() -> None:
 
 
 def run(
-    options: RecipeArguments, training: TrainingArguments, model_options: ModelConfig
-) -> dict[str, Any]:
+    options: RecipeArguments, training: TrainingArguments, model_options: ModelArguments
+) -> JsonObject:
     """The whole job; returns the report of the last labelled split."""
-    prompt_format(options.prompt_format)  # refuses an unknown one
-    data = job.read(options, answer="spans", project=ROOT, prompt_format=options.prompt_format)
+    if options.prompt_format:
+        prompt_format(options.prompt_format)  # refuses an unknown one
+    answer = job.answer_of(options, ROOT)
+    check_options(options, training, answer)
+    data = job.read(
+        options,
+        answer=answer,
+        project=ROOT,
+        seed=training.seed,
+        prompt_format=options.prompt_format or "list",
+    )
     with job.start(
         "sft_tinyllama",
         data,
@@ -157,7 +187,9 @@ def run(
         model=str(model_options.model_name_or_path),
         resume=training.resume_from_checkpoint is not None,
     ) as work:
-        if work.trains():
+        if work.trains() and training.max_steps == 0:
+            save_untrained(work, options, training, model_options)
+        elif work.trains():
             with work.meter.stage("training"):
                 train(work, options, training, model_options)
         PartialState().wait_for_everyone()
@@ -166,64 +198,126 @@ def run(
         return work.finish(lambda part: predict_everywhere(loaded, part, options), everywhere=True)
 
 
-def train(
-    work: job.Job, options: RecipeArguments, training: TrainingArguments, model_options: ModelConfig
-) -> None:
-    """Trains the adapter and saves it into the run."""
-    train_examples, dev = work.examples["train"], work.examples.get("dev", [])
-    name = str(model_options.model_name_or_path)
-    tokenizer = causal_lm.load_tokenizer(name, trust_remote_code=training.trust_remote_code)
-    labels = sorted({span.label for example in train_examples for span in example.spans or ()}) or [
-        "Disease"
-    ]
+def check_options(options: RecipeArguments, training: TrainingArguments, answer: str) -> None:
+    """Refuses options that do not fit what is learnt, and resolves the metric.
+
+    Raises:
+        UserError: with all of them.
+    """
+    faults = []
+    metric = str(training.metric_for_best_model).removeprefix("eval_")
+    if metric == "auto":
+        metric = "strict_f1" if answer == "spans" else "macro_f1"
+        training.metric_for_best_model = metric
+    own = dev_scores.SPAN_METRICS if answer == "spans" else thresholds.OBJECTIVES
+    if metric not in (*own, "loss"):
+        faults.append(f"--metric_for_best_model {metric}; wanted one of {', '.join(own)} or loss")
+    if answer == "label" and options.prompt_format:
+        faults.append("--prompt_format, which is of mentions")
+    if answer == "label" and not options.constrained:
+        faults.append("--constrained false; answers are always among the classes")
+    if options.shots is not None and training.max_steps != 0:
+        faults.append(f"--shots {options.shots} without --max_steps 0; shots are for untrained")
+    if (options.shots or 0) < 0:
+        faults.append(f"--shots {options.shots}; wanted 0 or more")
+    if options.shots_by not in RETRIEVERS:
+        faults.append(f"--shots_by {options.shots_by}; wanted one of {', '.join(RETRIEVERS)}")
+    if faults:
+        learnt = "mentions" if answer == "spans" else "classes"
+        raise UserError(f"for {learnt}, got {'; got '.join(faults)}")
+
+
+def prompt_of(
+    work: job.Job,
+    options: RecipeArguments,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    shots: int = 0,
+    max_length: int | None = None,
+) -> causal_lm.Prompt:
+    """How texts are put to the model, with its types or classes from the training examples."""
+    classes = work.data.classes
+    if classes is not None:
+        format, labels = "classes" if classes.multi_label else "class", list(classes.labels)
+    else:
+        spans = [span for example in work.examples["train"] for span in example.spans or ()]
+        format = options.prompt_format or "list"
+        labels = sorted({span.label for span in spans}) or ["Disease"]
     prompt = causal_lm.prompt_for(
         tokenizer,
-        format=options.prompt_format,
+        format=format,
         labels=labels,
         style=options.prompt_style,
         constrained=options.constrained,
     )
+    return replace(prompt, shots=shots, max_length=max_length)
+
+
+def save_untrained(
+    work: job.Job,
+    options: RecipeArguments,
+    training: TrainingArguments,
+    model_options: ModelArguments,
+) -> None:
+    """Writes the model folder of the base model as it is, with the shots to choose from."""
+    name = str(model_options.model_name_or_path)
+    tokenizer = causal_lm.load_tokenizer(name, trust_remote_code=training.trust_remote_code)
+    prompt = prompt_of(work, options, tokenizer, shots=options.shots or 0)
+    pool = usable(work, "train")
+    logger.info("no training: the model as it is, %d shots by %s", prompt.shots, options.shots_by)
+    if job.is_main():
+        with replacing_folder(work.run.model) as folder:
+            causal_lm.save(
+                folder,
+                model=None,
+                tokenizer=tokenizer,
+                prompt=prompt,
+                base_model=name,
+                quantization=get_quantization_config(model_options),
+                shots=shots_of(pool, prompt, options.shots_by) if prompt.shots else None,
+            )
+
+
+def usable(work: job.Job, split: str) -> list[Example]:
+    """The examples of a split that can be learnt from."""
+    classes = work.data.classes
+    return classes.usable(split) if classes is not None else work.examples.get(split, [])
+
+
+def train(
+    work: job.Job,
+    options: RecipeArguments,
+    training: TrainingArguments,
+    model_options: ModelArguments,
+) -> None:
+    """Trains the adapter and saves it into the run."""
+    examples, dev = usable(work, "train"), usable(work, "dev")
+    name = str(model_options.model_name_or_path)
+    tokenizer = causal_lm.load_tokenizer(name, trust_remote_code=training.trust_remote_code)
     context = causal_lm.context_length(name, trust_remote_code=training.trust_remote_code)
     max_length = min(training.max_length or context, context)
-    rows, too_long = sft.training_rows(train_examples, tokenizer, prompt, max_length=max_length)
-    if too_long:
-        logger.info(
-            "left out of training, longer than %d tokens (--max_length, or the model's context): "
-            "%d examples: "
-            "%s",
-            max_length,
-            len(too_long),
-            some(too_long),
-        )
+    of_texts = max_length if work.data.answer == "label" else None
+    prompt = prompt_of(work, options, tokenizer, max_length=of_texts)
+    rows = sft.training_rows(examples, tokenizer, prompt, max_length=max_length)
+    sft.report_lengths(rows, max_length)
     logger.info(
-        "one training example, without a loss on ⟦ ⟧:\n%s\n", sft.assert_trainable(rows, tokenizer)
+        "one training example, without a loss on ⟦ ⟧:\n%s\n",
+        sft.assert_trainable(rows.rows, tokenizer),
     )
     dev = dev[:: max(1, len(dev) // max(1, options.eval_examples))]
     stopping = choose_on_dev(training, dev, options.early_stopping_patience)
     if training.eval_strategy != "no":
         sft.refuse_sharded_generation()
-    dtype = precision.choose().weights
-    model_options.dtype = str(dtype).removeprefix("torch.")  # in which a quantised model computes
-    quantization = get_quantization_config(model_options)
-    network = causal_lm.load_network(
-        name,
-        dtype=dtype,
-        trust_remote_code=training.trust_remote_code,
-        **(
-            {"quantization_config": quantization, "device_map": {"": PartialState().device}}
-            if quantization
-            else {}
-        ),
-    )
+    network = load_base(name, training, model_options)
     training.dataset_kwargs = {"skip_prepare_dataset": True}
     trainer = sft.AnswerTrainer(
         model=network,
         args=training,
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=Dataset.from_list(rows.rows),
         processing_class=tokenizer,
         peft_config=lora(options, model_options, network.config.num_hidden_layers),
         dev=dev,
-        train=train_examples,
+        train=examples,
         prompt=prompt,
         batch_tokens=options.batch_tokens,
         answer_logits_only=options.answer_logits_only,
@@ -232,27 +326,48 @@ def train(
         callbacks=[*stopping, *work.callbacks()],
     )
     trainer.train(resume_from_checkpoint=work.checkpoint(training))
-    trained: Any = sft.trained_model(trainer)
     work.record_training(trainer)
     if job.is_main():
-        with replacing_folder(
-            work.run.model
-        ) as folder:  # last of all: a run with a model is not trained again
-            causal_lm.save(
-                folder, model=trained, tokenizer=tokenizer, prompt=prompt, base_model=name
-            )
-            if options.save_merged:
-                with replacing_folder(work.run.merged) as merged:
-                    causal_lm.save(
-                        merged,
-                        model=trained.merge_and_unload(),
-                        tokenizer=tokenizer,
-                        prompt=prompt,
-                        base_model=name,
-                    )
+        save(work, sft.trained_model(trainer), tokenizer, prompt, name, options)
 
 
-def lora(options: RecipeArguments, model_options: ModelConfig, layers: int) -> LoraConfig:
+def load_base(
+    name: str, training: TrainingArguments, model_options: ModelArguments
+) -> PreTrainedModel:
+    """The model to be adapted, in the dtype of this machine, or quantised."""
+    dtype = precision.choose().weights
+    model_options.dtype = str(dtype).removeprefix("torch.")  # in which a quantised model computes
+    quantization = get_quantization_config(model_options)
+    quantized: JsonObject = {}
+    if quantization is not None:
+        device = {"": PartialState().device}
+        quantized = {"quantization_config": quantization, "device_map": device}
+    return causal_lm.load_network(
+        name, dtype=dtype, trust_remote_code=training.trust_remote_code, **quantized
+    )
+
+
+def save(
+    work: job.Job,
+    trained: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: causal_lm.Prompt,
+    base_model: str,
+    options: RecipeArguments,
+) -> None:
+    """Saves the adapter, and where asked the merged model before it.
+
+    `model/` appears last of all: a run that has it is not trained again.
+    """
+    write = partial(causal_lm.save, tokenizer=tokenizer, prompt=prompt, base_model=base_model)
+    with replacing_folder(work.run.model) as folder:
+        write(folder, model=trained)
+        if options.save_merged:
+            with replacing_folder(work.run.merged) as merged:
+                write(merged, model=trained.merge_and_unload())
+
+
+def lora(options: RecipeArguments, model_options: ModelArguments, layers: int) -> LoraConfig:
     # A string is matched as a whole, so that layer 1 is not layer 11.
     below = "|".join(map(str, range(layers - options.lora_layers))) if options.lora_layers else None
     return LoraConfig(

@@ -25,7 +25,7 @@ from pipelines.families.causal_lm import (
     save,
 )
 from pipelines.networks import precision
-from pipelines.prompting import formats as prompts
+from pipelines.prompting import formats
 
 TEXT = "Ataxia <|user|> and colon cancer; β-thal."
 SPANS = (Span(0, 6, "Disease"), Span(20, 32, "Disease"), Span(34, 40, "Disease"))
@@ -235,7 +235,7 @@ def saved(network, tokenizer, tiny_llama, tmp_path):
 
 @pytest.mark.parametrize("change", ["cue", "instruction", "render", "template"])
 def test_a_model_of_other_prompts_is_refused(change, saved, monkeypatch):
-    chosen = prompts.FORMATS["list"]
+    chosen = formats.FORMATS["list"]
     changes = {
         "cue": {"cue": "{} in it:"},
         "instruction": {"instruction": lambda labels: "List them."},
@@ -244,7 +244,7 @@ def test_a_model_of_other_prompts_is_refused(change, saved, monkeypatch):
         },
     }
     if change in changes:
-        monkeypatch.setitem(prompts.FORMATS, "list", chosen._replace(**changes[change]))
+        monkeypatch.setitem(formats.FORMATS, "list", chosen._replace(**changes[change]))
     else:
         (saved / "chat_template.jinja").write_text(
             (saved / "chat_template.jinja").read_text().replace("<|user|>", "<|human|>")

@@ -7,7 +7,7 @@ from pipelines.examples import Example, Span
 from pipelines.families.causal_lm import load_tokenizer, predict, prompt_for, prompt_hash
 from pipelines.families.causal_lm.prompt_tokens import answer_ids, answer_lead, prompt_ids
 from pipelines.families.causal_lm.sft import training_rows
-from pipelines.prompting import formats as prompts
+from pipelines.prompting import formats, prompts
 
 TURNS = (
     "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] | trim }}{{ eos_token }}{% endfor %}"
@@ -42,7 +42,7 @@ LLAMA2 = (
     "[INST] {{ m['content'] }} [/INST]{% endif %}{% endfor %}"
 )
 TEXT, SPANS = "A flu </s> and gout.", (Span(2, 5, "Disease"), Span(15, 19, "Disease"))
-INSTRUCTION = prompts.FORMATS["list"].instruction(["Disease"])
+INSTRUCTION = formats.FORMATS["list"].instruction(["Disease"])
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def rows(tokenizer, template):
     prompt = prompt_for(
         tokenizer, format="list", labels=["Disease"], style="auto", constrained=True
     )
-    [row], _ = training_rows([Example("0", TEXT, SPANS)], tokenizer, prompt, max_length=4096)
+    [row], *_ = training_rows([Example("0", TEXT, SPANS)], tokenizer, prompt, max_length=4096)
     question = prompt_ids(tokenizer, TEXT, prompt)
     assert row["input_ids"][: len(question)] == question
     assert row["input_ids"][len(question) :] == answer_ids(tokenizer, TEXT, SPANS, prompt)

@@ -21,7 +21,7 @@ from pipelines.families.causal_lm.control_tokens import (
 from pipelines.families.causal_lm.generation import generate
 from pipelines.families.causal_lm.sft import assert_trainable, training_rows
 from pipelines.families.language_model import masked_lm
-from pipelines.prompting import formats as prompts
+from pipelines.prompting import formats, prompts
 
 TEXT = "a</s>b got <s><unk> and </s> then gout"
 SPANS = (Span(0, 6, "Disease"), Span(24, 28, "Disease"), Span(34, 38, "Disease"))
@@ -47,12 +47,12 @@ def any_tokenizer(request, tokenizer):
 
 
 @pytest.mark.parametrize("style", ["plain", "chat"])
-@pytest.mark.parametrize("format", list(prompts.FORMATS))
+@pytest.mark.parametrize("format", list(formats.FORMATS))
 def test_a_row_ends_with_the_one_end_token_that_is_trained(any_tokenizer, style, format):
     tokenizer, prompt = any_tokenizer, prompt_of(any_tokenizer, style, format)
     end = tokenizer.eos_token_id
     plain = Example("1", "a b got gout", (Span(8, 12, "Disease"),))
-    [usual, row], _ = training_rows(
+    [usual, row], *_ = training_rows(
         [plain, Example("2", TEXT, SPANS)], tokenizer, prompt, max_length=4096
     )
     answer = [label for label in row["labels"] if label >= 0]
@@ -66,7 +66,7 @@ def test_a_row_ends_with_the_one_end_token_that_is_trained(any_tokenizer, style,
         for ids in (usual["input_ids"][: usual["labels"].count(-100)], row["input_ids"][:question])
     ]
     assert counts[0] == counts[1]
-    assert prompts.FORMATS[format].render(TEXT, SPANS, ["Disease"]) in tokenizer.decode(answer)
+    assert formats.FORMATS[format].render(TEXT, SPANS, ["Disease"]) in tokenizer.decode(answer)
     assert TEXT in tokenizer.decode(row["input_ids"][:question])
     assert_trainable([row], tokenizer)
 

@@ -23,8 +23,7 @@ from pipelines.errors import UserError
 from pipelines.examples import Example
 from pipelines.families.causal_lm import Loaded, predict, prompt_for, prompt_ids
 from pipelines.families.causal_lm.generation import generate
-from pipelines.prompting import formats as prompts
-from pipelines.prompting import grammars
+from pipelines.prompting import formats, grammars
 
 LENGTHS = [1, 40, 3, 17, 17, 64, 5]
 PLACED = {"exact", "case_repaired", "whitespace_repaired"}
@@ -200,7 +199,7 @@ def test_every_answer_is_one_of_its_grammar(format, labels, network, tokenizer):
         matcher = LLMatcher(constraint, rule)
         assert matcher.consume_tokens(answer.ids), (text, tokenizer.decode(answer.ids))
         assert matcher.is_accepting() or not answer.ended
-        parsed = prompts.FORMATS[format].parse(
+        parsed = formats.FORMATS[format].parse(
             tokenizer.decode(answer.ids), text, labels, cut_off=not answer.ended
         )
         assert parsed.status == "ok"

@@ -30,6 +30,16 @@ TEXTS = [
 # Recipe and options; "encoder" and "llm" stand for tiny models, "spans" and "classes" for data.
 RECIPES = {
     "sft_tinyllama": ("spans", "llm", ["--config", CONFIGS / "sft_smoke.yaml", "--max_steps", 2]),
+    "sft_tinyllama classes": (
+        "classes",
+        "llm",
+        ["--config", CONFIGS / "sft_smoke.yaml", "--max_steps", 2],
+    ),
+    "sft_tinyllama untrained": (
+        "classes",
+        "llm",
+        ["--config", CONFIGS / "sft_smoke.yaml", "--max_steps", 0, "--shots", 2],
+    ),
     "finetune_token_tagger": (
         "spans",
         "encoder",

@@ -17,7 +17,7 @@ from pipelines.families.causal_lm import (
 from pipelines.families.causal_lm.sft import assert_trainable, training_rows
 from pipelines.families.training.dev_scores import IGNORED
 from pipelines.networks import precision
-from pipelines.prompting import formats as prompts
+from pipelines.prompting import formats, prompts
 
 TEXT = "Ataxia <|user|> and colon cancer; β-thal."
 SPANS = (Span(0, 6, "Disease"), Span(20, 32, "Disease"), Span(34, 40, "Disease"))
@@ -51,7 +51,7 @@ def test_a_chat_prompt_is_zephyrs(tokenizer):
     prompt = prompt_of(tokenizer, "auto")
     assert prompt.style == "chat"
     question = tokenizer.decode(prompt_ids(tokenizer, TEXT, prompt))
-    instruction = prompts.FORMATS["list"].instruction(["Disease"])
+    instruction = formats.FORMATS["list"].instruction(["Disease"])
     assert question == f"<|system|>\n{instruction}</s>\n<|user|>\n{TEXT}</s>\n<|assistant|>\n"
     assert (
         tokenizer.decode(answer_ids(tokenizer, TEXT, SPANS, prompt))
@@ -60,7 +60,7 @@ def test_a_chat_prompt_is_zephyrs(tokenizer):
 
 
 @pytest.mark.parametrize("style", ["plain", "chat"])
-@pytest.mark.parametrize("format", list(prompts.FORMATS))
+@pytest.mark.parametrize("format", list(formats.FORMATS))
 def test_a_training_row_begins_with_the_generation_prompt(tokenizer, style, format):
     prompt = prompt_of(tokenizer, style, format)
     [row], too_long = training_rows([Example("a", TEXT, SPANS)], tokenizer, prompt, max_length=1024)
@@ -71,7 +71,7 @@ def test_a_training_row_begins_with_the_generation_prompt(tokenizer, style, form
     assert row["input_ids"] == question + answer
     assert row["labels"] == [IGNORED] * len(question) + answer
     assert not too_long
-    rendered = prompts.FORMATS[format].render(TEXT, SPANS, ["Disease"])
+    rendered = formats.FORMATS[format].render(TEXT, SPANS, ["Disease"])
     assert tokenizer.decode(answer).strip() == f"{rendered}</s>"
 
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from pipelines.alignment.strings import Generated, _longest_chain, align, mention_to_json
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction, Span, prediction_to_json
-from pipelines.prompting.formats import FORMATS, format_hash, messages, plain_prompt
+from pipelines.prompting.formats import FORMATS
 from pipelines.prompting.grammars import grammar
+from pipelines.prompting.prompts import format_hash, messages, plain_prompt
 
 NCBI = Path(os.environ.get("PIPELINES_DATA", "../shared/data")) / "ncbi_disease"
 ONE, TWO = ("Disease",), ("PER", "LOC")
@@ -428,7 +429,7 @@ def test_format_hash_tells_apart_what_shapes_an_answer(monkeypatch: pytest.Monke
             [
                 sys.executable,
                 "-c",
-                "from pipelines.prompting.formats import *; print(format_hash('list', ['Disease']))",
+                "from pipelines.prompting.prompts import *; print(format_hash('list', ['Disease']))",
             ],
             capture_output=True,
             text=True,

@@ -17,7 +17,6 @@ looks like a mark; backslashes right before any mark are written twice.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import defaultdict
@@ -104,47 +103,6 @@ class Labels(tuple[str, ...]):
 @lru_cache(maxsize=16)
 def _prepared(labels: tuple[str, ...]) -> Labels:
     return Labels(labels)
-
-
-def messages(text: str, *, format: str, labels: Sequence[str]) -> list[dict[str, str]]:
-    """The conversation that asks a chat model for the mentions of a text.
-
-    The instruction is the system message, which also keeps templates from adding a longer one of
-    their own.
-    """
-    return [
-        {"role": "system", "content": prompt_format(format).instruction(labels)},
-        {"role": "user", "content": text},
-    ]
-
-
-def plain_prompt(text: str, format: str, labels: Sequence[str]) -> str:
-    """The prompt of a base model, `Text: …\\nDiseases:`; the answer follows after one blank."""
-    types = _plural(labels[0]) if len(labels) == 1 else ", ".join(labels)
-    return f"Text: {text}\n{prompt_format(format).cue.format(types)}"
-
-
-def _plural(label: str) -> str:
-    return label + "s" if label[-1:].islower() and not label.endswith("s") else label
-
-
-def format_hash(format: str, labels: Sequence[str], *, chat_template: str | None = None) -> str:
-    """A hash of all that shapes prompt and answer: the rendering of a probe, and the template.
-
-    It hashes the outcome instead of a version number, so that no change of the code is missed.
-    """
-    text = 'A \\ <b>; "none" |\nend'
-    spans = [Span(4, 7, labels[0]), Span(7, 17, labels[-1]), Span(0, 1, labels[-1])]
-    render = prompt_format(format).render
-    shaped = [
-        labels,
-        messages(text, format=format, labels=labels),
-        plain_prompt(text, format, labels),
-        chat_template,
-        render(text, spans, labels),
-        render(text, (), labels),
-    ]
-    return hashlib.sha256(json.dumps(shaped).encode()).hexdigest()[:16]
 
 
 def prompt_format(name: str) -> PromptFormat:

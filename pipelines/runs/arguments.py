@@ -88,9 +88,11 @@ class RunTrainingArguments(PickledWithoutSecrets):
     Attributes:
         trainer: which options of the libraries are honoured, see `library_options`.
         metrics: what `--metric_for_best_model` may be, without `eval_`.
+        may_skip_training: whether `--max_steps 0` means a model as it is.
     """
 
     trainer: ClassVar[str] = "encoder"
+    may_skip_training: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = ()
 
     output_dir: str | None = option(

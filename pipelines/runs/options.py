@@ -42,7 +42,7 @@ def given_files(options: DataArguments, project: Path) -> dict[str, str]:
         files = {split: str(project / SAMPLE_CORPUS / f"{split}.json") for split in named}
         for split, file in files.items():
             setattr(options, f"{split}_file", file)  # the run's config names what it was run on
-        if isinstance(options, ClassArguments):
+        if isinstance(options, ClassArguments) or options.answer == "label":
             options.mention_type = options.mention_type or "Disease"
     return files
 
@@ -183,14 +183,20 @@ def _nearest(name: str, names: set[str]) -> str:
 
 
 def _check_selection(groups: Sequence[Any], on_command_line: Set[str]) -> None:
-    """Checks how the best checkpoint is chosen.
+    """Checks for how long is trained, and how the best checkpoint is chosen.
 
     Raises:
-        UserError: for an unknown metric, or early stopping where dev is not scored. A config file
-            may set a patience for all corpora: without dev examples it has no effect.
+        UserError: for no steps, an unknown metric, or early stopping where dev is not scored. A
+            config file may set a patience for all corpora: without dev it has no effect.
     """
     training = next((group for group in groups if isinstance(group, RunTrainingArguments)), None)
-    if training is None or not training.metrics:
+    if training is None:
+        return
+    if getattr(training, "max_steps", -1) == 0 and not training.may_skip_training:
+        raise UserError(
+            "got --max_steps 0, which trains nothing; wanted 1 or more, or -1 for whole epochs"
+        )
+    if not training.metrics:
         return
     metric = str(getattr(training, "metric_for_best_model", None)).removeprefix("eval_")
     if metric not in training.metrics:
@@ -213,7 +219,7 @@ def _check_selection(groups: Sequence[Any], on_command_line: Set[str]) -> None:
             f"{got} without a best checkpoint to go back to; add --load_best_model_at_end "
             "true, or leave the patience out"
         )
-    cuts_dev = isinstance(options, ClassArguments)
+    cuts_dev = isinstance(options, ClassArguments) or options.answer == "label"
     if (
         "early_stopping_patience" in on_command_line
         and options.train_file

@@ -1,4 +1,4 @@
-"""A causal language model that writes the mentions of a text.
+"""A causal language model that writes the mentions of a text, or is asked for its class.
 
 Training and prediction render and tokenise with the same two functions, `prompt_ids` and
 `answer_ids`; a hash of what they make of a probe is stored beside the weights and checked at load.
@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from pipelines.alignment.strings import mention_to_json
 from pipelines.examples import Example, Prediction, Span
 from pipelines.families.batching import chunks, progress_bar
+from pipelines.families.causal_lm.class_answers import predict_classes
 from pipelines.families.causal_lm.control_tokens import text_ids
 from pipelines.families.causal_lm.generation import Answer, Grammar, generate
 from pipelines.families.causal_lm.loading import (
@@ -66,12 +67,12 @@ logger = logging.getLogger(__name__)
 def predict(
     loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int = 1024, progress: bool = True
 ) -> list[Prediction]:
-    """Generates an answer for each example, greedily, and parses its spans.
+    """Answers each example: mentions as below, classes by `class_answers.predict_classes`.
 
-    A span's score is the probability of the tokens of its string, given all before them. A text
-    that does not fit into the model's context with its prompt and answer is read in overlapping
-    windows; where even that is impossible the answer is empty, with the status `unparsable`. A
-    warning names both kinds.
+    Mentions are generated greedily. A span's score is the probability of the tokens of its string,
+    given all before them. A text that does not fit into the model's context with its prompt and
+    answer is read in overlapping windows; where even that is impossible the answer is empty, with
+    the status `unparsable`. A warning names both kinds.
 
     Args:
         loaded: the model.
@@ -79,6 +80,8 @@ def predict(
         batch_tokens: at most this many prompt tokens at a time, padding included.
         progress: show a bar on a terminal.
     """
+    if loaded.prompt.answer == "label":
+        return predict_classes(loaded, examples, batch_tokens=batch_tokens, progress=progress)
     predictions: list[Prediction] = []
     with progress_bar(len(examples), "generating", show=progress) as bar:
         for part in chunks(examples):
@@ -87,20 +90,25 @@ def predict(
 
 
 class _Request(NamedTuple):
-    """What the model is asked about an example: the whole text, windows of it, or nothing."""
+    """What the model is asked about an example: the whole text, windows of it, or nothing.
+
+    Attributes:
+        prompts: token ids of the prompt of each piece.
+    """
 
     example: Example
     windows: list[TextWindow]
     pieces: list[Example]
+    prompts: list[list[int]]
 
 
 def _predict_part(
     loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int, bar: tqdm
 ) -> list[Prediction]:
-    model, tokenizer, prompt = loaded
+    model, tokenizer, prompt, _ = loaded
     requests = _requests(loaded, examples)
     pieces = [piece for request in requests for piece in request.pieces]
-    prompts = [prompt_ids(tokenizer, piece.text, prompt) for piece in pieces]
+    prompts = [ids for request in requests for ids in request.prompts]
     context = most_tokens(model.config)
     limits = [
         min(_answer_limit(tokenizer, piece.text), context - len(ids))
@@ -138,31 +146,48 @@ def _answered(request: _Request, parsed: Iterator[Prediction]) -> Prediction:
 
 
 def _requests(loaded: Loaded, examples: Sequence[Example]) -> list[_Request]:
-    """What to ask about each example; warns of texts that are longer than the context."""
-    model, tokenizer, prompt = loaded
+    """What to ask about each example; warns of texts that are longer than the context.
+
+    The farthest shots are left out where a text does not fit with all of them.
+    """
+    model, tokenizer, prompt, shots = loaded
     context = most_tokens(model.config)
+    nearest = shots.nearest(examples, prompt.shots) if shots else [[] for _ in examples]
+
+    def room(text: str) -> int:
+        count = len(text_ids(tokenizer, text))
+        return (count if prompt.format == "tagged" else min(count, SHORT_ANSWER)) + 32
 
     def tokens_for(text: str) -> int:
-        count = len(text_ids(tokenizer, text))
-        room = count if prompt.format == "tagged" else min(count, SHORT_ANSWER)
-        return len(prompt_ids(tokenizer, text, prompt)) + room + 32
+        return len(prompt_ids(tokenizer, text, prompt)) + room(text)
 
     requests: list[_Request] = []
     windowed: list[str] = []
     unanswered: list[str] = []
-    for example in examples:
-        tokens = tokens_for(example.text)
-        if tokens <= context:
-            requests.append(_Request(example, [], [example]))
+    for example, own in zip(examples, nearest, strict=True):
+        most = context - room(example.text)
+        ids = prompt_ids(tokenizer, example.text, prompt, shots=own)
+        while own and len(ids) > most:
+            own = own[1:]
+            ids = prompt_ids(tokenizer, example.text, prompt, shots=own)
+        if len(ids) <= most:
+            requests.append(_Request(example, [], [example], [ids]))
             continue
+        tokens = tokens_for(example.text)
         windows = text_windows(
             example.text, lambda text: tokens_for(text) <= context, parts=tokens // context + 1
         )
         pieces = [
             Example(example.id, example.text[window.start : window.end]) for window in windows
         ]
-        requests.append(_Request(example, windows, pieces))
+        prompts = [prompt_ids(tokenizer, piece.text, prompt) for piece in pieces]
+        requests.append(_Request(example, windows, pieces, prompts))
         (windowed if windows else unanswered).append(f"{example.id} ({tokens} tokens)")
+    _warn_of_long_texts(windowed, unanswered, context)
+    return requests
+
+
+def _warn_of_long_texts(windowed: list[str], unanswered: list[str], context: int) -> None:
     if windowed:
         logger.warning(
             "%d texts are longer than the model's %d tokens, prompt and answer included,"
@@ -179,7 +204,6 @@ def _requests(loaded: Loaded, examples: Sequence[Example]) -> list[_Request]:
             context,
             some(unanswered),
         )
-    return requests
 
 
 def _answer_limit(tokenizer: PreTrainedTokenizerBase, text: str) -> int:

@@ -45,8 +45,13 @@ def text_ids(
     return tokenizer(text, add_special_tokens=add_special_tokens, **options)["input_ids"]
 
 
-def shield(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[str, list[str]]:
+def shield(
+    tokenizer: PreTrainedTokenizerBase, text: str, *, first: int = 0
+) -> tuple[str, list[str]]:
     """Replaces the control tokens in a text by marks that no tokenizer takes for control tokens.
+
+    Args:
+        first: the number of the first mark, where a conversation has several texts.
 
     Returns:
         The text, and the strings that were replaced, in order.
@@ -55,7 +60,7 @@ def shield(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[str, list[str
 
     def mark(match: re.Match[str]) -> str:
         strings.append(match[0])
-        return f"{MARK}{len(strings) - 1}{MARK}"
+        return f"{MARK}{first + len(strings) - 1}{MARK}"
 
     return control_pattern(tokenizer).sub(mark, text), strings
 

@@ -90,7 +90,7 @@ def generate(
         advance(len(rows) - len(kept))
         return kept
 
-    with torch.inference_mode(), _contiguous_last_position(model):
+    with torch.inference_mode(), contiguous_last_positions(model):
         if one_pass.can_read_in_one_pass(model):
             one_pass.generate_in_one_pass(model, waiting, write, batch_tokens)
         else:
@@ -213,8 +213,8 @@ def _step(model: PreTrainedModel, batch: _Batch, write: Write) -> _Batch | None:
 
 
 @contextmanager
-def _contiguous_last_position(model: PreTrainedModel) -> Iterator[None]:
-    """Copies the last position of each row, (B, 1, H), before it goes into the head.
+def contiguous_last_positions(model: PreTrainedModel) -> Iterator[None]:
+    """Copies the last positions of each row, (B, 1, H), before they go into the head.
 
     Of a view into the states of all positions torch makes a batched matmul, with a copy of the
     whole head for each row: twice the time, and gigabytes.

@@ -18,12 +18,14 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.quantizers.auto import AutoQuantizationConfig
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from pipelines import cpu
 from pipelines.errors import UserError
 from pipelines.examples import JsonObject, replacing
 from pipelines.families.causal_lm.control_tokens import control_strings
 from pipelines.families.causal_lm.prompt_tokens import Prompt, prompt_hash
+from pipelines.families.causal_lm.shots import Shots, load_shots, save_shots
 from pipelines.networks import precision, weights
 from pipelines.networks.encoder_config import UNLIMITED
 
@@ -31,11 +33,12 @@ PROMPT_FILE = "prompt.json"
 
 
 class Loaded(NamedTuple):
-    """A model that is ready to predict."""
+    """A model that is ready to predict; `shots` stand before a text where `prompt.shots` asks."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     prompt: Prompt
+    shots: Shots | None = None
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -133,23 +136,34 @@ def most_tokens(config: PreTrainedConfig) -> int:
 def save(
     folder: str | Path,
     *,
-    model: PreTrainedModel | PeftModel,
+    model: PreTrainedModel | PeftModel | None,
     tokenizer: PreTrainedTokenizerBase,
     prompt: Prompt,
     base_model: str,
+    quantization: QuantizationConfigMixin | None = None,
+    shots: Shots | None = None,
 ) -> None:
     """Saves an adapter or a whole model as safetensors, with its tokenizer and its prompt.
 
     The prompt file is written last: a folder without it was not saved to the end. It holds the
     quantisation of the base, since an adapter fits only the weights it was trained on.
+
+    Args:
+        model: None for the base model as it is, which is loaded by its name.
+        quantization: of that base model.
     """
     folder = Path(folder)
-    model.save_pretrained(str(folder))
+    if model is not None:
+        model.save_pretrained(str(folder))
+        quantization = getattr(model.config, "quantization_config", None)
     tokenizer.save_pretrained(folder)
-    quantization = getattr(model.config, "quantization_config", None)
+    if shots is not None:
+        save_shots(shots, folder)
     settings = {
         "base_model": base_model,
+        "untrained": model is None,
         **asdict(prompt),
+        "shots_by": shots.by if shots is not None else None,
         "hash": prompt_hash(tokenizer, prompt),
         "quantization": quantization.to_dict() if quantization is not None else None,
     }
@@ -199,6 +213,8 @@ def load(
         }
     if (folder / "adapter_config.json").is_file():
         model = _with_adapter(load_network(settings["base_model"], **options), folder)
+    elif settings.get("untrained"):
+        model = load_network(settings["base_model"], **options)
     else:
         model = load_network(str(folder), **options)
     if not getattr(model, "is_quantized", False):
@@ -208,7 +224,8 @@ def load(
         model.to(device)  # type: ignore[arg-type]
     model.eval()
     cpu.for_prediction(model)
-    return Loaded(model, tokenizer, prompt)
+    by = settings.get("shots_by")
+    return Loaded(model, tokenizer, prompt, load_shots(folder, prompt, by) if by else None)
 
 
 def _read_settings(folder: Path) -> tuple[JsonObject, Prompt]:
@@ -219,6 +236,8 @@ def _read_settings(folder: Path) -> tuple[JsonObject, Prompt]:
             tuple(settings["labels"]),
             settings["style"],
             settings["constrained"],
+            settings.get("shots", 0),
+            settings.get("max_length"),
         )
         for name in ("base_model", "hash"):
             str(settings[name])

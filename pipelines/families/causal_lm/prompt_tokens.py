@@ -20,7 +20,9 @@ from transformers import PreTrainedTokenizerBase
 from pipelines.errors import UserError
 from pipelines.examples import Span
 from pipelines.families.causal_lm.control_tokens import MARK, rendered_ids, shield, text_ids
-from pipelines.prompting import formats
+from pipelines.prompting import formats, prompts
+from pipelines.prompting.class_formats import CLASS_FORMATS, NO_CLASS, SEPARATOR
+from pipelines.prompting.prompts import Shot
 
 STYLES = ("auto", "chat", "plain")
 ANSWER = f"{MARK}answer{MARK}"
@@ -32,17 +34,26 @@ class Prompt:
     """How a text is put to the model, and how it answers.
 
     Attributes:
-        format: one of `formats.FORMATS`.
-        labels: the entity types that are asked for.
+        format: one of `formats.FORMATS`, for mentions, or of `CLASS_FORMATS`.
+        labels: the entity types that are asked for, or the classes.
         style: `chat` (the tokenizer's chat template) or `plain`.
         constrained: whether answers can contain only strings of their text (if the format has a
-            grammar).
+            grammar). Answers are always among the classes.
+        shots: how many training examples stand before a text.
+        max_length: tokens of prompt and answer, to which a text with classes is cut.
     """
 
     format: str
     labels: tuple[str, ...]
     style: str
     constrained: bool = True
+    shots: int = 0
+    max_length: int | None = None
+
+    @property
+    def answer(self) -> str:
+        """`spans` or `label`."""
+        return "label" if self.format in CLASS_FORMATS else "spans"
 
 
 class Frame(NamedTuple):
@@ -80,7 +91,8 @@ def prompt_for(
         UserError: for an unknown format or style, a chat style without a template, or a template
             that is unusable for training.
     """
-    formats.prompt_format(format)
+    if format not in CLASS_FORMATS:
+        formats.prompt_format(format)
     if style not in STYLES:
         raise UserError(f"got the prompt style {style!r}; wanted one of {', '.join(STYLES)}")
     if style == "chat" and not tokenizer.chat_template:
@@ -93,14 +105,33 @@ def prompt_for(
     return prompt
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, text: str, prompt: Prompt) -> list[int]:
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    prompt: Prompt,
+    *,
+    pair: str | None = None,
+    shots: Sequence[Shot] = (),
+) -> list[int]:
     """Token ids up to where the answer begins; control tokens in the text are read as text."""
     if prompt.style == "plain":
-        question = formats.plain_prompt(text, prompt.format, prompt.labels)
+        question = prompts.plain_prompt(text, prompt.format, prompt.labels, pair=pair, shots=shots)
         return text_ids(tokenizer, question)
-    shielded, strings = shield(tokenizer, text)
+    strings: list[str] = []
+
+    def shielded(string: str) -> str:
+        safe, replaced = shield(tokenizer, string, first=len(strings))
+        strings.extend(replaced)
+        return safe
+
+    safe_shots = []
+    for shot in shots:
+        question, answer = shielded(shot.text), shielded(shot.answer)
+        safe_shots.append(Shot(question, answer, shot.pair and shielded(shot.pair)))
+    safe_text = shielded(text)
     # The template writes its own special tokens.
-    return rendered_ids(tokenizer, frame(tokenizer, shielded, prompt).question, strings)
+    around = frame(tokenizer, safe_text, prompt, pair=pair and shielded(pair), shots=safe_shots)
+    return rendered_ids(tokenizer, around.question, strings)
 
 
 def answer_ids(
@@ -117,12 +148,62 @@ def answer_ids(
     return [*written, tokenizer.eos_token_id]
 
 
+class ClassPieces(NamedTuple):
+    """The parts that an answer with classes is put together from, each tokenised by itself.
+
+    Attributes:
+        first: of each class, token ids where the answer begins with it.
+        later: of each class, token ids where another class is before it.
+        none: token ids of the answer of no class.
+        end: token ids of what ends an answer.
+    """
+
+    first: list[list[int]]
+    later: list[list[int]]
+    none: list[int]
+    end: list[int]
+
+
+def class_pieces(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> ClassPieces:
+    """The parts of an answer with classes, as token ids."""
+    lead, tail = answer_lead(tokenizer, prompt), ""
+    if prompt.style == "chat":
+        tail = frame(tokenizer, PROBE, prompt).tail
+
+    def ids(string: str) -> list[int]:
+        return text_ids(tokenizer, string, add_special_tokens=False)
+
+    names = list(map(formats.escaped, prompt.labels))
+    return ClassPieces(
+        first=[ids(f"{lead}{name}") for name in names],
+        later=[ids(f"{SEPARATOR}{name}") for name in names],
+        none=ids(f"{lead}{NO_CLASS}"),
+        end=[*rendered_ids(tokenizer, tail, []), tokenizer.eos_token_id],
+    )
+
+
+def class_answer_ids(pieces: ClassPieces, indices: Sequence[int]) -> list[int]:
+    """Token ids of an answer with these classes, which are indices into the labels."""
+    if not indices:
+        return [*pieces.none, *pieces.end]
+    first, *others = sorted(indices)
+    later = [id for index in others for id in pieces.later[index]]
+    return [*pieces.first[first], *later, *pieces.end]
+
+
 def answer_lead(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
     """The blanks that stand between prompt and answer."""
     return " " if prompt.style == "plain" else frame(tokenizer, PROBE, prompt).lead
 
 
-def frame(tokenizer: PreTrainedTokenizerBase, text: str, prompt: Prompt) -> Frame:
+def frame(
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    prompt: Prompt,
+    *,
+    pair: str | None = None,
+    shots: Sequence[Shot] = (),
+) -> Frame:
     """Renders a text by the chat template, with and without an answer, and compares the two.
 
     Raises:
@@ -130,9 +211,12 @@ def frame(tokenizer: PreTrainedTokenizerBase, text: str, prompt: Prompt) -> Fram
             differently once an answer follows.
     """
     question = ""
+    turns = prompts.messages(
+        text, format=prompt.format, labels=prompt.labels, pair=pair, shots=shots
+    )
     for thinking_off in (False, True):
-        question, merged = _render(tokenizer, text, prompt, answer=None, thinking_off=thinking_off)
-        conversation, _ = _render(tokenizer, text, prompt, answer=ANSWER, thinking_off=thinking_off)
+        question, merged = _render(tokenizer, turns, answer=None, thinking_off=thinking_off)
+        conversation, _ = _render(tokenizer, turns, answer=ANSWER, thinking_off=thinking_off)
         before, answer, after = conversation.partition(ANSWER)
         if before.startswith(question) and answer:
             break
@@ -152,20 +236,19 @@ def frame(tokenizer: PreTrainedTokenizerBase, text: str, prompt: Prompt) -> Fram
 
 def _render(
     tokenizer: PreTrainedTokenizerBase,
-    text: str,
-    prompt: Prompt,
+    messages: Sequence[dict[str, str]],
     *,
     answer: str | None,
     thinking_off: bool,
 ) -> tuple[str, bool]:
-    """The rendered conversation, and whether the instruction is in the user's turn."""
-    system, user = formats.messages(text, format=prompt.format, labels=prompt.labels)
+    """The rendered conversation, and whether the instruction is in the user's first turn."""
+    system, first, *others = messages
     instruction = system["content"]
     answered = [] if answer is None else [{"role": "assistant", "content": answer}]
-    merged = {"role": "user", "content": f"{instruction}\n\n{user['content']}"}
+    merged = {"role": "user", "content": f"{instruction}\n\n{first['content']}"}
     options: dict[str, Any] = {"enable_thinking": False} if thinking_off else {}
     reason = "it leaves the instruction out"
-    for turns in ([system, user, *answered], [merged, *answered]):
+    for turns in ([*messages, *answered], [merged, *others, *answered]):
         try:
             rendered = tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=answer is None, **options
@@ -184,10 +267,11 @@ def _render(
 
 def prompt_hash(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
     """A hash of everything that shapes prompts and answers."""
+    has_shots, template = prompt.shots > 0, tokenizer.chat_template
     if prompt.style == "plain":
-        return formats.format_hash(prompt.format, prompt.labels, chat_template=None)
-    shaped = formats.format_hash(
-        prompt.format, prompt.labels, chat_template=tokenizer.chat_template
+        return prompts.format_hash(prompt.format, prompt.labels, shots=has_shots)
+    shaped = prompts.format_hash(
+        prompt.format, prompt.labels, shots=has_shots, chat_template=template
     )
     around = frame(tokenizer, PROBE, prompt)
     adaptation = around.merged, around.thinking, around.thinking_off

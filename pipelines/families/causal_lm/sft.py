@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
@@ -17,10 +19,14 @@ from torch.nn.functional import cross_entropy, pad
 from transformers import PreTrainedTokenizerBase
 from trl import SFTTrainer
 
+from pipelines.corpora.splits import classes_of
 from pipelines.errors import UserError
-from pipelines.examples import Example
+from pipelines.evaluation.thresholds import decision_scores
+from pipelines.examples import Example, Prediction
 from pipelines.families.causal_lm import Loaded, Prompt, answer_ids, predict, prompt_ids
+from pipelines.families.causal_lm.class_answers import fit, longest_answer
 from pipelines.families.causal_lm.merging import merged_adapter
+from pipelines.families.causal_lm.prompt_tokens import class_answer_ids, class_pieces
 from pipelines.families.training.batches import LengthBatches
 from pipelines.families.training.cpu_training import CpuTraining
 from pipelines.families.training.dev_scores import (
@@ -29,8 +35,11 @@ from pipelines.families.training.dev_scores import (
     evenly_spread,
     strict_scores,
 )
+from pipelines.formatting import some
+from pipelines.networks.encoder_config import UNLIMITED
 
 LOSS_SAMPLE = 200  # dev examples that the dev loss is the mean of
+logger = logging.getLogger(__name__)
 TRAIN_SAMPLE = 50  # training examples that are answered at each evaluation
 
 
@@ -40,10 +49,12 @@ class Rows(NamedTuple):
     Attributes:
         rows: `input_ids` and `labels`, one dict an example.
         too_long: ids of the examples that are left out, since they are over the length.
+        cut: ids of the examples that lost the end of their text.
     """
 
     rows: list[dict[str, list[int]]]
     too_long: list[str]
+    cut: list[str]
 
 
 def training_rows(
@@ -53,7 +64,13 @@ def training_rows(
     *,
     max_length: int | None,
 ) -> Rows:
-    """Token ids of prompt and answer, and labels that are -100 throughout the prompt."""
+    """Token ids of prompt and answer, and labels that are -100 throughout the prompt.
+
+    Of a text with mentions that is over the length no row is made, since the end of its answer
+    would be lost; a text with classes loses its own end, as in prediction.
+    """
+    if prompt.answer == "label":
+        return class_rows(examples, tokenizer, prompt, max_length=max_length)
     rows, too_long = [], []
     for example in examples:
         question = prompt_ids(tokenizer, example.text, prompt)
@@ -63,7 +80,41 @@ def training_rows(
             continue
         labels = [IGNORED] * len(question) + answer
         rows.append({"input_ids": question + answer, "labels": labels})
-    return Rows(rows, too_long)
+    return Rows(rows, too_long, [])
+
+
+def class_rows(
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Prompt,
+    *,
+    max_length: int | None,
+) -> Rows:
+    """Rows of texts with classes; `cut` has the ids of those that lost their end."""
+    pieces = class_pieces(tokenizer, prompt)
+    most = (max_length or UNLIMITED) - longest_answer(pieces, prompt)
+    fitted = fit(tokenizer, prompt, examples, most=most)
+    rows = []
+    for example, question in zip(examples, fitted.prompts, strict=True):
+        answer = class_answer_ids(pieces, class_indices(example, prompt.labels))
+        rows.append({"input_ids": question + answer, "labels": [IGNORED] * len(question) + answer})
+    return Rows(rows, [], fitted.cut)
+
+
+def report_lengths(rows: Rows, max_length: int) -> None:
+    """Logs which examples are longer than a row may be."""
+    limit = f"{max_length} tokens (--max_length, or the model's context)"
+    for ids, what in (
+        (rows.too_long, "left out of training, longer than"),
+        (rows.cut, "the end of their texts is cut, to"),
+    ):
+        if ids:
+            logger.info("%d examples: %s %s: %s", len(ids), what, limit, some(ids))
+
+
+def class_indices(example: Example, labels: Sequence[str]) -> list[int]:
+    """Indices of an example's classes among the labels."""
+    return [index for index, name in enumerate(labels) if name in classes_of(example)]
 
 
 def assert_trainable(
@@ -185,7 +236,7 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
             hook.remove()
 
     def score(self, examples: Sequence[Example]) -> dict[str, float]:
-        """Strict scores of generated answers, and the loss on a part of the examples."""
+        """Scores of the answers, and the loss on a part of the examples."""
         trained, tokenizer = trained_model(self), self._tokenizer
         options: Any = self.args
         part = evenly_spread(examples, LOSS_SAMPLE)
@@ -202,11 +253,29 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
                     batch_tokens=self.generation_batch_tokens,
                     progress=show,
                 )
+        if self.prompt.answer == "label":
+            return {"loss": loss, **class_scores(examples, predictions, self.prompt)}
         return {"loss": loss, **strict_scores(examples, predictions)}
 
     def _network(self) -> Any:
         trained = trained_model(self)
         return trained.get_base_model() if isinstance(trained, PeftModel) else trained
+
+
+def class_scores(
+    examples: Sequence[Example], predictions: Sequence[Prediction], prompt: Prompt
+) -> dict[str, float]:
+    """The scores by which classifiers are chosen, of predicted classes."""
+    several = prompt.format == "classes"
+    scores = np.array([[(p.scores or {})[label] for label in prompt.labels] for p in predictions])
+    indices = [class_indices(example, prompt.labels) for example in examples]
+    if not several:
+        return decision_scores(scores, np.array([own[0] for own in indices]))
+    targets = np.zeros(scores.shape)
+    for row, own in zip(targets, indices, strict=True):
+        row[own] = 1.0
+    # Decisions on several classes are made on logits, at 0.
+    return decision_scores(scores - 0.5, targets)
 
 
 def refuse_sharded_generation() -> None:
