@@ -195,6 +195,8 @@ def run(
         PartialState().wait_for_everyone()
         gc.collect()
         loaded = causal_lm.load(work.run.model, trust_remote_code=training.trust_remote_code)
+        if training.max_steps == 0:
+            work.record(parameters=loaded.model.num_parameters(), trained_parameters=0)
         return work.finish(lambda part: predict_everywhere(loaded, part, options), everywhere=True)
 
 

@@ -273,9 +273,10 @@ def test_a_trained_run_goes_on_with_prediction(name, copied, runs, models, data,
     reports = [json.loads((folder / "report.json").read_text()) for folder in (run, runs(name))]
     for key in ("parameters", "trained_parameters", "epochs"):
         assert reports[0]["cost"].get(key) == reports[1]["cost"].get(key)
-    assert reports[0]["cost"]["seconds"]["training"] == pytest.approx(
-        reports[1]["cost"]["seconds"]["training"], abs=1
-    )
+    if "training" in reports[1]["cost"]["seconds"]:
+        # Without what was read and saved beside the steps.
+        resumed, whole = [report["cost"]["seconds"]["training"] for report in reports]
+        assert 0 < resumed <= whole
 
 
 @pytest.mark.parametrize(
