@@ -110,8 +110,8 @@ class RecipeArguments(SearchArguments, DataArguments):
     word_dropout: float = option(0.0, "share of training words that are read as unknown")
     embeddings: str = option(
         "random",
-        "random, a text file of vectors (GloVe, word2vec, fastText), or distil: and an "
-        "encoder, such as distil:local:minilm",
+        "random, a file of vectors (text as of GloVe, or JSON, also as .gz), local:glove, or "
+        "distil: and an encoder, such as distil:local:minilm",
         group="words",
     )
     embedding_dim: int | None = option(

@@ -1,4 +1,4 @@
-"""Loading and saving of classifiers of texts: encoders with a head, and the model folders of runs."""
+"""Loading and saving of classifiers of texts: encoders with a head, and models of runs."""
 
 from __future__ import annotations
 
