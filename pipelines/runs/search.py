@@ -8,7 +8,7 @@ import itertools
 import logging
 import os
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -160,8 +160,8 @@ def search_options(
         return reached
 
     space = parse_space(options.search or [], (options, training))
-    for name, values in space.items():
-        for value in values if check and not isinstance(values, Range) else ():
+    if check is not None:
+        for name, value in _choices(space):
             check(*with_values({name: value}))
     result = search(
         space,
@@ -174,6 +174,12 @@ def search_options(
     run.write_json("search.json", result)
     logger.info("\n%s\n", search_as_text(result))
     return with_values(result["best"])
+
+
+def _choices(space: Space) -> Iterator[tuple[str, Choice]]:
+    for name, values in space.items():
+        if not isinstance(values, Range):
+            yield from ((name, value) for value in values)
 
 
 def search(
