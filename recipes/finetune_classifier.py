@@ -6,11 +6,13 @@
         --run_dir runs/reviews
     python recipes/finetune_classifier.py --train_file train.csv --run_dir runs/three \\
         --models distilbert-base-cased,bert-base-cased,roberta-base
+    python recipes/finetune_classifier.py --train_file train.csv --search learning_rate=1e-5:1e-3 \\
+        pooling=cls,mean
 
 Several --models are trained one after the other with the same options and end in `pipelines
 compare`; the same command again trains those that failed or are new. Everything lands in the run
 folder (of several models, a folder each in it): config.yaml, provenance.json, model/, predictions/,
-report.json, report.html.
+report.json, report.html; of a search also search.json.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from pipelines.runs.arguments import (
     ClassArguments,
     EncoderArguments,
     EpochTrainingArguments,
+    SearchArguments,
     option,
 )
 from pipelines.runs.usage import answer_help
@@ -38,36 +41,33 @@ from pipelines.runs.usage import answer_help
 if __name__ == "__main__":
     answer_help(__file__)  # before the imports below, which take seconds
 
-import numpy as np
 import torch
 import transformers
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from peft import LoraConfig
-from transformers import set_seed
+from transformers import PreTrainedTokenizerBase, PrinterCallback, set_seed
 
 from pipelines import job
 from pipelines.corpora.class_splits import ClassSplits
-from pipelines.corpora.splits import classes_of
 from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation import thresholds
-from pipelines.examples import Example
 from pipelines.families import sequence_classifier
-from pipelines.families.sequence_classifier import ClassifierSettings, classifier_training
-from pipelines.families.training import cpu_training, early_stopping, encoders
-from pipelines.formatting import some
+from pipelines.families.sequence_classifier import ClassifierSettings, Loaded, classifier_training
+from pipelines.families.training import cpu_training, dev_scores, early_stopping, encoders
 from pipelines.networks.pooled_classifier import POOLINGS
 from pipelines.reporting.compare import compare_runs
 from pipelines.reporting.comparison import comparison_as_text, write_comparison
 from pipelines.runs.log import log_to_terminal
-from pipelines.runs.run import Run, replacing_folder
+from pipelines.runs.run import Run, config_of, replacing_folder
+from pipelines.runs.search import SAMPLERS, search_options
 
 ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
-class RecipeArguments(EncoderArguments, ClassArguments):
+class RecipeArguments(SearchArguments, EncoderArguments, ClassArguments):
     model_name_or_path: str = option(
         "distilbert-base-cased", "an encoder: a Hub id, a folder, or local:minilm", group="model"
     )
@@ -120,13 +120,7 @@ def main() -> None:
 
 def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]:
     """Trains and scores one model, or compares several; returns the report or comparison."""
-    for name, value, wanted in (
-        ("tune", options.tune, encoders.TUNING_MODES),
-        ("pooling", options.pooling, POOLINGS),
-    ):
-        if value not in wanted:
-            raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
-    cpu_training.use_half_copies(options.half_copies, training)
+    check_options(options, training)
     names = names_of(options, training)
     data = job.read(options, answer="label", project=ROOT, seed=training.seed)
     [folder] = broadcast_object_list(
@@ -135,6 +129,18 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
     if not options.models:
         return run_one(options, training, data, Path(folder))
     return run_several(names, options, training, data, Path(folder))
+
+
+def check_options(options: RecipeArguments, training: TrainingArguments) -> None:
+    """Refuses unknown names, and half copies where they cannot be, before anything is read."""
+    for name, value, wanted in (
+        ("tune", options.tune, encoders.TUNING_MODES),
+        ("pooling", options.pooling, POOLINGS),
+        ("search_sampler", options.search_sampler, SAMPLERS),
+    ):
+        if value not in wanted:
+            raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
+    cpu_training.use_half_copies(options.half_copies, training)
 
 
 def names_of(options: RecipeArguments, training: TrainingArguments) -> list[str]:
@@ -229,8 +235,7 @@ def run_several(
     if failed:
         raise UserError(
             f"{len(failed)} of {len(names)} models failed (above): {', '.join(failed)}; give the "
-            f"same "
-            "command again once that is fixed: what is finished is kept"
+            "same command again once that is fixed: what is finished is kept"
         )
     return comparison
 
@@ -248,9 +253,13 @@ def run_one(
         folder=folder,
         resume=training.resume_from_checkpoint is not None,
     ) as work:
+        if options.search:
+            with work.meter.stage("search"):
+                options, training = search(options, training, work)
+            work.run.write_config(config_of(options, training))
         if work.trains():
             with work.meter.stage("training"):
-                train(work, options, training)
+                fit(work, options, training)
         PartialState().wait_for_everyone()
         gc.collect()
         if not job.is_main():
@@ -259,49 +268,61 @@ def run_one(
         return work.finish(lambda part: sequence_classifier.predict(loaded, part))
 
 
-def train(work: job.Job, options: RecipeArguments, training: TrainingArguments) -> None:
+def fit(work: job.Job, options: RecipeArguments, training: TrainingArguments) -> None:
     """Trains the classifier and saves it into the run."""
-    found = work.data.classes
-    assert found is not None
+    classes = work.data.classes
+    assert classes is not None
+    trainer = train(classes, options, training, work=work)
+    work.record_training(trainer)
+    if not job.is_main():
+        return
+    network = encoders.merged(trainer.accelerator.unwrap_model(trainer.model)).eval()
+    tokenizer: Any = trainer.processing_class
+    loaded = Loaded(network, tokenizer, trainer.settings)
+    dev = classes.usable("dev")
+    if dev and classifier_training.tunes_thresholds(options.tune_thresholds, classes):
+        loaded = classifier_training.with_thresholds(loaded, dev)
+    # Last of all: a run with a model is not trained again.
+    with replacing_folder(work.run.model) as folder:
+        sequence_classifier.save(
+            folder,
+            model=network,
+            tokenizer=tokenizer,
+            settings=loaded.settings,
+            base_model=options.model_name_or_path,
+        )
+
+
+def train(
+    classes: ClassSplits,
+    options: RecipeArguments,
+    training: TrainingArguments,
+    *,
+    work: job.Job | None = None,
+) -> classifier_training.ClassifierTrainer:
+    """Fine-tunes an encoder; the trainer that comes back holds the best classifier.
+
+    Args:
+        work: the job whose checkpoints it keeps; a trial of a search keeps none, and logs nothing.
+    """
     set_seed(training.seed)
-    name, examples, dev = options.model_name_or_path, found.usable("train"), found.usable("dev")
-    tokenizer, window = tokenizer_and_window(options)
-    everything = [example for part in found.splits.values() for example in part]
-    max_length = options.max_length or sequence_classifier.length_from(
-        everything, tokenizer, window=window
-    )
-    settings = ClassifierSettings(found.labels, found.multi_label, max_length)
+    examples, dev = classes.usable("train"), classes.usable("dev")
+    tokenizer, settings = settings_for(classes, options)
     model = sequence_classifier.load_network(
-        name, settings, pooling=options.pooling, dropout=options.dropout
+        options.model_name_or_path, settings, pooling=options.pooling, dropout=options.dropout
     )
-    encoders.choose_trained(
-        model,
-        options.tune,
-        last_n=options.last_n,
-        lora=LoraConfig(
-            r=options.lora_r, lora_alpha=options.lora_alpha, target_modules="all-linear"
-        ),
-    )
-    rows, cut = classifier_training.training_rows(examples, tokenizer, settings)
-    logger.info("%d training texts, %d tokens at most", len(rows), max_length)
-    cuts = {"train": cut} | {
-        split: sequence_classifier.encode(part, tokenizer, max_length=max_length).cut
-        for split, part in found.splits.items()
-        if split != "train"
-    }
-    for split, ids in cuts.items():
-        if ids:
-            logger.info(
-                "%s: %d texts are over that and lose their end: id %s", split, len(ids), some(ids)
-            )
-    callbacks = early_stopping.choose_on_dev(training, dev, options.early_stopping_patience)
-    weight = (
-        classifier_training.class_frequency_weights(
+    lora = LoraConfig(r=options.lora_r, lora_alpha=options.lora_alpha, target_modules="all-linear")
+    encoders.choose_trained(model, options.tune, last_n=options.last_n, lora=lora)
+    rows, _ = classifier_training.training_rows(examples, tokenizer, settings)
+    if work:
+        logger.info("%d training texts, %d tokens at most", len(rows), settings.max_length)
+        classifier_training.log_cut_texts(classes, tokenizer, settings)
+    weight = None
+    if options.class_weight_power:
+        weight = classifier_training.class_frequency_weights(
             examples, settings, power=options.class_weight_power
         )
-        if options.class_weight_power
-        else None
-    )
+    callbacks = early_stopping.choose_on_dev(training, dev, options.early_stopping_patience)
     trainer = classifier_training.ClassifierTrainer(
         model=model,
         args=training,
@@ -317,29 +338,44 @@ def train(work: job.Job, options: RecipeArguments, training: TrainingArguments) 
         focal_gamma=options.focal_gamma,
         half_copies=options.half_copies,
         ema_decay=options.ema_decay,
-        callbacks=[*callbacks, *work.callbacks()],
+        callbacks=[*callbacks, *(work.callbacks() if work else ())],
     )
-    trainer.train(resume_from_checkpoint=work.checkpoint(training))
-    work.record_training(trainer)
-    if job.is_main():
-        merged = encoders.merged(trainer.accelerator.unwrap_model(trainer.model)).eval()
-        if dev and tunes(options, found, examples):
-            logits = sequence_classifier.predict_logits(
-                sequence_classifier.Loaded(merged, tokenizer, settings), dev, progress=False
-            )
-            offsets = thresholds.tune_offsets(
-                logits, np.array(sequence_classifier.targets(dev, settings)), "macro_f1"
-            )
-            settings = replace(settings, offsets=tuple(offsets.tolist()))
-        with replacing_folder(
-            work.run.model
-        ) as folder:  # last of all: a run with a model is not trained again
-            sequence_classifier.save(
-                folder, model=merged, tokenizer=tokenizer, settings=settings, base_model=name
-            )
+    if work is None:
+        trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=work.checkpoint(training) if work else None)
+    return trainer
 
 
-def tokenizer_and_window(options: RecipeArguments) -> tuple[Any, int]:
+def settings_for(
+    classes: ClassSplits, options: RecipeArguments
+) -> tuple[PreTrainedTokenizerBase, ClassifierSettings]:
+    """The model's tokenizer, and how texts are encoded: as long as asked, else as all are."""
+    tokenizer, window = tokenizer_and_window(options)
+    texts = [example for part in classes.splits.values() for example in part]
+    max_length = options.max_length or sequence_classifier.length_from(
+        texts, tokenizer, window=window
+    )
+    return tokenizer, ClassifierSettings(classes.labels, classes.multi_label, max_length)
+
+
+def search(
+    options: RecipeArguments, training: TrainingArguments, work: job.Job
+) -> tuple[RecipeArguments, TrainingArguments]:
+    """Fine-tunes with other options again and again; returns the best ones on dev."""
+    classes = work.data.classes
+    assert classes is not None
+    metric = str(training.metric_for_best_model).removeprefix("eval_")
+
+    def score(trial: RecipeArguments, arguments: TrainingArguments) -> float:
+        check_options(trial, arguments)
+        log = train(classes, trial, arguments).state.log_history
+        gc.collect()
+        return dev_scores.best_score(log, metric)
+
+    return search_options(score, options, training, work.run, metric=metric, check=check_options)
+
+
+def tokenizer_and_window(options: RecipeArguments) -> tuple[PreTrainedTokenizerBase, int]:
     """The model's tokenizer, and the tokens that it takes at most.
 
     Raises:
@@ -353,16 +389,6 @@ def tokenizer_and_window(options: RecipeArguments) -> tuple[Any, int]:
             f"tokens"
         )
     return tokenizer, window
-
-
-def tunes(options: RecipeArguments, found: ClassSplits, examples: list[Example]) -> bool:
-    """Whether thresholds are tuned: as asked, else where a class is rare."""
-    if options.tune_thresholds is not None:
-        return options.tune_thresholds
-    counts = Counter(label for example in examples for label in classes_of(example))
-    return thresholds.has_rare_class(
-        counts, n_examples=len(examples), n_classes=len(found.labels), multi_label=found.multi_label
-    )
 
 
 if __name__ == "__main__":

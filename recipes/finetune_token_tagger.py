@@ -4,9 +4,10 @@
     accelerate launch recipes/finetune_token_tagger.py
     python recipes/finetune_token_tagger.py --config recipes/configs/tagger_minilm.yaml \\
         --train_file train.json --dev_file dev.json --test_file test.json --run_dir runs/mine
+    python recipes/finetune_token_tagger.py --search learning_rate=1e-5:1e-3 head_rate=1,10
 
 Everything lands in the run folder: config.yaml, provenance.json, model/, predictions/, report.json,
-submission.csv.
+submission.csv; of a search also search.json.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from pipelines.runs import options as config
-from pipelines.runs.arguments import DataArguments, EncoderArguments, EpochTrainingArguments, option
+from pipelines.runs.arguments import (
+    DataArguments,
+    EncoderArguments,
+    EpochTrainingArguments,
+    SearchArguments,
+    option,
+)
 from pipelines.runs.usage import answer_help
 
 if __name__ == "__main__":
@@ -32,10 +39,11 @@ import torch
 import transformers
 from accelerate import PartialState
 from peft import LoraConfig
-from transformers import set_seed
+from transformers import PrinterCallback, set_seed
 
 from pipelines import job
 from pipelines.errors import DataError, UserError, one_line_errors
+from pipelines.examples import Example
 from pipelines.families import token_tagger
 from pipelines.families.token_tagger import tagging
 from pipelines.families.token_tagger.units import describe_unreachable
@@ -43,14 +51,15 @@ from pipelines.families.training import cpu_training, dev_scores, early_stopping
 from pipelines.formatting import some
 from pipelines.networks.tagger_ensemble import ensemble_of
 from pipelines.runs.log import log_to_terminal
-from pipelines.runs.run import replacing_folder
+from pipelines.runs.run import config_of, replacing_folder
+from pipelines.runs.search import SAMPLERS, search_options
 
 ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
-class RecipeArguments(EncoderArguments, DataArguments):
+class RecipeArguments(SearchArguments, EncoderArguments, DataArguments):
     head_rate: float = option(10.0, "learning rate of the head, as a multiple of --learning_rate")
     decode: str = option(
         "viterbi",
@@ -104,6 +113,10 @@ def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]
         model=options.model_name_or_path,
         resume=training.resume_from_checkpoint is not None,
     ) as work:
+        if options.search:
+            with work.meter.stage("search"):
+                options, training = search(options, training, work)
+            work.run.write_config(config_of(options, training))
         if work.trains():
             with work.meter.stage("training"):
                 train(work, options, training)
@@ -122,11 +135,17 @@ def check(options: RecipeArguments, training: TrainingArguments) -> None:
     for name, value, wanted in (
         ("decode", options.decode, token_tagger.DECODERS),
         ("tune", options.tune, encoders.TUNING_MODES),
+        ("search_sampler", options.search_sampler, SAMPLERS),
     ):
         if value not in wanted:
             raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
     if options.members < 1:
         raise UserError(f"got --members {options.members}; wanted 1 or more")
+    if options.search and options.members > 1:
+        raise UserError(
+            "--search tries the options of one tagger; search with --members 1, then train several "
+            "with what it found"
+        )
     cpu_training.use_half_copies(options.half_copies, training)
     if options.members > 1 and (training.resume_from_checkpoint or "true").lower() not in (
         "true",
@@ -185,9 +204,10 @@ def train(work: job.Job, options: RecipeArguments, training: TrainingArguments) 
                 training.seed + number,
                 f"{training.output_dir}/tagger-{number + 1}",
             )
-        taggers.append(
-            train_tagger(work, tokenizer, options, arguments, callbacks, show=number == 0)
+        tagger = train_tagger(
+            work.examples, tokenizer, options, arguments, callbacks, work=work, show=number == 0
         )
+        taggers.append(tagger)
     models = [tagger.model for tagger in taggers]
     if job.is_main():
         if len(taggers) > 1:
@@ -213,20 +233,51 @@ class Tagger(NamedTuple):
     parameters: int
     trained_parameters: int
     tokens: int  # read in training
+    log: list[dict[str, float]]  # of the trainer
+
+
+def search(
+    options: RecipeArguments, training: TrainingArguments, work: job.Job
+) -> tuple[RecipeArguments, TrainingArguments]:
+    """Fine-tunes with other options again and again; returns the best ones on dev.
+
+    Raises:
+        UserError: without dev, or for an unknown option.
+    """
+    dev = work.examples.get("dev")
+    if not dev:
+        raise UserError("--search compares models on dev; give --dev_file")
+    metric = str(training.metric_for_best_model).removeprefix("eval_")
+    tokenizer = token_tagger.load_tokenizer(options.model_name_or_path)
+
+    def score(trial: RecipeArguments, arguments: TrainingArguments) -> float:
+        check(trial, arguments)
+        callbacks = early_stopping.choose_on_dev(arguments, dev, trial.early_stopping_patience)
+        tagger = train_tagger(work.examples, tokenizer, trial, arguments, callbacks)
+        gc.collect()
+        return dev_scores.best_score(tagger.log, metric)
+
+    return search_options(score, options, training, work.run, metric=metric, check=check)
 
 
 def train_tagger(
-    work: job.Job,
+    examples: dict[str, list[Example]],
     tokenizer: Any,
     options: RecipeArguments,
     training: TrainingArguments,
     callbacks: Sequence[Any],
     *,
-    show: bool,
+    work: job.Job | None = None,
+    show: bool = False,
 ) -> Tagger:
-    """Trains one tagger; its adapters, if it has any, are merged."""
+    """Trains one tagger; its adapters, if it has any, are merged.
+
+    Args:
+        work: the job whose checkpoints it keeps; a trial of a search keeps none.
+        show: whether what training cannot use, and what starts at random, is logged.
+    """
     set_seed(training.seed)
-    train_examples, dev = work.examples["train"], work.examples.get("dev", [])
+    train_examples, dev = examples["train"], examples.get("dev", [])
     tags = token_tagger.tags_for(train_examples)
     model, new = tagging.new_model(
         options.model_name_or_path,
@@ -272,17 +323,20 @@ def train_tagger(
         focal_gamma=options.focal_gamma,
         half_copies=options.half_copies,
         ema_decay=options.ema_decay,
-        callbacks=[*callbacks, *work.callbacks()],
+        callbacks=[*callbacks, *(work.callbacks() if work else ())],
     )
-    trainer.train(resume_from_checkpoint=work.checkpoint(training))
+    if work is None:
+        trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=work.checkpoint(training) if work else None)
     trained = trainer.accelerator.unwrap_model(trainer.model)
     counts = job.parameter_counts(trained)
     tokens = sum(len(row["input_ids"]) for row in found.rows)
-    work.record_training(trainer)
-    work.record(unreachable_mentions=len(found.lost))
-    return Tagger(
-        encoders.merged(trained), settings, *counts, round(tokens * (trainer.state.epoch or 0))
-    )
+    if work:
+        work.record_training(trainer)
+        work.record(unreachable_mentions=len(found.lost))
+    read = round(tokens * (trainer.state.epoch or 0))
+    log = trainer.state.log_history
+    return Tagger(encoders.merged(trained), settings, *counts, tokens=read, log=log)
 
 
 def settings_for(

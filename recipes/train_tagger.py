@@ -43,7 +43,7 @@ from pipelines.networks.tagger import Tagger
 from pipelines.runs.defaults import refuse_unread
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import config_of, replacing_folder
-from pipelines.runs.search import search_options
+from pipelines.runs.search import SAMPLERS, search_options
 
 ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
@@ -110,8 +110,8 @@ class RecipeArguments(SearchArguments, DataArguments):
     word_dropout: float = option(0.0, "share of training words that are read as unknown")
     embeddings: str = option(
         "random",
-        "random, a text file of vectors (GloVe, word2vec, fastText), or distil: and an "
-        "encoder, such as distil:local:minilm",
+        "random, a file of vectors (text as of GloVe, or JSON, also as .gz), local:glove, or "
+        "distil: and an encoder, such as distil:local:minilm",
         group="words",
     )
     embedding_dim: int | None = option(
@@ -246,7 +246,7 @@ def check_options(options: RecipeArguments) -> None:
         ("character_feature", CHARACTER_FEATURES),
         ("activation", (None, *ACTIVATIONS)),
         ("decode", (None, *token_tagger.DECODERS)),
-        ("search_sampler", ("tpe", "grid")),
+        ("search_sampler", SAMPLERS),
     ):
         if getattr(options, name) not in known:
             wanted = ", ".join(filter(None, known))
@@ -372,7 +372,14 @@ def search(
         log = train(examples, vocabularies[key], trial, arguments).state.log_history
         return dev_scores.best_score(log, metric)
 
-    return search_options(score, options, training, work.run, metric=metric)
+    return search_options(
+        score,
+        options,
+        training,
+        work.run,
+        metric=metric,
+        check=lambda trial, _: check_options(trial),
+    )
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ report.html; of a search also search.json.
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,7 +28,6 @@ from transformers import PrinterCallback, TrainingArguments, set_seed
 
 from pipelines import job
 from pipelines.corpora.class_splits import ClassSplits
-from pipelines.corpora.splits import classes_of
 from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation import thresholds
 from pipelines.examples import Example
@@ -39,6 +37,8 @@ from pipelines.families.sequence_classifier import ClassifierSettings, Loaded, w
 from pipelines.families.sequence_classifier.classifier_training import (
     ClassifierTrainer,
     training_rows,
+    tunes_thresholds,
+    with_thresholds,
 )
 from pipelines.families.token_tagger.word_tagging import Words
 from pipelines.families.training import dev_scores, early_stopping
@@ -49,7 +49,7 @@ from pipelines.networks.recurrent import CELLS
 from pipelines.runs.defaults import refuse_unread
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import config_of, replacing_folder
-from pipelines.runs.search import search_options
+from pipelines.runs.search import SAMPLERS, search_options
 
 ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
@@ -96,8 +96,8 @@ class RecipeArguments(SearchArguments, ClassArguments):
     word_dropout: float = option(0.0, "share of training words that are read as unknown")
     embeddings: str = option(
         "random",
-        "random, a file of vectors (text as of GloVe, or JSON, also as .gz), or distil: and an "
-        "encoder, such as distil:local:minilm",
+        "random, a file of vectors (text as of GloVe, or JSON, also as .gz), local:glove, or "
+        "distil: and an encoder, such as distil:local:minilm",
         group="words",
     )
     embedding_dim: int | None = option(
@@ -179,7 +179,7 @@ def check_options(options: RecipeArguments, training: TextTrainingArguments) -> 
     Raises:
         UserError: naming them.
     """
-    for name, known in (("network", NETWORKS), ("search_sampler", ("tpe", "grid"))):
+    for name, known in (("network", NETWORKS), ("search_sampler", SAMPLERS)):
         if getattr(options, name) not in known:
             wanted = ", ".join(known)
             raise UserError(f"got --{name} {getattr(options, name)}; wanted one of {wanted}")
@@ -204,7 +204,7 @@ def fit(work: job.Job, options: RecipeArguments, training: TextTrainingArguments
                 fit_linear(classes, options),
                 classes.usable("dev"),
                 targets_of(classes, "dev"),
-                tune_thresholds=tunes_thresholds(options, classes),
+                tune_thresholds=tunes_thresholds(options.tune_thresholds, classes),
             )
             lexical.save(folder, lexical.Lexical(options.network, model))
         size = model.coefficients.size + model.intercepts.size
@@ -216,15 +216,12 @@ def fit(work: job.Job, options: RecipeArguments, training: TextTrainingArguments
         trainer = train(classes, words, options, training, work=work)
     work.record_training(trainer)
     network = trainer.accelerator.unwrap_model(trainer.model).eval()
-    settings = trainer.settings
-    if tunes_thresholds(options, classes):
-        loaded = Loaded(network, words.tokenizer, settings)
-        logits = sequence_classifier.predict_logits(loaded, classes.usable("dev"), progress=False)
-        offsets = thresholds.tune_offsets(logits, targets_of(classes, "dev"), "macro_f1")
-        settings = replace(settings, offsets=tuple(offsets.tolist()))
+    loaded = Loaded(network, words.tokenizer, trainer.settings)
+    if tunes_thresholds(options.tune_thresholds, classes):
+        loaded = with_thresholds(loaded, classes.usable("dev"))
     with replacing_folder(work.run.model) as folder:
         sequence_classifier.save(
-            folder, model=network, tokenizer=words.tokenizer, settings=settings
+            folder, model=network, tokenizer=words.tokenizer, settings=loaded.settings
         )
 
 
@@ -251,19 +248,6 @@ def fit_linear(classes: ClassSplits, options: RecipeArguments) -> bag_of_words.B
         options=ngrams,
         c=options.c,
         alpha=options.alpha,
-    )
-
-
-def tunes_thresholds(options: RecipeArguments, classes: ClassSplits) -> bool:
-    """Whether thresholds are tuned: as asked, else where a class is rare."""
-    if options.tune_thresholds is not None:
-        return options.tune_thresholds
-    train = classes.usable("train")
-    return thresholds.has_rare_class(
-        Counter(label for example in train for label in classes_of(example)),
-        n_examples=len(train),
-        n_classes=len(classes.labels),
-        multi_label=classes.multi_label,
     )
 
 
@@ -346,7 +330,7 @@ def search(
         log = train(classes, vocabularies[key], trial, arguments).state.log_history
         return dev_scores.best_score(log, metric)
 
-    return search_options(score, options, training, work.run, metric=metric)
+    return search_options(score, options, training, work.run, metric=metric, check=check_options)
 
 
 if __name__ == "__main__":

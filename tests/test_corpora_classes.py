@@ -186,6 +186,31 @@ def test_what_is_odd_between_the_splits_is_logged(tmp_path, caplog):
     assert [e.id for e in found.usable("dev")] == ["0"]
 
 
+@pytest.mark.parametrize("spelling", ["Comedy Film", "comedy_film", " comedy-film "])
+def test_a_class_that_a_file_spells_differently_is_refused(spelling, tmp_path):
+    train = write(tmp_path / "t.csv", "text,label\n" + "x,comedy film\ny,play\n" * 6)
+    dev = write(tmp_path / "d.csv", f"text,label\nnew,play\nolder,{spelling}\noldest,{spelling}\n")
+    files = {"train": str(train), "dev": str(train), "test": str(dev)}
+    expected = (
+        rf"d\.csv: the class {spelling.strip()!r} \(2 texts, first id 1\) is 'comedy film' in "
+        r".*t\.csv\nspell a class alike"
+    )
+    with pytest.raises(DataError, match=expected):
+        read_class_splits(files, columns=Columns(), sizes="", seed=0)
+
+
+def test_classes_that_differ_in_spelling_or_that_dev_lacks_are_logged(tmp_path):
+    train = write(tmp_path / "t.csv", "text,label\n" + "x,Pos\ny,pos\nz,neg\n" * 6)
+    dev = write(tmp_path / "d.csv", "text,label\nnew,neg\n")
+    files = {"train": str(train), "dev": str(dev)}
+    found = read_class_splits(files, columns=Columns(), sizes="", seed=0)
+    assert found.labels == ("Pos", "neg", "pos")
+    assert oddities(found) == [
+        "train: classes that differ only in their spelling: 'Pos' (6), 'pos' (6); are they one?",
+        "dev: no text of 2 of the 3 classes, of which its scores say nothing: Pos, pos",
+    ]
+
+
 def test_one_class_only_is_refused(tmp_path):
     file = write(tmp_path / "one.csv", "text,label\nhello,a\nworld,a\n")
     with pytest.raises(DataError, match="of one class \\('a'\\)"):

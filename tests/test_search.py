@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.runs.search import Range, parse_space, search, search_as_text
+from pipelines.families.training.dev_scores import best_score
+from pipelines.runs.search import NOT_SEARCHED, Range, parse_space, search, search_as_text
 
 
 @dataclass
@@ -76,3 +77,41 @@ def test_a_search_goes_on_where_it_was_stopped(tmp_path):
     assert len(result["trials"]) == 6
     assert len(seen) == 7
     assert result["score"] == max(trial["score"] for trial in result["trials"])
+
+
+def test_a_grid_that_was_stopped_tries_the_interrupted_combination_again(tmp_path):
+    space, seen = parse_space(["units=8,16", "rate=0.1,0.2"], [Options()]), []
+
+    def objective(values: dict) -> float:
+        seen.append(tuple(values.values()))
+        if len(seen) in (2, 4):
+            raise KeyboardInterrupt
+        return score(values)
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            search(space, objective, sampler="grid", storage=tmp_path / "search.db")
+    result = search(space, objective, sampler="grid", storage=tmp_path / "search.db")
+    tried = [tuple(trial["options"].values()) for trial in result["trials"]]
+    assert sorted(tried) == [(8, 0.1), (8, 0.2), (16, 0.1), (16, 0.2)]
+    assert len(seen) == 6
+
+
+def test_what_all_trials_share_is_not_searched():
+    @dataclass
+    class Shared(Options):
+        train_file: str | None = None
+        metric_for_best_model: str = "loss"
+
+    with pytest.raises(UserError) as raised:
+        parse_space(["train_file=a,b", "metric_for_best_model=a,b", "rate=1,2"], [Shared()])
+    assert "--train_file is the same in all trials" in str(raised.value)
+    assert "--metric_for_best_model is the same in all trials" in str(raised.value)
+    assert "rate" not in str(raised.value)
+    assert not {"learning_rate", "pooling", "seed", "num_train_epochs"} & NOT_SEARCHED
+
+
+def test_a_trial_without_a_score_of_dev_is_refused():
+    assert best_score([{"eval_loss": 2.0}, {"eval_loss": 1.5}, {"loss": 1.0}], "loss") == -1.5
+    with pytest.raises(UserError, match="take --eval_strategy epoch and a dev file"):
+        best_score([{"loss": 1.0}], "macro_f1")

@@ -323,6 +323,19 @@ def test_no_text_of_any_split_is_cut_unsaid(tiny_bert, texts, tmp_path, caplog):
     assert "--early_stopping_patience 2 has no effect" in printed
 
 
+def test_several_architectures_are_trained_and_compared(texts, tmp_path):
+    kinds = {"bert": "Bert", "distilbert": "DistilBert", "roberta": "Roberta"}
+    models = [str(write(tmp_path / kind, kind)) for kind in kinds]
+    folder = tmp_path / "runs"
+    comparison = run(models[0], texts, folder, models=",".join(models))
+    assert len(comparison["runs"]) == len(kinds)
+    assert len(comparison["verdicts"]) == len(kinds) - 1
+    for kind, name in kinds.items():
+        [config] = folder.glob(f"*-{kind}/model/config.json")
+        architecture = json.loads(config.read_text())["architectures"]
+        assert architecture == [f"{name}ForSequenceClassification"]
+
+
 def test_models_that_cannot_be_loaded_are_reported_before_any_is_trained(
     tiny_bert, texts, tmp_path
 ):

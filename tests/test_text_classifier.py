@@ -223,7 +223,7 @@ def test_vectors_as_text_and_json(name, compressed, tmp_path):
     ("name", "content", "message"),
     [
         ("v.json", '{"a": [1, 2], "b": [1]}', r"v.json: 'b': 1 numbers; the first row has 2"),
-        ("v.json", '{"a": [1, 2], "b": "x"}', "'b': no list of numbers"),
+        ("v.json", '{"a": [1, 2], "b": "x"}', "'b': no list of finite numbers"),
         ("v.json", "[1, 2]", "not a readable file of word vectors .got no object"),
         ("v.json", '{"a": [1', "not a readable file of word vectors"),
         ("v.json", "{}", "no word vectors in it"),

@@ -142,6 +142,11 @@ def test_units_by_hand():
     assert units("") == units(" \n\t") == []
 
 
+@given(st.text(alphabet=st.characters(max_codepoint=127)))
+def test_units_of_ascii_are_those_of_any_text(text):
+    assert word_units(text) == word_units(f"{text} é")[:-1]
+
+
 @given(
     st.text(
         alphabet=st.one_of(

@@ -129,7 +129,9 @@ def test_bad_files_of_vectors(content, message, tmp_path):
 
 def test_a_source_of_vectors_that_is_not_there(tmp_path):
     for source in ("glove", str(tmp_path / "none.txt")):
-        with pytest.raises(UserError, match="wanted random, a text file of vectors, or distil:"):
+        with pytest.raises(
+            UserError, match="wanted random, a text file of vectors, local:glove, or distil:"
+        ):
             fit_words(TRAIN, embeddings=source)
     with pytest.raises(UserError, match="local:minilm"):
         fit_words(TRAIN, embeddings="distil:local:bert")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -72,7 +73,8 @@ def read_class_splits(
 
     Raises:
         DataError: for bad rows, a single class, texts without a class in train or dev, a dev that
-            decides nothing, several classes of a text in test alone.
+            decides nothing, several classes of a text in test alone, and classes of dev or test
+            that train spells differently.
         UserError: for files that cannot be read.
     """
     if "train" not in files:
@@ -98,6 +100,7 @@ def read_class_splits(
             splits["train"], several, f"{files['train']}, without what was cut from it"
         )
     class_splits = ClassSplits(splits, labels, several, corpora)
+    _refuse_other_spellings(class_splits, files)
     if not class_splits.usable("dev"):
         raise DataError(
             f"{files.get('dev', files['train'])}: no text of dev decides anything: all "
@@ -117,6 +120,29 @@ def _refuse_unlabelled(splits: Mapping[str, Sequence[Example]], files: Mapping[s
                 f"{files[split]}: {len(unlabelled)} texts without a class ({some(unlabelled)}); "
                 f"--{split}_file needs them, and --label_column names another column"
             )
+
+
+def _refuse_other_spellings(class_splits: ClassSplits, files: Mapping[str, str]) -> None:
+    """Refuses classes of dev and test that train has, but for case, blanks and hyphens."""
+    spelling = {_unspelt(label): label for label in class_splits.labels}
+    faults = []
+    for split, part in class_splits.splits.items():
+        ids: dict[str, list[str]] = {}
+        for example in part:
+            for label in set(classes_of(example)) - set(class_splits.labels):
+                if _unspelt(label) in spelling:
+                    ids.setdefault(label, []).append(example.id)
+        faults += [
+            f"{files[split]}: the class {label!r} ({counted(len(named), 'text')}, first id "
+            f"{named[0]}) is {spelling[_unspelt(label)]!r} in {files['train']}"
+            for label, named in sorted(ids.items())
+        ]
+    if faults:
+        raise DataError("\n".join([*faults, "spell a class alike in all files"]))
+
+
+def _unspelt(label: str) -> str:
+    return " ".join(re.split(r"[\s_-]+", label.casefold().strip()))
 
 
 def _cut(
@@ -180,13 +206,22 @@ def write_cut(class_splits: ClassSplits, files: Mapping[str, str], folder: Path)
 def oddities(class_splits: ClassSplits) -> list[str]:
     """What is odd within and between splits, one line each, with ids.
 
-    These are rare classes of train; empty texts; and in dev and test texts of classes that train
-    lacks, which are predicted and scored all the same, and texts that train has too.
+    These are rare classes of train, and those that differ only in spelling; empty texts; and in dev
+    and test classes without a text, texts of classes that train lacks, which are predicted and
+    scored all the same, and texts that train has too.
     """
     train = class_splits.splits["train"]
     counts = Counter(label for example in train for label in classes_of(example))
     rare = [f"{label} ({n})" for label, n in sorted(counts.items()) if n < RARE]
     lines = [f"train: classes with fewer than {RARE} texts: {some(rare)}"] if rare else []
+    alike: dict[str, list[str]] = {}
+    for label, n in sorted(counts.items()):
+        alike.setdefault(_unspelt(label), []).append(f"{label!r} ({n})")
+    lines += [
+        f"train: classes that differ only in their spelling: {some(names)}; are they one?"
+        for names in alike.values()
+        if len(names) > 1
+    ]
     for split, part in class_splits.splits.items():
         empty = [example.id for example in part if not example.text.strip()]
         if empty:
@@ -201,6 +236,13 @@ def _beside_train(
     split: str, part: Sequence[Example], train: Sequence[Example], labels: set[str]
 ) -> list[str]:
     lines = []
+    present = set().union(*map(classes_of, part))
+    absent = sorted(labels - present)
+    if present and absent:
+        lines.append(
+            f"{split}: no text of {len(absent)} of the {len(labels)} classes, of which its scores "
+            f"say nothing: {some(absent)}"
+        )
     unknown = [(example.id, sorted(set(classes_of(example)) - labels)) for example in part]
     named = [f"{id} ({', '.join(names)})" for id, names in unknown if names]
     if named:

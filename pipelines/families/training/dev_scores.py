@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pipelines.errors import UserError
 from pipelines.evaluation.span_scores import score_spans
 from pipelines.examples import Example, Prediction
 from pipelines.families.training import TrainerMixin
@@ -108,7 +109,16 @@ def strict_scores(
 
 
 def best_score(log: Sequence[Mapping[str, object]], metric: str) -> float:
-    """The best value of a metric of dev in a trainer's log; of a loss, its negative."""
+    """The best value of a metric of dev in a trainer's log; of a loss, its negative.
+
+    Raises:
+        UserError: where dev was never scored.
+    """
     reached = [entry[f"eval_{metric}"] for entry in log if f"eval_{metric}" in entry]
+    if not reached:
+        raise UserError(
+            "--search compares trials on dev, which was not scored in this one; take "
+            "--eval_strategy epoch and a dev file"
+        )
     values = [float(str(value)) for value in reached]
     return -min(values) if metric == "loss" else max(values)
