@@ -12,10 +12,11 @@ from pipelines.evaluation.tasks import TASKS, Task, metric_name
 from pipelines.examples import Fields
 from pipelines.formatting import interval, score, seconds, short_count
 from pipelines.reporting import plots
-from pipelines.reporting.page import Cell, Part, Picture, Section, Table, write_page
+from pipelines.reporting.page import Cell, Part, Picture, Row, Section, Table, write_page
 from pipelines.reporting.run_facts import run_facts
 from pipelines.reporting.text import sections_as_text
 from pipelines.runs.run import Run
+from pipelines.studies.ablation.variants import BASELINE, as_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PAGE = "ablation.html"
-BASELINE = "baseline"
 LONGEST_NAME = 36  # characters, in the picture
 TEST_NOTE = (
     "Δ is to the baseline; its interval and p are of a paired test by example, with the answers of "
@@ -99,12 +99,15 @@ def _sections(results: Fields) -> Iterator[Section]:
 
 def _table(results: Fields) -> Table:
     task = _task(results)
-    rows = []
+    rows: list[Row] = []
     for row in results["variants"]:
         value = Cell(score(row["value"], task.scale), share=_share(row["value"], task))
         number = f"{len(row['values'])}/{len(results['seeds'])}"
         cost = seconds(row["training_seconds"]), short_count(row["parameters"])
         rows.append((row["name"], value, _sd(row, task), number, *_test(row, task), *cost))
+    sets = [_sets(row) for row in results["variants"]]
+    if any(sets):
+        rows = [(*row, options) for row, options in zip(rows, sets, strict=True)]
     head = (
         "variant",
         metric_name(task.primary_metric),
@@ -116,8 +119,15 @@ def _table(results: Fields) -> Table:
         "verdict",
         "training",
         "parameters",
+        *(["sets"] if any(sets) else []),
     )
-    return Table(head, rows, note=f"Best on dev first. {TEST_NOTE}", prose=("verdict",))
+    return Table(head, rows, note=f"Best on dev first. {TEST_NOTE}", prose=("sets",))
+
+
+def _sets(row: Fields) -> str:
+    """The options of a variant; empty where its name says them."""
+    options = [f"{name}={as_text(value)}" for name, value in row["options"].items()]
+    return "" if options == [row["name"]] else ", ".join(options)
 
 
 def _share(value: float, task: Task) -> float | None:
@@ -165,7 +175,7 @@ def _on_test(results: Fields) -> Iterator[Part]:
     named = metric_name(task.primary_metric)
     head = ("variant", f"dev {named}", f"test {named}", "sd", "Δ", "95 % interval", "p", "verdict")
     note = f"{test['examples']:,} examples, scored once on {test['scored'][:10]}; best first."
-    yield Table(head, rows, note=note, prose=("verdict",))
+    yield Table(head, rows, note=note)
     yield ranking(test)
 
 

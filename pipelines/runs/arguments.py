@@ -56,16 +56,11 @@ class AblationArguments:
     """
 
     ablate: list[str] | None = option(
-        None,
-        "train again with other options, one at a time, as name=a,b; in a config file also several "
-        "at a time, see docs/ablations.md",
-        group="ablation",
+        None, "vary options one at a time, as name=a,b: docs/ablations.md", group="ablation"
     )
-    seeds: int = option(3, "runs of each variant, with seeds that count up from --seed")
-    final_k: int = option(
-        0, "score N variants once on test: the baseline, the best on dev, and the worst ones"
-    )
-    jobs: int | None = option(None, "runs at a time (default: as many as cores and memory allow)")
+    seeds: int = option(3, "runs of each variant; seeds count up from --seed")
+    final_k: int = option(0, "score N of the variants on test, once")
+    jobs: int | None = option(None, "runs at a time (default: by cores and memory)")
     given: Given | None = field(default=None, init=False, repr=False, compare=False)
     checks_only: bool = field(default=False, init=False, repr=False, compare=False)
 
