@@ -30,6 +30,7 @@ from pipelines.errors import DataError, UserError
 from pipelines.evaluation.tasks import TASKS, interval_path, metric, metric_name
 from pipelines.examples import Example, Fields, JsonObject, Prediction, write_predictions
 from pipelines.formatting import interval, score, size, text_table
+from pipelines.reporting.ablation import report_ablation
 from pipelines.reporting.html import write_report
 from pipelines.reporting.run_facts import run_facts
 from pipelines.reporting.text import report_as_text
@@ -48,6 +49,7 @@ from pipelines.runs.resuming import (
     searched_options,
 )
 from pipelines.runs.run import Run, config_of
+from pipelines.studies import ablation
 from pipelines.submission import of_run
 
 if TYPE_CHECKING:
@@ -122,7 +124,9 @@ def read(
         DataError: naming every fault, unless bad rows are to be skipped; for training without
             answers.
         UserError: for files that cannot be read, or a sample submission that does not fit.
+        SystemExit: after the runs of `--ablate`, which are trained instead, with their exit code.
     """
+    ablation.check_use(options, answer)
     files = given_files(options, project)
     if answer == "text":
         splits = {
@@ -156,6 +160,8 @@ def read(
             refuse_unlabelled(files.get(split, split), splits.get(split, []), answer)
         data = Data(answer, files, splits, corpora)
     of_run.rehearse(data.splits, options, answer=answer)
+    if options.ablate:
+        raise SystemExit(ablation.run(options, data, report=report_ablation))
     return data
 
 

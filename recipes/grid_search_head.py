@@ -112,6 +112,10 @@ def main() -> None:
 
 def run(options: RecipeArguments) -> dict[str, Any]:
     """The whole job; returns the report of test, or of dev where there is no labelled test."""
+    if options.ablate:
+        raise UserError(
+            "got --ablate; this recipe searches a grid: name several values of an option"
+        )
     if options.objective not in thresholds.OBJECTIVES:
         raise UserError(
             f"got --objective {options.objective}; wanted one of {', '.join(thresholds.OBJECTIVES)}"

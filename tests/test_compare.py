@@ -22,7 +22,7 @@ from pipelines.evaluation.comparison import compare_predictions
 from pipelines.evaluation.reports import evaluate_classes, evaluate_language_model, evaluate_spans
 from pipelines.evaluation.tasks import TASKS
 from pipelines.examples import Example, Prediction, write_predictions
-from pipelines.reporting.compare import compare_runs, pareto_front
+from pipelines.reporting.compare import compare_runs, differing_options, pareto_front
 from pipelines.reporting.comparison import comparison_as_text, write_comparison
 
 ROOT = Path(__file__).parent.parent
@@ -276,6 +276,49 @@ def test_less_perplexity_is_better(tmp_path):
     comparison = compare_runs(folders)
     assert [row["name"] for row in comparison["runs"]] == ["low", "high"]
     assert "low < high" in comparison_as_text(comparison)
+
+
+def test_what_differs_stands_in_the_terminal_in_json_and_on_the_page(runs, gold, tmp_path):
+    shared = {"dev_file": str(gold), "dropout": 0.5, "test_file": None}
+    for run, own in zip(
+        runs,
+        (
+            {"hidden_size": 64, "seed": 1, "run_dir": "a", "train_file": "a.json"},
+            {"hidden_size": 128, "seed": 2, "run_dir": "b", "train_file": "a.json"},
+            {"hidden_size": 128, "seed": 1, "run_dir": "c", "train_file": "b.json"},
+        ),
+        strict=True,
+    ):
+        (run / "config.yaml").write_text(yaml.safe_dump(shared | own))
+    done = compare(*runs, "--json", "c.json", "--html", "c.html", cwd=tmp_path)
+    rows = json.loads((tmp_path / "c.json").read_text())["runs"]
+    assert {row["name"]: row["differs"] for row in rows} == {
+        "worse": {"hidden_size": 64, "seed": 1, "train_file": "a.json"},
+        "better": {"hidden_size": 128, "seed": 2, "train_file": "a.json"},
+        "wasteful": {"hidden_size": 128, "seed": 1, "train_file": "b.json"},
+    }
+    for text in (done.stdout, (tmp_path / "c.html").read_text()):
+        assert "what differs" in text
+        assert "hidden_size 64, seed 1, train_file a.json" in text
+        assert "dropout" not in text
+
+
+def test_runs_with_the_same_options_have_no_column_of_differences(runs, tmp_path):
+    assert "what differs" not in comparison_as_text(compare_runs(runs))
+
+
+def test_options_of_other_recipes_count_where_they_were_changed(tmp_path):
+    class Known:
+        def __init__(self, config, options):
+            self.config, self.provenance = (lambda: config), (lambda: {"options": options})
+
+    runs = {
+        "svm": Known({"c": 1.0, "alpha": 0.1, "seed": 1}, {"c": 1.0}),
+        "encoder": Known({"lora_r": 16, "bias": None, "seed": 1}, {"lora_r": 16}),
+        "outside": None,
+    }
+    expected = {"svm": {"c": 1.0}, "encoder": {"lora_r": 16}, "outside": {}}
+    assert differing_options(runs) == expected
 
 
 def test_pareto_front_by_hand():

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from pipelines.errors import DataError, UserError
-from pipelines.evaluation.comparison import compare_predictions, evaluate_runs
+from pipelines.evaluation.comparison import (
+    compare_predictions,
+    compare_seeds,
+    evaluate_runs,
+    holm,
+)
 from pipelines.evaluation.reports import (
     evaluate_classes,
     evaluate_language_model,
@@ -206,3 +211,41 @@ def test_lower_error_is_better():
     test = compare_predictions(TASKS["sequence_regression"], examples, a, b)
     assert test["better"] == "b"
     assert test["delta"] > 0
+
+
+def right_in(examples, pattern):
+    """Answers that are right where the pattern has a 1."""
+    pairs = zip(examples, pattern, strict=True)
+    return [Prediction(e.id, label="x" if right == "1" else "y") for e, right in pairs]
+
+
+def test_seeds_are_swapped_together_example_by_example():
+    task = TASKS["sequence_classification"]
+    gold = [Example(f"e{i}", "a b", label="x") for i in range(4)]
+    a = [right_in(gold, "1111"), right_in(gold, "1110")]
+    b = [right_in(gold, "0111"), right_in(gold, "0000")]
+    found = compare_seeds(task, gold, a, b)
+    assert (found["a"], found["b"]) == (7 / 8, 3 / 8)
+    assert found["delta"] == pytest.approx(0.5)
+    # The examples differ by 2, 1, 1 and 0 answers: of the 16 swaps, 4 leave all on one side.
+    assert found["p"] == 4 / 16
+    assert found["better"] is None
+    assert found["test"] == "approximate_randomisation"
+    turned = compare_seeds(task, gold, b, a)
+    assert (turned["delta"], turned["p"]) == (-found["delta"], found["p"])
+
+
+def test_one_seed_is_compared_like_two_systems():
+    task, gold = TASKS["span_extraction"], corpus()
+    a, b = answers(gold, 40), answers(gold, 5)
+    assert compare_seeds(task, gold, [a], [b]) == compare_predictions(task, gold, a, b)
+    assert compare_seeds(task, gold, [a, a], [b, b])["better"] == "a"
+    assert compare_seeds(task, gold, [a, b], [b, a])["p"] == 1
+    with pytest.raises(ValueError, match="got 2 and 1 runs"):
+        compare_seeds(task, gold, [a, b], [a])
+
+
+def test_several_tests_are_adjusted_for_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []

@@ -42,18 +42,23 @@ def evaluate_runs(
     allow_missing = _empty_answer if options.get("allow_missing") else None
     pairs = [joined_by_id(examples, run, allow_missing=allow_missing) for run in runs]
     counts = np.hstack([task.counts(joined) for joined in pairs])
-
-    def mean_metric(sums: np.ndarray) -> np.ndarray:
-        return task.statistic(sums.reshape(*sums.shape[:-1], len(runs), -1)).mean(axis=-1)
-
     units = significance.resampling_units(examples)
     *owner, name = interval_path(task.primary_metric).split(".")
     row = metric(summary, owner[0]) if owner else summary
-    row[name] = significance.bootstrap_interval(counts, mean_metric, units)
+    row[name] = significance.bootstrap_interval(counts, _mean_metric(task, len(runs)), units)
     if task.name == "span_extraction":
         answers = [[prediction for _, prediction in joined] for joined in pairs]
         summary["label_audit"] = label_audit(examples, answers)
     return summary | {"runs": reports}
+
+
+def _mean_metric(task: Task, runs: int) -> significance.Statistic:
+    """The mean of the primary metric over runs, from their sums side by side."""
+
+    def mean_metric(sums: np.ndarray) -> np.ndarray:
+        return task.statistic(sums.reshape(*sums.shape[:-1], runs, -1)).mean(axis=-1)
+
+    return mean_metric
 
 
 def _empty_answer(id: str) -> Prediction:
@@ -122,14 +127,34 @@ def compare_predictions(
     else:
         test = "approximate_randomisation"
         p = significance.approximate_randomisation(counts_a, counts_b, task.statistic, units)
+    return _tested(task, task.statistic, counts_a, counts_b) | _verdict(
+        task, bootstrap, units, test=test, p=p, alpha=alpha
+    )
+
+
+def _tested(
+    task: Task, statistic: significance.Statistic, counts_a: np.ndarray, counts_b: np.ndarray
+) -> Report:
+    """What was compared: the metric, and the scores of both systems."""
+    a, b = (float(statistic(counts.sum(axis=0))) for counts in (counts_a, counts_b))
+    return {"metric": task.primary_metric, "a": a, "b": b}
+
+
+def _verdict(
+    task: Task,
+    bootstrap: Report,
+    units: significance.Units,
+    *,
+    test: str,
+    p: float,
+    alpha: float,
+) -> Report:
+    """The difference, its test, and which of two systems is better, if either is."""
     low, high = bootstrap["interval"]
     better = None
     if p < alpha and not low <= 0 <= high:
         better = "a" if (bootstrap["delta"] > 0) == task.greater_is_better else "b"
     return {
-        "metric": task.primary_metric,
-        "a": float(task.statistic(counts_a.sum(axis=0))),
-        "b": float(task.statistic(counts_b.sum(axis=0))),
         "delta": bootstrap["delta"],
         "interval": bootstrap["interval"],
         "test": test,
@@ -139,3 +164,59 @@ def compare_predictions(
         "units": units.count,
         "better": better,
     }
+
+
+def compare_seeds(
+    task: Task,
+    examples: Sequence[Example],
+    a: Sequence[Sequence[Prediction]],
+    b: Sequence[Sequence[Prediction]],
+    *,
+    alpha: float = 0.05,
+) -> Report:
+    """Tests whether two systems differ in the mean of the primary metric over their seeds.
+
+    The answers of all seeds to a unit are resampled, or swapped, together. So the test says what
+    other examples would change, with the runs as they are; what other seeds would change is seen
+    from the spread of the scores.
+
+    Args:
+        task: what is predicted.
+        examples: with gold answers.
+        a: predictions of the first system with each seed.
+        b: predictions of the second, with the same seeds in the same order.
+        alpha: significance level.
+
+    Returns:
+        As `compare_predictions`, whose result it is for a single seed.
+
+    Raises:
+        DataError: when ids do not fit the examples.
+        ValueError: for other seeds on one side.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"got {len(a)} and {len(b)} runs; wanted one a seed on both sides")
+    if len(a) == 1:
+        return compare_predictions(task, examples, a[0], b[0], alpha=alpha)
+    counts_a, counts_b = (
+        np.hstack([task.counts(joined_by_id(examples, answers)) for answers in runs])
+        for runs in (a, b)
+    )
+    units, statistic = significance.resampling_units(examples), _mean_metric(task, len(a))
+    bootstrap = significance.paired_bootstrap(
+        counts_a, counts_b, statistic, units, confidence=1 - alpha
+    )
+    p = significance.approximate_randomisation(counts_a, counts_b, statistic, units)
+    return _tested(task, statistic, counts_a, counts_b) | _verdict(
+        task, bootstrap, units, test="approximate_randomisation", p=p, alpha=alpha
+    )
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Adjusts p values of several tests for their number (Holm 1979), in the order given."""
+    order = sorted(range(len(ps)), key=lambda i: ps[i])
+    adjusted, largest = [0.0] * len(ps), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[i]))
+        adjusted[i] = largest
+    return adjusted

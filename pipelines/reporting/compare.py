@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,9 @@ from pipelines.evaluation.reports import Report, gold_sha256
 from pipelines.evaluation.tasks import TASKS, Task, interval_path, metric, metric_name
 from pipelines.examples import Example, JsonObject, Prediction, joined_by_id
 from pipelines.reporting.run_facts import machine, run_facts
+from pipelines.runs.arguments import AblationArguments
+from pipelines.runs.defaults import RESOLVED
+from pipelines.runs.resuming import HARMLESS, HARMLESS_BEGINNINGS
 from pipelines.runs.run import Run
 
 
@@ -32,6 +36,8 @@ COSTS = {
     "parameters": Cost("parameters"),
     "peak_memory": Cost("GiB of peak memory", 2**30),
 }
+# Options of which a difference says nothing.
+IGNORED = HARMLESS | RESOLVED | {field.name for field in fields(AblationArguments)} | {"test_file"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,8 @@ def compare_runs(folders: Sequence[str | Path], *, gold: str | Path | None = Non
     Returns:
         `task`, `metric`, `greater_is_better`, `split`, `examples` and `gold_sha256`; `runs`, the
         best first: `name`, `folder`, `value`, `interval`, `hardware`, `facts` (what was run),
-        `warnings`, and the cost, None where not known, in bytes, seconds and milliseconds;
+        `differs` (see `differing_options`), `warnings`, and the cost, None where not known, in
+        bytes, seconds and milliseconds;
         `verdicts` of neighbours, as `compare_predictions` gives them, with their names in `first`
         and `second`; `pareto`: for each of `COSTS` the names on its front.
 
@@ -92,6 +99,9 @@ def compare_runs(folders: Sequence[str | Path], *, gold: str | Path | None = Non
         answers[system.name] = predictions
     sign = 1 if task.greater_is_better else -1
     rows = sorted((_row(system, task) for system in systems), key=lambda row: -sign * row["value"])
+    differing = differing_options({system.name: system.run for system in systems})
+    for row in rows:
+        row["differs"] = differing[row["name"]]
     verdicts = []
     for a, b in pairwise(row["name"] for row in rows):
         tested = compare_predictions(task, examples, answers[a], answers[b])
@@ -251,6 +261,33 @@ def _row(system: System, task: Task) -> JsonObject:
         "facts": run_facts(config, provenance),
         "warnings": list(report.get("warnings", ())),
     }
+
+
+def differing_options(runs: Mapping[str, Run | None]) -> dict[str, JsonObject]:
+    """Name -> the options in which its run differs from another one.
+
+    An option that some of the runs do not have, for they are of other recipes, counts where it was
+    changed from its default. Options that change nothing that is learnt are left out, but for the
+    seed.
+
+    Args:
+        runs: name -> run; None, for an outside system, has no options.
+    """
+    configs = {name: run.config() for name, run in runs.items() if run}
+    changed = {name: run.provenance().get("options", {}) for name, run in runs.items() if run}
+    names = sorted({option for config in configs.values() for option in config})
+    found: dict[str, JsonObject] = {name: {} for name in runs}
+    for option in names:
+        if option in IGNORED or option.startswith(HARMLESS_BEGINNINGS):
+            continue
+        own = {name: config[option] for name, config in configs.items() if option in config}
+        if len(own) < len(configs):
+            own = {name: value for name, value in own.items() if option in changed[name]}
+        elif len({json.dumps(value, sort_keys=True) for value in own.values()}) == 1:
+            continue
+        for name, value in own.items():
+            found[name][option] = value
+    return found
 
 
 def pareto_front(points: Sequence[tuple[str, float, float]]) -> list[str]:

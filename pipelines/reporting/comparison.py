@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipelines.evaluation.tasks import TASKS, metric_name
 from pipelines.examples import Fields
-from pipelines.formatting import interval, score, seconds, short_count, size
+from pipelines.formatting import interval, score, seconds, short_count, size, some
 from pipelines.reporting import plots
 from pipelines.reporting.compare import COSTS
 from pipelines.reporting.page import Cell, Picture, Section, Table, write_page
@@ -18,6 +18,7 @@ from pipelines.reporting.text import sections_as_text
 Comparison = Fields
 Row = Fields  # of a run, or the test of two runs
 
+DIFFERENCES_SHOWN = 8  # options of a run in a table
 # Head -> the cell of a run's row, in the table of runs.
 COLUMNS: dict[str, Callable[[Row], str]] = {
     "parameters": lambda row: short_count(row["parameters"]),
@@ -29,6 +30,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "GPU memory": lambda row: size(row["peak_gpu_memory"]),
     "model/": lambda row: size(row["disk"]),
     "hardware": lambda row: row["hardware"],
+    "what differs": lambda row: _differences(row["differs"]),
 }
 
 
@@ -82,7 +84,7 @@ def comparison_table(comparison: Comparison) -> Table:
     if "model/" in columns:
         notes.append("model/ is what the run saved, an adapter without its base.")
     head = ("run", metric_name(comparison["metric"]), "95 % interval", *columns)
-    return Table(head, rows, note=" ".join(notes), prose=("hardware",))
+    return Table(head, rows, note=" ".join(notes), prose=("hardware", "what differs"))
 
 
 def verdict(comparison: Comparison, pair: Row) -> str:
@@ -128,6 +130,17 @@ def _outcome(pair: Row) -> str:
     if pair["better"] is None:
         return f"{first} and {second} do not differ significantly"
     return f"{first} {'>' if pair['delta'] > 0 else '<'} {second}"
+
+
+def _differences(options: Row) -> str:
+    """Options and values, separated by commas; in JSON stand all of them."""
+    return some([f"{name} {_plain(value)}" for name, value in options.items()], DIFFERENCES_SHOWN)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _milliseconds(number: float | None) -> str:

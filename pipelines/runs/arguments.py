@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar, cast
 
 from pipelines.corpora.corpus import Columns
 from pipelines.examples import JsonObject
@@ -34,8 +34,39 @@ def option(default: T, help: str, *, group: str | None = None) -> T:
     return cast(T, field(default=default, metadata=metadata))
 
 
+class Given(NamedTuple):
+    """What the user set of a recipe's options.
+
+    Attributes:
+        dataclasses: those of the recipe.
+        values: option -> value, of the options on the command line and in the config file alone.
+    """
+
+    dataclasses: tuple[type, ...]
+    values: JsonObject
+
+
 @dataclass
-class DataArguments(Columns):
+class AblationArguments:
+    """What every recipe takes to vary its options; see `studies.ablation`.
+
+    Attributes:
+        given: set by `options.parse`.
+        checks_only: the recipe is to end once it has checked its options.
+    """
+
+    ablate: list[str] | None = option(
+        None, "vary options one at a time, as name=a,b: docs/ablations.md", group="ablation"
+    )
+    seeds: int = option(3, "runs of each variant; seeds count up from --seed")
+    final_k: int = option(0, "score N of the variants on test, once")
+    jobs: int | None = option(None, "runs at a time (default: by cores and memory)")
+    given: Given | None = field(default=None, init=False, repr=False, compare=False)
+    checks_only: bool = field(default=False, init=False, repr=False, compare=False)
+
+
+@dataclass
+class DataArguments(AblationArguments, Columns):
     """What every recipe takes, beside the options on the columns of a file."""
 
     train_file: str | None = option(

@@ -18,7 +18,13 @@ import yaml
 from pipelines.errors import UserError
 from pipelines.examples import JsonObject
 from pipelines.formatting import some
-from pipelines.runs.arguments import ClassArguments, DataArguments, RunTrainingArguments
+from pipelines.runs.arguments import (
+    AblationArguments,
+    ClassArguments,
+    DataArguments,
+    Given,
+    RunTrainingArguments,
+)
 from pipelines.runs.library_options import refuse_unused
 from pipelines.runs.secrets import expanded
 
@@ -81,7 +87,20 @@ def parse(
     for group in groups:
         if getattr(group, "batch_tokens", None) == 0:
             group.batch_tokens = None
+    if isinstance(groups[0], AblationArguments):
+        names = on_command_line | config.keys()
+        groups[0].given = Given(tuple(dataclasses), _values_of(groups, names))
     return groups
+
+
+def _values_of(groups: Sequence[Any], names: Set[str]) -> JsonObject:
+    """The values of some options, as YAML can hold them."""
+    values: JsonObject = {}
+    for group in groups:
+        for name in sorted(names & {option_.name for option_ in fields(group)}):
+            value = getattr(group, name)
+            values[name] = getattr(value, "value", value)
+    return values
 
 
 def _split_config(arguments: Sequence[str]) -> list[str]:

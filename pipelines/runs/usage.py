@@ -18,7 +18,7 @@ from pipelines.runs import arguments as shared_arguments
 from pipelines.runs import library_options
 
 COLUMNS = "what a file holds, where it does not say so itself"
-LAST = ("submission", COLUMNS)  # these groups stand behind all others
+LAST = ("ablation", "submission", COLUMNS)  # these groups stand behind all others
 WIDTH = 100
 METAVARS = {"list": "A B …", "bool": "true|false", "int": "N", "float": "X", "str": "TEXT"}
 BEFORE = """\
