@@ -25,6 +25,7 @@ COMMANDS = (
     "submit",
     "vocabulary",
     "parameters",
+    "shapes",
     "inspect",
 )
 
