@@ -53,11 +53,16 @@ def test_no_mention(caplog):
 
 
 @pytest.mark.slow
-def test_a_classifier_that_learns_nothing_says_so(corpus, tmp_path, capsys, monkeypatch):
-    arguments = ["--network", "bag_of_embeddings", "--learning_rate", 1e-9, "--seed", 1]
-    arguments += ["--mention_type", "Disease", "--num_train_epochs", 1]
-    arguments += ["--run_dir", tmp_path / "run", "--train_file", corpus["train"]]
-    arguments += ["--dev_file", corpus["train"], "--test_file", corpus["test"]]
+def test_a_classifier_that_gives_one_class_says_so(tmp_path, capsys, monkeypatch):
+    train = [("good film", "yes"), ("bad film", "no"), ("fine play", "yes"), ("dull play", "no")]
+    alike = [("the same words", label) for label in ("yes", "no", "yes")]
+    arguments = ["--network", "bag_of_embeddings", "--num_train_epochs", 1]
+    arguments += ["--run_dir", tmp_path / "run"]
+    for split, rows in (("train", train), ("dev", alike), ("test", alike)):
+        file = tmp_path / f"{split}.csv"
+        lines = [f"{split}-{number},{text},{label}" for number, (text, label) in enumerate(rows)]
+        file.write_text("\n".join(["id,text,label", *lines]) + "\n")
+        arguments += [f"--{split}_file", file]
     monkeypatch.setattr(sys, "argv", ["train_text_classifier.py", *map(str, arguments)])
     load_recipe("train_text_classifier").main()
     printed = "".join(capsys.readouterr())
