@@ -25,6 +25,8 @@ COMMANDS = (
     "submit",
     "vocabulary",
     "parameters",
+    "shapes",
+    "show",
     "inspect",
     "figures",
 )

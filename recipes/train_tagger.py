@@ -34,13 +34,14 @@ from pipelines.errors import UserError, one_line_errors
 from pipelines.examples import Example
 from pipelines.families import lexical, token_tagger
 from pipelines.families.token_tagger import word_tagging
-from pipelines.families.training import dev_scores, early_stopping
+from pipelines.families.training import dev_scores, early_stopping, majority
 from pipelines.networks.embeddings import CHARACTER_FEATURES
 from pipelines.networks.feedforward import ACTIVATIONS, FeedforwardConfig, FeedforwardTagger
+from pipelines.networks.initialization import INITIALIZATIONS, initialize
 from pipelines.networks.labels import label_map
 from pipelines.networks.recurrent import CELLS, INITIAL_STATES, RecurrentConfig, RecurrentTagger
 from pipelines.networks.tagger import Tagger
-from pipelines.runs.defaults import refuse_unread
+from pipelines.runs.defaults import refuse_beside, refuse_unread
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import config_of, replacing_folder
 from pipelines.runs.search import SAMPLERS, search_options
@@ -56,13 +57,22 @@ WORD_OPTIONS = (
     "embedding_dim",
     "padding_side",
     "truncation_side",
+    "tokenizer",
 )
 VECTOR_OPTIONS = ("train_embeddings", "character_feature", "character_dim")
 DROPOUT_OPTIONS = ("dropout", "variational_dropout", "word_dropout")
 CELL_OPTIONS = ("library_cell", "bidirectional", "initial_state")
 CHAIN_OPTIONS = ("features", "regularization", "c1", "c2", "max_iterations")
 _NETWORK = {*WORD_OPTIONS, *VECTOR_OPTIONS, *DROPOUT_OPTIONS, "lexicon", "hidden_size"}
-_NETWORK |= {"num_layers", "crf", "decode", "max_length", "batch_tokens", "early_stopping_patience"}
+_NETWORK |= {
+    "init",
+    "num_layers",
+    "crf",
+    "decode",
+    "max_length",
+    "batch_tokens",
+    "early_stopping_patience",
+}
 _RECURRENT = {*_NETWORK, *CELL_OPTIONS, "window"}
 # The options that a network reads, beside those of every recipe, of its trainer and of a search.
 READS: dict[str, set[str]] = {
@@ -103,6 +113,11 @@ class RecipeArguments(SearchArguments, DataArguments):
     decode: str | None = option(
         None, "argmax, viterbi (legal BIO only) or crf (default: crf with --crf, else argmax)"
     )
+    init: str = option(
+        "default",
+        "xavier_uniform, xavier_normal, kaiming_uniform, kaiming_normal, orthogonal or normal: how "
+        "weight matrices begin",
+    )
     dropout: float = option(0.0, "dropout between layers")
     variational_dropout: bool = option(
         False, "one dropout mask a sentence, on recurrent states too"
@@ -130,6 +145,9 @@ class RecipeArguments(SearchArguments, DataArguments):
         0.0, "share of the remaining words, the rarest, that are unknown too"
     )
     lowercase: bool = option(False, "lower-case words")
+    tokenizer: str | None = option(
+        None, "folder of `pipelines vocabulary --save_tokenizer`, or a run: its vocabulary"
+    )
     max_length: int | None = option(None, "words of a training sentence at most")
     padding_side: str = option("right", "left or right")
     truncation_side: str = option("right", "left or right: what --max_length cuts off")
@@ -244,6 +262,7 @@ def check_options(options: RecipeArguments) -> None:
         ("network", NETWORKS),
         ("initial_state", INITIAL_STATES),
         ("character_feature", CHARACTER_FEATURES),
+        ("init", INITIALIZATIONS),
         ("activation", (None, *ACTIVATIONS)),
         ("decode", (None, *token_tagger.DECODERS)),
         ("search_sampler", SAMPLERS),
@@ -251,6 +270,7 @@ def check_options(options: RecipeArguments) -> None:
         if getattr(options, name) not in known:
             wanted = ", ".join(filter(None, known))
             raise UserError(f"got --{name} {getattr(options, name)}; wanted one of {wanted}")
+    refuse_beside("tokenizer", options, {"min_freq", "remove_frac", "lowercase"})
     if options.window is not None and options.window < (options.network == "window"):
         least = "1 or more" if options.network == "window" else "0 or more"
         raise UserError(f"got --window {options.window}; wanted {least} words to each side")
@@ -291,6 +311,7 @@ def build(options: RecipeArguments, words: word_tagging.Words, tags: Sequence[st
     except ValueError as error:
         raise UserError(f"the options do not fit together: {error}") from error
     model.lexicon = lexicon
+    initialize(model, options.init)
     word_tagging.put_vectors(model, words)
     return model
 
@@ -334,7 +355,7 @@ def train(
         processing_class=words.tokenizer,
         settings=token_tagger.TaggerSettings(decode=decode),
         batch_tokens=options.batch_tokens,
-        callbacks=[*stopping, *(work.callbacks() if work else ())],
+        callbacks=[*stopping, *majority.watch_mentions(dev), *(work.callbacks() if work else ())],
     )
     if work is None:
         trainer.remove_callback(PrinterCallback)

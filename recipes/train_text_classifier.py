@@ -41,12 +41,13 @@ from pipelines.families.sequence_classifier.classifier_training import (
     with_thresholds,
 )
 from pipelines.families.token_tagger.word_tagging import Words
-from pipelines.families.training import dev_scores, early_stopping
+from pipelines.families.training import dev_scores, early_stopping, majority
 from pipelines.families.training.optimizers import check_optimizer
 from pipelines.formatting import some
 from pipelines.networks import text_classifier
+from pipelines.networks.initialization import INITIALIZATIONS, initialize
 from pipelines.networks.recurrent import CELLS
-from pipelines.runs.defaults import refuse_unread
+from pipelines.runs.defaults import refuse_beside, refuse_unread
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import config_of, replacing_folder
 from pipelines.runs.search import SAMPLERS, search_options
@@ -54,12 +55,12 @@ from pipelines.runs.search import SAMPLERS, search_options
 ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 NETWORKS = (*lexical.CLASSIFIERS, *text_classifier.NETWORKS)
-WORD_OPTIONS = ("min_freq", "lowercase", "embeddings", "embedding_dim")
+WORD_OPTIONS = ("min_freq", "lowercase", "embeddings", "embedding_dim", "tokenizer")
 _NGRAMS = {"word_ngrams", "char_ngrams", "min_freq", "lowercase", "tune_thresholds"}
 _LAYERS = {"train_embeddings", "word_dropout", "dense_size", "pooling", "dropout"}
 _CELLS = {"hidden_size", "num_layers", "bidirectional", "recurrent_dropout"}
 LAYER_OPTIONS = {*_LAYERS, *_CELLS, "filter_widths"}  # of `TextClassifierConfig`
-_TRAINING = {"max_length", "tune_thresholds", "batch_tokens", "early_stopping_patience"}
+_TRAINING = {"init", "max_length", "tune_thresholds", "batch_tokens", "early_stopping_patience"}
 _WORDS = {*WORD_OPTIONS, *_LAYERS, *_TRAINING}
 # The options that a network reads, beside those of every recipe, of its trainer and of a search.
 READS: dict[str, set[str]] = {
@@ -91,6 +92,11 @@ class RecipeArguments(SearchArguments, ClassArguments):
         "last, mean, max or attention: how the states of the words become one vector (default: "
         "last, max for cnn, mean for bag_of_embeddings)",
     )
+    init: str = option(
+        "default",
+        "xavier_uniform, xavier_normal, kaiming_uniform, kaiming_normal, orthogonal or normal: how "
+        "weight matrices begin",
+    )
     dropout: float = option(0.3, "dropout on word vectors, between layers, on the text")
     recurrent_dropout: float = option(0.0, "dropout of the state that a step reads")
     word_dropout: float = option(0.0, "share of training words that are read as unknown")
@@ -111,6 +117,9 @@ class RecipeArguments(SearchArguments, ClassArguments):
         1, "words that are rarer in training are unknown; n-grams of fewer texts are left out"
     )
     lowercase: bool = option(True, "lower-case texts")
+    tokenizer: str | None = option(
+        None, "folder of `pipelines vocabulary --save_tokenizer`, or a run: its vocabulary"
+    )
     batch_tokens: int | None = option(
         2048,
         "batches of texts of one length with at most N words; 0: batches of "
@@ -179,7 +188,11 @@ def check_options(options: RecipeArguments, training: TextTrainingArguments) -> 
     Raises:
         UserError: naming them.
     """
-    for name, known in (("network", NETWORKS), ("search_sampler", SAMPLERS)):
+    for name, known in (
+        ("network", NETWORKS),
+        ("search_sampler", SAMPLERS),
+        ("init", INITIALIZATIONS),
+    ):
         if getattr(options, name) not in known:
             wanted = ", ".join(known)
             raise UserError(f"got --{name} {getattr(options, name)}; wanted one of {wanted}")
@@ -191,6 +204,7 @@ def check_options(options: RecipeArguments, training: TextTrainingArguments) -> 
         shared=ClassArguments,
         has_trainer=options.network not in lexical.CLASSIFIERS,
     )
+    refuse_beside("tokenizer", options, {"min_freq", "lowercase"})
     check_optimizer(training)
 
 
@@ -281,11 +295,13 @@ def train(
     names = READS[options.network] & LAYER_OPTIONS
     values = {name: getattr(options, name) for name in names}
     model = word_rows.new_network(words, settings, network=options.network, **values)
+    initialize(model, options.init)
     rows, cut = training_rows(examples, words.tokenizer, settings)
     if work:
         logger.info("%d training texts, %d words at most", len(rows), max_length)
         if cut:
             logger.info("train: %d texts lose their end: id %s", len(cut), some(cut))
+    watches = majority.watch_classes(classes.labels, targets_of(classes, "dev"))
     callbacks = early_stopping.choose_on_dev(training, dev, options.early_stopping_patience)
     trainer = ClassifierTrainer(
         model=model,
@@ -296,7 +312,7 @@ def train(
         processing_class=words.tokenizer,
         settings=settings,
         batch_tokens=options.batch_tokens,
-        callbacks=[*callbacks, *(work.callbacks() if work else ())],
+        callbacks=[*callbacks, *watches, *(work.callbacks() if work else ())],
     )
     if work is None:
         trainer.remove_callback(PrinterCallback)

@@ -7,8 +7,10 @@ import torch
 from transformers import BertConfig, BertForTokenClassification
 
 from pipelines.inspection.parameters import closed_form, parameter_table, table_as_text
+from pipelines.networks.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from pipelines.networks.feedforward import FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.recurrent import RecurrentConfig, RecurrentTagger
+from pipelines.networks.tagger_ensemble import ensemble_of
 
 TAGS = dict(
     enumerate(
@@ -106,3 +108,60 @@ def test_an_encoder_has_products_in_its_attention_and_no_closed_form():
     assert table.multiply_adds == pytest.approx(2 * (4 * 64 + 2 * 96) + 320 + 16)
     assert table.closed_form is None
     assert "matmuls without parameters, at 10 tokens" in table_as_text(table)
+
+
+def test_layers_and_what_they_give():
+    config = BertConfig(
+        vocab_size=30,
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=12,
+    )
+    table = parameter_table(BertForTokenClassification(config).eval(), tokens=10)
+    layers = table.layers
+    assert list(layers) == [
+        "bert.embeddings",
+        "bert.encoder.layer.0",
+        "bert.encoder.layer.1",
+        "classifier",
+    ]
+    # Four 8x8 and two 8x12 matrices with biases, and two norms; each with its attention.
+    layer = layers["bert.encoder.layer.0"]
+    assert layer.parameters == 4 * 72 + (8 * 12 + 12) + (12 * 8 + 8) + 2 * 16
+    assert layer.output == (1, 10, 8)
+    assert layer.multiply_adds == pytest.approx(4 * 64 + 2 * 96 + 160)
+    assert sum(part.parameters for part in layers.values()) == table.parameters
+    assert sum(part.multiply_adds for part in layers.values()) == pytest.approx(table.multiply_adds)
+    outputs = {row.name: row.output for row in table.rows if row.output}
+    assert outputs["bert.embeddings.word_embeddings.weight"] == (1, 10, 8)
+    assert outputs["bert.encoder.layer.1.intermediate.dense.weight"] == (1, 10, 12)
+    assert outputs["classifier.weight"] == (1, 10, 2)
+    text = table_as_text(table)
+    assert "  = bert.encoder.layer.0" in text
+    assert "query" not in table_as_text(table, layers_only=True)
+
+
+def test_a_module_with_weights_of_its_own_and_modules_inside_counts_no_product_twice():
+    config = RecurrentConfig(**SMALL, hidden_size=5, cell="gru", initial_state="learned")
+    table = parameter_table(RecurrentTagger(config), tokens=4)
+    rows = {row.name: row for row in table.rows}
+    assert rows["initial"].multiply_adds == 0
+    assert sum(row.multiply_adds or 0 for row in table.rows) == table.multiply_adds
+    assert (rows["layers.0.0.U.weight"].output, rows["layers.0.0.U.weight"].runs) == ((1, 15), 4)
+
+
+def test_a_case_feature_and_an_ensemble():
+    bert = BertConfig(
+        vocab_size=30,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=12,
+    )
+    config = EncoderTaggerConfig(encoder=bert, case_feature=True, id2label=TAGS)
+    one = parameter_table(EncoderTagger(config), tokens=6)
+    assert one.layers["case_embeddings"].output == (1, 6, 8)
+    both = parameter_table(ensemble_of([EncoderTagger(config), EncoderTagger(config)]), tokens=6)
+    assert both.parameters == 2 * one.parameters
+    assert both.multiply_adds == pytest.approx(2 * one.multiply_adds)

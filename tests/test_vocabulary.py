@@ -111,3 +111,33 @@ def test_the_command(tmp_path, capsys):
         main(["vocabulary", str(tmp_path / "a.json"), "--min_freq", "5"])
     assert ended.value.code == 2
     assert capsys.readouterr().err.strip().startswith("error: --min_freq 5")
+
+
+def test_the_recommended_min_freq_by_hand():
+    # a 5, b 3, c 1, d 1 of 10 words; dev has b, x: at 1 half of it is unknown, and none of train.
+    study = study_vocabulary(TRAIN, examples("b x"))
+    assert study.recommended == (
+        5,
+        "50.00 % of the words of training are then unknown, 100.00 % of dev",
+    )
+    # At 2, c and d are unknown: 2 of 10 words, and 2 of 4 of dev; at 5, 5 of 10 and 3 of 4.
+    assert study_vocabulary(TRAIN, DEV).recommended[0] == 5
+    assert study_vocabulary(TRAIN, examples("a a a a x")).recommended[0] == 2
+    # Without dev: 2 of 10 words occur once or twice, as many as are unknown at 2.
+    assert study_vocabulary(TRAIN).recommended == (
+        2,
+        "20.00 % of the words of training are then unknown, "
+        "20.00 % of new text, estimated from training",
+    )
+
+
+def test_lengths_of_both_files_and_padding():
+    study = study_vocabulary(TRAIN, DEV, batch_size=2, batch_tokens=7)
+    assert study.dev_lengths == {4: 1}
+    assert [padding.positions for padding in study.padding] == [14, 14, 14, 10]
+    text = vocabulary_as_text(study)
+    assert "static: 2 rows, all 7 long" in text
+    assert text.splitlines()[-1].startswith("recommended: --min_freq 5; ")
+    for wrong in ({"batch_size": 0}, {"batch_tokens": 0}):
+        with pytest.raises(UserError, match="wanted at least 1"):
+            study_vocabulary(TRAIN, **wrong)

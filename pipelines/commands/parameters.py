@@ -1,4 +1,4 @@
-"""Lists the parameters of a run's network."""
+"""Lists the parameters of a run's network, or the tables of a model without one."""
 
 from __future__ import annotations
 
@@ -24,14 +24,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="length of the sentence that is counted on: attention "
         "takes more for longer ones (default: %(default)s)",
     )
+    parser.add_argument(
+        "--layers_only", action="store_true", help="one line a layer, not one a tensor"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    from pipelines.inspection.parameters import parameter_table, table_as_text
+    from pipelines.families import lexical
     from pipelines.runs.run import Run
 
     if options.tokens < 1:
         raise UserError(f"got --tokens {options.tokens}; wanted at least 1")
-    _, loaded = Run.open(options.run_dir).load()
-    print(table_as_text(parameter_table(loaded.model, tokens=options.tokens)))
+    opened = Run.open(options.run_dir)
+    family, folder = opened.model_folder()
+    if family is lexical:
+        from pipelines.inspection.lexical_sizes import sizes_as_text
+
+        print(sizes_as_text(lexical.load(folder)))
+        return 0
+    from pipelines.inspection.parameters import parameter_table, table_as_text
+    from pipelines.inspection.trained_network import trained_network
+
+    table = parameter_table(trained_network(opened), tokens=options.tokens)
+    print(table_as_text(table, layers_only=options.layers_only))
     return 0

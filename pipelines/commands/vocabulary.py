@@ -1,15 +1,21 @@
-"""Shows what min_freq and remove_frac leave of the words of a corpus."""
+"""Shows what min_freq and remove_frac leave of the words of a corpus, its lengths and padding.
+
+pipelines vocabulary train.json --dev dev.json --html vocabulary.html
+pipelines vocabulary train.json --min_freq 2 --save_tokenizer tokenizer
+"""
 
 from __future__ import annotations
 
 import argparse
 
 from pipelines.commands.columns import add_columns, columns_of
+from pipelines.errors import UserError
 
 HELP = "show what min_freq and remove_frac leave of a corpus's words"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "file", metavar="FILE", help="training examples, in any format of data/README.md"
     )
@@ -22,6 +28,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         help="at which remove_frac is tried (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch_size", type=int, default=32, help="rows of a batch (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--batch_tokens",
+        type=int,
+        default=2048,
+        help="words of a batch of rows of one length (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--save_tokenizer",
+        metavar="FOLDER",
+        help="write a tokenizer of these words there, which train_tagger.py and "
+        "train_text_classifier.py take by --tokenizer",
+    )
+    parser.add_argument(
+        "--remove_frac",
+        type=float,
+        default=0.0,
+        help="share of the words, the rarest, that --save_tokenizer leaves out too",
     )
     add_columns(parser)
     parser.add_argument("--html", metavar="OUT", help="write a page with pictures there")
@@ -43,8 +70,24 @@ def run(options: argparse.Namespace) -> int:
         dev_file=options.dev,
         lowercase=options.lowercase,
         min_freq=options.min_freq,
+        batch_size=options.batch_size,
+        batch_tokens=options.batch_tokens,
     )
     print(vocabulary_as_text(study))
+    if options.save_tokenizer:
+        from pipelines.families.token_tagger.word_tagging import fit_words
+        from pipelines.networks.word_tokenizer import save_word_tokenizer
+
+        words = fit_words(
+            train or [],
+            min_freq=options.min_freq,
+            remove_frac=options.remove_frac,
+            lowercase=options.lowercase,
+        )
+        save_word_tokenizer(words.tokenizer, options.save_tokenizer)
+        print(f"\n{options.save_tokenizer}: {len(words.tokenizer):,} tokens")
+    elif options.remove_frac:
+        raise UserError("--remove_frac is of --save_tokenizer; the table shows all of its values")
     if options.html:
         from pipelines.reporting.run_facts import run_facts
         from pipelines.reporting.vocabulary import write_vocabulary

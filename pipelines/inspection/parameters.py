@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
 
-from pipelines.examples import JsonObject
+from pipelines.families.token_tagger import extra_inputs
 from pipelines.formatting import text_table
 from pipelines.networks.embeddings import LONGEST_WORD, CharacterCNN
-from pipelines.networks.tagger import Tagger
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-HEAD = ("tensor", "shape", "parameters", "trainable", "multiply-adds per token")
+HEAD = ("tensor", "shape", "parameters", "trained", "output", "multiply-adds per token")
+NUMBERED = re.compile(r"(?:.*\.)?\d+(?=\.|$)")  # up to the last number: a layer of a list
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +31,11 @@ class ParameterRow:
     """One tensor of parameters.
 
     Attributes:
-        multiply_adds: for a token, of the module that holds it; only with the module's first
-            tensor, else None.
+        layer: the module that it is counted with.
+        output: shape of what its module gives, only with the module's first tensor, else empty.
+        runs: how often the module ran.
+        multiply_adds: for a token, of the module itself and not of those in it; only with the
+            module's first tensor, else None.
     """
 
     name: str
@@ -36,6 +43,26 @@ class ParameterRow:
     parameters: int
     trainable: bool
     multiply_adds: float | None = None
+    layer: str = ""
+    output: tuple[int, ...] = ()
+    runs: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSum:
+    """The sums over the tensors of a layer.
+
+    Attributes:
+        output: shape of what it gives; empty where it is no module that runs.
+        multiply_adds: for a token, with those of modules without parameters.
+    """
+
+    name: str
+    tensors: int
+    parameters: int
+    trainable: int
+    output: tuple[int, ...]
+    multiply_adds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +74,7 @@ class ParameterTable:
         elsewhere: those in modules without parameters of their own, inside attention for example.
         tokens: of the sentence that was counted on; only attention depends on it.
         closed_form: the formula and its value, for a network that has one.
+        layers: sums by layer, in the order of the rows.
     """
 
     rows: list[ParameterRow]
@@ -54,6 +82,7 @@ class ParameterTable:
     elsewhere: float
     tokens: int
     closed_form: tuple[str, int] | None
+    layers: dict[str, LayerSum]
 
     @property
     def parameters(self) -> int:
@@ -72,44 +101,154 @@ def parameter_table(model: nn.Module, *, tokens: int = 32) -> ParameterTable:
     Args:
         tokens: T, of the sentence that is counted on; it is made of T different words.
     """
-    counts = _multiply_adds(model, tokens)
-    rows, modules = [], set()
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    counts, outputs = _forward_pass(model, tokens)
+    own = _without_inner(counts)
+    names = [name for name, _ in model.named_parameters()]
+    rows: list[ParameterRow] = []
+    modules: set[str] = set()
     for name, parameter in model.named_parameters():
         module = name.rpartition(".")[0]
-        own = None if module in modules else counts.get(module, 0.0)
+        shapes = outputs.get(module, [()])
+        is_first = module not in modules
         modules.add(module)
-        shape = tuple(parameter.shape)
-        rows.append(ParameterRow(name, shape, parameter.numel(), parameter.requires_grad, own))
-    # A module that holds parameters and other modules would count theirs twice.
-    leaves = [name for name in modules if not any(m.startswith(f"{name}.") for m in modules)]
-    elsewhere = counts[""] - sum(counts.get(module, 0.0) for module in leaves)
-    return ParameterTable(rows, counts[""], elsewhere, tokens, closed_form(model))
+        rows.append(
+            ParameterRow(
+                name,
+                tuple(parameter.shape),
+                parameter.numel(),
+                name in trained,
+                own.get(module, 0.0) if is_first else None,
+                layer_of(name, names),
+                shapes[0] if is_first and module else (),
+                len(shapes),
+            )
+        )
+    elsewhere = counts[""] - sum(own.get(module, 0.0) for module in modules)
+    layers = {layer.name: layer for layer in _layer_sums(rows, counts, outputs)}
+    return ParameterTable(rows, counts[""], elsewhere, tokens, closed_form(model), layers)
 
 
-def _multiply_adds(model: nn.Module, tokens: int) -> dict[str, float]:
-    """Multiply-adds for a token, by the name of the module; "" is the whole network."""
-    size = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
-    inputs: JsonObject = {"input_ids": torch.arange(tokens)[None] % size}  # (1, T)
-    if isinstance(model, Tagger):
-        words = [f"w{number}" for number in range(tokens)]
-        extra = model.extra_inputs(words)
-        inputs |= {name: torch.tensor([values]) for name, values in extra.items()}
-    device = next(model.parameters()).device
-    inputs = {name: value.to(device) for name, value in inputs.items()}
+def layer_of(name: str, names: Sequence[str]) -> str:
+    """The layer that a tensor is counted with.
+
+    That is the member of a list of modules that it is in; else the module around its own, such as
+    the embeddings, if this holds no list itself.
+    """
+    module = name.rpartition(".")[0]
+    numbered = NUMBERED.match(module)
+    for candidate in (numbered[0] if numbered else "", module.rpartition(".")[0]):
+        if candidate and not _holds_a_list(candidate, names):
+            return candidate
+    return module
+
+
+def _holds_a_list(module: str, names: Sequence[str]) -> bool:
+    start = f"{module}."
+    inside = [name.removeprefix(start) for name in names if name.startswith(start)]
+    return any(NUMBERED.match(name) for name in inside)
+
+
+def _by_layer(rows: Sequence[ParameterRow]) -> dict[str, list[ParameterRow]]:
+    """Layer -> its rows, in the order in which layers begin."""
+    by_layer: dict[str, list[ParameterRow]] = {}
+    for row in rows:
+        by_layer.setdefault(row.layer, []).append(row)
+    return by_layer
+
+
+def _layer_sums(
+    rows: Sequence[ParameterRow],
+    counts: Mapping[str, float],
+    outputs: Mapping[str, list[tuple[int, ...]]],
+) -> Iterator[LayerSum]:
+    for name, tensors in _by_layer(rows).items():
+        of_tensors = sum(row.multiply_adds or 0.0 for row in tensors)
+        yield LayerSum(
+            name,
+            len(tensors),
+            sum(row.parameters for row in tensors),
+            sum(row.parameters for row in tensors if row.trainable),
+            outputs.get(name, [()])[0] if name else (),
+            counts.get(name, of_tensors) if name else of_tensors,
+        )
+
+
+def _without_inner(counts: Mapping[str, float]) -> dict[str, float]:
+    """The multiply-adds of each module without those of the counted modules inside it."""
+    own = dict(counts)
+    for name, count in counts.items():
+        if not name:
+            continue
+        around = name.rpartition(".")[0]
+        while around and around not in counts:  # a list of modules does not run itself
+            around = around.rpartition(".")[0]
+        own[around] -= count
+    return own
+
+
+def _forward_pass(
+    model: nn.Module, tokens: int
+) -> tuple[dict[str, float], dict[str, list[tuple[int, ...]]]]:
+    """Multiply-adds for a token, and the shapes that each run gave, by the name of the module.
+
+    The name of the whole network is "".
+    """
     was_training = model.training
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
     # torch's counter knows neither oneDNN's LSTM nor the CPU's fused attention.
     lstm = {torch.ops.aten.mkldnn_rnn_layer: _lstm_operations}
     counter = FlopCounterMode(display=False, custom_mapping=lstm)
-    with counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        model.eval()(**inputs)
+    outputs: dict[str, list[tuple[int, ...]]] = {}
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            keep = partial(_keep_shape, outputs, name)
+            stack.callback(module.register_forward_hook(keep).remove)
+        for weight in trained:  # the counter looks for the gradient of any that has one
+            stack.callback(weight.requires_grad_, True)
+            weight.requires_grad_(False)
+        for context in (counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH)):
+            stack.enter_context(context)
+        model.eval()(**_inputs(model, tokens))
     model.train(was_training)
     root = type(model).__name__
     counts = {"": 0.0}
     for name, operations in counter.get_flop_counts().items():
         if name != "Global":
-            module = name.removeprefix(root).removeprefix(".")
-            counts[module] = sum(operations.values()) / 2 / tokens
-    return counts
+            module_name = name.removeprefix(root).removeprefix(".")
+            counts[module_name] = sum(operations.values()) / 2 / tokens
+    return counts, outputs
+
+
+def _keep_shape(
+    outputs: dict[str, list[tuple[int, ...]]], name: str, _: nn.Module, __: object, output: Any
+) -> None:
+    tensor = _first_tensor(output)
+    if tensor is not None:
+        outputs.setdefault(name, []).append(tuple(tensor.shape))
+
+
+def _first_tensor(output: Any) -> Tensor | None:
+    """The first tensor that a module gives: of a cell of torch, the states of all words."""
+    while not isinstance(output, Tensor):
+        values = output.values() if isinstance(output, dict) else output
+        if not isinstance(output, dict | tuple | list) or not output:
+            return None
+        output = next(iter(values))
+    return output
+
+
+def _inputs(model: nn.Module, tokens: int) -> dict[str, Tensor]:
+    """One text of different words, (1, T), with what else the network reads of them."""
+    vectors = next(module for module in model.modules() if isinstance(module, nn.Embedding))
+    device = vectors.weight.device
+    ids = torch.arange(tokens)[None] % vectors.num_embeddings  # (1, T)
+    inputs = {"input_ids": ids.to(device)}
+    words = [f"w{number}" for number in range(tokens)]
+    extra = extra_inputs(model, words) if isinstance(model, PreTrainedModel) else {}
+    for name, values in extra.items():
+        inputs[name] = torch.tensor([values], device=device)
+    return inputs
 
 
 def _lstm_operations(
@@ -129,7 +268,9 @@ def closed_form(model: nn.Module) -> tuple[str, int] | None:
     Returns:
         The formula with its numbers, and its value; None for a network of a library.
     """
-    config: Any = model.config
+    config: Any = getattr(model, "config", None)
+    if config is None:
+        return None
     if config.model_type == "feedforward_tagger":
         formula, value = _feedforward_form(model)
     elif config.model_type == "recurrent_tagger":
@@ -178,14 +319,21 @@ def _recurrent_form(model: Any) -> tuple[str, int]:
     return f"{directions}·({layers} + H·C), {numbers}", value
 
 
-def table_as_text(table: ParameterTable) -> str:
-    """One line a tensor and the sums, for a terminal."""
-    rows = [_cells(row) for row in table.rows]
+def table_as_text(table: ParameterTable, *, layers_only: bool = False) -> str:
+    """One line a tensor, the sums of each layer and of all, for a terminal."""
+    rows: list[list[str]] = []
+    for name, tensors in _by_layer(table.rows).items():
+        layer = table.layers[name]
+        if not layers_only:
+            rows += [_cells(row) for row in tensors]
+        if layers_only or len(tensors) > 1:
+            rows.append(_layer_cells(layer, indented=not layers_only))
     if round(table.elsewhere):
         name = f"matmuls without parameters, at {table.tokens} tokens"
-        rows.append([name, "", "", "", f"{table.elsewhere:,.0f}"])
-    sums = [table.parameters, table.trainable, round(table.multiply_adds)]
-    rows.append(["total", "", *(f"{number:,}" for number in sums)])
+        rows.append([name, "", "", "", "", f"{table.elsewhere:,.0f}"])
+    sums = [table.parameters, table.trainable]
+    total = f"{round(table.multiply_adds):,}"
+    rows.append(["total", "", *(f"{number:,}" for number in sums), "", total])
     lines = text_table(HEAD, rows)
     if table.closed_form:
         formula, value = table.closed_form
@@ -197,7 +345,26 @@ def table_as_text(table: ParameterTable) -> str:
 
 
 def _cells(row: ParameterRow) -> list[str]:
-    shape = "×".join(f"{size:,}" for size in row.shape)
-    trainable = "yes" if row.trainable else "no"
+    trained = "yes" if row.trainable else "no"
+    output = _shape(row.output)
+    if row.output and row.runs > 1:
+        output += f", {row.runs} times"
     multiply_adds = "" if row.multiply_adds is None else f"{row.multiply_adds:,.0f}"
-    return [row.name, shape, f"{row.parameters:,}", trainable, multiply_adds]
+    return [row.name, _shape(row.shape), f"{row.parameters:,}", trained, output, multiply_adds]
+
+
+def _layer_cells(layer: LayerSum, *, indented: bool) -> list[str]:
+    trained = "yes" if layer.trainable == layer.parameters else f"{layer.trainable:,}"
+    name = layer.name or "the network itself"
+    return [
+        f"  = {name}" if indented else name,
+        "",
+        f"{layer.parameters:,}",
+        trained if layer.trainable else "no",
+        _shape(layer.output),
+        f"{layer.multiply_adds:,.0f}",
+    ]
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "×".join(f"{size:,}" for size in shape)

@@ -10,11 +10,14 @@ from pathlib import Path
 from pipelines.errors import UserError
 from pipelines.examples import Example
 from pipelines.formatting import text_table
+from pipelines.inspection.padding import Padding, padding_as_text, padding_shares
 from pipelines.networks.word_tokenizer import vocabulary, word_counts
 
 MIN_FREQS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 REMOVE_FRACS = tuple(tenth / 10 for tenth in range(10))
 SHARES = (0.5, 0.9, 0.99, 1.0)  # of the sentences
+# Unknown words are to be at least this share as frequent in training as they will be later.
+ENOUGH_UNKNOWN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,9 @@ class VocabularyStudy:
         by_min_freq: at remove_frac 0.
         by_remove_frac: at `min_freq`.
         lengths: words -> sentences of that length.
+        dev_lengths: the same of dev; empty without dev.
+        recommended: the `min_freq` that is recommended, and why.
+        padding: of the batches of an epoch over the training sentences.
     """
 
     file: str
@@ -55,6 +61,9 @@ class VocabularyStudy:
     by_min_freq: list[Cut]
     by_remove_frac: list[Cut]
     lengths: dict[int, int]
+    dev_lengths: dict[int, int]
+    recommended: tuple[int, str]
+    padding: list[Padding]
 
     def length_at(self, share: float) -> int:
         """The least length that this share of the sentences does not exceed."""
@@ -74,6 +83,8 @@ def study_vocabulary(
     dev_file: str | Path | None = None,
     lowercase: bool = False,
     min_freq: int = 1,
+    batch_size: int = 32,
+    batch_tokens: int = 2048,
 ) -> VocabularyStudy:
     """Counts words as the word tokenizer splits them, and tries the filters.
 
@@ -81,12 +92,15 @@ def study_vocabulary(
 
     Args:
         min_freq: at which remove_frac is tried.
+        batch_size, batch_tokens: of the batches whose padding is counted.
 
     Raises:
         UserError: when there is no word, or none as frequent as `min_freq`.
     """
-    if min_freq < 1:
-        raise UserError(f"got --min_freq {min_freq}; wanted at least 1")
+    at_least_one = {"min_freq": min_freq, "batch_size": batch_size, "batch_tokens": batch_tokens}
+    for name, value in at_least_one.items():
+        if value < 1:
+            raise UserError(f"got --{name} {value}; wanted at least 1")
     splits_punctuation = any(example.tokens is None for example in train)
 
     def counted(examples: Sequence[Example]) -> Counter[str]:
@@ -99,7 +113,11 @@ def study_vocabulary(
     vocabulary(counts, min_freq=min_freq)  # refuses a min_freq that leaves nothing
     dev_counts = None if dev is None else counted(dev)
     tried = [least for least in MIN_FREQS if least <= max(counts.values())]
-    lengths = Counter(counted([example]).total() for example in train)
+    lengths, dev_lengths = (
+        Counter(counted([example]).total() for example in part) for part in (train, dev or [])
+    )
+    by_min_freq = [_cut(counts, dev_counts, least, 0.0) for least in tried]
+    rows = sorted(length for length in lengths.elements() if length)
     return VocabularyStudy(
         file=str(file),
         dev_file=None if dev_file is None else str(dev_file),
@@ -108,10 +126,41 @@ def study_vocabulary(
         sentences=len(train),
         running_words=counts.total(),
         dev_running_words=dev_counts.total() if dev_counts else 0,
-        by_min_freq=[_cut(counts, dev_counts, least, 0.0) for least in tried],
+        by_min_freq=by_min_freq,
         by_remove_frac=[_cut(counts, dev_counts, min_freq, share) for share in REMOVE_FRACS],
         lengths=dict(sorted(lengths.items())),
+        dev_lengths=dict(sorted(dev_lengths.items())),
+        recommended=recommend_min_freq(by_min_freq, counts),
+        padding=padding_shares(rows, batch_size=batch_size, batch_tokens=batch_tokens),
     )
+
+
+def recommend_min_freq(cuts: Sequence[Cut], counts: Counter[str]) -> tuple[int, str]:
+    """The least `min_freq` at which training has enough unknown words to learn from.
+
+    Enough is `ENOUGH_UNKNOWN` of their share in new text. That is dev's; without dev it is
+    estimated by leaving each word of training out in turn: a word with a count of at most
+    `min_freq` would then be unknown (Good 1953, in the form of Church and Gale 1991).
+
+    Args:
+        cuts: by `min_freq`, ascending.
+        counts: how often each word occurs in training.
+
+    Returns:
+        It, and a sentence with the shares that decide.
+    """
+    for cut in cuts:
+        rare = sum(count for count in counts.values() if count <= cut.min_freq)
+        later, source = rare / counts.total(), "new text, estimated from training"
+        if cut.unknown_dev is not None:
+            later, source = cut.unknown_dev, "dev"
+        if cut.unknown_train >= ENOUGH_UNKNOWN * later:
+            break
+    reason = (
+        f"{_percent(cut.unknown_train)} of the words of training are then unknown, "
+        f"{_percent(later)} of {source}"
+    )
+    return cut.min_freq, reason
 
 
 def _cut(
@@ -142,7 +191,10 @@ def vocabulary_as_text(study: VocabularyStudy) -> str:
     for share in SHARES:
         sentences = f"{100 * share:g} % of the sentences"
         quantiles.append(f"{sentences} have at most {study.length_at(share)} words")
-    return "\n".join([*lines, ", ".join(quantiles)])
+    least, reason = study.recommended
+    lines += [", ".join(quantiles), "", *padding_as_text(study.padding), ""]
+    lines.append(f"recommended: --min_freq {least}; {reason}")
+    return "\n".join(lines)
 
 
 def cut_table(cuts: Sequence[Cut], option: str) -> tuple[list[str], list[list[str]]]:

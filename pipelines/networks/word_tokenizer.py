@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from pipelines.errors import UserError
 from pipelines.spans import UNSPACED
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
+TOKENIZER_FILE = "tokenizer.json"
 # `spans.word_units` as a regular expression of `tokenizers`, which names character categories.
 UNIT = rf"[{UNSPACED}]\p{{M}}*|(?:(?![{UNSPACED}])[\p{{L}}\p{{N}}]\p{{M}}*)+|.\p{{M}}*"
 
@@ -106,3 +108,42 @@ def word_tokenizer(
         model_input_names=["input_ids", "attention_mask"],
         **options,
     )
+
+
+def save_word_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
+    """Saves a tokenizer by itself, for `load_word_tokenizer`.
+
+    Raises:
+        UserError: for a folder that holds something else.
+    """
+    path = Path(folder)
+    if path.exists() and not (path / TOKENIZER_FILE).is_file() and any(path.iterdir()):
+        raise UserError(f"{folder}: holds files and no tokenizer; give a new folder")
+    tokenizer.save_pretrained(path)
+
+
+def load_word_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
+    """Loads a tokenizer of words: from a folder of its own, a model folder, or a run.
+
+    Raises:
+        UserError: when there is none, or it is of sub-words.
+    """
+    folders = [Path(folder), Path(folder) / "model"]
+    found = next((path for path in folders if (path / TOKENIZER_FILE).is_file()), None)
+    if found is None:
+        raise UserError(
+            f"{folder}: no {TOKENIZER_FILE}; give a folder that `pipelines vocabulary "
+            "--save_tokenizer` wrote, or a run of a network on words"
+        )
+    try:
+        tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(found)
+    except (OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(f"{found}: its tokenizer could not be loaded ({reason})") from error
+    is_of_words = isinstance(tokenizer.backend_tokenizer.model, models.WordLevel)
+    if not is_of_words or (tokenizer.pad_token_id, tokenizer.unk_token_id) != (0, 1):
+        raise UserError(
+            f"{found}: a tokenizer of another kind; networks on words take one that `pipelines "
+            "vocabulary --save_tokenizer` wrote"
+        )
+    return tokenizer

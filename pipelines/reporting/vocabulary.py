@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.inspection.padding import padding_table
 from pipelines.inspection.vocabulary import Cut, VocabularyStudy, cut_table, study_facts
 from pipelines.reporting import plots
 from pipelines.reporting.page import Part, Picture, Section, Table, write_page
@@ -31,8 +32,10 @@ def write_vocabulary(
         Section("min_freq", "Words that occur at least min_freq times", _cuts(study, "min_freq")),
         Section("remove_frac", rarest, _cuts(study, "remove_frac")),
         Section("length", "Sentence length", _lengths(study)),
+        Section("padding", "Padding of the batches of an epoch", [_padding(study)]),
     ]
-    note = f"{study_facts(study)}."
+    least, reason = study.recommended
+    note = f"{study_facts(study)}. Recommended: --min_freq {least}; {reason}."
     write_page(out, title="Vocabulary", note=note, facts=facts, sections=sections)
 
 
@@ -88,17 +91,37 @@ def _draw_unknown(
 
 
 def _lengths(study: VocabularyStudy) -> list[Part]:
-    """A histogram of the words of a sentence, and its quantiles."""
-    width = max(1, -(-max(study.lengths) // BARS))  # rounded up
-    heights = [0] * (max(study.lengths) // width + 1)
-    for length, sentences in study.lengths.items():
-        heights[length // width] += sentences
-    starts = [width * i for i in range(len(heights))]
+    """A histogram of the words of a sentence in each file, and the quantiles of training."""
+    files = [("training", plots.ORANGE, study.lengths)]
+    if study.dev_lengths:
+        files.append(("dev", plots.BLUE, study.dev_lengths))
+    longest = max(max(lengths) for _, _, lengths in files)
+    width = max(1, -(-longest // BARS))  # rounded up
+    starts = [width * i for i in range(longest // width + 1)]
 
     def draw(axes: Axes) -> None:
-        axes.bar(starts, heights, width=0.9 * width, align="edge", color=plots.BLUE)
-        axes.set(xlabel="words", ylabel="sentences")
+        for name, color, lengths in files:
+            heights = [0.0] * len(starts)
+            total = sum(lengths.values())
+            for length, sentences in lengths.items():
+                heights[length // width] += 100 * sentences / total
+            axes.bar(
+                starts,
+                heights,
+                width=0.9 * width,
+                align="edge",
+                alpha=0.6,
+                color=color,
+                label=name,
+            )
+        axes.set(xlabel="words", ylabel="% of the sentences")
+        axes.legend(frameon=False)
 
     rows = [(f"{100 * share:g} %", str(study.length_at(share))) for share in SHARES]
     quantiles = Table(("share of the sentences", "words at most"), rows)
     return [Picture(plots.svg("lengths", draw), "Words of a sentence"), quantiles]
+
+
+def _padding(study: VocabularyStudy) -> Table:
+    head, rows = padding_table(study.padding)
+    return Table(head, rows)

@@ -86,6 +86,20 @@ def refuse_unread(
         raise UserError(f"--network {network} does not read {listed}; leave it out")
 
 
+def refuse_beside(option: str, options: SearchArguments, others: Set[str]) -> None:
+    """Refuses options that were set, or are to be searched, beside one that decides them.
+
+    Raises:
+        UserError: naming them.
+    """
+    if getattr(options, option) is None:
+        return
+    beside = (changed_options(options).keys() | set(options.searched())) & others
+    if beside:
+        listed = ", ".join(f"--{name}" for name in sorted(beside))
+        raise UserError(f"--{option} has decided {listed}; leave one of them out")
+
+
 def _names(dataclass: type[DataclassInstance]) -> set[str]:
     return {field.name for field in dataclasses.fields(dataclass)}
 

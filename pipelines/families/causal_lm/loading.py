@@ -193,7 +193,7 @@ def load(
             f"{folder}: no {PROMPT_FILE}, so no finished model; "
             "give a run that has model/ or merged/"
         )
-    settings, prompt = _read_settings(folder)
+    settings, prompt = read_settings(folder)
     tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
     if settings["hash"] != prompt_hash(tokenizer, prompt):
         raise UserError(
@@ -228,7 +228,12 @@ def load(
     return Loaded(model, tokenizer, prompt, load_shots(folder, prompt, by) if by else None)
 
 
-def _read_settings(folder: Path) -> tuple[JsonObject, Prompt]:
+def read_settings(folder: Path) -> tuple[JsonObject, Prompt]:
+    """What `save` wrote beside the weights: all of it, and the prompt.
+
+    Raises:
+        UserError: when the file is damaged.
+    """
     try:
         settings = json.loads((folder / PROMPT_FILE).read_text(encoding="utf-8"))
         prompt = Prompt(

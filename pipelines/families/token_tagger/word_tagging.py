@@ -33,7 +33,12 @@ from pipelines.networks import precision, weights
 from pipelines.networks.embeddings import distilled_vectors, unit_variance
 from pipelines.networks.tagger import Tagger
 from pipelines.networks.vector_files import read_local_vectors, read_vectors
-from pipelines.networks.word_tokenizer import vocabulary, word_counts, word_tokenizer
+from pipelines.networks.word_tokenizer import (
+    load_word_tokenizer,
+    vocabulary,
+    word_counts,
+    word_tokenizer,
+)
 
 DISTILLED = "distil:"  # before the name of an encoder
 RANDOM_DIM, DISTILLED_DIM = 300, 256
@@ -91,6 +96,7 @@ def fit_words(
     embedding_dim: int | None = None,
     padding_side: str = "right",
     truncation_side: str = "right",
+    tokenizer: str | None = None,
     progress: bool = True,
 ) -> Words:
     """Makes the vocabulary of the training texts, and looks up vectors for its words.
@@ -101,10 +107,15 @@ def fit_words(
         embeddings: `random`, a file of vectors, `local:glove`, or `distil:` and the name of an
             encoder (`distil:local:minilm`).
         embedding_dim: D; of distilled vectors, the principal components that are kept.
+        tokenizer: the folder of one with the vocabulary, which is then taken as it is.
 
     Raises:
         UserError: when no word is left, or there are no such vectors.
     """
+    if tokenizer is not None:
+        given = load_word_tokenizer(tokenizer)
+        given.padding_side, given.truncation_side = padding_side, truncation_side
+        return _words_of_tokenizer(given, embeddings, embedding_dim, progress=progress)
     punctuation = any(example.tokens is None for example in train)
     split = {"lowercase": lowercase, "punctuation": punctuation}
     counts = word_counts((example.text for example in train), **split)
@@ -120,10 +131,24 @@ def fit_words(
         found = set(with_vector)
         _log_coverage(embeddings, found, words, counts)
         words += [word for word in unseen if word in found]
-    tokenizer = word_tokenizer(
+    fitted = word_tokenizer(
         words, **split, padding_side=padding_side, truncation_side=truncation_side
     )
+    id_of = fitted.get_vocab()
+    ids = torch.tensor([id_of[word] for word in with_vector], dtype=torch.long)
+    return Words(fitted, vectors.shape[1], ids, vectors)
+
+
+def _words_of_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, embeddings: str, dim: int | None, *, progress: bool
+) -> Words:
+    """The vocabulary of a tokenizer, and the vectors that its words have elsewhere."""
     id_of = tokenizer.get_vocab()
+    words = [word for word in id_of if word not in tokenizer.all_special_tokens]
+    with_vector: list[str] = []
+    vectors = torch.empty(0, dim or RANDOM_DIM)
+    if embeddings != "random":
+        with_vector, vectors = _vectors_from(embeddings, words, dim, progress=progress)
     ids = torch.tensor([id_of[word] for word in with_vector], dtype=torch.long)
     return Words(tokenizer, vectors.shape[1], ids, vectors)
 
