@@ -59,6 +59,7 @@ TASK_OF_ANSWER = {
     "spans": "span_extraction",
     "label": "sequence_classification",
     "value": "sequence_regression",
+    "text": "language_modelling",
 }
 Predict = Callable[[Sequence[Example]], list[Prediction]]
 
@@ -278,7 +279,8 @@ class Job:
         return False
 
     def is_labelled(self, split: str) -> bool:
-        name = "spans" if self.data.answer == "spans" else "label"
+        """Whether the predictions of a split can be scored: of texts alone, always."""
+        name = {"spans": "spans", "text": "text"}.get(self.data.answer, "label")
         examples = self.examples[split]
         return bool(examples) and all(getattr(example, name) is not None for example in examples)
 

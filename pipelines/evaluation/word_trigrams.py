@@ -1,0 +1,124 @@
+"""The baseline of language models: a Kneser-Ney trigram over words, and the spelling of the others.
+
+A closed vocabulary predicts a rare word as `[UNK]`, which costs less than the word itself. To be
+compared with a model of sub-words, which writes every string, the unknown words are spelt: a trigram
+over characters, learnt from the rare words of training, adds the nats of their letters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pipelines.evaluation import kneser_ney
+from pipelines.evaluation.kneser_ney import KneserNey
+from pipelines.examples import Example, Prediction
+from pipelines.spans import word_units
+
+VOCABULARY = 10_000  # words at most
+MIN_FREQUENCY = 2  # rarer words are unknown, so that training has unknown words too
+CHARACTERS = 0x110000  # of Unicode: one that training lacks is any of them
+
+
+class Spelling(NamedTuple):
+    """How an unknown word is spelt: a trigram over its characters and its end.
+
+    Attributes:
+        index: character -> symbol; 0 is the end of a word, 1 a character that training lacks.
+        model: over these symbols.
+    """
+
+    index: Mapping[str, int]
+    model: KneserNey
+
+    def nats(self, word: str) -> float:
+        """Negative natural log-likelihood of a word, its end included."""
+        symbols = [self.index.get(character, 1) for character in word]
+        new = sum(symbol == 1 for symbol in symbols)
+        return float(self.model.nats([*symbols, 0]).sum()) + new * math.log(CHARACTERS)
+
+
+def fit_spelling(words: Iterable[str]) -> Spelling:
+    """Learns how words are spelt, each word once."""
+    distinct = sorted(set(words))
+    characters = sorted({character for word in distinct for character in word})
+    index = {character: symbol for symbol, character in enumerate(characters, start=2)}
+    sequences = [[*(index[character] for character in word), 0] for word in distinct]
+    return Spelling(index, kneser_ney.fit(sequences, n_symbols=len(index) + 2))
+
+
+def kept_words(
+    counts: Mapping[str, int], *, vocab_size: int = VOCABULARY, min_freq: int = MIN_FREQUENCY
+) -> list[str]:
+    """The most frequent words, ties in alphabetical order.
+
+    Args:
+        counts: how often each word occurs in training.
+        vocab_size: how many words are kept at most.
+        min_freq: rarer words are left out.
+    """
+    frequent = [word for word, count in counts.items() if count >= min_freq]
+    return sorted(frequent, key=lambda word: (-counts[word], word))[:vocab_size]
+
+
+def rare_words(counts: Mapping[str, int], kept: Iterable[str]) -> list[str]:
+    """The words that an unknown word is spelt like: those not kept, else those that occur once."""
+    known = set(kept)
+    return (
+        [word for word in counts if word not in known]
+        or [word for word, count in counts.items() if count == 1]
+        or list(counts)
+    )
+
+
+class WordTrigrams(NamedTuple):
+    """A trigram over a closed vocabulary; symbol 0 is the end of a text, 1 an unknown word."""
+
+    index: Mapping[str, int]
+    model: KneserNey
+    spelling: Spelling
+
+    def predict(self, example: Example, *, spelt: bool) -> Prediction:
+        """The nats of a text, and the number of its tokens with the end mark.
+
+        Args:
+            spelt: add the letters of unknown words.
+        """
+        words = _words(example.text)
+        symbols = [self.index.get(word, 1) for word in words]
+        nats = float(self.model.nats([*symbols, 0]).sum())
+        if spelt:
+            unknown = [word for word, symbol in zip(words, symbols, strict=True) if symbol == 1]
+            nats += sum(map(self.spelling.nats, unknown))
+        return Prediction(example.id, value=nats, scores={"tokens": len(words) + 1})
+
+
+def fit(train: Sequence[Example]) -> WordTrigrams:
+    """Counts the words and trigrams of training texts."""
+    texts = [_words(example.text) for example in train]
+    counts = Counter(word for words in texts for word in words)
+    kept = kept_words(counts)
+    index = {word: symbol for symbol, word in enumerate(kept, start=2)}
+    sequences = [[*(index.get(word, 1) for word in words), 0] for words in texts]
+    model = kneser_ney.fit(sequences, n_symbols=len(index) + 2)
+    return WordTrigrams(index, model, fit_spelling(rare_words(counts, kept)))
+
+
+def trigram_nats(
+    train: Sequence[Example], examples: Sequence[Example], *, spelt: bool
+) -> np.ndarray:
+    """(nats, tokens) of each text by the trigrams of the training texts, (n_examples, 2)."""
+    trigrams = fit(train)
+    rows = []
+    for example in examples:
+        answer = trigrams.predict(example, spelt=spelt)
+        rows.append((answer.value, (answer.scores or {})["tokens"]))
+    return np.array(rows, dtype=float).reshape(-1, 2)
+
+
+def _words(text: str) -> list[str]:
+    return [text[start:end] for start, end in word_units(text)]
