@@ -26,6 +26,7 @@ COMMANDS = (
     "vocabulary",
     "parameters",
     "inspect",
+    "gradients",
 )
 
 

@@ -151,6 +151,7 @@ class Job:
         more_epochs: whether a finished run is to be trained on.
         trained_on: split -> the examples that the scored model was trained on; train, where a split
             is not in it.
+        evaluation: further options of the task's `evaluate`.
         earlier_seconds: of training, before this run was resumed; None for a new one.
     """
 
@@ -160,6 +161,7 @@ class Job:
     meter: CostMeter
     more_epochs: bool = False
     trained_on: dict[str, list[Example]] = field(default_factory=dict)
+    evaluation: Fields = field(default_factory=dict)
     earlier_seconds: float | None = None
 
     @property
@@ -291,6 +293,7 @@ class Job:
             self.examples[split],
             predictions,
             train=self.trained_on.get(split, self.examples["train"]),
+            **self.evaluation,
         )
 
 

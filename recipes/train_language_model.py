@@ -31,7 +31,7 @@ from transformers import PrinterCallback, TrainingArguments, set_seed
 from pipelines import job
 from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.evaluation import kneser_ney
-from pipelines.evaluation.regression import perplexity
+from pipelines.evaluation.word_trigrams import Words
 from pipelines.examples import Example
 from pipelines.families import language_model
 from pipelines.families.language_model import LanguageSettings, Loaded, language_training
@@ -143,9 +143,8 @@ def run(options: RecipeArguments, training: LanguageTrainingArguments) -> dict[s
         if work.trains():
             fit(work, options, training)
         loaded = language_model.load(work.run.model)
-        report = work.finish(
-            lambda part: language_model.predict(loaded, part), facts=facts_of(work, loaded)
-        )
+        work.evaluation = {"vocabulary": words_of(options)}  # of the baseline too
+        report = work.finish(lambda part: language_model.predict(loaded, part))
         if options.sample is not None and job.is_main():
             written = language_model.sample(
                 loaded,
@@ -198,7 +197,8 @@ def check_options(options: RecipeArguments, training: LanguageTrainingArguments)
 def fit(work: job.Job, options: RecipeArguments, training: LanguageTrainingArguments) -> None:
     """Counts or trains a model and saves it into the run."""
     with work.meter.stage("vocabulary"):
-        vocabulary = vocabulary_of(options, work.examples["train"])
+        texts = [example.text for example in work.examples["train"]]
+        vocabulary = fit_vocabulary(texts, words_of(options))
     logger.info(
         "%d words and four marks; %.1f %% of the training words are unknown",
         len(vocabulary.tokenizer) - 4,
@@ -224,10 +224,9 @@ def fit(work: job.Job, options: RecipeArguments, training: LanguageTrainingArgum
         language_model.save(folder, trainer.scored._replace(model=network))
 
 
-def vocabulary_of(options: RecipeArguments, train: list[Example]) -> Vocabulary:
-    """The words of the training texts."""
-    values = {name: getattr(options, name) for name in WORD_OPTIONS}
-    return fit_vocabulary([example.text for example in train], **values)
+def words_of(options: RecipeArguments) -> Words:
+    """What the words of a text are, and which of them are known."""
+    return Words(**{name: getattr(options, name) for name in WORD_OPTIONS})
 
 
 def count_trigrams(vocabulary: Vocabulary, train: list[Example]) -> Loaded:
@@ -317,23 +316,6 @@ def parameter_lines(model: recurrent_lm.RecurrentLanguageModel) -> list[str]:
     return list(text_table(["parameters", "formula", "number"], rows))
 
 
-def facts_of(work: job.Job, loaded: Loaded) -> dict[str, Any]:
-    """The perplexity of trigrams over the same vocabulary, on the split that is reported."""
-    examples = next((work.examples[s] for s in ("test", "dev") if s in work.examples), [])
-    if loaded.settings.network == language_model.TRIGRAM or not examples:
-        return {"baselines": {}}
-    vocabulary = Vocabulary(loaded.tokenizer, loaded.spelling, 0.0)  # type: ignore[arg-type]
-    trigrams = count_trigrams(vocabulary, work.examples["train"])
-    answers = language_model.predict(trigrams, examples, progress=False)
-    nats = sum(answer.value or 0.0 for answer in answers)
-    tokens = sum((answer.scores or {})["tokens"] for answer in answers)
-    words = sum(len(example.text.split()) for example in examples)
-    row = {"perplexity": perplexity(nats, round(tokens))}
-    if words:
-        row["perplexity_per_word"] = perplexity(nats, words)
-    return {"baselines": {language_model.TRIGRAM: row}}
-
-
 def search(
     options: RecipeArguments, training: LanguageTrainingArguments, work: job.Job
 ) -> tuple[RecipeArguments, LanguageTrainingArguments]:
@@ -345,9 +327,11 @@ def search(
     if not work.examples.get("dev"):
         raise UserError("--search compares models on dev; give --dev_file")
 
+    texts = [example.text for example in work.examples["train"]]
+
     def score(trial: RecipeArguments, arguments: LanguageTrainingArguments) -> float:
         check_options(trial, arguments)
-        vocabulary = vocabulary_of(trial, work.examples["train"])
+        vocabulary = fit_vocabulary(texts, words_of(trial))
         if trial.network == language_model.TRIGRAM:
             loaded = count_trigrams(vocabulary, work.examples["train"])
             answers = language_model.predict(loaded, work.examples["dev"], progress=False)

@@ -10,18 +10,53 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from pipelines.evaluation import kneser_ney
 from pipelines.evaluation.kneser_ney import KneserNey
-from pipelines.examples import Example, Prediction
+from pipelines.examples import Example
 from pipelines.spans import word_units
 
 VOCABULARY = 10_000  # words at most
 MIN_FREQUENCY = 2  # rarer words are unknown, so that training has unknown words too
 CHARACTERS = 0x110000  # of Unicode: one that training lacks is any of them
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What the words of a text are, and which of them a vocabulary has.
+
+    Attributes:
+        vocab_size: words at most, the most frequent ones.
+        min_freq: words that are rarer in training are unknown.
+        lowercase: whether texts are lower-cased.
+        split: `units` (words, numbers and punctuation marks) or `blanks` (what stands between
+            blanks).
+    """
+
+    vocab_size: int = VOCABULARY
+    min_freq: int = MIN_FREQUENCY
+    lowercase: bool = False
+    split: str = "units"
+
+    def of(self, text: str) -> list[str]:
+        """The words of a text, in order."""
+        normal = text.lower() if self.lowercase else text
+        if self.split == "blanks":
+            return normal.split()
+        return [normal[start:end] for start, end in word_units(normal)]
+
+    def kept(self, counts: Mapping[str, int]) -> list[str]:
+        """The words of the vocabulary, the most frequent first, ties in alphabetical order.
+
+        Args:
+            counts: how often each word occurs in training.
+        """
+        frequent = [word for word, count in counts.items() if count >= self.min_freq]
+        return sorted(frequent, key=lambda word: (-counts[word], word))[: self.vocab_size]
 
 
 class Spelling(NamedTuple):
@@ -51,20 +86,6 @@ def fit_spelling(words: Iterable[str]) -> Spelling:
     return Spelling(index, kneser_ney.fit(sequences, n_symbols=len(index) + 2))
 
 
-def kept_words(
-    counts: Mapping[str, int], *, vocab_size: int = VOCABULARY, min_freq: int = MIN_FREQUENCY
-) -> list[str]:
-    """The most frequent words, ties in alphabetical order.
-
-    Args:
-        counts: how often each word occurs in training.
-        vocab_size: how many words are kept at most.
-        min_freq: rarer words are left out.
-    """
-    frequent = [word for word, count in counts.items() if count >= min_freq]
-    return sorted(frequent, key=lambda word: (-counts[word], word))[:vocab_size]
-
-
 def rare_words(counts: Mapping[str, int], kept: Iterable[str]) -> list[str]:
     """The words that an unknown word is spelt like: those not kept, else those that occur once."""
     known = set(kept)
@@ -78,47 +99,41 @@ def rare_words(counts: Mapping[str, int], kept: Iterable[str]) -> list[str]:
 class WordTrigrams(NamedTuple):
     """A trigram over a closed vocabulary; symbol 0 is the end of a text, 1 an unknown word."""
 
+    words: Words
     index: Mapping[str, int]
     model: KneserNey
     spelling: Spelling
 
-    def predict(self, example: Example, *, spelt: bool) -> Prediction:
-        """The nats of a text, and the number of its tokens with the end mark.
+    def nats(self, text: str, *, spelt: bool) -> tuple[float, int]:
+        """The nats of a text, and the number of its words with the end mark.
 
         Args:
             spelt: add the letters of unknown words.
         """
-        words = _words(example.text)
+        words = self.words.of(text)
         symbols = [self.index.get(word, 1) for word in words]
         nats = float(self.model.nats([*symbols, 0]).sum())
         if spelt:
             unknown = [word for word, symbol in zip(words, symbols, strict=True) if symbol == 1]
             nats += sum(map(self.spelling.nats, unknown))
-        return Prediction(example.id, value=nats, scores={"tokens": len(words) + 1})
+        return nats, len(words) + 1
 
 
-def fit(train: Sequence[Example]) -> WordTrigrams:
+def fit(train: Sequence[Example], *, words: Words) -> WordTrigrams:
     """Counts the words and trigrams of training texts."""
-    texts = [_words(example.text) for example in train]
-    counts = Counter(word for words in texts for word in words)
-    kept = kept_words(counts)
+    texts = [words.of(example.text) for example in train]
+    counts = Counter(word for text in texts for word in text)
+    kept = words.kept(counts)
     index = {word: symbol for symbol, word in enumerate(kept, start=2)}
-    sequences = [[*(index.get(word, 1) for word in words), 0] for words in texts]
+    sequences = [[*(index.get(word, 1) for word in text), 0] for text in texts]
     model = kneser_ney.fit(sequences, n_symbols=len(index) + 2)
-    return WordTrigrams(index, model, fit_spelling(rare_words(counts, kept)))
+    return WordTrigrams(words, index, model, fit_spelling(rare_words(counts, kept)))
 
 
 def trigram_nats(
-    train: Sequence[Example], examples: Sequence[Example], *, spelt: bool
+    train: Sequence[Example], examples: Sequence[Example], *, words: Words, spelt: bool
 ) -> np.ndarray:
     """(nats, tokens) of each text by the trigrams of the training texts, (n_examples, 2)."""
-    trigrams = fit(train)
-    rows = []
-    for example in examples:
-        answer = trigrams.predict(example, spelt=spelt)
-        rows.append((answer.value, (answer.scores or {})["tokens"]))
+    trigrams = fit(train, words=words)
+    rows = [trigrams.nats(example.text, spelt=spelt) for example in examples]
     return np.array(rows, dtype=float).reshape(-1, 2)
-
-
-def _words(text: str) -> list[str]:
-    return [text[start:end] for start, end in word_units(text)]

@@ -9,7 +9,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from pipelines.errors import UserError
-from pipelines.evaluation.word_trigrams import Spelling, fit_spelling, kept_words, rare_words
+from pipelines.evaluation.word_trigrams import Spelling, Words, fit_spelling, rare_words
 from pipelines.networks.word_tokenizer import word_counts, word_tokenizer
 
 BEGIN, END = "[BOS]", "[EOS]"
@@ -35,49 +35,30 @@ class EncodedText(NamedTuple):
     unknown: list[str]
 
 
-def fit_vocabulary(
-    texts: Sequence[str],
-    *,
-    vocab_size: int,
-    min_freq: int = 1,
-    lowercase: bool = False,
-    split: str = "units",
-) -> Vocabulary:
-    """The most frequent words of training texts, after padding, unknown, begin and end.
-
-    Args:
-        vocab_size: words at most, the four marks not counted.
-        min_freq: rarer words are unknown.
-        split: `units` (words, numbers and punctuation marks) or `blanks` (what stands between
-            blanks).
+def fit_vocabulary(texts: Sequence[str], words: Words) -> Vocabulary:
+    """The words of training texts, after padding, unknown word, begin and end.
 
     Raises:
-        UserError: for a size below 1, an unknown split, or when no word is left.
+        UserError: when no word is left.
     """
-    if vocab_size < 1:
-        raise UserError(f"got --vocab_size {vocab_size}; wanted 1 or more")
-    if split not in SPLITS:
-        raise UserError(f"got --split {split}; wanted one of {', '.join(SPLITS)}")
-    counts = word_counts(texts, lowercase=lowercase, punctuation=split == "units")
+    options = {"lowercase": words.lowercase, "punctuation": words.split == "units"}
+    counts = word_counts(texts, **options)
     for reserved in (BEGIN, END):
         counts.pop(reserved, None)
-    words = kept_words(counts, vocab_size=vocab_size, min_freq=min_freq)
-    if not words:
+    kept = words.kept(counts)
+    if not kept:
         most = max(counts.values(), default=0)
         raise UserError(
-            f"--min_freq {min_freq} leaves none of {len(counts)} words (the most frequent occurs "
+            f"--min_freq {words.min_freq} leaves none of {len(counts)} words (the most frequent occurs "
             f"{most} times); lower it, or give more texts"
         )
-    tokenizer = word_tokenizer(
-        [BEGIN, END, *words], lowercase=lowercase, punctuation=split == "units"
-    )
+    tokenizer = word_tokenizer([BEGIN, END, *kept], **options)
     tokenizer.add_special_tokens({"bos_token": BEGIN, "eos_token": END})
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{BEGIN} $A", special_tokens=[(BEGIN, tokenizer.bos_token_id)]
     )
-    known = sum(counts[word] for word in words)
-    unknown = 1 - known / sum(counts.values())
-    return Vocabulary(tokenizer, fit_spelling(rare_words(counts, words)), unknown)
+    unknown = 1 - sum(counts[word] for word in kept) / sum(counts.values())
+    return Vocabulary(tokenizer, fit_spelling(rare_words(counts, kept)), unknown)
 
 
 def encode_words(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[EncodedText]:
