@@ -27,6 +27,7 @@ COMMANDS = (
     "parameters",
     "inspect",
     "gradients",
+    "perplexity",
 )
 
 

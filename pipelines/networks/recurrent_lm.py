@@ -232,13 +232,16 @@ class RecurrentLanguageModel(PreTrainedModel, GenerationMixin):
         p = self.config.recurrent_dropout
         if self.training and p:
             mask = nn.functional.dropout(torch.ones_like(state), p)  # (B, D)
-        states = []
         # One matmul for the input's part of all steps: only what needs the state is in the loop.
-        for inputs, kept in zip(cell.W(x).unbind(1), keep.unbind(1), strict=True):
-            state, memory = state * kept, memory * kept
-            before = state if mask is None else state * mask
-            state, memory = cell.step(inputs, before, memory)
-            states.append(state)
+        projected = cell.W(x).to(state.dtype)  # (B, T, gates · D)
+        states = []
+        # Autocast would make half copies of the weights anew at each step.
+        with torch.autocast(x.device.type, enabled=False):
+            for inputs, kept in zip(projected.unbind(1), keep.unbind(1), strict=True):
+                state, memory = state * kept, memory * kept
+                before = state if mask is None else state * mask
+                state, memory = cell.step(inputs, before, memory)
+                states.append(state)
         return torch.stack(states, dim=1), state, memory
 
     def _keeps_state(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
