@@ -65,7 +65,7 @@ _NETWORK |= {"early_stopping_patience", "sample", "temperature", "top_p", "sampl
 # The options that a network reads, beside those of every recipe, of its trainer and of a search.
 READS: dict[str, set[str]] = {
     language_model.TRIGRAM: {*WORD_OPTIONS},
-    **{cell: _NETWORK for cell in recurrent_lm.CELLS},
+    **dict.fromkeys(recurrent_lm.CELLS, _NETWORK),
 }
 SUBMISSION = ("sample_submission", "submission_format", "answer_column", "positive_class")
 
@@ -241,7 +241,7 @@ def count_trigrams(vocabulary: Vocabulary, train: list[Example]) -> Loaded:
 def loaded_of(vocabulary: Vocabulary, model: Any, network: str) -> Loaded:
     """A model with its vocabulary."""
     tokenizer, spelling, _ = vocabulary
-    settings = LanguageSettings(network, "".join(spelling.index))
+    settings = LanguageSettings(network, "".join(spelling.symbols))
     return Loaded(model, tokenizer, spelling, settings)
 
 
@@ -286,9 +286,7 @@ def train(
     return trainer
 
 
-def build(
-    options: RecipeArguments, vocabulary: Vocabulary
-) -> recurrent_lm.RecurrentLanguageModel:
+def build(options: RecipeArguments, vocabulary: Vocabulary) -> recurrent_lm.RecurrentLanguageModel:
     """The network of the options.
 
     Raises:
@@ -310,8 +308,8 @@ def build(
 def parameter_lines(model: recurrent_lm.RecurrentLanguageModel) -> list[str]:
     """A table of the parameters by their closed form, beside the number that the model has."""
     parts = recurrent_lm.closed_form(model.config)
-    rows = [[part.part, part.formula, count(part.count)] for part in parts]
-    rows.append(["sum", "", count(sum(part.count for part in parts))])
+    rows = [[part.part, part.formula, count(part.size)] for part in parts]
+    rows.append(["sum", "", count(sum(part.size for part in parts))])
     rows.append(["in the model", "", count(sum(p.numel() for p in model.parameters()))])
     return list(text_table(["parameters", "formula", "number"], rows))
 

@@ -60,10 +60,8 @@ def test_it_is_the_formula_of_its_docstring(rows):
         return (max(before_w - d1, 0) + d1 * len(followers) / 6) / len(kinds)
 
     def p2(v, w):
-        if v == "^":
-            seen = firsts
-        else:
-            seen = [trigram[2] for trigram in set(trigrams) if trigram[1] == v]
+        after = [trigram[2] for trigram in set(trigrams) if trigram[1] == v]
+        seen = firsts if v == "^" else after
         if not seen:
             return p1(w)
         return (max(seen.count(w) - d2, 0) + d2 * len(set(seen)) * p1(w)) / len(seen)
@@ -86,7 +84,9 @@ def test_saved_counts_give_the_same_model():
     assert again.nats([A, B, C, END]).tolist() == model.nats([A, B, C, END]).tolist()
 
 
-@pytest.mark.parametrize("rows", [np.ones((2, 3)), np.array([[0, 1, 9, 1]]), np.array([[0, 1, 2, 0]])])
+@pytest.mark.parametrize(
+    "rows", [np.ones((2, 3)), np.array([[0, 1, 9, 1]]), np.array([[0, 1, 2, 0]])]
+)
 def test_damaged_counts_are_refused(rows):
     with pytest.raises(ValueError, match="counts"):
         KneserNey.from_array(rows, 5)

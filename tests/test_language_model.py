@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def trained(network="lstm", texts=TEXTS, words=None, **options):
     """A model with random weights over the words of some texts, or their trigrams."""
     vocabulary = fit_vocabulary(texts, words or Words(min_freq=1))
     tokenizer = vocabulary.tokenizer
-    settings = LanguageSettings(network, "".join(vocabulary.spelling.index))
+    settings = LanguageSettings(network, "".join(vocabulary.spelling.symbols))
     if network == language_model.TRIGRAM:
         rows = [symbols(tokenizer, text.ids) for text in encode_words(texts, tokenizer)]
         model = kneser_ney.fit(rows, n_symbols=len(tokenizer) - 2)
@@ -91,7 +92,7 @@ def test_segments_in_a_row_are_the_texts_and_each_token_is_predicted_once():
     assert sorted(_texts([*read, END] if read[-1] != END else read)) == texts
     predicted = sorted(label for label in labels.flatten().tolist() if label >= 0)
     assert predicted == sorted(token for row in ROWS for token in row[1:])
-    follows = dict(pair for row in ROWS for pair in zip(row, row[1:], strict=False) if pair[0] > 3)
+    follows = dict(pair for row in ROWS for pair in pairwise(row) if pair[0] > 3)
     for token, label in zip(inputs.flatten().tolist(), labels.flatten().tolist(), strict=True):
         assert label == follows.get(token, label)
         assert token != END or label == -100
@@ -208,7 +209,9 @@ def test_sampling_follows_the_prompt_the_seed_and_the_limits():
     likeliest = language_model.sample(loaded, "the patient", temperature=0, max_new_tokens=5)
     assert likeliest.startswith("the patient")
     assert len(likeliest.split()) <= 7
-    assert likeliest == language_model.sample(loaded, "the patient", temperature=0, max_new_tokens=5)
+    assert likeliest == language_model.sample(
+        loaded, "the patient", temperature=0, max_new_tokens=5
+    )
     narrow = language_model.sample(loaded, "the patient", top_p=1e-6, max_new_tokens=5, seed=3)
     assert narrow == likeliest
     drawn = {language_model.sample(loaded, "the", seed=seed, temperature=2.0) for seed in range(8)}

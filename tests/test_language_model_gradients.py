@@ -9,9 +9,7 @@ from pipelines.studies import language_model_gradients as study
 
 
 def case(tokens, seed=0):
-    return study.draw_case(
-        vocab_size=12, embedding_dim=4, hidden_size=5, tokens=tokens, seed=seed
-    )
+    return study.draw_case(vocab_size=12, embedding_dim=4, hidden_size=5, tokens=tokens, seed=seed)
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 6])

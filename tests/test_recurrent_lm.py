@@ -117,14 +117,14 @@ def test_saved_and_loaded_with_the_parameters_of_the_closed_form(cell, options, 
     ids = torch.tensor([[BEGIN, 5, 9, 4]])
     assert torch.equal(loaded(ids).logits, model(ids).logits)
     counted = sum(weight.numel() for weight in loaded.parameters())
-    assert counted == sum(part.count for part in closed_form(model.config))
+    assert counted == sum(part.size for part in closed_form(model.config))
 
 
 def test_the_courses_formula_of_the_parameters():
     words, d, width = 13, 5, 7
     parts = closed_form(network("sigmoid").config)
     total = words * d + d * width + width**2 + width * words + width + words
-    assert sum(part.count for part in parts) == total
+    assert sum(part.size for part in parts) == total
 
 
 def test_tied_weights_stay_tied_in_training():

@@ -1,7 +1,7 @@
 """An interpolated Kneser-Ney trigram over integer symbols: words, or the characters of a word.
 
-Kneser and Ney 1995, in the interpolated form of Chen and Goodman (1999, section 2.7). With counts c,
-N1+(· v w) the number of different symbols that were seen before v w, and a discount D for each
+Kneser and Ney 1995, in the interpolated form of Chen and Goodman (1999, section 2.7). With counts
+c, N1+(· v w) the number of different symbols that were seen before v w, and a discount D for each
 order:
 
     p3(w | u v) = max(c(u v w) - D3, 0) / c(u v)          + D3 N1+(u v ·) / c(u v)       p2(w | v)

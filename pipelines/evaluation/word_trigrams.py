@@ -1,8 +1,8 @@
 """The baseline of language models: a Kneser-Ney trigram over words, and the spelling of the others.
 
 A closed vocabulary predicts a rare word as `[UNK]`, which costs less than the word itself. To be
-compared with a model of sub-words, which writes every string, the unknown words are spelt: a trigram
-over characters, learnt from the rare words of training, adds the nats of their letters.
+compared with a model of sub-words, which writes every string, the unknown words are spelt: a
+trigram over characters, learnt from the rare words of training, adds the nats of their letters.
 """
 
 from __future__ import annotations
@@ -63,16 +63,16 @@ class Spelling(NamedTuple):
     """How an unknown word is spelt: a trigram over its characters and its end.
 
     Attributes:
-        index: character -> symbol; 0 is the end of a word, 1 a character that training lacks.
+        symbols: character -> symbol; 0 is the end of a word, 1 a character that training lacks.
         model: over these symbols.
     """
 
-    index: Mapping[str, int]
+    symbols: Mapping[str, int]
     model: KneserNey
 
     def nats(self, word: str) -> float:
         """Negative natural log-likelihood of a word, its end included."""
-        symbols = [self.index.get(character, 1) for character in word]
+        symbols = [self.symbols.get(character, 1) for character in word]
         new = sum(symbol == 1 for symbol in symbols)
         return float(self.model.nats([*symbols, 0]).sum()) + new * math.log(CHARACTERS)
 
@@ -100,7 +100,7 @@ class WordTrigrams(NamedTuple):
     """A trigram over a closed vocabulary; symbol 0 is the end of a text, 1 an unknown word."""
 
     words: Words
-    index: Mapping[str, int]
+    symbols: Mapping[str, int]
     model: KneserNey
     spelling: Spelling
 
@@ -111,7 +111,7 @@ class WordTrigrams(NamedTuple):
             spelt: add the letters of unknown words.
         """
         words = self.words.of(text)
-        symbols = [self.index.get(word, 1) for word in words]
+        symbols = [self.symbols.get(word, 1) for word in words]
         nats = float(self.model.nats([*symbols, 0]).sum())
         if spelt:
             unknown = [word for word, symbol in zip(words, symbols, strict=True) if symbol == 1]

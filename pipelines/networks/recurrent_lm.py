@@ -249,7 +249,8 @@ class RecurrentLanguageModel(PreTrainedModel, GenerationMixin):
 
         A step of a GRU reads its state as its memory, so that both are multiplied by it.
         """
-        keep = input_ids != self.config.bos_token_id  # (B, T)
+        begin = self.config.bos_token_id
+        keep = torch.ne(input_ids, -1 if begin is None else begin)  # (B, T)
         if attention_mask is not None:
             read = attention_mask[:, -input_ids.shape[1] :].bool()
             keep[:, 1:] &= read[:, :-1]
@@ -285,7 +286,7 @@ class ParameterCount(NamedTuple):
 
     part: str
     formula: str
-    count: int
+    size: int
 
 
 GATES = {"sigmoid": 1, "tanh": 1, "gru": 3, "lstm": 4}

@@ -15,12 +15,14 @@ unrolling through time.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from itertools import pairwise
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from pipelines.networks.recurrent import Cell
 from pipelines.networks.recurrent_lm import (
     RecurrentLanguageModel,
     RecurrentLMConfig,
@@ -116,12 +118,12 @@ def draw_case(
 
 def weights_of(case: Case) -> Weights:
     """The weights of the network under the names of the formulas."""
-    layer = case.network.layers[0]
+    layer = cast(Cell, case.network.layers[0])
     weights = Weights(
         L=case.network.embeddings.weight,
-        I=layer.W.weight.T,  # type: ignore[union-attr]
-        H=layer.U.weight.T,  # type: ignore[union-attr]
-        b1=layer.W.bias,  # type: ignore[union-attr, arg-type]
+        I=layer.W.weight.T,
+        H=layer.U.weight.T,
+        b1=layer.W.bias,
         U=case.network.output.weight.T,
         b2=case.network.output.bias,
         before=case.before,
@@ -132,7 +134,7 @@ def weights_of(case: Case) -> Weights:
 def loss(weights: Weights, words: Tensor) -> Tensor:
     """J by the formulas, in nats."""
     h, total = weights.before, weights.before.new_zeros(())
-    for word, following in zip(words[:-1], words[1:], strict=True):
+    for word, following in pairwise(words):
         h = torch.sigmoid(h @ weights.H + weights.L[word] @ weights.I + weights.b1)  # (D,)
         total = total - torch.log_softmax(h @ weights.U + weights.b2, dim=0)[following]
     return total
@@ -170,17 +172,21 @@ def gradients_by_autograd(case: Case) -> dict[str, Tensor]:
     state = RecurrentState(before[None, None], torch.zeros_like(before)[None, None])
     logits = network(input_ids=words[None, :-1], past_key_values=state).logits[0]  # (T, |V|)
     cross_entropy(logits, words[1:], reduction="sum").backward()
-    layer = network.layers[0]
-    found = {
-        "U": network.output.weight.grad.T,  # type: ignore[union-attr]
-        "b2": network.output.bias.grad,
-        "I": layer.W.weight.grad.T,  # type: ignore[union-attr]
-        "H": layer.U.weight.grad.T,  # type: ignore[union-attr]
-        "b1": layer.W.bias.grad,  # type: ignore[union-attr]
-        "h(t-1)": before.grad,
-        "L": network.embeddings.weight.grad,
+    layer = cast(Cell, network.layers[0])
+    return {
+        "U": _gradient(network.output.weight).T,
+        "b2": _gradient(network.output.bias),
+        "I": _gradient(layer.W.weight).T,
+        "H": _gradient(layer.U.weight).T,
+        "b1": _gradient(layer.W.bias),
+        "h(t-1)": _gradient(before),
+        "L": _gradient(network.embeddings.weight),
     }
-    return found  # type: ignore[return-value]
+
+
+def _gradient(weight: Tensor) -> Tensor:
+    assert weight.grad is not None
+    return weight.grad
 
 
 def gradients_by_differences(weights: Weights, words: Tensor) -> dict[str, Tensor]:

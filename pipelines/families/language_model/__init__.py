@@ -189,6 +189,8 @@ def save(folder: str | Path, loaded: Loaded) -> None:
         counts["words"] = loaded.model.to_array()
     else:
         loaded.model.save_pretrained(str(folder))
+        # It repeats the ids of config.json, and a damaged one would be skipped in silence.
+        (folder / "generation_config.json").unlink(missing_ok=True)
     save_file(counts, folder / COUNTS_FILE)
     loaded.tokenizer.save_pretrained(folder)
     with replacing(folder / MODEL_FILE) as f:

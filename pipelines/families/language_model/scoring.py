@@ -1,8 +1,9 @@
 """Perplexity per word of any causal language model: comparable between tokenizers.
 
-A model of sub-words writes every string; a model of words writes `[UNK]` for a word that it does not
-know, which costs less than the word. So the letters of unknown words are added (`spelling`), and end
-marks are left out, which not every model writes: what is left is the likelihood of the same strings.
+A model of sub-words writes every string; a model of words writes `[UNK]` for a word that it does
+not know, which costs less than the word. So the letters of unknown words are added (`spelling`),
+and end marks are left out, which not every model writes: what is left is the likelihood of the same
+strings.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def begin_of_text(tokenizer: Tokenizer) -> int | None:
     if ids and ids[0] in tokenizer.all_special_ids:
         return int(ids[0])
     if END_OF_TEXT in control_strings(tokenizer):
-        return int(tokenizer.convert_tokens_to_ids(END_OF_TEXT))
+        return tokenizer.get_vocab()[END_OF_TEXT]
     for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
         if token is not None:
             return int(token)

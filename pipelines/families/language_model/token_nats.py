@@ -40,7 +40,7 @@ def nats_of_tokens(
         An array (T - 1,) for each row, float64.
     """
     answers: list[np.ndarray] = [np.zeros(0)] * len(rows)
-    recurrent = isinstance(model, RecurrentLanguageModel)
+    recurrent = model if isinstance(model, RecurrentLanguageModel) else None
     context = None if recurrent else most_tokens(model.config)
     for batch in length_batches([len(row) for row in rows], batch_tokens):
         longest = max(len(rows[row]) for row in batch)
@@ -50,7 +50,7 @@ def nats_of_tokens(
                 advance(1)
             continue
         ids, mask = _padded([rows[row] for row in batch], model.device)
-        nats = _carried(model, ids) if recurrent else _whole(model, ids, mask)  # (B, T - 1)
+        nats = _carried(recurrent, ids) if recurrent else _whole(model, ids, mask)  # (B, T - 1)
         for row, values in zip(batch, nats.double().cpu().numpy(), strict=True):
             answers[row] = values[: len(rows[row]) - 1]
         advance(len(batch))

@@ -41,8 +41,8 @@ def fit_vocabulary(texts: Sequence[str], words: Words) -> Vocabulary:
     Raises:
         UserError: when no word is left.
     """
-    options = {"lowercase": words.lowercase, "punctuation": words.split == "units"}
-    counts = word_counts(texts, **options)
+    lowercase, punctuation = words.lowercase, words.split == "units"
+    counts = word_counts(texts, lowercase=lowercase, punctuation=punctuation)
     for reserved in (BEGIN, END):
         counts.pop(reserved, None)
     kept = words.kept(counts)
@@ -52,7 +52,9 @@ def fit_vocabulary(texts: Sequence[str], words: Words) -> Vocabulary:
             f"--min_freq {words.min_freq} leaves none of {len(counts)} words (the most frequent occurs "
             f"{most} times); lower it, or give more texts"
         )
-    tokenizer = word_tokenizer([BEGIN, END, *kept], **options)
+    tokenizer = word_tokenizer(
+        [BEGIN, END, *kept], lowercase=lowercase, punctuation=punctuation
+    )
     tokenizer.add_special_tokens({"bos_token": BEGIN, "eos_token": END})
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{BEGIN} $A", special_tokens=[(BEGIN, tokenizer.bos_token_id)]
@@ -85,7 +87,5 @@ def encode_words(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> li
             if token == unknown_id:
                 word = text[start:end]
                 unknown.append(normalizer.normalize_str(word) if normalizer else word)
-        encoded.append(
-            EncodedText([tokenizer.bos_token_id, *ids, tokenizer.eos_token_id], unknown)
-        )
+        encoded.append(EncodedText([tokenizer.bos_token_id, *ids, tokenizer.eos_token_id], unknown))
     return encoded
