@@ -29,6 +29,8 @@ COMMANDS = (
     "show",
     "inspect",
     "figures",
+    "gradients",
+    "perplexity",
 )
 
 

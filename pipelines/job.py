@@ -61,6 +61,7 @@ TASK_OF_ANSWER = {
     "spans": "span_extraction",
     "label": "sequence_classification",
     "value": "sequence_regression",
+    "text": "language_modelling",
 }
 Predict = Callable[[Sequence[Example]], list[Prediction]]
 
@@ -173,6 +174,7 @@ class Job:
         more_epochs: whether a finished run is to be trained on.
         trained_on: split -> the examples that the scored model was trained on; train, where a split
             is not in it.
+        evaluation: further options of the task's `evaluate`.
         earlier_seconds: of training, before this run was resumed; None for a new one.
     """
 
@@ -182,6 +184,7 @@ class Job:
     meter: CostMeter
     more_epochs: bool = False
     trained_on: dict[str, list[Example]] = field(default_factory=dict)
+    evaluation: Fields = field(default_factory=dict)
     earlier_seconds: float | None = None
 
     @property
@@ -301,7 +304,8 @@ class Job:
         return False
 
     def is_labelled(self, split: str) -> bool:
-        name = "spans" if self.data.answer == "spans" else "label"
+        """Whether the predictions of a split can be scored: of texts alone, always."""
+        name = {"spans": "spans", "text": "text"}.get(self.data.answer, "label")
         examples = self.examples[split]
         return bool(examples) and all(getattr(example, name) is not None for example in examples)
 
@@ -312,6 +316,7 @@ class Job:
             self.examples[split],
             predictions,
             train=self.trained_on.get(split, self.examples["train"]),
+            **self.evaluation,
         )
 
 

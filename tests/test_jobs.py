@@ -83,6 +83,12 @@ RECIPES = {
             2,
         ],
     ),
+    "train_language_model": (
+        "spans",
+        None,
+        ["--hidden_size", 8, "--embedding_dim", 8, "--num_train_epochs", 1],
+    ),
+    "train_language_model kneser_ney": ("spans", None, ["--network", "kneser_ney"]),
     "pretrain_encoder": (
         "spans",
         "masked encoder",
@@ -281,7 +287,13 @@ def test_a_trained_run_goes_on_with_prediction(name, copied, runs, models, data,
 
 @pytest.mark.parametrize(
     "name",
-    ["finetune_token_tagger", "train_tagger", "finetune_classifier", "train_text_classifier"],
+    [
+        "finetune_token_tagger",
+        "train_tagger",
+        "finetune_classifier",
+        "train_text_classifier",
+        "train_language_model",
+    ],
 )
 def test_more_epochs_train_a_finished_run_on(name, copied, models, data, capsys):
     run = copied(name)

@@ -18,6 +18,7 @@ BASELINES = {
     "majority": "always predicting the most frequent class",
     "linear_svm": "a linear SVM on TF-IDF weights",
     "mean": "always predicting the training mean",
+    "kneser_ney": "a Kneser-Ney trigram over the training words",
 }
 
 

@@ -16,7 +16,15 @@ from operator import attrgetter
 import numpy as np
 
 from pipelines.errors import DataError
-from pipelines.evaluation import Report, baselines, counts, significance, span_scores, thresholds
+from pipelines.evaluation import (
+    Report,
+    baselines,
+    counts,
+    significance,
+    span_scores,
+    thresholds,
+    word_trigrams,
+)
 from pipelines.evaluation.calibration import calibration, scored_spans
 from pipelines.evaluation.classification import Scores, class_scores, multilabel_scores
 from pipelines.evaluation.counts import Pairs, label_set
@@ -255,6 +263,7 @@ def evaluate_language_model(
     *,
     train: Sequence[Example] | None = None,
     allow_missing: bool = False,
+    vocabulary: word_trigrams.Words | None = None,
 ) -> Report:
     """Perplexity from summed nats.
 
@@ -264,8 +273,11 @@ def evaluate_language_model(
     Args:
         examples: the texts.
         predictions: one for each example, in any order.
-        train: has no effect.
+        train: the training texts; adds the baseline, a Kneser-Ney trigram over their words. Where
+            the predictions count unknown words (`scores["unknown"]`), unknown words are one word
+            for the baseline too; else it spells them.
         allow_missing: has no effect: a missing likelihood always raises.
+        vocabulary: how the baseline makes words of a text; by default `word_trigrams.Words()`.
 
     Raises:
         DataError: when ids do not fit, or a likelihood cannot be one.
@@ -277,7 +289,7 @@ def evaluate_language_model(
     nats, tokens = rows.sum(axis=0)
     words = sum(len(example.text.split()) for example, _ in pairs)
     interval = significance.bootstrap_interval(rows, significance.mean_perplexity, units)
-    return _header("language_modelling", examples, predictions, units) | {
+    report = _header("language_modelling", examples, predictions, units) | {
         "nats": float(nats),
         "tokens": int(tokens),
         "words": words,
@@ -285,6 +297,16 @@ def evaluate_language_model(
         "perplexity_per_word": _finite_perplexity(nats, words),
         "perplexity_interval": interval,
     }
+    if train:
+        is_closed = any("unknown" in (answer.scores or {}) for answer in predictions)
+        words_of = vocabulary or word_trigrams.Words()
+        baseline = word_trigrams.trigram_nats(train, examples, words=words_of, spelt=not is_closed)
+        nats, tokens = baseline.sum(axis=0)
+        row = {"perplexity_per_word": _finite_perplexity(nats, words)}
+        if is_closed:
+            row = {"perplexity": _finite_perplexity(nats, tokens)} | row
+        report["baselines"] = {"kneser_ney": row}
+    return report | {"warnings": sanity_warnings(report)}
 
 
 def _check_nats(pairs: Pairs, rows: np.ndarray) -> None:

@@ -7,8 +7,14 @@ from pipelines.examples import Fields
 from pipelines.formatting import score
 
 # Metrics by which a run is compared with a baseline: name in the baseline's row -> name in words.
-COMPARED = {"f1": "strict F1", "accuracy": "accuracy", "macro_f1": "macro F1", "mse": "MSE"}
-ERRORS = ("mse",)  # lower is better
+COMPARED = {
+    "f1": "strict F1",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "mse": "MSE",
+    "perplexity_per_word": "perplexity per word",
+}
+ERRORS = ("mse", "perplexity_per_word")  # lower is better
 NEXT = "give more training examples, or train longer or with another learning rate"
 
 
@@ -53,11 +59,14 @@ def _below_baseline(report: Fields) -> str:
         "accuracy": report.get("accuracy"),
         "macro_f1": report.get("macro", {}).get("f1"),
         "mse": report.get("mse"),
+        "perplexity_per_word": report.get("perplexity_per_word"),
     }
     better = []
     for name, row in report.get("baselines", {}).items():
         gains = {
-            metric: _gain(metric, row[metric], scores[metric]) for metric in row.keys() & COMPARED
+            metric: _gain(metric, row[metric], scores[metric])
+            for metric in row.keys() & COMPARED
+            if row[metric] is not None and scores[metric] is not None  # a perplexity may overflow
         }
         if gains and min(gains.values()) >= 0 and max(gains.values()) > 0:
             metric = max(COMPARED, key=lambda metric: gains.get(metric, 0.0))

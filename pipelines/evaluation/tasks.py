@@ -110,13 +110,18 @@ def answer_kind(predictions: Sequence[Prediction]) -> str:
 
 
 def task_of(examples: Sequence[Example], predictions: Sequence[Prediction]) -> Task:
-    """The task, from the kind of answers and, for numbers, from whether the gold has any."""
+    """The task, from the kind of answers and, for numbers, from whether the gold has any.
+
+    Numbers with `scores["tokens"]` are nats of texts, whatever the gold has.
+    """
     kind = answer_kind(predictions)
     if kind == "spans":
         return SPAN_EXTRACTION
     if kind == "label":
         return CLASSIFICATION
     has_gold = any(example.label is not None for example in examples)
+    if any("tokens" in (prediction.scores or {}) for prediction in predictions):
+        has_gold = False  # nats of texts, whose labels are not asked for
     return REGRESSION if has_gold else LANGUAGE_MODELLING
 
 

@@ -123,6 +123,19 @@ _WORDS = {
         "gradient_checkpointing_kwargs",
     ),
 }
+_STREAM = {
+    **_because(
+        "a step reads the next segment of --per_device_train_batch_size texts, in their order",
+        "data_seed",
+        "dataloader_drop_last",
+        "dataloader_num_workers",
+        "dataloader_persistent_workers",
+        "dataloader_pin_memory",
+        "dataloader_prefetch_factor",
+        "length_column_name",
+        "train_sampling_strategy",
+    ),
+}
 _PRETRAINING = {
     **_because(
         "pretraining has no score on dev; the last checkpoint is kept",
@@ -140,6 +153,7 @@ UNUSED = {
     "encoder": _ALL | _NOT_SFT,
     "pretraining": _ALL | _NOT_SFT | _PRETRAINING,
     "words": _ALL | _NOT_SFT | _WORDS,
+    "stream": _ALL | _NOT_SFT | _WORDS | _STREAM,
     "sft": _ALL | _SFT,
 }
 # Options that have no effect while batches are formed by --batch_tokens.
@@ -170,7 +184,7 @@ NEEDS = {
 # What the machine decides is left out of a run's config.yaml, which has to serve on another one.
 NOT_WRITTEN = {
     name for table in UNUSED.values() for name in table
-} - _PRETRAINING.keys() - _WORDS.keys() - _NOT_SFT.keys() | {
+} - _PRETRAINING.keys() - _WORDS.keys() - _STREAM.keys() - _NOT_SFT.keys() | {
     "bf16",
     "dataloader_pin_memory",
     "fp16",
