@@ -57,7 +57,7 @@ logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 @dataclass
 class RecipeArguments(DataArguments):
     networks: str = option(
-        ",".join(NETWORKS),
+        "shared,truncated,padded",
         "shared, truncated or padded, or several, separated by commas: each is trained, and all "
         "are compared",
         group="model",
@@ -226,15 +226,15 @@ def fit(work: job.Job, options: RecipeArguments, training: RegressorTrainingArgu
     if options.networks != "shared":
         logger.info("%s to %d steps", options.networks, model.config.steps)
     callbacks = early_stopping.choose_on_dev(training, dev, options.early_stopping_patience)
+    trainer = RegressorTrainer(
+        model=model,
+        args=training,
+        train_dataset=training_rows(examples, model),
+        train=examples,
+        dev=dev,
+        callbacks=[*callbacks, *work.callbacks()],
+    )
     with work.meter.stage("training"):
-        trainer = RegressorTrainer(
-            model=model,
-            args=training,
-            train_dataset=training_rows(examples, model),
-            train=examples,
-            dev=dev,
-            callbacks=[*callbacks, *work.callbacks()],
-        )
         trainer.train(resume_from_checkpoint=work.checkpoint(training))
     work.record_training(trainer)
     network = trainer.accelerator.unwrap_model(trainer.model).eval()

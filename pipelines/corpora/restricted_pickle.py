@@ -9,18 +9,34 @@ from __future__ import annotations
 
 import io
 import pickle
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from numpy._core import multiarray, numeric
+from numpy._core import multiarray
 
 from pipelines.errors import UserError
+
+
+def _from_buffer(
+    buffer: bytes,
+    dtype: np.dtype,
+    shape: tuple[int, ...],
+    order: Literal["C", "F", "K"],
+    axes: tuple[int, ...] | None = None,
+) -> np.ndarray:
+    """What `numpy._core.numeric._frombuffer` does, by which protocol 5 writes an array."""
+    array = np.frombuffer(buffer, dtype=dtype)
+    if order == "K":
+        stored = array.reshape(shape)
+        return stored if axes is None else stored.transpose(axes)
+    return array.reshape(shape, order=order)
+
 
 # What NumPy writes when it pickles an array, a scalar or a dtype, in all of its versions.
 _ARRAYS = {
     "_reconstruct": multiarray._reconstruct,
     "scalar": multiarray.scalar,
-    "_frombuffer": numeric._frombuffer,
+    "_frombuffer": _from_buffer,
     "ndarray": np.ndarray,
     "dtype": np.dtype,
 }

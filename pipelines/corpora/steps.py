@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from numbers import Real
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from pipelines.examples import Steps
 from pipelines.formatting import short_repr, some
 
 LARGEST = float(np.finfo(np.float32).max)  # sequences are kept in float32
+NUMBERS = (int, float, np.integer, np.floating)
 MOST_NAMED = 3  # steps that a message names
 
 
@@ -77,7 +77,7 @@ def _of_rows(rows: Sequence[Sequence[object]]) -> tuple[Steps | None, list[Findi
 
 
 def _is_odd(cell: object) -> bool:
-    return isinstance(cell, Real) and not -LARGEST <= cell <= LARGEST
+    return isinstance(cell, NUMBERS) and not -LARGEST <= cell <= LARGEST
 
 
 def _of_array(values: np.ndarray) -> tuple[Steps | None, list[Finding]]:
@@ -95,7 +95,7 @@ def _of_array(values: np.ndarray) -> tuple[Steps | None, list[Finding]]:
 
 
 def _is_number_or_none(cell: object) -> bool:
-    return cell is None or (isinstance(cell, Real) and not isinstance(cell, bool))
+    return cell is None or (isinstance(cell, NUMBERS) and not isinstance(cell, bool))
 
 
 def _not_finite(steps: Sequence[int]) -> Finding:

@@ -28,11 +28,13 @@ def compare_networks(
 
     Args:
         runs: network -> its finished runs, one a seed.
-        splits: split -> examples; those of `dev` and `test` that have numbers are scored.
+        splits: split -> examples, `train` among them; `dev` and `test` are scored where they have
+            numbers.
         best_mse: the MSE that no model can be expected to beat, where it is known.
 
     Returns:
-        `best_mse`; `networks`: of each, as means over its seeds, `parameters`, `train_mse`, `gap`
+        `best_mse`; `mean_mse`, for each split that of always predicting the mean of `train`;
+        `networks`: of each, as means over its seeds, `parameters`, `train_mse`, `gap`
         (MSE on train − MSE on validation), `epochs`, `epochs_near_best` (until the MSE on
         validation was within 5 % of its lowest), `seconds` of training, and for each split `mse`,
         `interval`, `sd` over the seeds and `by_length`; `verdicts`: for each split one of each pair
@@ -60,6 +62,7 @@ def compare_networks(
         "task": REGRESSION.name,
         "seeds": max(map(len, runs.values())),
         "best_mse": best_mse,
+        "mean_mse": {split: _mean_mse(splits["train"], one) for split, one in scored.items()},
         "examples": {split: len(examples) for split, examples in scored.items()},
         "networks": networks,
         "verdicts": verdicts,
@@ -84,6 +87,12 @@ def _scores(examples: Sequence[Example], answers: Sequence[Sequence[Prediction]]
         "sd": spread["sd"],
         "by_length": {name: row["mse"] for name, row in report["by_length"].items()},
     }
+
+
+def _mean_mse(train: Sequence[Example], examples: Sequence[Example]) -> float:
+    mean = np.mean([float(str(example.label)) for example in train])
+    gold = np.array([float(str(example.label)) for example in examples])
+    return float(np.mean((gold - mean) ** 2))
 
 
 def _training(runs: Sequence[Run]) -> JsonObject:

@@ -23,6 +23,7 @@ def discussion(comparison: Fields) -> list[str]:
         _lowest(comparison, ranked, split),
         *_verdicts(comparison, ranked, split),
         *_agreement(comparison, ranked),
+        *_mean_baseline(comparison, ranked, split),
         *_best_possible(comparison, ranked, split),
         *_gaps(comparison),
         *_lengths(comparison, ranked, split),
@@ -78,15 +79,29 @@ def _agreement(comparison: Fields, ranked: list[str]) -> Iterator[str]:
         yield f"Validation ranks {on_dev} first, test {ranked[0]}."
 
 
+def _mean_baseline(comparison: Fields, ranked: list[str], split: str) -> Iterator[str]:
+    baseline = comparison["mean_mse"][split]
+    useless = []
+    for name in ranked:
+        if comparison["networks"][name][split]["interval"][1] >= baseline:
+            useless.append(name)
+    if useless:
+        yield (
+            f"The interval of {some(useless)} reaches the {score(baseline, 1)} of always "
+            "predicting the training mean."
+        )
+
+
 def _best_possible(comparison: Fields, ranked: list[str], split: str) -> Iterator[str]:
     best = comparison["best_mse"]
     if best is None:
         return
     row = comparison["networks"][ranked[0]][split]
     low, high = row["interval"]
-    more = (row["mse"] / best - 1) if best else None
-    relation = f"{more:+.0%} from it" if more is not None else f"{score(row['mse'], 1)} above it"
-    yield f"The best possible MSE is {score(best, 1)}, and {ranked[0]} is {relation}."
+    distance = abs(row["mse"] / best - 1) if best else abs(row["mse"])
+    shown = f"{100 * distance:.0f} %" if best else score(distance, 1)
+    side = "above" if row["mse"] >= best else "below"
+    yield f"The best possible MSE is {score(best, 1)}; {ranked[0]} is {shown} {side} it."
     if low <= best <= high:
         yield "The interval includes it, so these examples show nothing more to learn."
     elif low > best:
@@ -113,6 +128,7 @@ def _gaps(comparison: Fields) -> Iterator[str]:
 
 
 def _lengths(comparison: Fields, ranked: list[str], split: str) -> Iterator[str]:
+    alike = []
     for name in ranked:
         parts = list(comparison["networks"][name][split]["by_length"].items())
         if len(parts) < 2:
@@ -120,13 +136,15 @@ def _lengths(comparison: Fields, ranked: list[str], split: str) -> Iterator[str]
         (short, first), (long, last) = parts[0], parts[-1]
         low, high = sorted((first, last))
         if not low or high / low < NOTABLE:
-            yield f"The MSE of {name} hardly depends on the length."
+            alike.append(name)
             continue
         worse = "long" if last > first else "short"
         yield (
             f"{name} has the larger errors on {worse} sequences: MSE {score(first, 1)} at {short} "
             f"steps, {score(last, 1)} at {long}."
         )
+    if alike:
+        yield f"The MSE of {some(alike)} hardly depends on the length."
 
 
 def _size_and_speed(comparison: Fields, ranked: list[str]) -> Iterator[str]:

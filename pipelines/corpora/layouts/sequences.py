@@ -109,9 +109,11 @@ def _json_table(source: Source) -> Table:
     lines = list(islice(source.numbered_lines(), 2))
     if len(lines) == 1 and source.content.lstrip().startswith("{"):
         # A line by itself is a row, unless it holds columns.
-        row = loads(source.content, allow_nan=True)
-        depths = [_depth(row[name]) for name in _named(row, FEATURE_NAMES)]  # type: ignore[arg-type,index]
-        if depths and max(depths) < 3:
+        row: object = None
+        with contextlib.suppress(ValueError):  # which the reader below reports
+            row = loads(source.content, allow_nan=True)
+        names = _named(row, FEATURE_NAMES) if isinstance(row, dict) else []
+        if isinstance(row, dict) and names and max(_depth(row[name]) for name in names) < 3:
             return Table([(1, row)], "JSON lines", unit="line")
     return json_layout.read(source, Columns())
 
