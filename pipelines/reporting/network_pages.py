@@ -29,7 +29,7 @@ BEST, MEAN = "best possible", "training mean"
 def networks_as_text(comparison: Fields) -> str:
     """The tables and the discussion, for a terminal."""
     sections = [
-        Section("networks", "Networks", [network_table(comparison)]),
+        Section("networks", "Networks", [score_table(comparison), training_table(comparison)]),
         Section("verdicts", "Pairs", list(_verdict_tables(comparison))),
         Section("lengths", "MSE by length", list(_length_tables(comparison))),
     ]
@@ -45,7 +45,7 @@ def write_networks(comparison: Fields, runs: Mapping[str, Sequence[Run]], out: P
     """
     first = next(iter(runs.values()))[0]
     sections = [
-        Section("networks", "Networks", [network_table(comparison)]),
+        Section("networks", "Networks", [score_table(comparison), training_table(comparison)]),
         Section("discussion", "What the numbers say", [" ".join(discussion(comparison))]),
         Section("verdicts", "Pairs", list(_verdict_tables(comparison))),
         Section("lengths", "By length", list(_length_parts(comparison))),
@@ -69,38 +69,50 @@ def _compared(comparison: Fields) -> str:
     return f"{len(comparison['networks'])} networks on {' and '.join(sizes)} sequences{means}"
 
 
-def network_table(comparison: Fields) -> Table:
-    """One row a network, and one for the best possible MSE where it is known."""
+def score_table(comparison: Fields) -> Table:
+    """The MSE of each network, of the training mean, and the best possible where it is known."""
     splits = list(comparison["examples"])
-    head = ["network", "parameters"]
+    with_spread = comparison["seeds"] > 1
+    head = ["network"]
     for split in splits:
-        head += [f"{SPLITS[split]} MSE", "95 % interval"]
-        head += ["sd of seeds"] if comparison["seeds"] > 1 else []
-    head += ["train MSE", "train − validation", "epochs", "to within 5 %", "training"]
+        head += [f"{SPLITS[split]} MSE", "95 % interval", *(["sd of seeds"] if with_spread else [])]
     rows: list[Row] = []
     for name, row in comparison["networks"].items():
-        cells = [name, count(row["parameters"] or 0)]
+        cells = [name]
         for split in splits:
             scores = row[split]
             cells += [score(scores["mse"], 1), interval(scores["interval"], 1)]
-            cells += [score(scores["sd"], 1)] if comparison["seeds"] > 1 else []
-        cells += [score(row["train_mse"], 1), score(row["gap"], 1)]
-        cells += [_epochs(row["epochs"]), _epochs(row["epochs_near_best"])]
-        rows.append([*cells, seconds(row["seconds"])])
+            cells += [score(scores["sd"], 1)] if with_spread else []
+        rows.append(cells)
     known = {MEAN: comparison["mean_mse"]}
     if comparison["best_mse"] is not None:
         known[BEST] = dict.fromkeys(splits, comparison["best_mse"])
     for name, by_split in known.items():
-        cells = [name, ""]
+        cells = [name]
         for split in splits:
-            cells += [score(by_split[split], 1), *[""] * (2 if comparison["seeds"] > 1 else 1)]
-        rows.append([*cells, *[""] * 5])
+            cells += [score(by_split[split], 1), *[""] * (2 if with_spread else 1)]
+        rows.append(cells)
     return Table(
         head,
         rows,
         note="Intervals resample sequences. The epoch that is kept was chosen on validation, whose "
-        "MSE is a little low for it. To within 5 %: epochs until the MSE on validation is within "
-        "5 % of its lowest. Training: of one seed.",
+        "MSE is a little low for it.",
+    )
+
+
+def training_table(comparison: Fields) -> Table:
+    """Size, fit and speed of each network."""
+    head = ("network", "parameters", "train MSE", "train − validation", "epochs", "to 5 %", "time")
+    rows: list[Row] = []
+    for name, row in comparison["networks"].items():
+        fit = score(row["train_mse"], 1), score(row["gap"], 1)
+        speed = _epochs(row["epochs"]), _epochs(row["epochs_near_best"]), seconds(row["seconds"])
+        rows.append((name, count(row["parameters"] or 0), *fit, *speed))
+    return Table(
+        head,
+        rows,
+        note="To 5 %: epochs until the MSE on validation is within 5 % of its lowest. Time: "
+        "training of one seed.",
     )
 
 
@@ -166,7 +178,7 @@ def _finish(axes: Axes, x: str, best: float | None) -> None:
     if best is not None:
         axes.axhline(best, color=FAINT, linewidth=1, label=BEST)
     axes.set(xlabel=x, ylabel="MSE")
-    axes.set_yscale("log")
+    axes.set_yscale("log", subs=[2, 5])
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
     axes.legend(frameon=False)
