@@ -1,6 +1,6 @@
 """Writes sample data for sequence regression: sequences of vectors, each with a number.
 
-    python data/make_sequences.py [--seed 0] [--noise 0.5] [--drift 0.0] [--out FOLDER]
+    python data/make_sequences.py [--seed 0] [--noise 0.5] [--drift 0] [--train 800] [--out FOLDER]
 
 The process, for steps x_1, …, x_T in R^10 whose number T varies:
 
@@ -88,12 +88,12 @@ def rows_of(
         yield row, value - state
 
 
-def write(folder: Path, *, seed: int, noise: float, drift: float) -> JsonObject:
+def write(folder: Path, *, seed: int, noise: float, drift: float, train: int) -> JsonObject:
     """Writes the files and `process.json`, and returns what that holds."""
     random = np.random.default_rng(seed)
     process = new_process(random, noise=noise, drift=drift)
     drawn = {}
-    for split, size in SIZES.items():
+    for split, size in (SIZES | {"train": train}).items():
         pairs = list(rows_of(random, process, split, size))
         drawn[split] = round(float(np.mean([error**2 for _, error in pairs])), 4)
         content = io.BytesIO()
@@ -122,13 +122,14 @@ def main() -> None:
     parser.add_argument(
         "--drift", type=float, default=0.0, help="radians that the rule turns a step"
     )
+    parser.add_argument("--train", type=int, default=SIZES["train"], help="training sequences")
     default = Path(__file__).parent / "samples" / "sequences"
     parser.add_argument("--out", type=Path, default=default, help="folder of the files")
     options = parser.parse_args()
-    facts = write(options.out, seed=options.seed, noise=options.noise, drift=options.drift)
-    sizes = ", ".join(f"{size} {split}" for split, size in SIZES.items())
+    values = {name: getattr(options, name) for name in ("seed", "noise", "drift", "train")}
+    facts = write(options.out, **values)
     drawn = ", ".join(f"{split} {mse}" for split, mse in facts["drawn_mse"].items())
-    print(f"{options.out}: {sizes}")
+    print(f"{options.out}: train, dev and test")
     print(f"best possible MSE: {facts['best_mse']:g} expected; by the noise drawn: {drawn}")
 
 

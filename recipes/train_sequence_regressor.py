@@ -118,6 +118,9 @@ def run(options: RecipeArguments, training: RegressorTrainingArguments) -> JsonO
     use_sample(options)
     best_mse = options.best_mse if options.best_mse is not None else known_best(options)
     data = job.read(options, answer="value", project=ROOT)
+    width = sequence_regressor.sequence_of(data.splits["train"][0]).shape[1]
+    for examples in data.splits.values():
+        sequence_regressor.check_width(examples, width)
     if len(networks) * options.seeds == 1:
         return run_one(options, training, data)
     folder = Path(options.run_dir or f"runs/sequence_regressor-{time.strftime('%Y%m%d-%H%M%S')}")

@@ -94,8 +94,8 @@ def check_width(examples: Sequence[Example], width: int) -> None:
         faults.append(f"{len(other)} with steps of {got} numbers (id {some(other)})")
     if faults:
         raise DataError(
-            f"got examples {' and '.join(faults)}; the model was trained on sequences of steps of "
-            f"{width} numbers; give such ones"
+            f"got examples {' and '.join(faults)}; wanted sequences of steps of {width} numbers, "
+            "as in training"
         )
 
 
