@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipelines.evaluation.reports import evaluate_values
+from pipelines.evaluation.reports import evaluate_values, gold_sha256
 from pipelines.evaluation.residuals import POINTS, mse_by_length, residuals
 from pipelines.examples import Example, Prediction, Steps
 
@@ -60,3 +60,8 @@ def test_a_report_of_numbers_has_both():
     report = evaluate_values(examples, answers)
     assert report["residuals"]["mean"] == pytest.approx(1.0)
     assert all(row["mse"] == pytest.approx(1.0) for row in report["by_length"].values())
+
+
+def test_gold_of_other_sequences_is_other_gold():
+    one, other = sequence(0, 3, 1.0), sequence(0, 4, 1.0)
+    assert gold_sha256([one]) == gold_sha256([sequence(0, 3, 1.0)]) != gold_sha256([other])
