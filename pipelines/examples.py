@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,6 +42,22 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Steps:
+    """A sequence of vectors, as bytes, so that an example stays hashable and comparable.
+
+    Attributes:
+        values: float32, little-endian, one step after the other.
+        width: numbers of a step, D.
+    """
+
+    values: bytes
+    width: int
+
+    def __len__(self) -> int:
+        return len(self.values) // (4 * self.width)
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """A text and what is known of it; None = not known (unlabelled), `()` = known to be empty.
 
@@ -52,6 +69,7 @@ class Example:
         tokens: half-open character offsets of each token into `text`, for a tokenised corpus.
         pair: the second text, where a class or number belongs to two.
         group: the document that it belongs to, where its file has one.
+        features: what is known instead of a text, which is then empty: a sequence of vectors.
     """
 
     id: str
@@ -61,6 +79,7 @@ class Example:
     tokens: tuple[tuple[int, int], ...] | None = None
     pair: str | None = None
     group: str | None = None
+    features: str | Steps | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +351,14 @@ def _number(value: Any, name: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"the {name} is {short_repr(value)}; wanted a number")
     return number
+
+
+def features_key(example: Example) -> str:
+    """What copies of the same features have in common; empty for an example of text."""
+    features = example.features
+    if isinstance(features, Steps):
+        return f"{features.width}:{blake2b(features.values, digest_size=16).hexdigest()}"
+    return features or ""
 
 
 def documents_of(ids: Sequence[str]) -> list[str] | None:

@@ -268,7 +268,8 @@ class Job:
         every, trained = parameter_counts(trainer.accelerator.unwrap_model(trainer.model))
         epochs = trainer.state.epoch or 0
         rows: Iterable[Mapping[str, Sequence[int]]] = trainer.train_dataset  # type: ignore[assignment]
-        tokens = sum(len(row["input_ids"]) for row in rows)
+        # Of a row of a sequence, its steps.
+        tokens = sum(len(row["input_ids" if "input_ids" in row else "features"]) for row in rows)
         self.record(
             parameters=every,
             trained_parameters=trained,

@@ -25,6 +25,10 @@ RECIPES = {
     "tagger_": ("train_tagger", ("RecipeArguments", "TaggerTrainingArguments")),
     "classifier_": ("finetune_classifier", ("RecipeArguments", "TrainingArguments")),
     "pretrain_": ("pretrain_encoder", ("RecipeArguments", "TrainingArguments")),
+    "sequence_": (
+        "train_sequence_regressor",
+        ("RecipeArguments", "RegressorTrainingArguments"),
+    ),
     "head_": ("grid_search_head", ("RecipeArguments",)),
 }
 

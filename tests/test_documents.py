@@ -95,7 +95,7 @@ def test_the_options_that_documents_name_exist():
     from trl import ModelConfig, SFTConfig
 
     known = {field.name for library in (ModelConfig, SFTConfig) for field in fields(library)}
-    for top in ("pipelines", "recipes", "benchmarks"):
+    for top in ("pipelines", "recipes", "benchmarks", "data"):
         for file in (ROOT / top).rglob("*.py"):
             words = structure().Source(ROOT, file).names()
             known |= {word.removeprefix("--") for word in words}

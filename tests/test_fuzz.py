@@ -54,6 +54,7 @@ REVIEWS = [
     ("So so", "neg"),
     ("What a treat", "pos"),
 ]
+STEPS = [[[0.5, 1], [2, -1.5]], [[1, 0]], [[0, 0], [1e3, 2], [3, 4]]]
 EXAMPLES = [Example(str(i), text) for i, (text, _) in enumerate(REVIEWS)]
 SPANS = [Prediction(example.id, spans=(Span(0, 1, "X"),)) for example in EXAMPLES]
 CLASSES = [
@@ -130,6 +131,16 @@ FAMILIES = {
                 for text, _ in REVIEWS
             ),
             lines(json.dumps({"text": t, "score": i / 2}) for i, (t, _) in enumerate(REVIEWS)),
+        ],
+    ),
+    "sequences": Family(
+        "jsonl",
+        "json lines",
+        [
+            lines(
+                json.dumps({"id": i, "features": x, "value": i / 2}) for i, x in enumerate(STEPS)
+            ),
+            lines([json.dumps({"x": STEPS, "y": [0.5, 1.5, 2.5]})]),
         ],
     ),
     "csv": Family(

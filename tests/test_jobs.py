@@ -65,6 +65,11 @@ RECIPES = {
         ["--network", "lstm", "--hidden_size", 8, "--num_train_epochs", 1],
     ),
     "train_text_classifier linear_svm": ("classes", None, ["--network", "linear_svm"]),
+    "train_sequence_regressor": (
+        "sequences",
+        None,
+        ["--networks", "shared", "--seeds", 1, "--hidden_size", 4, "--num_train_epochs", 1],
+    ),
     "grid_search_head": (
         "classes",
         "encoder",
@@ -148,8 +153,21 @@ def models(tiny_llama, tiny_bert, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def data(corpus, classes, tmp_path_factory):
-    return {"spans": corpus, "classes": classes, "cache": tmp_path_factory.mktemp("features")}
+def sequences(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sequences")
+    files = {}
+    for split, size in (("train", 20), ("dev", 6), ("test", 6)):
+        files[split] = folder / f"{split}.jsonl"
+        steps = [[[n % 5 / 4, step / 3] for step in range(1 + n % 4)] for n in range(size)]
+        rows = [{"id": f"{split}{n}", "features": x, "value": n / 7} for n, x in enumerate(steps)]
+        files[split].write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return files
+
+
+@pytest.fixture(scope="module")
+def data(corpus, classes, sequences, tmp_path_factory):
+    kinds = {"spans": corpus, "classes": classes, "sequences": sequences}
+    return kinds | {"cache": tmp_path_factory.mktemp("features")}
 
 
 @pytest.fixture(scope="module")
@@ -293,6 +311,7 @@ def test_a_trained_run_goes_on_with_prediction(name, copied, runs, models, data,
         "finetune_classifier",
         "train_text_classifier",
         "train_language_model",
+        "train_sequence_regressor",
     ],
 )
 def test_more_epochs_train_a_finished_run_on(name, copied, models, data, capsys):

@@ -27,6 +27,10 @@ RECIPES = {
         (TrainingArguments,),
         ("RecipeArguments", "TextTrainingArguments"),
     ),
+    "train_sequence_regressor": (
+        (TrainingArguments,),
+        ("RecipeArguments", "RegressorTrainingArguments"),
+    ),
     "train_tagger": ((TrainingArguments,), ("RecipeArguments", "TaggerTrainingArguments")),
 }
 # Options that are honoured by every trainer: by `Trainer` itself, or by ours in the ways that other

@@ -12,7 +12,7 @@ from pipelines.checks.findings import Audit, Carried, CutOff, Percentiles, Share
 from pipelines.checks.tables import as_text
 from pipelines.corpora.corpus import Corpus
 from pipelines.evaluation.span_scores import score_spans
-from pipelines.examples import Example
+from pipelines.examples import Example, Steps, features_key
 from pipelines.formatting import score, some
 from pipelines.prompting.formats import FORMATS, Labels
 
@@ -88,7 +88,7 @@ def _split(
         rows=corpus.n_rows,
         bad_rows=len({fault.row for fault in corpus.faults if not fault.is_warning}),
         examples=len(examples),
-        repeated=len(examples) - len({(example.text, example.pair) for example in examples}),
+        repeated=len(examples) - len({_exact_key(example) for example in examples}),
         contradicting=sum(len(set(by_id.values())) > 1 for by_id in by_text.values()),
         mentions=types.total(),
         types=dict(types.most_common()),
@@ -96,7 +96,7 @@ def _split(
         classes=classes,
         no_class=_share_without(examples, "label") if corpus.answer == "label" else None,
         values=_values(examples) if corpus.answer == "value" else None,
-        words=_percentiles([len(_whole_text(example).split()) for example in examples]),
+        words=_percentiles(list(map(_words_or_steps, examples))),
         characters=_percentiles([len(_whole_text(example)) for example in examples]),
         tokens=None if tokens is None else _percentiles(tokens),
         carried={name: _carried(examples, name, labels) for name in formats} if types else {},
@@ -107,6 +107,16 @@ def _split(
 
 def _whole_text(example: Example) -> str:
     return example.text if example.pair is None else f"{example.text} {example.pair}"
+
+
+def _exact_key(example: Example) -> tuple[str, str | None, str]:
+    return example.text, example.pair, features_key(example)
+
+
+def _words_or_steps(example: Example) -> int:
+    if isinstance(example.features, Steps):
+        return len(example.features)
+    return len(_whole_text(example).split())
 
 
 def _share_without(examples: Sequence[Example], answer: str) -> float | None:
@@ -142,7 +152,7 @@ def _classes_by_text(examples: Sequence[Example]) -> dict[str, dict[str, tuple[s
 def _text_key(example: Example) -> str:
     # A pair is another pair where its two texts are cut elsewhere.
     texts = [" ".join(text.split()) for text in (example.text, example.pair) if text is not None]
-    return "\n".join(texts)
+    return "\n".join([*texts, features_key(example)] if example.features else texts)
 
 
 def _values(examples: Sequence[Example]) -> Values | None:

@@ -61,6 +61,7 @@ class Split:
         no_mention: share of the examples without a mention.
         classes: class -> number of texts, the most frequent first.
         no_class: share of the examples without a class.
+        words: of sequences, which have no characters, their steps.
     """
 
     path: str

@@ -64,8 +64,10 @@ def _split_table(splits: Sequence[Split], names: Mapping[str, str]) -> list[str]
         columns["no class"] = [_share(split.no_class) for split in splits]
     if "value" in answers:
         columns["min/median/max"] = [_values(split.values) for split in splits]
-    columns["words 50/95/max"] = [_lengths(split.words) for split in splits]
-    columns["characters"] = [_lengths(split.characters) for split in splits]
+    has_text = any(split.characters.max for split in splits) or not any(s.words.max for s in splits)
+    columns[f"{'words' if has_text else 'steps'} 50/95/max"] = [_lengths(s.words) for s in splits]
+    if has_text:
+        columns["characters"] = [_lengths(split.characters) for split in splits]
     if splits and splits[0].tokens:
         columns["tokens"] = [_lengths(split.tokens) for split in splits]
     return text_table(list(columns), list(zip(*columns.values(), strict=True)))

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipelines.examples import Example, Fields, JsonObject
+from pipelines.examples import Example, Fields, JsonObject, Steps
 
 # fmt: off
 FAULTS = (
     "unreadable_row", "wrong_type", "missing_value", "length_mismatch", "duplicate_id",
     "duplicate_key", "wrong_offsets", "empty_span", "overlapping_spans", "discontinuous_span",
     "not_in_text", "illegal_tags", "unknown_tag", "annotators_disagree", "mojibake",
-    "control_character",
+    "control_character", "empty_sequence", "not_finite", "wrong_width",
 )
 # A row with only these can be used.
 WARNINGS = (
@@ -133,10 +133,12 @@ class ColumnNames:
     labels: tuple[str, ...] = ()
     id: str | None = None
     group: str | None = None
+    features: str | None = None
 
     def all_names(self) -> set[str]:
         """The names of all columns that are read."""
-        names = (self.text, self.tokens, self.pair, self.entities, self.id, self.group)
+        inputs = (self.text, self.tokens, self.pair, self.features)
+        names = (*inputs, self.entities, self.id, self.group)
         return {name for name in (*names, *self.labels) if name is not None}
 
 
@@ -201,6 +203,9 @@ def described(example: Example) -> str:
         answers += mentions or ["no mention"]
     pair = "" if example.pair is None else f' + "{shortened(example.pair)}"'
     answer = "; ".join(answers) or "no answer"
+    if isinstance(example.features, Steps):
+        steps = counted(len(example.features), "step")
+        return f"{example.id}: {steps} of {example.features.width} numbers -> {answer}"
     return f'{example.id}: "{shortened(example.text)}"{pair} -> {answer}'
 
 

@@ -29,7 +29,7 @@ from pipelines.corpora.corpus import (
 from pipelines.corpora.layouts import read_table
 from pipelines.corpora.mojibake import find_mojibake
 from pipelines.corpora.notation import ENDS, UNITS
-from pipelines.corpora.rows import Row, mark_duplicate_ids, read_row, set_text
+from pipelines.corpora.rows import Row, mark_duplicate_ids, mark_widths, read_row, set_text
 from pipelines.corpora.source import Source
 from pipelines.errors import UserError
 
@@ -76,6 +76,7 @@ def read_corpora(
         if alike and like is None and reading.table.column_names is None:
             like = reading.names
     _refuse_different_answers(list(readings.values()))
+    mark_widths([reading.rows for reading in readings.values()])
     read_spans([one for one in readings.values() if one.answer == "spans"], columns)
     for reading in readings.values():
         if reading.answer in ("label", "value"):
@@ -189,6 +190,8 @@ def _corpus(reading: Reading) -> Corpus:
             row.spans = list(row.spans or ()) if reading.kind is not None else None
             examples.append(row.example())
     what, name = ("text", names.text) if names.text else ("tokens", names.tokens)
+    if names.features:
+        what, name = "sequences", names.features
     layout = f"{table.layout}, {what} in {name!r}"
     layout += f" and {names.pair!r}" if names.pair else ""
     layout += f", {reading.how}" + (f", ids in {names.id!r}" if names.id else "")
@@ -208,6 +211,8 @@ def _corpus(reading: Reading) -> Corpus:
 
 def _check_text(row: Row, *, has_spans: bool) -> None:
     """Reports odd characters, which move the offsets of mentions, and an empty text."""
+    if row.features is not None:
+        return
     row.findings += _mojibake(row.text, is_warning=not has_spans)
     if row.pair:
         row.findings += _mojibake(row.pair, is_warning=True)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from pipelines.corpora.column_profiles import is_empty, is_null, list_in
 from pipelines.corpora.corpus import ColumnNames, Finding, Table, Unreadable
 from pipelines.corpora.mentions import RawMention
-from pipelines.examples import Example, Span
+from pipelines.corpora.steps import read_steps
+from pipelines.examples import Example, Span, Steps
 from pipelines.spans import Offsets, join_tokens
 
 _HALF_PAIR = re.compile(
@@ -45,6 +48,7 @@ class Row:
     text: str = ""
     pair: str | None = None
     group: str | None = None
+    features: Steps | None = None
     words: list[str] | None = None
     tokens: Offsets | None = None
     cell: Any = None  # of a kind that the reader of the answer checks
@@ -69,7 +73,8 @@ class Row:
         text = _HALF_PAIR.sub("\ufffd", self.text)
         spans = None if self.spans is None else tuple(self.spans)
         tokens = None if self.tokens is None else tuple(self.tokens)
-        return Example(self.id or "", text, spans, self.label, tokens, self.pair, self.group)
+        inputs = (tokens, self.pair, self.group, self.features)
+        return Example(self.id or "", text, spans, self.label, *inputs)
 
 
 def read_row(number: int, value: object, names: ColumnNames) -> Row:
@@ -95,6 +100,9 @@ def read_row(number: int, value: object, names: ColumnNames) -> Row:
     if names.pair:
         row.pair = _string(row, value.get(names.pair), names.pair, allow_numbers=True)
     _set_words(row, words, names.tokens)
+    if names.features:
+        row.features, faults = read_steps(value.get(names.features), names.features)
+        row.findings += faults
     row.has_text = not row.findings
     if names.group and not is_null(value.get(names.group)):
         row.group = class_name(value[names.group])
@@ -150,6 +158,18 @@ def mark_duplicate_ids(rows: Sequence[Row], table: Table) -> None:
             row.report("duplicate_id", message, "give each row an id of its own")
         else:
             first[row.id] = number
+
+
+def mark_widths(files: Sequence[Sequence[Row]]) -> None:
+    """Makes a width other than that of most sequences of the first file a fault of the row."""
+    counts = Counter(row.features.width for row in chain(*files[:1]) if row.features)
+    if not counts:
+        return
+    width = min(counts, key=lambda width: (-counts[width], width))
+    for row in chain(*files):
+        if row.features and row.features.width != width:
+            got = f"steps of {row.features.width} numbers"
+            row.report("wrong_width", f"{got}; wanted {width}, as most of the first file have")
 
 
 def set_text(rows: Sequence[Row], names: ColumnNames) -> None:

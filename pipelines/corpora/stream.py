@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from pipelines.corpora import ColumnNames, Columns, good_rows, read_corpus
-from pipelines.corpora.layouts import delimited, layout_of
+from pipelines.corpora.layouts import delimited, layout_of, sequences
 from pipelines.corpora.source import Source, damaged_gzip, empty_file, encoding_of, not_utf8
 from pipelines.examples import BATCH, Example
 
@@ -68,7 +68,8 @@ def stream_examples(
     """
     source = Source(path, max_unzipped=columns.max_unzipped, labelled=False)
     is_file = path == "-" or Path(path).is_file()
-    if path != "-" and (source.is_dataset or not is_file or source.ends_with(".spacy")):
+    is_binary = source.ends_with(".spacy", *sequences.BINARY)
+    if path != "-" and (source.is_dataset or not is_file or is_binary):
         yield from _examples(source, columns, like)[0]
         return
     with _opened(path) as stream:
@@ -128,6 +129,7 @@ def _pieces(
 ) -> Iterator[tuple[int, str]]:
     """(number of lines before it, text) of pieces that can be read by themselves."""
     lines = chain(io.StringIO(head.text, newline="\n"), stream)
+    layout = "json" if layout == "sequences" else layout
     if layout == "json" and head.text.lstrip().startswith("["):
         yield from _list_pieces(lines)
     elif layout == "json" and _is_json(head.head[0]):

@@ -117,6 +117,24 @@ def compare_predictions(
         DataError: when ids do not fit the examples.
     """
     counts_a, counts_b = (task.counts(joined_by_id(examples, answers)) for answers in (a, b))
+    return compare_counts(task, examples, counts_a, counts_b, alpha=alpha)
+
+
+def compare_counts(
+    task: Task,
+    examples: Sequence[Example],
+    counts_a: np.ndarray,
+    counts_b: np.ndarray,
+    *,
+    alpha: float = 0.05,
+) -> Report:
+    """As `compare_predictions`, of what each example adds to the sums of the primary metric.
+
+    Args:
+        counts_a: of the first system, (n_examples, n_counts); the mean of those of several seeds,
+            where the metric is a mean over examples.
+        counts_b: of the second.
+    """
     units = significance.resampling_units(examples)
     bootstrap = significance.paired_bootstrap(
         counts_a, counts_b, task.statistic, units, confidence=1 - alpha

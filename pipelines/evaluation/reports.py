@@ -30,10 +30,11 @@ from pipelines.evaluation.classification import Scores, class_scores, multilabel
 from pipelines.evaluation.counts import Pairs, label_set
 from pipelines.evaluation.mistakes import error_budget, find_mistakes, ordered
 from pipelines.evaluation.regression import perplexity, value_scores
+from pipelines.evaluation.residuals import mse_by_length, residuals
 from pipelines.evaluation.sanity import sanity_warnings
 from pipelines.evaluation.slices import false_alarms, mention_slices
 from pipelines.evaluation.token_scores import tagged_pairs, token_scores
-from pipelines.examples import Example, Prediction, Span, joined_by_id
+from pipelines.examples import Example, Prediction, Span, features_key, joined_by_id
 
 Scored = tuple[Sequence[Example], Sequence[Prediction]]
 EMPTY = {"spans": Prediction("", spans=()), "label": Prediction("", label=())}
@@ -248,12 +249,15 @@ def evaluate_values(
     units = significance.resampling_units([example for example, _ in pairs])
     report = _header("sequence_regression", examples, predictions, units)
     gold = counts.gold_values(pairs)
-    report |= value_scores(gold, counts.predicted_values(pairs))
+    predicted = counts.predicted_values(pairs)
+    report |= value_scores(gold, predicted)
     errors = counts.squared_error_counts(pairs)
     report["mse_interval"] = significance.bootstrap_interval(errors, significance.mean, units)
     if train is not None:
         mean = np.mean([float(example.label) for example in train])  # type: ignore[arg-type]
         report["baselines"] = {"mean": value_scores(gold, np.full(len(gold), mean))}
+    report["residuals"] = residuals(gold, predicted)
+    report["by_length"] = mse_by_length([example for example, _ in pairs], gold, predicted)
     return report | {"warnings": sanity_warnings(report)}
 
 
@@ -331,7 +335,10 @@ def gold_sha256(examples: Iterable[Example]) -> str:
     rows = []
     for example in sorted(examples, key=attrgetter("id")):
         spans = None if example.spans is None else sorted(map(offsets, example.spans))
-        rows.append([example.id, example.text, example.label, spans])
+        row = [example.id, example.text, example.label, spans]
+        if example.features is not None:
+            row.append(features_key(example))
+        rows.append(row)
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 

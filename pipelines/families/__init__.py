@@ -13,6 +13,7 @@ FAMILIES = {
     "token_tagger": "tagger.json",
     "sequence_classifier": "classifier.json",
     "language_model": "language_model.json",
+    "sequence_regressor": "regressor.json",
 }
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from pipelines.evaluation.mistakes import KINDS, Mistake, find_mistakes, ordered
 from pipelines.evaluation.reports import Pairs, label_set
-from pipelines.examples import Example, Prediction, Span
+from pipelines.examples import Example, Prediction, Span, Steps
 
 MOST_EXAMPLES = 2000
 
@@ -166,6 +166,8 @@ def _explaining_raw(prediction: Prediction) -> str:
 
 def _plain(example: Example) -> tuple[Piece, ...]:
     texts = [example.text]
+    if isinstance(example.features, Steps):
+        texts = [f"{len(example.features)} steps"]
     if example.pair is not None:
         texts.append(f"\n\n{example.pair}")
     return tuple(map(Piece, texts))

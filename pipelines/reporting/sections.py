@@ -12,6 +12,7 @@ from pipelines.examples import Fields
 from pipelines.formatting import count, interval, score, seconds, short_count, size
 from pipelines.reporting import plots
 from pipelines.reporting.page import Cell, Picture, Row, Section, Table
+from pipelines.reporting.values import value_parts
 
 SPAN_SCORES = {
     "strict": "offsets and type right",
@@ -51,7 +52,7 @@ def report_sections(report: Report, *, trainer_log: Sequence[Entry] = ()) -> lis
     sections = [
         Section("scores", "Scores", list(_scores(report, task))),
         Section("training", "Training", [Picture(svg, title) for title, svg in curves.items()]),
-        Section("errors", "Where the errors are", list(_errors(report))),
+        Section("errors", "Where the errors are", [*_errors(report), *value_parts(report)]),
         Section("confusion", "Confusion", list(_confusion(report))),
         Section("slices", "Parts of the corpus", list(_slices(report))),
         Section("confidence", "Confidence", list(_confidence(report))),

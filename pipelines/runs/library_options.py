@@ -136,6 +136,11 @@ _STREAM = {
         "train_sampling_strategy",
     ),
 }
+_VALUES = {
+    **_because("numbers have no classes to smooth", "label_smoothing_factor"),
+    **_because("sequences have no tokens to count", "include_num_input_tokens_seen"),
+    **_because("batches are drawn at random", "length_column_name", "train_sampling_strategy"),
+}
 _PRETRAINING = {
     **_because(
         "pretraining has no score on dev; the last checkpoint is kept",
@@ -154,6 +159,7 @@ UNUSED = {
     "pretraining": _ALL | _NOT_SFT | _PRETRAINING,
     "words": _ALL | _NOT_SFT | _WORDS,
     "stream": _ALL | _NOT_SFT | _WORDS | _STREAM,
+    "values": _ALL | _NOT_SFT | _WORDS | _VALUES,
     "sft": _ALL | _SFT,
 }
 # Options that have no effect while batches are formed by --batch_tokens.
@@ -184,7 +190,7 @@ NEEDS = {
 # What the machine decides is left out of a run's config.yaml, which has to serve on another one.
 NOT_WRITTEN = {
     name for table in UNUSED.values() for name in table
-} - _PRETRAINING.keys() - _WORDS.keys() - _STREAM.keys() - _NOT_SFT.keys() | {
+} - _PRETRAINING.keys() - _WORDS.keys() - _STREAM.keys() - _VALUES.keys() - _NOT_SFT.keys() | {
     "bf16",
     "dataloader_pin_memory",
     "fp16",

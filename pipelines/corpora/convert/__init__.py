@@ -193,6 +193,8 @@ def convert(content: Content, out: str | Path, *, to: str | None = None) -> Writ
             f"{format.name} cannot represent {_NAMES[content.answer]}, which is what was read; "
             f"wanted one of {', '.join(able)}"
         )
+    if any(example.features for example in content.examples) and format.name != "jsonl":
+        raise UserError(f"{format.name} cannot represent sequences; wanted jsonl")
     losses = Losses()
     ids = {example.id for example in content.examples}
     content = _reduced(content, format, losses)

@@ -1,12 +1,14 @@
-"""JSON lines, the project's own form: `id`, `text`, `pair`, and `spans` or `label` a line."""
+"""JSON lines, the project's own form: `id`, `text` or `features`, `pair`, `spans` or `label`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from pipelines.corpora.convert.content import Content, Losses, span_row
-from pipelines.examples import Example, JsonObject, write_jsonl
+from pipelines.examples import Example, JsonObject, Steps, write_jsonl
 
 
 def write(path: Path, content: Content, losses: Losses) -> None:
@@ -18,6 +20,12 @@ def write(path: Path, content: Content, losses: Losses) -> None:
 def json_row(example: Example, scores: Mapping[str, float] | None = None) -> JsonObject:
     """The object of one line; an unlabelled example has neither `spans` nor `label`."""
     row: JsonObject = {"id": example.id, "text": example.text}
+    if isinstance(example.features, Steps):
+        values = np.frombuffer(example.features.values, "<f4")  # (T · D,)
+        # The shortest decimals that are read as the same float32.
+        shortest = np.array([float(str(value)) for value in values])
+        steps = shortest.reshape(-1, example.features.width)  # (T, D)
+        row = {"id": example.id, "features": steps.tolist()}
     if example.pair is not None:
         row["pair"] = example.pair
     if example.spans is not None:

@@ -16,6 +16,7 @@ from pipelines.corpora.layouts import (
     json_layout,
     lines,
     pubtator,
+    sequences,
 )
 from pipelines.corpora.source import Source
 from pipelines.errors import UserError
@@ -40,6 +41,7 @@ LAYOUTS = (
     Layout("brat", brat.sniff, brat.read),
     Layout("folders", folders.sniff, folders.read),
     Layout("docbin", docbin.sniff, docbin.read),
+    Layout("sequences", sequences.sniff, sequences.read),
     Layout("json", json_layout.sniff, json_layout.read),
     Layout("pubtator", pubtator.sniff, pubtator.read),
     Layout("reviews", lines.sniff_reviews, lines.read_reviews),

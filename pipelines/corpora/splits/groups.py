@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from pipelines.corpora.corpus import classes_of
-from pipelines.examples import Example, documents_of
+from pipelines.examples import Example, documents_of, features_key
 
 VALUE_BINS = 10
 
@@ -101,9 +101,9 @@ def folded(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def text_key(example: Example) -> tuple[str, str]:
-    """What copies of a text, or of a pair of texts, have in common."""
-    return folded(example.text), folded(example.pair or "")
+def text_key(example: Example) -> tuple[str, ...]:
+    """What copies of a text, of a pair of texts, or of features, have in common."""
+    return folded(example.text), folded(example.pair or ""), features_key(example)
 
 
 def mentions_of(example: Example) -> list[str]:
