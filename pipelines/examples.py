@@ -52,6 +52,7 @@ class Example:
         tokens: half-open character offsets of each token into `text`, for a tokenised corpus.
         pair: the second text, where a class or number belongs to two.
         group: the document that it belongs to, where its file has one.
+        features: what there is instead of a text, which then is empty: the path of a picture.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Example:
     tokens: tuple[tuple[int, int], ...] | None = None
     pair: str | None = None
     group: str | None = None
+    features: object | None = None
 
 
 @dataclass(frozen=True, slots=True)

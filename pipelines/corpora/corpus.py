@@ -201,6 +201,8 @@ def described(example: Example) -> str:
         answers += mentions or ["no mention"]
     pair = "" if example.pair is None else f' + "{shortened(example.pair)}"'
     answer = "; ".join(answers) or "no answer"
+    if isinstance(example.features, str):
+        return f"{example.id}: {example.features} -> {answer}"
     return f'{example.id}: "{shortened(example.text)}"{pair} -> {answer}'
 
 

@@ -12,6 +12,7 @@ FAMILIES = {
     "lexical": "lexical.json",
     "token_tagger": "tagger.json",
     "sequence_classifier": "classifier.json",
+    "image_classifier": "image_classifier.json",
 }
 
 

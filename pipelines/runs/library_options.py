@@ -123,6 +123,10 @@ _WORDS = {
         "gradient_checkpointing_kwargs",
     ),
 }
+_IMAGES = {
+    **_because("pictures have no embeddings of words", "neftune_noise_alpha"),
+    **_because("pictures are of one size", "length_column_name", "train_sampling_strategy"),
+}
 _PRETRAINING = {
     **_because(
         "pretraining has no score on dev; the last checkpoint is kept",
@@ -140,6 +144,7 @@ UNUSED = {
     "encoder": _ALL | _NOT_SFT,
     "pretraining": _ALL | _NOT_SFT | _PRETRAINING,
     "words": _ALL | _NOT_SFT | _WORDS,
+    "images": _ALL | _NOT_SFT | _IMAGES,
     "sft": _ALL | _SFT,
 }
 # Options that have no effect while batches are formed by --batch_tokens.
@@ -170,7 +175,7 @@ NEEDS = {
 # What the machine decides is left out of a run's config.yaml, which has to serve on another one.
 NOT_WRITTEN = {
     name for table in UNUSED.values() for name in table
-} - _PRETRAINING.keys() - _WORDS.keys() - _NOT_SFT.keys() | {
+} - _PRETRAINING.keys() - _WORDS.keys() - _IMAGES.keys() - _NOT_SFT.keys() | {
     "bf16",
     "dataloader_pin_memory",
     "fp16",

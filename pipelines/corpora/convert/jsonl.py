@@ -17,7 +17,10 @@ def write(path: Path, content: Content, losses: Losses) -> None:
 
 def json_row(example: Example, scores: Mapping[str, float] | None = None) -> JsonObject:
     """The object of one line; an unlabelled example has neither `spans` nor `label`."""
-    row: JsonObject = {"id": example.id, "text": example.text}
+    if isinstance(example.features, str):
+        row: JsonObject = {"id": example.id, "image": example.features}
+    else:
+        row = {"id": example.id, "text": example.text}
     if example.pair is not None:
         row["pair"] = example.pair
     if example.spans is not None:
