@@ -227,7 +227,9 @@ def paste(canvas: Image.Image, image: Image.Image, quad: Quad, *, light: float =
     width, height = image.size
     corners = straight(0, 0, width, height)
     data = perspective(quad, corners)
-    warped = lit.transform(canvas.size, Image.Transform.PERSPECTIVE, data, Image.Resampling.BILINEAR)
+    warped = lit.transform(
+        canvas.size, Image.Transform.PERSPECTIVE, data, Image.Resampling.BILINEAR
+    )
     mask = Image.new("L", canvas.size)
     ImageDraw.Draw(mask).polygon(quad, fill=255)
     canvas.paste(warped, mask=mask)
@@ -262,7 +264,9 @@ def draw_hung(
     low = sash(style, right - left - 4, height, random)
     end = bottom - raised
     paste(canvas, low, straight(left + 2, end - height, right - 2, end), light=0.85)
-    paste(canvas, sash(style, right - left, middle - top, random), straight(left, top, right, middle))
+    paste(
+        canvas, sash(style, right - left, middle - top, random), straight(left, top, right, middle)
+    )
     draw = ImageDraw.Draw(canvas)
     draw.line((left, middle + 1, right, middle + 1), fill=shaded(style.frame, 0.4), width=2)
     if random.random() < 0.5:
@@ -371,7 +375,9 @@ def seen_from_aside(canvas: Image.Image, random: Random) -> Image.Image:
 def put_in_front(canvas: Image.Image, random: Random) -> None:
     """A bush, a branch, a pole, wires or a railing, in two of three pictures."""
     draw = ImageDraw.Draw(canvas)
-    what = random.choice(("none", "bush", "branch", "pole", "wires", "railing"), p=[0.35, *[0.13] * 5])
+    what = random.choice(
+        ("none", "bush", "branch", "pole", "wires", "railing"), p=[0.35, *[0.13] * 5]
+    )
     tint = colour(random, 20, 130)
     if what == "bush":
         x, y = random.uniform(0, CANVAS), CANVAS * random.uniform(0.85, 1.05)
@@ -411,7 +417,9 @@ def exposed(canvas: Image.Image, random: Random, size: int) -> Image.Image:
     light = 1 + slope[0] * across + slope[1] * down
     if random.random() < 0.4:  # the shadow of something outside the picture
         a, b, c = random.normal(0, 1, 3)
-        light = np.where(a * across + b * down + c * 0.4 > 0, light, light * random.uniform(0.5, 0.8))
+        light = np.where(
+            a * across + b * down + c * 0.4 > 0, light, light * random.uniform(0.5, 0.8)
+        )
     gain = random.uniform(0.5, 1.25) * random.uniform(0.9, 1.1, 3)
     pixels = pixels * light[..., None] * gain + random.uniform(0, 25)
     pixels += random.normal(0, random.uniform(1, 12), pixels.shape)

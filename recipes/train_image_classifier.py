@@ -93,9 +93,9 @@ class RecipeArguments(SearchArguments, ClassArguments):
     depth: int = option(1, "residual blocks of a stage")
     dropout: float = option(0.2, "dropout on the vector of a picture")
     flip: bool = option(True, "mirror half of the pictures", group="augmentation, of train only")
-    crop: float = option(0.25, "largest share of a side that is cut off")
+    crop: float = option(0.2, "largest share of a side that is cut off")
     rotation: float = option(5.0, "largest turn, in degrees")
-    colour: float = option(0.3, "largest change of brightness, contrast and tint, as a share")
+    colour: float = option(0.25, "largest change of brightness, contrast and tint, as a share")
     head_learning_rate: list[float] = option(
         [1e-3, 3e-3, 1e-2, 3e-2], "learning rates", group="grid of --tune head"
     )
@@ -120,7 +120,7 @@ class ImageTrainingArguments(EpochTrainingArguments, TrainingArguments):
     trainer: ClassVar[str] = "images"
     metrics: ClassVar[tuple[str, ...]] = (*thresholds.OBJECTIVES, "loss")
 
-    num_train_epochs: float = option(30, "passes over the training pictures", group="training")
+    num_train_epochs: float = option(24, "passes over the training pictures", group="training")
     learning_rate: float = option(3e-3, "largest learning rate")
     weight_decay: float = option(0.05, "decoupled weight decay")
     warmup_steps: float = option(
@@ -282,7 +282,9 @@ def fit_head(
         )
     work.run.write_json("grid.json", {"objective": "macro_f1", **found._asdict()})
     logger.info("best head of %d: %s", len(found.points), found.best)
-    record_parts(work, loaded, trained=sum(p.numel() for p in image_head.head_of(network).parameters()))
+    record_parts(
+        work, loaded, trained=sum(p.numel() for p in image_head.head_of(network).parameters())
+    )
     return loaded
 
 
@@ -294,7 +296,9 @@ def new_model(
     if name:
         model, new = image_classifier.load_network(name, settings)
         if new:
-            logger.info("%s has no %s for these classes: they start at random", name, ", ".join(new))
+            logger.info(
+                "%s has no %s for these classes: they start at random", name, ", ".join(new)
+            )
         return model, image_classifier.load_processor(name)
     try:
         return image_training.new_network(
@@ -340,9 +344,7 @@ def train(
         dev=dev,
         processing_class=processor,
         settings=settings,
-        callbacks=[
-            image_training.NextEpoch(rows), *callbacks, *(work.callbacks() if work else ())
-        ],
+        callbacks=[image_training.NextEpoch(rows), *callbacks, *(work.callbacks() if work else ())],
     )
     if work is None:
         trainer.remove_callback(PrinterCallback)

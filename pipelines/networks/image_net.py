@@ -135,15 +135,14 @@ def _stages(config: SmallImageNetConfig) -> nn.Sequential:
     """From (B, channels, S, S) to (B, W, S / 2^n, S / 2^n) with n stages."""
     first, *widths = config.widths
     layers: list[nn.Module] = [
-        nn.Conv2d(config.num_channels, first, 3, padding=1, bias=False),
+        nn.Conv2d(config.num_channels, first, 5, stride=2, padding=2, bias=False),
         nn.BatchNorm2d(first),
         nn.ReLU(),
-        nn.MaxPool2d(2),
     ]
     before = first
     for stage, width in enumerate(widths):
         for block in range(config.depth):
-            # The pooling above has halved the sides for the first stage.
+            # The first convolution has halved the sides for the first stage.
             layers.append(ResidualBlock(before, width, 2 if stage and not block else 1))
             before = width
     return nn.Sequential(*layers)

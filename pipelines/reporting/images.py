@@ -22,9 +22,7 @@ EACH = 8  # pictures of a class
 WORST = 12
 
 # Examples and the class of each to trace back -> its pixels (h, w, 3) and heat (h, w).
-Explain = Callable[
-    [Sequence[Example], Sequence[str]], Sequence[tuple[np.ndarray, np.ndarray]]
-]
+Explain = Callable[[Sequence[Example], Sequence[str]], Sequence[tuple[np.ndarray, np.ndarray]]]
 
 
 class Shown(NamedTuple):
@@ -67,7 +65,10 @@ def overlay(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
 
 
 def image_sections(
-    examples: Sequence[Example], predictions: Sequence[Prediction], *, explain: Explain | None = None
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    *,
+    explain: Explain | None = None,
 ) -> list[Section]:
     """Some pictures of each class, the worst answers, and what right and wrong ones depend on.
 
@@ -95,7 +96,9 @@ def image_sections(
             "averaged over noisy copies): the surest right answer of each class."
         )
         shown = _with_heat([best[label] for label in sorted(best)], explain)
-        sections.append(Section("saliency", "What the classes depend on", [_grid(shown, note=note)]))
+        sections.append(
+            Section("saliency", "What the classes depend on", [_grid(shown, note=note)])
+        )
     return sections
 
 
@@ -128,9 +131,7 @@ def _of_classes(pairs: Pairs) -> Fragment:
     return Fragment("".join(rows), note="Framed: answered wrongly, as the class below it.")
 
 
-def _with_heat(
-    pairs: Sequence[tuple[Example, Prediction]], explain: Explain | None
-) -> list[Shown]:
+def _with_heat(pairs: Sequence[tuple[Example, Prediction]], explain: Explain | None) -> list[Shown]:
     examples = [example for example, _ in pairs]
     labels = [str(prediction.label) for _, prediction in pairs]
     heats = explain(examples, labels) if explain else []

@@ -50,9 +50,7 @@ def near_duplicates(fingerprints: Sequence[np.ndarray]) -> list[list[int]]:
     return [group for group in connected(keys) if len(group) > 1]
 
 
-def _join_close(
-    codes: np.ndarray, rows: Sequence[int], keys: list[list[tuple[int, int]]]
-) -> None:
+def _join_close(codes: np.ndarray, rows: Sequence[int], keys: list[list[tuple[int, int]]]) -> None:
     """Gives close rows of a bucket a key in common."""
     indices = np.array(rows)
     for position, row in enumerate(rows[:-1]):

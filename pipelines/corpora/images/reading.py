@@ -113,9 +113,7 @@ def read_image_corpus(
             changes[change].append(str(entry.id))
         codes.append(fingerprint(opened.image))
         label = entry.label if wants_label else None
-        example = Example(
-            str(entry.id), "", label=label, group=entry.group, features=entry.path
-        )
+        example = Example(str(entry.id), "", label=label, group=entry.group, features=entry.path)
         examples.append(example)
     groups = near_duplicates(codes)
     has_label = wants_label and any(example.label is not None for example in examples)

@@ -102,7 +102,11 @@ def _names_pictures(source: Source) -> bool:
     """Whether most of the first lines of a text file name a picture."""
     with open(source.path, "rb") as f:
         head = f.read(4096)
-    if head[:2] == b"\x1f\x8b" or b"\0" in head or not _NAMED.search(head.decode("utf-8", "ignore")):
+    if (
+        head[:2] == b"\x1f\x8b"
+        or b"\0" in head
+        or not _NAMED.search(head.decode("utf-8", "ignore"))
+    ):
         return False
     if not source.ends_with(".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt"):
         return False
@@ -248,7 +252,9 @@ def _in_table(source: Source, columns: Columns) -> Listing:
             reason = value.reason if isinstance(value, Unreadable) else "no row of a table"
             entries.append(Entry(position, None, "", fault=reason))
             continue
-        cells = [_cell(value, name) for name in (path_column, label_column, id_column, group_column)]
+        cells = [
+            _cell(value, name) for name in (path_column, label_column, id_column, group_column)
+        ]
         path, label, id, group = cells
         own_id = str(position) if id_column is None else id
         if path is None:

@@ -27,7 +27,11 @@ C = 1e-4  # regularises: there are as many pixels as pictures, or more
 
 
 def fit_linear(
-    examples: Sequence[Example], settings: ImageSettings, *, image_size: int = IMAGE_SIZE, c: float = C
+    examples: Sequence[Example],
+    settings: ImageSettings,
+    *,
+    image_size: int = IMAGE_SIZE,
+    c: float = C,
 ) -> Loaded:
     """Fits the classes on standardised pixels, with an L2 penalty.
 
