@@ -34,8 +34,13 @@ from pipelines.runs.usage import answer_help
 if __name__ == "__main__":
     answer_help(__file__)  # before the imports below, which take seconds
 
-from transformers import BaseImageProcessor, PreTrainedModel, PrinterCallback, TrainingArguments
-from transformers import set_seed
+from transformers import (
+    BaseImageProcessor,
+    PreTrainedModel,
+    PrinterCallback,
+    TrainingArguments,
+    set_seed,
+)
 
 from pipelines import job
 from pipelines.corpora.class_splits import ClassSplits
@@ -231,7 +236,8 @@ def fit(
             trainer = train(classes, options, training, work=work)
         work.record_training(trainer)
         network = trainer.accelerator.unwrap_model(trainer.model).eval()
-        loaded = Loaded(network, trainer.processing_class, settings)
+        processor: Any = trainer.processing_class
+        loaded = Loaded(network, processor, settings)
     elif way == "linear":
         with work.meter.stage("training"):
             size = {"image_size": options.image_size} if options.image_size else {}

@@ -67,7 +67,7 @@ class SmallImageNet(PreTrainedModel):
 
     config_class = SmallImageNetConfig
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities = "image"
 
     def __init__(self, config: SmallImageNetConfig):
         super().__init__(config)

@@ -10,54 +10,65 @@ from PIL import Image
 
 from pipelines.corpora.splits.groups import connected
 
-GRID = 16  # cells a side of a fingerprint
-MAX_DISTANCE = 12  # bits of 2 · GRID² in which near duplicates differ at most
-_BANDS = 16  # more than MAX_DISTANCE, so that near duplicates agree in one of them
+HASH_SIDE, GREY_SIDE = 8, 16  # cells a side
+MAX_DISTANCE = 12  # bits of 128
+MIN_CORRELATION = 0.975
+_BANDS = MAX_DISTANCE + 1  # near duplicates agree in all bits of one of them
+_HASH_BYTES = 2 * HASH_SIDE**2 // 8
 
 
 def fingerprint(image: Image.Image) -> np.ndarray:
-    """A difference hash, uint8 of shape (64,): which cells are lighter than their neighbours.
+    """What near duplicates have in common, uint8 of shape (272,).
 
-    The picture is reduced to 17 × 17 grey cells; 256 bits compare each cell with the one on its
-    right, 256 with the one below (after Krawetz 2013, "Kind of like that"). Size, compression,
-    brightness and contrast change few of them.
+    The first 16 bytes are a difference hash, by which candidates are found: whether each of 8 × 8
+    cells is darker than the one on its right, and than the one below (after Krawetz 2013, "Kind of
+    like that"). The others are the grey values of 16 × 16 cells, by which they are compared.
     """
-    small = image.convert("L").resize((GRID + 1, GRID + 1), Image.Resampling.BOX)
-    cells = np.asarray(small, dtype=np.int16)
-    # A difference of one is noise: without the margin even areas would have random bits.
-    across = cells[:GRID, 1:] > cells[:GRID, :GRID] + 1
-    down = cells[1:, :GRID] > cells[:GRID, :GRID] + 1
-    return np.packbits(np.concatenate([across.ravel(), down.ravel()]))
+    grey = image.convert("L")
+    side = HASH_SIDE + 1
+    cells = np.asarray(grey.resize((side, side), Image.Resampling.BOX), dtype=np.int16)
+    across = cells[:-1, 1:] > cells[:-1, :-1]
+    down = cells[1:, :-1] > cells[:-1, :-1]
+    bits = np.packbits(np.concatenate([across.ravel(), down.ravel()]))
+    small = np.asarray(grey.resize((GREY_SIDE, GREY_SIDE), Image.Resampling.BOX))
+    return np.concatenate([bits, small.ravel()])
 
 
 def near_duplicates(fingerprints: Sequence[np.ndarray]) -> list[list[int]]:
-    """Groups of positions whose fingerprints differ in `MAX_DISTANCE` bits at most, of two or more.
+    """Groups of positions of near duplicates, of two or more, directly or through others.
 
-    Two that differ in fewer bits than there are bands agree in one whole band, so that only those
-    are compared.
+    The hashes of near duplicates differ in `MAX_DISTANCE` bits at most, and their grey values
+    correlate by `MIN_CORRELATION` or more. Pictures of one even colour are none.
+
+    Two hashes that differ in fewer bits than there are bands agree in one whole band, so that only
+    those are compared.
     """
     if not fingerprints:
         return []
-    codes = np.stack(fingerprints)  # (N, bytes)
-    keys: list[list[tuple[int, int]]] = [[(-1, row)] for row in range(len(codes))]
-    bands = np.split(codes, _BANDS, axis=1)
-    for band in bands:
+    codes = np.stack(fingerprints)
+    hashes, grey = codes[:, :_HASH_BYTES], codes[:, _HASH_BYTES:].astype(np.float32)
+    grey -= grey.mean(axis=1, keepdims=True)
+    grey /= np.maximum(np.linalg.norm(grey, axis=1, keepdims=True), 1e-6)
+    keys: list[list[int]] = [[row] for row in range(len(codes))]
+    for band in np.array_split(np.unpackbits(hashes, axis=1), _BANDS, axis=1):
         buckets: defaultdict[bytes, list[int]] = defaultdict(list)
         for row, part in enumerate(band):
             buckets[part.tobytes()].append(row)
         for rows in buckets.values():
-            _join_close(codes, rows, keys)
+            _join_close(hashes, grey, np.array(rows), keys)
     return [group for group in connected(keys) if len(group) > 1]
 
 
-def _join_close(codes: np.ndarray, rows: Sequence[int], keys: list[list[tuple[int, int]]]) -> None:
-    """Gives close rows of a bucket a key in common."""
-    indices = np.array(rows)
+def _join_close(
+    hashes: np.ndarray, grey: np.ndarray, rows: np.ndarray, keys: list[list[int]]
+) -> None:
+    """Gives near duplicates among the rows of a bucket a key in common."""
     for position, row in enumerate(rows[:-1]):
-        others = indices[position + 1 :]
-        distances = np.bitwise_count(codes[others] ^ codes[row]).sum(axis=1)
-        for other in others[distances <= MAX_DISTANCE]:
-            keys[int(other)].append((-1, row))
+        others = rows[position + 1 :]
+        distances = np.bitwise_count(hashes[others] ^ hashes[row]).sum(axis=1)
+        near = others[distances <= MAX_DISTANCE]
+        for other in near[grey[near] @ grey[row] >= MIN_CORRELATION]:
+            keys[int(other)].append(int(row))
 
 
 def in_both(

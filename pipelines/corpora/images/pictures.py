@@ -14,7 +14,7 @@ from pipelines.corpora.images.paths import archive_file, archive_of
 from pipelines.errors import UserError
 
 # Only these are decoded: Pillow runs Ghostscript for some of its other formats.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "MPO")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 MAX_PIXELS = 64_000_000  # of a picture, and 256 MiB when it is decoded
 _EXIF_ORIENTATION = 0x0112
 
@@ -84,7 +84,7 @@ def _opened(path: str) -> IO[bytes]:
 
 
 def _decoded(stream: IO[bytes]) -> Picture:
-    image = Image.open(stream, formats=FORMATS)
+    image: Image.Image = Image.open(stream, formats=FORMATS)
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise PictureError(_too_large(f"{width:,} × {height:,}"))

@@ -196,7 +196,7 @@ def _in_archive(archive: Path, folder: str, *, max_bytes: int) -> Listing:
     total = 0
     for member in archive_file(str(archive)).infolist():
         path = PurePosixPath(member.filename)
-        if member.is_dir() or any(map(_is_clutter, path.parts)) and ".." not in path.parts:
+        if member.is_dir() or (any(map(_is_clutter, path.parts)) and ".." not in path.parts):
             continue
         if folder and not path.is_relative_to(folder):
             continue
@@ -294,7 +294,8 @@ def _path_columns(objects: Sequence[Fields]) -> list[str]:
         known = [value for value in values if value not in (None, "")]
         if known and all(isinstance(v, str) and is_picture(_file_part(v)) for v in known):
             found.append(name)
-    return found
+    # Ids may be names of files too.
+    return [name for name in found if name.lower() != "id"] or found
 
 
 def _file_part(path: str) -> str:

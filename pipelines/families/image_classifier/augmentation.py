@@ -50,7 +50,7 @@ def augmented(
             image.size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=ground
         )
     if options.colour:
-        image = image.point(_recolouring(np.mean(ground), options.colour, random))
+        image = image.point(_recolouring(float(np.mean(ground)), options.colour, random))
     return image
 
 
