@@ -15,6 +15,7 @@ search of heads also grid.json.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
@@ -232,8 +233,7 @@ def fit(
     assert classes is not None
     settings = ImageSettings(classes.labels)
     if way in ("full", "convolutional"):
-        with work.meter.stage("training"):
-            trainer = train(classes, options, training, work=work)
+        trainer = train(classes, options, training, work=work)
         work.record_training(trainer)
         network = trainer.accelerator.unwrap_model(trainer.model).eval()
         processor: Any = trainer.processing_class
@@ -354,7 +354,9 @@ def train(
     )
     if work is None:
         trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=work.checkpoint(training) if work else None)
+    checkpoint = work.checkpoint(training) if work else None
+    with work.meter.stage("training") if work else contextlib.nullcontext():
+        trainer.train(resume_from_checkpoint=checkpoint)
     return trainer
 
 

@@ -6,8 +6,8 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
 from pictures import picture
+from PIL import Image, ImageEnhance
 
 from pipelines.corpora.images.duplicates import (
     MAX_DISTANCE,
@@ -76,7 +76,8 @@ def test_cmyk_becomes_rgb(tmp_path):
     cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # no cyan: red
     read = read_picture(saved(tmp_path, cmyk, "a.jpg", quality=100))
     red, green, blue = np.asarray(read.image)[4, 4]
-    assert red > 200 and green < 60 and blue < 60
+    assert red > 200
+    assert max(green, blue) < 60
     assert read.changes == ("in CMYK",)
 
 

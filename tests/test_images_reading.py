@@ -4,8 +4,8 @@ import json
 import zipfile
 
 import pytest
-from PIL import Image
 from pictures import CLASSES, folder_of, picture, zipped
+from PIL import Image
 
 from pipelines.corpora import Columns, read_corpora, read_corpus, read_examples
 from pipelines.corpora.class_splits import read_class_splits, write_cut
@@ -243,7 +243,7 @@ def test_one_class_or_none_is_refused(tmp_path, kept):
             for path in (folder / label).iterdir():
                 path.rename(folder / f"{label}{path.name}") if not kept else path.unlink()
             (folder / label).rmdir()
-    with pytest.raises(DataError, match="one class|without a class"):
+    with pytest.raises(DataError, match=r"one class|without a class"):
         read_class_splits({"train": str(folder)}, columns=Columns(), sizes=SIZES, seed=0)
 
 
