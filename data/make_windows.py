@@ -79,9 +79,9 @@ def wall(random: Random) -> Image.Image:
 def place(kind: str, random: Random) -> Box:
     """Left, top, right and bottom of a window on the canvas."""
     aspect = math.exp(random.uniform(*np.log(ASPECTS[kind])))
-    area = random.uniform(0.14, 0.34) * CANVAS**2
-    width, height = min(math.sqrt(area * aspect), 140), min(math.sqrt(area / aspect), 140)
-    x, y = CANVAS / 2 + random.uniform(-22, 22, 2)
+    area = random.uniform(0.2, 0.4) * CANVAS**2
+    width, height = min(math.sqrt(area * aspect), 146), min(math.sqrt(area / aspect), 146)
+    x, y = CANVAS / 2 + random.uniform(-18, 18, 2)
     left, top = round(x - width / 2), round(y - height / 2)
     return left, top, left + round(width), top + round(height)
 
@@ -104,7 +104,7 @@ def cast_shadow(canvas: Image.Image, box: Box, random: Random) -> None:
 
 def seen_from_aside(canvas: Image.Image, random: Random) -> Image.Image:
     """The wall from another point of view: turned a little, and with one side farther away."""
-    shift = random.uniform(0, 0.1, (4, 2)) * CANVAS
+    shift = random.uniform(0, 0.08, (4, 2)) * CANVAS
     signs = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)])
     corners = np.array(straight(0, 0, CANVAS, CANVAS)) + signs * shift
     angle = math.radians(random.uniform(-7, 7))
@@ -168,7 +168,7 @@ def exposed(canvas: Image.Image, random: Random, size: int) -> Image.Image:
         )
     gain = random.uniform(0.5, 1.25) * random.uniform(0.9, 1.1, 3)
     pixels = pixels * light[..., None] * gain + random.uniform(0, 25)
-    pixels += random.normal(0, random.uniform(1, 12), pixels.shape)
+    pixels += random.normal(0, random.uniform(1, 9), pixels.shape)
     image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
     return image.convert("L") if random.random() < 0.05 else image
 

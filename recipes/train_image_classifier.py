@@ -126,7 +126,7 @@ class ImageTrainingArguments(EpochTrainingArguments, TrainingArguments):
     trainer: ClassVar[str] = "images"
     metrics: ClassVar[tuple[str, ...]] = (*thresholds.OBJECTIVES, "loss")
 
-    num_train_epochs: float = option(24, "passes over the training pictures", group="training")
+    num_train_epochs: float = option(20, "passes over the training pictures", group="training")
     learning_rate: float = option(3e-3, "largest learning rate")
     weight_decay: float = option(0.05, "decoupled weight decay")
     warmup_steps: float = option(
