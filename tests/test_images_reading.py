@@ -7,8 +7,10 @@ import pytest
 from pictures import CLASSES, folder_of, picture, zipped
 from PIL import Image
 
+from pipelines.checks.audit import audit
 from pipelines.corpora import Columns, read_corpora, read_corpus, read_examples
-from pipelines.corpora.class_splits import read_class_splits, write_cut
+from pipelines.corpora.class_splits import oddities, read_class_splits, write_cut
+from pipelines.corpora.convert import convert, gold_content
 from pipelines.corpora.images.reading import log_shared, refuse_texts, split_folders
 from pipelines.corpora.images.sources import holds_pictures
 from pipelines.corpora.source import Source
@@ -262,3 +264,23 @@ def test_odd_pictures_are_read_and_counted(tmp_path):
     assert not corpus.faults
     assert f"{folder}: 1 grey: dark/grey.png" in corpus.notes
     assert f"{folder}: 1 transparent: laid on white: light/clear.png" in corpus.notes
+
+
+def test_pictures_have_no_text_in_common(tmp_path):
+    files = {name: str(folder_of(tmp_path / name, 3)) for name in ("train", "dev")}
+    read = read_class_splits(files, columns=Columns(), sizes=SIZES, seed=0)
+    assert not [line for line in oddities(read) if "word for word" in line]
+    [split] = audit([read_corpus(files["train"], answer="label")]).splits
+    assert (split.repeated, split.contradicting) == (0, 0)
+
+
+def test_pictures_are_converted_to_json_lines_alone(tmp_path):
+    examples = read_examples(folder_of(tmp_path / "p", 2), answer="label")
+    content = gold_content(examples)
+    convert(content, tmp_path / "out" / "a.jsonl")
+    assert labels_of(read_examples(tmp_path / "out" / "a.jsonl", answer="label")) == labels_of(
+        examples
+    )
+    assert "../p/dark/0.png" in (tmp_path / "out" / "a.jsonl").read_text()
+    with pytest.raises(UserError, match="csv cannot represent pictures"):
+        convert(content, tmp_path / "a.csv")

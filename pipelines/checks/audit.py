@@ -11,6 +11,7 @@ from pipelines.checks.duplicates import near_duplicates
 from pipelines.checks.findings import Audit, Carried, CutOff, Percentiles, Shared, Split, Values
 from pipelines.checks.tables import as_text
 from pipelines.corpora.corpus import Corpus
+from pipelines.corpora.splits.groups import text_key
 from pipelines.evaluation.span_scores import score_spans
 from pipelines.examples import Example
 from pipelines.formatting import score, some
@@ -88,7 +89,7 @@ def _split(
         rows=corpus.n_rows,
         bad_rows=len({fault.row for fault in corpus.faults if not fault.is_warning}),
         examples=len(examples),
-        repeated=len(examples) - len({(example.text, example.pair) for example in examples}),
+        repeated=len(examples) - len({_content(example) for example in examples}),
         contradicting=sum(len(set(by_id.values())) > 1 for by_id in by_text.values()),
         mentions=types.total(),
         types=dict(types.most_common()),
@@ -103,6 +104,11 @@ def _split(
         cut_off=_cut_off(examples, tokens, max_length) if tokens and max_length else None,
         faults=corpus.faults,
     )
+
+
+def _content(example: Example) -> tuple[str, str | None]:
+    """The text or texts of an example, or what is there instead."""
+    return (example.text, example.pair) if example.features is None else text_key(example)
 
 
 def _whole_text(example: Example) -> str:
@@ -140,6 +146,8 @@ def _classes_by_text(examples: Sequence[Example]) -> dict[str, dict[str, tuple[s
 
 
 def _text_key(example: Example) -> str:
+    if example.features is not None:
+        return text_key(example)[0]
     # A pair is another pair where its two texts are cut elsewhere.
     texts = [" ".join(text.split()) for text in (example.text, example.pair) if text is not None]
     return "\n".join(texts)

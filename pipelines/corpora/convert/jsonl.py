@@ -6,19 +6,30 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipelines.corpora.convert.content import Content, Losses, span_row
+from pipelines.corpora.images.paths import relative_to
 from pipelines.examples import Example, JsonObject, write_jsonl
 
 
 def write(path: Path, content: Content, losses: Losses) -> None:
     """Writes an object for each example."""
-    rows = (json_row(example, content.scores.get(example.id)) for example in content.examples)
+    rows = [
+        json_row(example, content.scores.get(example.id), folder=path.parent)
+        for example in content.examples
+    ]
     write_jsonl(path, rows)
 
 
-def json_row(example: Example, scores: Mapping[str, float] | None = None) -> JsonObject:
-    """The object of one line; an unlabelled example has neither `spans` nor `label`."""
+def json_row(
+    example: Example, scores: Mapping[str, float] | None = None, *, folder: Path | None = None
+) -> JsonObject:
+    """The object of one line; an unlabelled example has neither `spans` nor `label`.
+
+    Args:
+        folder: of the file; the path of a picture is written from there on.
+    """
     if isinstance(example.features, str):
-        row: JsonObject = {"id": example.id, "image": example.features}
+        path = relative_to(example.features, folder or Path())
+        row: JsonObject = {"id": example.id, "image": path}
     else:
         row = {"id": example.id, "text": example.text}
     if example.pair is not None:

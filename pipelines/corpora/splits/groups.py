@@ -102,9 +102,9 @@ def folded(text: str) -> str:
 
 
 def text_key(example: Example) -> tuple[str, str]:
-    """What copies of a text, or of a pair of texts, have in common; a picture is its own."""
+    """What copies of a text, or of a pair of texts, have in common; of a picture its path."""
     if example.features is not None:
-        return f"\0{example.id}", ""
+        return f"\0{example.features if isinstance(example.features, str) else example.id}", ""
     return folded(example.text), folded(example.pair or "")
 
 

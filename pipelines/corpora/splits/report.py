@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from statistics import fmean, pstdev
 
 from pipelines.corpora.convert.jsonl import json_row
 from pipelines.corpora.corpus import classes_of
-from pipelines.corpora.images.paths import relative_to
 from pipelines.corpora.splits.groups import (
     copies,
     documents_in,
@@ -31,10 +29,8 @@ def write_split(path: str | Path, examples: Iterable[Example]) -> None:
     rows = []
     folder = Path(path).parent
     for example in examples:
-        if isinstance(example.features, str):
-            example = replace(example, features=relative_to(example.features, folder))
         group = {} if example.group is None else {"group": example.group}
-        rows.append(json_row(example) | group)
+        rows.append(json_row(example, folder=folder) | group)
     write_jsonl(path, rows)
 
 
