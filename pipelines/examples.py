@@ -69,7 +69,8 @@ class Example:
         tokens: half-open character offsets of each token into `text`, for a tokenised corpus.
         pair: the second text, where a class or number belongs to two.
         group: the document that it belongs to, where its file has one.
-        features: what is known instead of a text, which is then empty: a sequence of vectors.
+        features: what there is instead of a text, which then is empty: the path of a picture, or a
+            sequence of vectors.
     """
 
     id: str

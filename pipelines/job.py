@@ -27,11 +27,13 @@ from pipelines.corpora import Corpus, good_rows, read_corpora, read_examples, re
 from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write_cut
 from pipelines.corpora.stream import batches
 from pipelines.errors import DataError, UserError
+from pipelines.evaluation.sanity import sanity_warnings
 from pipelines.evaluation.tasks import TASKS, interval_path, metric, metric_name
 from pipelines.examples import Example, Fields, JsonObject, Prediction, write_predictions
 from pipelines.formatting import interval, score, size, text_table
 from pipelines.reporting.ablation import report_ablation
 from pipelines.reporting.html import write_report
+from pipelines.reporting.page import Section
 from pipelines.reporting.run_facts import run_facts
 from pipelines.reporting.text import report_as_text
 from pipelines.runs import sessions
@@ -64,6 +66,7 @@ TASK_OF_ANSWER = {
     "text": "language_modelling",
 }
 Predict = Callable[[Sequence[Example]], list[Prediction]]
+MoreSections = Callable[[Sequence[Example], Sequence[Prediction]], Sequence[Section]]
 
 
 @dataclass
@@ -198,6 +201,8 @@ class Job:
         everywhere: bool = False,
         known: Mapping[str, list[Prediction]] | None = None,
         facts: Fields | None = None,
+        baselines: Mapping[str, Predict] | None = None,
+        more: MoreSections | None = None,
     ) -> JsonObject:
         """Predicts dev and test and writes predictions, report, page and submission.
 
@@ -205,6 +210,8 @@ class Job:
             predict: answers examples; called by the main process alone unless `everywhere`.
             known: split -> predictions that are there already.
             facts: further entries of the report.
+            baselines: name -> answers of a cheap model, scored beside.
+            more: what else the page shows, from the scored examples and their predictions.
 
         Returns:
             The report of the last labelled split, with its cost; empty in other processes.
@@ -224,6 +231,8 @@ class Job:
             write_predictions(self.run.predictions(split), predictions)
             if self.is_labelled(split):
                 report = {"split": split, **self.scores(split, predictions)}
+        if "split" in report:
+            self._add_baselines(report, baselines or {})
         report |= {"cost": self.cost(), **(facts or {})}
         self.run.write_json("report.json", report)
         asked = "test" if "test" in self.examples else "dev"
@@ -239,10 +248,21 @@ class Job:
                 title=self.run.folder.name,
                 trainer_log=self.run.training_log(),
                 facts=run_facts(self.run.config(), self.run.provenance()),
+                more=more(self.examples[split], answered[split]) if more else (),
             )
             logger.info("%s\n\n%s\n", report_as_text(report), summary(report))
         self.run.log_files(asked)
         return report
+
+    def _add_baselines(self, report: JsonObject, baselines: Mapping[str, Predict]) -> None:
+        """Scores what baselines answer to the examples of a report of classes."""
+        for name, predict in baselines.items():
+            split = report["split"]
+            with self.meter.stage(f"baseline_{name}"):
+                reached = self.scores(split, predict(self.examples[split]))
+            row = {"accuracy": reached["accuracy"], "macro_f1": reached["macro"]["f1"]}
+            report["baselines"][name] = row
+            report["warnings"] = sanity_warnings(report)
 
     def callbacks(self) -> list[TrainerCallback]:
         """For a trainer: they keep its checkpoints sound and record what the training takes."""
@@ -267,9 +287,13 @@ class Job:
         self.run.write_json("trainer_log.json", trainer.state.log_history)
         every, trained = parameter_counts(trainer.accelerator.unwrap_model(trainer.model))
         epochs = trainer.state.epoch or 0
-        rows: Iterable[Mapping[str, Sequence[int]]] = trainer.train_dataset  # type: ignore[assignment]
-        # Of a row of a sequence, its steps.
-        tokens = sum(len(row["input_ids" if "input_ids" in row else "features"]) for row in rows)
+        tokens = 0
+        if getattr(trainer.train_dataset, "has_tokens", True):
+            rows: Iterable[Mapping[str, Sequence[int]]] = trainer.train_dataset  # type: ignore[assignment]
+            # Of a row of a sequence, its steps.
+            tokens = sum(
+                len(row["input_ids" if "input_ids" in row else "features"]) for row in rows
+            )
         self.record(
             parameters=every,
             trained_parameters=trained,

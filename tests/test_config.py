@@ -29,6 +29,7 @@ RECIPES = {
         "train_sequence_regressor",
         ("RecipeArguments", "RegressorTrainingArguments"),
     ),
+    "image_": ("train_image_classifier", ("RecipeArguments", "ImageTrainingArguments")),
     "head_": ("grid_search_head", ("RecipeArguments",)),
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT, load_recipe
+from pictures import folder_of, zipped
 from transformers import AutoTokenizer
 
 from pipelines import cli, job
@@ -27,7 +28,8 @@ TEXTS = [
         ("flat song", "neg"),
     )
 ]
-# Recipe and options; "encoder" and "llm" stand for tiny models, "spans" and "classes" for data.
+# Recipe and options; "encoder" and "llm" stand for tiny models, "spans", "classes" and "pictures"
+# for data.
 RECIPES = {
     "sft_tinyllama": ("spans", "llm", ["--config", CONFIGS / "sft_smoke.yaml", "--max_steps", 2]),
     "sft_tinyllama classes": (
@@ -70,6 +72,12 @@ RECIPES = {
         None,
         ["--networks", "shared", "--seeds", 1, "--hidden_size", 4, "--num_train_epochs", 1],
     ),
+    "train_image_classifier": (
+        "pictures",
+        None,
+        ["--image_size", 16, "--widths", 4, 8, "--num_train_epochs", 1],
+    ),
+    "train_image_classifier linear": ("pictures", None, ["--network", "linear"]),
     "grid_search_head": (
         "classes",
         "encoder",
@@ -165,8 +173,18 @@ def sequences(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def data(corpus, classes, sequences, tmp_path_factory):
-    kinds = {"spans": corpus, "classes": classes, "sequences": sequences}
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    files = {}
+    for split, count, first in (("train", 9, 0), ("dev", 3, 9), ("test", 3, 12)):
+        of_split = folder_of(folder / split, count, first=first)
+        files[split] = zipped(of_split, folder / f"{split}.zip")
+    return files
+
+
+@pytest.fixture(scope="module")
+def data(corpus, classes, sequences, pictures, tmp_path_factory):
+    kinds = {"spans": corpus, "classes": classes, "sequences": sequences, "pictures": pictures}
     return kinds | {"cache": tmp_path_factory.mktemp("features")}
 
 
@@ -312,6 +330,7 @@ def test_a_trained_run_goes_on_with_prediction(name, copied, runs, models, data,
         "train_text_classifier",
         "train_language_model",
         "train_sequence_regressor",
+        "train_image_classifier",
     ],
 )
 def test_more_epochs_train_a_finished_run_on(name, copied, models, data, capsys):

@@ -150,7 +150,7 @@ def _of_sub_words(name: str | Path, batch_tokens: int | None, *, is_run: bool) -
     from pipelines.networks import precision
 
     if is_run:
-        model, tokenizer, _ = causal_lm.load(name)
+        model, tokenizer, *_ = causal_lm.load(name)
     else:
         tokenizer = causal_lm.load_tokenizer(str(name))
         model = causal_lm.load_network(str(name))

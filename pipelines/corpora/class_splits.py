@@ -49,7 +49,12 @@ class ClassSplits:
         """The labelled texts of a split that a model of these classes can learn from."""
         labelled = [example for example in self.splits[split] if example.label is not None]
         known = [e for e in labelled if set(classes_of(e)) <= set(self.labels)]
-        return [example for example in known if example.text.strip()]
+        return [example for example in known if not is_empty(example)]
+
+
+def is_empty(example: Example) -> bool:
+    """Whether there is nothing to learn from: no text and no picture."""
+    return example.features is None and not example.text.strip()
 
 
 def read_class_splits(
@@ -182,7 +187,7 @@ def _of_one_kind(examples: Sequence[Example], several: bool, file: str) -> list[
 
 def _labels(train: Sequence[Example], several: bool, file: str) -> tuple[str, ...]:
     """The classes of the texts that can be learnt from, sorted."""
-    classes = [classes_of(example) for example in train if example.text.strip()]
+    classes = [classes_of(example) for example in train if not is_empty(example)]
     labels = tuple(sorted(set().union(*classes)))
     if len(labels) < (1 if several else 2):
         got = f"all texts are of one class ({labels[0]!r})" if labels else "no text has a class"
@@ -223,7 +228,7 @@ def oddities(class_splits: ClassSplits) -> list[str]:
         if len(names) > 1
     ]
     for split, part in class_splits.splits.items():
-        empty = [example.id for example in part if not example.text.strip()]
+        empty = [example.id for example in part if is_empty(example)]
         if empty:
             what = "left out of training" if split == "train" else "predicted all the same"
             lines.append(f"{split}: {counted(len(empty), 'empty text')} (id {some(empty)}); {what}")

@@ -206,6 +206,8 @@ def described(example: Example) -> str:
     if isinstance(example.features, Steps):
         steps = counted(len(example.features), "step")
         return f"{example.id}: {steps} of {example.features.width} numbers -> {answer}"
+    if isinstance(example.features, str):
+        return f"{example.id}: {example.features} -> {answer}"
     return f'{example.id}: "{shortened(example.text)}"{pair} -> {answer}'
 
 

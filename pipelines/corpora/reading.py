@@ -26,6 +26,7 @@ from pipelines.corpora.corpus import (
     Table,
     Unreadable,
 )
+from pipelines.corpora.images.sources import holds_pictures
 from pipelines.corpora.layouts import read_table
 from pipelines.corpora.mojibake import find_mojibake
 from pipelines.corpora.notation import ENDS, UNITS
@@ -66,12 +67,18 @@ def read_corpora(
     columns = columns or Columns()
     answer = _checked_answer(columns, answer)
     readings: dict[str, Reading] = {}
+    pictures: dict[str, Corpus] = {}
     for split, file in files.items():
         if isinstance(file, Source):
             source = file
         else:
             labelled = split not in unlabelled
             source = Source(file, max_unzipped=columns.max_unzipped, labelled=labelled)
+        if holds_pictures(source, columns):
+            from pipelines.corpora.images.reading import read_image_corpus  # Pillow takes its time
+
+            pictures[split] = read_image_corpus(source, columns=columns, answer=answer)
+            continue
         reading = readings[split] = _opened(source, columns, answer, like=like)
         if alike and like is None and reading.table.column_names is None:
             like = reading.names
@@ -83,7 +90,8 @@ def read_corpora(
             read_classes(reading, columns)
         elif reading.answer == "spans" and answer == "label" and columns.mention_type is not None:
             read_mentions_as_classes(reading, columns.mention_type)
-    return {split: _corpus(reading) for split, reading in readings.items()}
+    texts = {split: _corpus(reading) for split, reading in readings.items()}
+    return {split: (pictures | texts)[split] for split in files}
 
 
 def read_corpus(

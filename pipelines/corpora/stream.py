@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from pipelines.corpora import ColumnNames, Columns, good_rows, read_corpus
+from pipelines.corpora.images.sources import holds_pictures
 from pipelines.corpora.layouts import delimited, layout_of, sequences
 from pipelines.corpora.source import Source, damaged_gzip, empty_file, encoding_of, not_utf8
 from pipelines.examples import BATCH, Example
@@ -69,7 +70,8 @@ def stream_examples(
     source = Source(path, max_unzipped=columns.max_unzipped, labelled=False)
     is_file = path == "-" or Path(path).is_file()
     is_binary = source.ends_with(".spacy", *sequences.BINARY)
-    if path != "-" and (source.is_dataset or not is_file or is_binary):
+    is_whole = source.is_dataset or not is_file or is_binary
+    if path != "-" and (is_whole or holds_pictures(source, columns)):
         yield from _examples(source, columns, like)[0]
         return
     with _opened(path) as stream:

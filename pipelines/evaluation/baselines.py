@@ -17,6 +17,7 @@ BASELINES = {
     "most_frequent_tag": "the most frequent tag of each word",
     "majority": "always predicting the most frequent class",
     "linear_svm": "a linear SVM on TF-IDF weights",
+    "linear_pixels": "logistic regression on the pixels",
     "mean": "always predicting the training mean",
     "kneser_ney": "a Kneser-Ney trigram over the training words",
 }

@@ -181,10 +181,9 @@ def evaluate_classes(
     report["macro"]["interval"] = _macro_f1_interval(pairs, list(report["per_class"]), units)
     labelled = [example for example in train or () if example.label is not None]
     if labelled:
-        answers = {
-            "majority": baselines.majority_predictions(labelled, examples),
-            "linear_svm": baselines.linear_svm_predictions(labelled, examples),
-        }
+        answers = {"majority": baselines.majority_predictions(labelled, examples)}
+        if all(example.features is None for example in labelled):
+            answers["linear_svm"] = baselines.linear_svm_predictions(labelled, examples)
         report["baselines"] = {}
         for name, predicted in answers.items():
             row = _class_scores(joined_by_id(examples, predicted), None)

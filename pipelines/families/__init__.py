@@ -14,6 +14,7 @@ FAMILIES = {
     "sequence_classifier": "classifier.json",
     "language_model": "language_model.json",
     "sequence_regressor": "regressor.json",
+    "image_classifier": "image_classifier.json",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from pipelines.evaluation.mistakes import KINDS, Mistake, find_mistakes, ordered
@@ -12,6 +12,7 @@ from pipelines.evaluation.reports import Pairs, label_set
 from pipelines.examples import Example, Prediction, Span, Steps
 
 MOST_EXAMPLES = 2000
+MOST_THUMBNAILS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Row:
         notes: (class, explanation) of each mistake.
         answer: gold and answer in words, where these are no spans.
         raw: what a generator wrote, where that explains a mistake.
+        picture: the address of a thumbnail, where the example is a picture.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Row:
     notes: tuple[tuple[str, str], ...] = ()
     answer: str = ""
     raw: str = ""
+    picture: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +81,23 @@ def browser(pairs: Pairs, answer: str, *, most: int = MOST_EXAMPLES) -> Browser:
     layout = {"spans": _span_rows, "label": _class_rows, "value": _value_rows}[answer]
     rows = list(layout(pairs))
     rows.sort(key=lambda row: not row.kinds)  # stable: the rest keeps its order
-    shown = rows[:most]
+    shown = with_thumbnails(rows[:most], pairs)
     counts = Counter(kind for row in shown for kind in row.kinds)
     kinds = dict(counts.most_common())
     if answer == "spans":
         kinds = {kind: counts[kind] for kind in KINDS if counts[kind]}
     return Browser(shown, kinds, len(rows), answer != "value")
+
+
+def with_thumbnails(rows: list[Row], pairs: Pairs) -> list[Row]:
+    """The rows, of which the first pictures have a thumbnail."""
+    paths = {e.id: e.features for e, _ in pairs if isinstance(e.features, str)}
+    if not paths:
+        return rows
+    from pipelines.reporting.images import thumbnail  # Pillow takes its time
+
+    first = [replace(row, picture=thumbnail(paths[row.id])) for row in rows[:MOST_THUMBNAILS]]
+    return first + rows[MOST_THUMBNAILS:]
 
 
 def _span_rows(pairs: Pairs) -> Iterator[Row]:

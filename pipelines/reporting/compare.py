@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipelines.checks.predictions import check_predictions
+from pipelines.corpora.images.paths import is_there
 from pipelines.corpora.predictions import read_any_predictions, read_predictions
 from pipelines.errors import DataError, UserError
 from pipelines.evaluation.comparison import compare_predictions
@@ -199,7 +200,7 @@ def _gold_file(system: System) -> Path | None:
 def _gold_examples(systems: Sequence[System], task: Task, gold: str | Path | None) -> list[Example]:
     """The examples that all systems were scored on, read as the run that names them read them."""
     named = [(file, system.run) for system in systems if (file := _gold_file(system))]
-    there = [(file, run) for file, run in named if file.exists()]
+    there = [(file, run) for file, run in named if is_there(file)]
     if gold is None and not there:
         files = ", ".join(dict.fromkeys(str(file) for file, _ in named)) or "no file at all"
         raise UserError(

@@ -10,7 +10,7 @@ from pipelines.evaluation.reports import Report
 from pipelines.evaluation.tasks import TASKS
 from pipelines.examples import Example, Fields, Prediction, joined_by_id
 from pipelines.reporting.browser import browser
-from pipelines.reporting.page import write_page
+from pipelines.reporting.page import Section, write_page
 from pipelines.reporting.run_facts import Facts
 from pipelines.reporting.sections import headline, report_sections, scored_on
 
@@ -24,6 +24,7 @@ def write_report(
     facts: Facts | None = None,
     trainer_log: Sequence[Fields] = (),
     title: str | None = None,
+    more: Sequence[Section] = (),
 ) -> None:
     """Writes a page that can be read, browsed and printed without a network.
 
@@ -37,6 +38,7 @@ def write_report(
         facts: what was run, as `run_facts` gives it, for the header.
         trainer_log: the trainer's `log_history`; adds the learning curves.
         title: by default the task.
+        more: sections to stand after those of the report.
 
     Raises:
         DataError: when predictions have other ids than the examples.
@@ -56,7 +58,7 @@ def write_report(
         note=note,
         facts=facts,
         warnings=report.get("warnings", ()),
-        sections=report_sections(report, trainer_log=trainer_log),
+        sections=[*report_sections(report, trainer_log=trainer_log), *more],
         browser=browser(pairs, answer),
         spans=answer == "spans",
         kinds=KINDS,

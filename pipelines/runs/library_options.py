@@ -141,6 +141,10 @@ _VALUES = {
     **_because("sequences have no tokens to count", "include_num_input_tokens_seen"),
     **_because("batches are drawn at random", "length_column_name", "train_sampling_strategy"),
 }
+_IMAGES = {
+    **_because("pictures have no embeddings of words", "neftune_noise_alpha"),
+    **_because("pictures are of one size", "length_column_name", "train_sampling_strategy"),
+}
 _PRETRAINING = {
     **_because(
         "pretraining has no score on dev; the last checkpoint is kept",
@@ -160,6 +164,7 @@ UNUSED = {
     "words": _ALL | _NOT_SFT | _WORDS,
     "stream": _ALL | _NOT_SFT | _WORDS | _STREAM,
     "values": _ALL | _NOT_SFT | _WORDS | _VALUES,
+    "images": _ALL | _NOT_SFT | _IMAGES,
     "sft": _ALL | _SFT,
 }
 # Options that have no effect while batches are formed by --batch_tokens.
@@ -188,9 +193,8 @@ NEEDS = {
     ),
 }
 # What the machine decides is left out of a run's config.yaml, which has to serve on another one.
-NOT_WRITTEN = {
-    name for table in UNUSED.values() for name in table
-} - _PRETRAINING.keys() - _WORDS.keys() - _STREAM.keys() - _VALUES.keys() - _NOT_SFT.keys() | {
+_HONOURED_ELSEWHERE = _PRETRAINING | _WORDS | _STREAM | _VALUES | _IMAGES | _NOT_SFT
+NOT_WRITTEN = {name for table in UNUSED.values() for name in table} - _HONOURED_ELSEWHERE.keys() | {
     "bf16",
     "dataloader_pin_memory",
     "fp16",

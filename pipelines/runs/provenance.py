@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from pipelines.corpora import Corpus
+from pipelines.corpora.images.paths import archive_part
 from pipelines.examples import JsonObject
 from pipelines.networks import precision
 from pipelines.runs.secrets import without_secrets
@@ -57,7 +58,7 @@ def provenance(files: Sequence[str | Path], **more: object) -> JsonObject:
         "python": platform.python_version(),
         "libraries": {name: metadata.version(name) for name in LIBRARIES},
         "hardware": hardware(),
-        "data": {str(file): sha256(file) for file in files if Path(file).is_file()},
+        "data": digests(files),
         "precision": precision.described(),
         **more,
     }
@@ -95,6 +96,30 @@ def _commit() -> str | None:
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def digests(files: Sequence[str | Path]) -> dict[str, str]:
+    """File -> its SHA-256; of a folder, that of the names and contents of all its files.
+
+    Of a part of a zip archive it is that of the whole archive.
+    """
+    found = {}
+    for file in files:
+        part = archive_part(file)
+        if Path(file).is_dir():
+            found[str(file)] = _sha256_of_folder(Path(file))
+        elif Path(file).is_file() or part is not None:
+            found[str(file)] = sha256(part[0] if part else file)
+    return found
+
+
+def _sha256_of_folder(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            name = path.relative_to(folder).as_posix()
+            digest.update(f"{name}\0{sha256(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def sha256(file: str | Path) -> str:

@@ -16,6 +16,7 @@ import yaml
 
 from pipelines import families
 from pipelines.corpora import ColumnNames, Columns, read_examples
+from pipelines.corpora.images.paths import is_there
 from pipelines.errors import UserError
 from pipelines.evaluation.tasks import TASKS, Task
 from pipelines.examples import Example, JsonObject, replacing
@@ -164,7 +165,7 @@ class Run:
             UserError: when the run has no such split, or its file is not here.
         """
         file = self.split_file(split)
-        if file is None or not file.exists():
+        if file is None or not is_there(file):
             raise UserError(
                 f"{self.folder}: its {split} examples are "
                 f"{f'in {file}, which is' if file else ''} not "

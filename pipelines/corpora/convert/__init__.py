@@ -193,8 +193,11 @@ def convert(content: Content, out: str | Path, *, to: str | None = None) -> Writ
             f"{format.name} cannot represent {_NAMES[content.answer]}, which is what was read; "
             f"wanted one of {', '.join(able)}"
         )
-    if any(example.features for example in content.examples) and format.name != "jsonl":
-        raise UserError(f"{format.name} cannot represent sequences; wanted jsonl")
+    if format.name != "jsonl" and any(e.features is not None for e in content.examples):
+        raise UserError(
+            f"{format.name} cannot represent pictures or sequences, which is what was read; "
+            "wanted jsonl"
+        )
     losses = Losses()
     ids = {example.id for example in content.examples}
     content = _reduced(content, format, losses)

@@ -8,24 +8,32 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.corpora.convert.content import Content, Losses, span_row
+from pipelines.corpora.images.paths import relative_to
 from pipelines.examples import Example, JsonObject, Steps, write_jsonl
 
 
 def write(path: Path, content: Content, losses: Losses) -> None:
     """Writes an object for each example."""
-    rows = (json_row(example, content.scores.get(example.id)) for example in content.examples)
+    rows = [
+        json_row(example, content.scores.get(example.id), folder=path.parent)
+        for example in content.examples
+    ]
     write_jsonl(path, rows)
 
 
-def json_row(example: Example, scores: Mapping[str, float] | None = None) -> JsonObject:
-    """The object of one line; an unlabelled example has neither `spans` nor `label`."""
+def json_row(
+    example: Example, scores: Mapping[str, float] | None = None, *, folder: Path | None = None
+) -> JsonObject:
+    """The object of one line; an unlabelled example has neither `spans` nor `label`.
+
+    Args:
+        folder: of the file; the path of a picture is written from there on.
+    """
     row: JsonObject = {"id": example.id, "text": example.text}
-    if isinstance(example.features, Steps):
-        values = np.frombuffer(example.features.values, "<f4")  # (T · D,)
-        # The shortest decimals that are read as the same float32.
-        shortest = np.array([float(str(value)) for value in values])
-        steps = shortest.reshape(-1, example.features.width)  # (T, D)
-        row = {"id": example.id, "features": steps.tolist()}
+    if isinstance(example.features, str):
+        row = {"id": example.id, "image": relative_to(example.features, folder or Path())}
+    elif isinstance(example.features, Steps):
+        row = {"id": example.id, "features": _numbers(example.features)}
     if example.pair is not None:
         row["pair"] = example.pair
     if example.spans is not None:
@@ -35,3 +43,10 @@ def json_row(example: Example, scores: Mapping[str, float] | None = None) -> Jso
     if scores is not None:
         row["scores"] = dict(scores)
     return row
+
+
+def _numbers(steps: Steps) -> list[list[float]]:
+    """The numbers (T, D) as the shortest decimals that are read as the same float32."""
+    values = np.frombuffer(steps.values, "<f4")  # (T · D,)
+    shortest = np.array([float(str(value)) for value in values])
+    return shortest.reshape(-1, steps.width).tolist()  # (T, D)

@@ -22,11 +22,15 @@ from pipelines.formatting import text_table
 
 
 def write_split(path: str | Path, examples: Iterable[Example]) -> None:
-    """Writes examples as JSON lines, as `pipelines convert` does, and their documents."""
+    """Writes examples as JSON lines, as `pipelines convert` does, and their documents.
+
+    Paths of pictures are written relative to the folder of the file.
+    """
     rows = []
+    folder = Path(path).parent
     for example in examples:
         group = {} if example.group is None else {"group": example.group}
-        rows.append(json_row(example) | group)
+        rows.append(json_row(example, folder=folder) | group)
     write_jsonl(path, rows)
 
 

@@ -89,7 +89,7 @@ def extract(
     folder = Path(cache or default_cache()) / key(encoder, tokenizer)
     if tokens:
         folder = folder.with_name(f"{folder.name}-tokens")
-    known = _read(folder, set(names))
+    known = read_cache(folder, set(names))
     missing: dict[str, Any] = {}
     for name, row in zip(names, encoded.rows, strict=True):
         if name not in known:
@@ -97,7 +97,7 @@ def extract(
     if missing:
         vectors = _vectors(encoder, tokenizer, list(missing.values()), tokens, batch_tokens)
         with progress_bar(len(missing), "encoding", show=progress) as bar:
-            known |= _stored(folder, list(missing), vectors, bar)
+            known |= stored(folder, list(missing), vectors, bar)
     width = encoder.config.hidden_size
     if tokens:
         states = np.full((len(names), max_length, width), np.nan, dtype=np.float32)
@@ -111,7 +111,7 @@ def extract(
     return Features(pooled, len(missing), encoded.cut)
 
 
-def _stored(
+def stored(
     folder: Path,
     names: Sequence[str],
     batches_of_vectors: Iterable[tuple[list[int], list[Tensor]]],
@@ -195,7 +195,7 @@ def _vectors(
             yield indices, list(pooled.float().cpu())
 
 
-def _read(folder: Path, wanted: set[str]) -> dict[str, Tensor]:
+def read_cache(folder: Path, wanted: set[str]) -> dict[str, Tensor]:
     """The wanted texts that a cache has: hash -> (poolings, H), or (T, H)."""
     known: dict[str, Tensor] = {}
     other_versions, damaged = [], []
