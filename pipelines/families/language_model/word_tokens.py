@@ -52,9 +52,7 @@ def fit_vocabulary(texts: Sequence[str], words: Words) -> Vocabulary:
             f"--min_freq {words.min_freq} leaves none of {len(counts)} words (the most frequent occurs "
             f"{most} times); lower it, or give more texts"
         )
-    tokenizer = word_tokenizer(
-        [BEGIN, END, *kept], lowercase=lowercase, punctuation=punctuation
-    )
+    tokenizer = word_tokenizer([BEGIN, END, *kept], lowercase=lowercase, punctuation=punctuation)
     tokenizer.add_special_tokens({"bos_token": BEGIN, "eos_token": END})
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{BEGIN} $A", special_tokens=[(BEGIN, tokenizer.bos_token_id)]
