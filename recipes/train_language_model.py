@@ -112,8 +112,9 @@ class LanguageTrainingArguments(WordTrainingArguments, TrainingArguments):
     trainer: ClassVar[str] = "stream"
     metrics: ClassVar[tuple[str, ...]] = ("loss",)
 
-    num_train_epochs: float = option(20, "passes over the training texts", group="training")
-    per_device_train_batch_size: int = option(32, "texts that are read side by side")
+    learning_rate: float = option(1e-2, "largest learning rate", group="training")
+    num_train_epochs: float = option(12, "passes over the training texts")
+    per_device_train_batch_size: int = option(8, "texts that are read side by side")
     max_grad_norm: float = option(1.0, "largest norm of the gradient")
     metric_for_best_model: str | None = option("loss", "mean nats per token of dev")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pipelines.evaluation.baselines import BASELINES
 from pipelines.examples import Fields
 from pipelines.formatting import score
@@ -83,4 +85,6 @@ def _below_baseline(report: Fields) -> str:
 
 
 def _gain(metric: str, baseline: float, ours: float) -> float:
+    if math.isclose(baseline, ours, rel_tol=1e-6):
+        return 0.0  # predictions are written with six digits
     return ours - baseline if metric in ERRORS else baseline - ours
