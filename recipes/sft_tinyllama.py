@@ -19,10 +19,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from pipelines.runs import options as config
-from pipelines.runs.arguments import DataArguments, RunTrainingArguments, option
+from pipelines.runs.arguments import (
+    DataArguments,
+    RunTrainingArguments,
+    SearchArguments,
+    option,
+)
 from pipelines.runs.usage import answer_help
 
 if __name__ == "__main__":
@@ -32,8 +37,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset
-from peft import LoraConfig, PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PrinterCallback
 from trl import ModelConfig, SFTConfig, get_quantization_config
 
 from pipelines import job
@@ -41,21 +45,21 @@ from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation import thresholds
 from pipelines.examples import Example, JsonObject, Prediction
 from pipelines.families import causal_lm
-from pipelines.families.causal_lm import sft
+from pipelines.families.causal_lm import adapters, sft
 from pipelines.families.causal_lm.shots import RETRIEVERS, shots_of
 from pipelines.families.training import dev_scores
 from pipelines.families.training.early_stopping import choose_on_dev
-from pipelines.networks import precision
 from pipelines.prompting.formats import prompt_format
 from pipelines.runs.log import log_to_terminal
-from pipelines.runs.run import replacing_folder
+from pipelines.runs.run import config_of, replacing_folder
+from pipelines.runs.search import search_groups
 
 ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
-class RecipeArguments(DataArguments):
+class RecipeArguments(SearchArguments, DataArguments):
     sizes: str = option(
         "train=0.8,dev=0.1,test=0.1",
         "of texts with classes: shares or numbers of texts where dev is cut from train",
@@ -187,11 +191,18 @@ def run(
         model=str(model_options.model_name_or_path),
         resume=training.resume_from_checkpoint is not None,
     ) as work:
+        if options.search:
+            with work.meter.stage("search"):
+                options, training, model_options = search(options, training, model_options, work)
+            work.run.write_config(config_of(options, training, model_options))
         if work.trains() and training.max_steps == 0:
             save_untrained(work, options, training, model_options)
         elif work.trains():
             with work.meter.stage("training"):
-                train(work, options, training, model_options)
+                trained = train(data, options, training, model_options, work=work)
+            work.record_training(trained.trainer)
+            save(work, trained, options, model_options)
+            del trained
         PartialState().wait_for_everyone()
         gc.collect()
         loaded = causal_lm.load(work.run.model, trust_remote_code=training.trust_remote_code)
@@ -220,6 +231,8 @@ def check_options(options: RecipeArguments, training: TrainingArguments, answer:
         faults.append("--constrained false; answers are always among the classes")
     if options.shots is not None and training.max_steps != 0:
         faults.append(f"--shots {options.shots} without --max_steps 0; shots are for untrained")
+    if options.search and training.max_steps == 0:
+        faults.append("--search with --max_steps 0, which trains nothing")
     if (options.shots or 0) < 0:
         faults.append(f"--shots {options.shots}; wanted 0 or more")
     if options.shots_by not in RETRIEVERS:
@@ -230,7 +243,7 @@ def check_options(options: RecipeArguments, training: TrainingArguments, answer:
 
 
 def prompt_of(
-    work: job.Job,
+    data: job.Data,
     options: RecipeArguments,
     tokenizer: PreTrainedTokenizerBase,
     *,
@@ -238,11 +251,11 @@ def prompt_of(
     max_length: int | None = None,
 ) -> causal_lm.Prompt:
     """How texts are put to the model, with its types or classes from the training examples."""
-    classes = work.data.classes
+    classes = data.classes
     if classes is not None:
         format, labels = "classes" if classes.multi_label else "class", list(classes.labels)
     else:
-        spans = [span for example in work.examples["train"] for span in example.spans or ()]
+        spans = [span for example in data.splits["train"] for span in example.spans or ()]
         format = options.prompt_format or "list"
         labels = sorted({span.label for span in spans}) or ["Disease"]
     prompt = causal_lm.prompt_for(
@@ -264,8 +277,8 @@ def save_untrained(
     """Writes the model folder of the base model as it is, with the shots to choose from."""
     name = str(model_options.model_name_or_path)
     tokenizer = causal_lm.load_tokenizer(name, trust_remote_code=training.trust_remote_code)
-    prompt = prompt_of(work, options, tokenizer, shots=options.shots or 0)
-    pool = usable(work, "train")
+    prompt = prompt_of(work.data, options, tokenizer, shots=options.shots or 0)
+    pool = usable(work.data, "train")
     logger.info("no training: the model as it is, %d shots by %s", prompt.shots, options.shots_by)
     if job.is_main():
         with replacing_folder(work.run.model) as folder:
@@ -280,44 +293,58 @@ def save_untrained(
             )
 
 
-def usable(work: job.Job, split: str) -> list[Example]:
+def usable(data: job.Data, split: str) -> list[Example]:
     """The examples of a split that can be learnt from."""
-    classes = work.data.classes
-    return classes.usable(split) if classes is not None else work.examples.get(split, [])
+    return data.classes.usable(split) if data.classes else data.splits.get(split, [])
+
+
+class Trained(NamedTuple):
+    """What `train` leaves: the trainer holds the best adapter."""
+
+    trainer: sft.AnswerTrainer
+    tokenizer: PreTrainedTokenizerBase
+    prompt: causal_lm.Prompt
 
 
 def train(
-    work: job.Job,
+    data: job.Data,
     options: RecipeArguments,
     training: TrainingArguments,
     model_options: ModelArguments,
-) -> None:
-    """Trains the adapter and saves it into the run."""
-    examples, dev = usable(work, "train"), usable(work, "dev")
+    *,
+    work: job.Job | None = None,
+) -> Trained:
+    """Trains an adapter.
+
+    Args:
+        work: the job whose checkpoints it keeps; a trial of a search keeps none, and logs nothing.
+    """
+    examples, dev = usable(data, "train"), usable(data, "dev")
     name = str(model_options.model_name_or_path)
     tokenizer = causal_lm.load_tokenizer(name, trust_remote_code=training.trust_remote_code)
     context = causal_lm.context_length(name, trust_remote_code=training.trust_remote_code)
     max_length = min(training.max_length or context, context)
-    of_texts = max_length if work.data.answer == "label" else None
-    prompt = prompt_of(work, options, tokenizer, max_length=of_texts)
+    of_texts = max_length if data.answer == "label" else None
+    prompt = prompt_of(data, options, tokenizer, max_length=of_texts)
     rows = sft.training_rows(examples, tokenizer, prompt, max_length=max_length)
-    sft.report_lengths(rows, max_length)
-    logger.info(
-        "one training example, without a loss on ⟦ ⟧:\n%s\n",
-        sft.assert_trainable(rows.rows, tokenizer),
-    )
+    shown = sft.assert_trainable(rows.rows, tokenizer)
+    if work:
+        sft.report_lengths(rows, max_length)
+        logger.info("one training example, without a loss on ⟦ ⟧:\n%s\n", shown)
     dev = dev[:: max(1, len(dev) // max(1, options.eval_examples))]
     stopping = choose_on_dev(training, dev, options.early_stopping_patience)
     if training.eval_strategy != "no":
         sft.refuse_sharded_generation()
-    network = load_base(name, training, model_options)
+    network = adapters.load_base(model_options, trust_remote_code=training.trust_remote_code)
     training.dataset_kwargs = {"skip_prepare_dataset": True}
     trainer = sft.AnswerTrainer(
         model=network,
         args=training,
         train_dataset=Dataset.from_list(rows.rows),
         processing_class=tokenizer,
-        peft_config=lora(options, model_options, network.config.num_hidden_layers),
+        peft_config=adapters.lora(
+            model_options, network.config.num_hidden_layers, last=options.lora_layers
+        ),
         dev=dev,
         train=examples,
         prompt=prompt,
@@ -325,63 +352,65 @@ def train(
         answer_logits_only=options.answer_logits_only,
         generation_batch_tokens=options.generation_batch_tokens,
         compile_layers=options.compile_layers,
-        callbacks=[*stopping, *work.callbacks()],
+        callbacks=[*stopping, *(work.callbacks() if work else ())],
     )
-    trainer.train(resume_from_checkpoint=work.checkpoint(training))
-    work.record_training(trainer)
-    if job.is_main():
-        save(work, sft.trained_model(trainer), tokenizer, prompt, name, options)
+    if work is None:
+        trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=work.checkpoint(training) if work else None)
+    return Trained(trainer, tokenizer, prompt)
 
 
-def load_base(
-    name: str, training: TrainingArguments, model_options: ModelArguments
-) -> PreTrainedModel:
-    """The model to be adapted, in the dtype of this machine, or quantised."""
-    dtype = precision.choose().weights
-    model_options.dtype = str(dtype).removeprefix("torch.")  # in which a quantised model computes
-    quantization = get_quantization_config(model_options)
-    quantized: JsonObject = {}
-    if quantization is not None:
-        device = {"": PartialState().device}
-        quantized = {"quantization_config": quantization, "device_map": device}
-    return causal_lm.load_network(
-        name, dtype=dtype, trust_remote_code=training.trust_remote_code, **quantized
-    )
+def search(
+    options: RecipeArguments,
+    training: TrainingArguments,
+    model_options: ModelArguments,
+    work: job.Job,
+) -> tuple[RecipeArguments, TrainingArguments, ModelArguments]:
+    """Trains with other options again and again; returns the best ones on dev.
+
+    Raises:
+        UserError: without scores of dev, or for an unknown option.
+    """
+    if not usable(work.data, "dev") or training.eval_strategy == "no":
+        raise UserError(
+            "--search compares models on dev; give --dev_file, and --eval_strategy epoch"
+        )
+    metric = str(training.metric_for_best_model).removeprefix("eval_")
+
+    def check(options: RecipeArguments, training: TrainingArguments, _: ModelArguments) -> None:
+        check_options(options, training, work.data.answer)
+
+    def score(*groups: Any) -> float:
+        log = train(work.data, *groups).trainer.state.log_history
+        gc.collect()
+        return dev_scores.best_score(log, metric)
+
+    groups = (options, training, model_options)
+    found: Any = search_groups(score, groups, work.run, metric=metric, check=check)
+    return found
 
 
 def save(
-    work: job.Job,
-    trained: PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompt: causal_lm.Prompt,
-    base_model: str,
-    options: RecipeArguments,
+    work: job.Job, trained: Trained, options: RecipeArguments, model_options: ModelArguments
 ) -> None:
     """Saves the adapter, and where asked the merged model before it.
 
     `model/` appears last of all: a run that has it is not trained again.
     """
-    write = partial(causal_lm.save, tokenizer=tokenizer, prompt=prompt, base_model=base_model)
+    if not job.is_main():
+        return
+    network = sft.trained_model(trained.trainer)
+    write = partial(
+        causal_lm.save,
+        tokenizer=trained.tokenizer,
+        prompt=trained.prompt,
+        base_model=str(model_options.model_name_or_path),
+    )
     with replacing_folder(work.run.model) as folder:
-        write(folder, model=trained)
+        write(folder, model=network)
         if options.save_merged:
             with replacing_folder(work.run.merged) as merged:
-                write(merged, model=trained.merge_and_unload())
-
-
-def lora(options: RecipeArguments, model_options: ModelArguments, layers: int) -> LoraConfig:
-    # A string is matched as a whole, so that layer 1 is not layer 11.
-    below = "|".join(map(str, range(layers - options.lora_layers))) if options.lora_layers else None
-    return LoraConfig(
-        r=model_options.lora_r,
-        lora_alpha=model_options.lora_alpha,
-        lora_dropout=model_options.lora_dropout,
-        use_rslora=model_options.use_rslora,
-        use_dora=model_options.use_dora,
-        task_type="CAUSAL_LM",
-        target_modules=model_options.lora_target_modules or "all-linear",
-        exclude_modules=rf".*layers\.({below})\..*" if below else None,
-    )
+                write(merged, model=network.merge_and_unload())
 
 
 def predict_everywhere(

@@ -6,7 +6,7 @@ from conftest import answered, load_recipe
 from datasets import Dataset
 
 from pipelines.families import causal_lm, token_tagger
-from pipelines.families.causal_lm import sft
+from pipelines.families.causal_lm import adapters, sft
 from pipelines.families.token_tagger import word_tagging
 from pipelines.runs import options as config
 
@@ -102,7 +102,9 @@ def train_sft(tiny_llama, tmp_path_factory):
                 args=training,
                 train_dataset=Dataset.from_list(rows),
                 processing_class=tokenizer,
-                peft_config=recipe.lora(options, model, network.config.num_hidden_layers),
+                peft_config=adapters.lora(
+                    model, network.config.num_hidden_layers, last=options.lora_layers
+                ),
                 prompt=prompt,
                 batch_tokens=options.batch_tokens,
             )

@@ -125,3 +125,17 @@ def test_mentions_without_training(tiny_llama, corpus, tmp_path):
     report = json.loads((run / "report.json").read_text())
     assert report["task"] == "span_extraction"
     assert causal_lm.load(run / "model").prompt.shots == 1
+
+
+def test_a_search_tries_options_of_the_adapter_too(tiny_llama, tmp_path):
+    run, train = tmp_path / "run", tmp_path / "train.csv"
+    train.write_text("text,label\n" + "".join(f"good {n},pos\nbad {n},neg\n" for n in range(9)))
+    config = ["--config", CONFIGS / "sft_smoke.yaml", "--model_name_or_path", tiny_llama]
+    search = ["--search", "lora_r=2,3", "max_steps=2", "--search_sampler", "grid"]
+    arguments = [*config, "--train_file", train, *search, "--run_dir", run]
+    assert call("sft_tinyllama", *arguments) == 0
+    found = json.loads((run / "search.json").read_text())
+    assert {trial["options"]["lora_r"] for trial in found["trials"]} == {2, 3}
+    adapter = json.loads((run / "model" / "adapter_config.json").read_text())
+    assert adapter["r"] == found["best"]["lora_r"]
+    assert f"lora_r: {adapter['r']}" in (run / "config.yaml").read_text()

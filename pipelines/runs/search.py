@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from pipelines.errors import UserError
 from pipelines.examples import Fields, JsonObject
@@ -116,22 +116,38 @@ def _parse_value(text: str, types: Sequence[object]) -> Choice:
 
 
 def search_options(
-    score: Callable[[Options, Training], float],
+    score: Callable[..., float],
     options: Options,
     training: Training,
     run: Run,
     *,
     metric: str,
-    check: Callable[[Options, Training], object] | None = None,
+    check: Callable[..., object] | None = None,
 ) -> tuple[Options, Training]:
     """Tries the options of `--search` and returns both dataclasses with the best ones.
+
+    See `search_groups`.
+    """
+    found = search_groups(score, (options, training), run, metric=metric, check=check)
+    return cast("tuple[Options, Training]", found)
+
+
+def search_groups(
+    score: Callable[..., float],
+    groups: tuple[DataclassInstance, ...],
+    run: Run,
+    *,
+    metric: str,
+    check: Callable[..., object] | None = None,
+) -> tuple[DataclassInstance, ...]:
+    """Tries the options of `--search` and returns the dataclasses with the best ones.
 
     Trials are kept in the run's `search.db`, from which an interrupted search goes on, and the
     result in its `search.json`.
 
     Args:
-        score: what a trial with these options and these arguments of the trainer reaches on dev;
-            more is better.
+        score: what a trial with these dataclasses reaches on dev; more is better.
+        groups: the recipe's own options, the trainer's, and others.
         metric: its name in the log.
         check: raises `UserError` for options that no trial could follow; it sees every choice
             before the first trial.
@@ -141,25 +157,27 @@ def search_options(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("--search trains in one process; start it without accelerate or torchrun")
-    own = {field.name for field in fields(options)}
+    options, training = cast("tuple[SearchArguments, RunTrainingArguments]", groups[:2])
+    names = [{field.name for field in fields(group)} for group in groups]
 
-    def with_values(values: Mapping[str, Choice]) -> tuple[Options, Training]:
-        trial, arguments = copy.copy(options), copy.copy(training)
+    def with_values(values: Mapping[str, Choice]) -> tuple[DataclassInstance, ...]:
+        trial = tuple(map(copy.copy, groups))
         for name, value in values.items():
-            setattr(trial if name in own else arguments, name, value)
-        return trial, arguments
+            owner = next(index for index, own in enumerate(names) if name in own)
+            setattr(trial[owner], name, value)
+        return trial
 
     def objective(values: Mapping[str, Choice]) -> float:
-        trial, arguments = with_values(values)
+        trial = with_values(values)
         # A trial keeps no checkpoints, and draws no bar.
         quiet = {"save_strategy": "no", "load_best_model_at_end": False, "disable_tqdm": True}
         for name, value in (quiet | {"resume_from_checkpoint": None}).items():
-            setattr(arguments, name, value)
-        reached = score(trial, arguments)
+            setattr(trial[1], name, value)
+        reached = score(*trial)
         logger.info("%s on dev %.4f  %s", metric, reached, dict(values))
         return reached
 
-    space = parse_space(options.search or [], (options, training))
+    space = parse_space(options.search or [], groups)
     if check is not None:
         for name, value in _choices(space):
             check(*with_values({name: value}))
