@@ -106,8 +106,7 @@ def main() -> None:
     ratio = figures["seqeval"]["seconds"] / figures["pipelines"]["seconds"]
     print(
         f"{options.sentences * options.spans} predicted spans over {options.sentences} sentences, "
-        f"seqeval's time "
-        f"over ours: {ratio:.1f}x"
+        f"seqeval's time over ours: {ratio:.1f}x"
     )
 
 

@@ -158,16 +158,14 @@ def check(options: RecipeArguments, training: TrainingArguments) -> None:
     if options.decode == "crf" and options.members > 1:
         raise UserError(
             "--members are saved as one network that scores single tags, and --decode crf scores "
-            "whole "
-            "sequences; take --decode viterbi"
+            "whole sequences; take --decode viterbi"
         )
     if options.decode == "crf" and (
         options.focal_gamma or options.class_weight_power or training.label_smoothing_factor
     ):
         raise UserError(
             "--focal_gamma, --class_weight_power and --label_smoothing_factor are of single tags, "
-            "and "
-            "--decode crf scores whole sequences; take --decode viterbi, or leave them at 0"
+            "and --decode crf scores whole sequences; take --decode viterbi, or leave them at 0"
         )
 
 

@@ -253,8 +253,7 @@ class EncoderArguments:
     tune: str = option(
         "full",
         "what is trained: full, lora, head (the encoder is frozen), or last_n (the head and the "
-        "last "
-        "layers)",
+        "last layers)",
     )
     last_n: int = option(2, "layers that --tune last_n trains")
     lora_r: int = option(16, "rank of the adapters of --tune lora")
@@ -273,8 +272,7 @@ class EncoderArguments:
     class_weight_power: float = option(
         0.0,
         "weight each class (tag) by its frequency to minus this power; 0: all examples alike, 1: "
-        "all "
-        "classes alike",
+        "all classes alike",
     )
     focal_gamma: float = option(0.0, "focal loss with this exponent; 0: cross-entropy")
     half_copies: bool | None = option(
@@ -283,8 +281,7 @@ class EncoderArguments:
     ema_decay: float = option(
         0.0,
         "score and save an exponential moving average of the weights with this decay, such as "
-        "0.99; "
-        "0: the weights themselves",
+        "0.99; 0: the weights themselves",
     )
     early_stopping_patience: int | None = option(
         None, "stop after N evaluations without a better score"

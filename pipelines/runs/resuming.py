@@ -83,8 +83,7 @@ def refuse_differences(run: Run, config: Fields, facts: Fields) -> None:
     if faults:
         raise UserError(
             f"{run.folder}: the run was started otherwise: {'; '.join(faults)}; give the options "
-            f"and data "
-            "that it was started with, or another --run_dir"
+            "and data that it was started with, or another --run_dir"
         )
 
 

@@ -186,8 +186,7 @@ class Run:
         wanted = " or ".join(families.FAMILIES.values())
         raise UserError(
             f"{self.folder}: no model/ or merged/ with {wanted}; give the folder of a run that "
-            f"finished "
-            "training"
+            "finished training"
         )
 
     def load(self) -> tuple[ModuleType, Any]:
