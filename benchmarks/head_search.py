@@ -80,9 +80,8 @@ def main() -> None:
     print(
         f"Trainer: {', '.join(f'{seconds:.1f}' for seconds in trained)} s for one pass over "
         f"{min(options.trainer_texts, len(examples))} texts; {a_pass * options.epochs:,.0f} s a "
-        f"point of "
-        f"{options.epochs} epochs over {len(examples)} texts, {whole:,.0f} s for {len(points)} "
-        f"points (extrapolated)"
+        f"point of {options.epochs} epochs over {len(examples)} texts, {whole:,.0f} s for "
+        f"{len(points)} points (extrapolated)"
     )
     print(
         f"{len(points)} points: search {searched:.1f} s, Trainer {whole:,.0f} s: "

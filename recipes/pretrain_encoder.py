@@ -88,8 +88,7 @@ def run(options: RecipeArguments, training: TrainingArguments) -> None:
     if not 0 < options.mlm_probability < 1:
         raise UserError(
             f"got --mlm_probability {options.mlm_probability}; wanted a share between 0 and 1, "
-            f"such as "
-            "0.15"
+            "such as 0.15"
         )
     cpu_training.use_half_copies(options.half_copies, training)
     data = job.read(options, answer="text", project=ROOT)

@@ -167,10 +167,8 @@ def load(folder: str | Path) -> Lexical:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{file}: no readable model ({type(error).__name__}: {error}); give the folder of a "
-            f"run of "
-            f"train_tagger.py with --network {', '.join(TAGGERS)}, or of train_text_classifier.py "
-            f"with "
-            f"--network {', '.join(CLASSIFIERS)}"
+            f"run of train_tagger.py with --network {', '.join(TAGGERS)}, or of "
+            f"train_text_classifier.py with --network {', '.join(CLASSIFIERS)}"
         ) from error
 
 
