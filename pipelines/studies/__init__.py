@@ -1,1 +1,1 @@
-"""Studies of training on small made-up tasks."""
+"""Studies: training on small made-up tasks, and ablations of the recipes."""

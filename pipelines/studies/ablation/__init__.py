@@ -105,7 +105,7 @@ def run(options: DataArguments, data: Examples, *, report: Report) -> int:
     plan = make_plan(options, data.files, folder=folder, cut=cut)
     make_folder(Run(folder), resume=False)
     with run_lock(folder):
-        _begin(plan, options, data)
+        _begin(plan, data)
         for split, path in cut.items():
             write_split(path, data.splits[split])
         write_options(plan)
@@ -140,7 +140,7 @@ def _is_labelled(data: Examples, split: str) -> bool:
     return bool(examples) and all(getattr(e, name) is not None for e in examples)
 
 
-def _begin(plan: Plan, options: DataArguments, data: Examples) -> None:
+def _begin(plan: Plan, data: Examples) -> None:
     """Writes what the ablation is made of, or compares it with what was written.
 
     Raises:
@@ -148,7 +148,7 @@ def _begin(plan: Plan, options: DataArguments, data: Examples) -> None:
     """
     run = Run(plan.folder)
     files = list(data.files.values())
-    facts = provenance(files, recipe=plan.recipe.stem, options=changed_options(options))
+    facts = provenance(files, recipe=plan.recipe.stem, options=plan.given.values)
     before = run.provenance()
     known = before.get("data", {})
     changed = [file for file, digest in facts["data"].items() if known.get(file, digest) != digest]

@@ -16,6 +16,7 @@ from pipelines.evaluation.comparison import compare_seeds, holm
 from pipelines.evaluation.reports import gold_sha256
 from pipelines.evaluation.tasks import TASKS, Task, metric
 from pipelines.examples import Example, JsonObject, Prediction
+from pipelines.formatting import seconds
 from pipelines.runs.run import Run
 from pipelines.studies.ablation.training import Outcome, Training, runs_of
 from pipelines.studies.ablation.variants import BASELINE, Variant, slug
@@ -76,7 +77,7 @@ def _row(training: Training, variant: Variant) -> JsonObject | None:
     scores = [value for value in values.values() if value is not None]
     costs = [run.report()["cost"] for run in runs.values()]
     times = [cost["seconds"].get("training") for cost in costs]
-    known = [seconds for seconds in times if seconds is not None]
+    known = [own for own in times if own is not None]
     return {
         "name": variant.name,
         "options": candidate.options,
@@ -224,13 +225,17 @@ def _predict(
             words += ["--input", test_file, "--output", str(path), "--resume"]
             if not path.is_file():
                 waiting.append(Command(f"{name}, seed {seed}", words, path.with_suffix(".log")))
-    logger.info("test: %d runs to predict, of %s", len(waiting), ", ".join(names))
+    total, done = len(waiting), 0
+    logger.info("test: %d runs to predict, of %s", total, ", ".join(names))
     failed: list[str] = []
     workers = training.workers
     while waiting or workers.running:
         while waiting and workers.may_start():
             workers.start(waiting.pop(0))
         for worker in workers.wait():
+            done += 1
+            taken = seconds(worker.seconds)
+            logger.info("[%d/%d] %s predicted, %s", done, total, worker.command.name, taken)
             if worker.process.returncode != 0:
                 failed.append(f"{worker.command.name}: {reason_of_failure(worker)}")
     if failed:
