@@ -12,11 +12,14 @@ folder. Several make a folder of runs, NETWORK-SEED, beside comparison.json and 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import ClassVar
 
@@ -125,23 +128,37 @@ def run(options: RecipeArguments, training: RegressorTrainingArguments) -> JsonO
         return run_one(options, training, data)
     folder = Path(options.run_dir or f"runs/sequence_regressor-{time.strftime('%Y%m%d-%H%M%S')}")
     runs: dict[str, list[Run]] = {network: [] for network in networks}
-    for network in networks:
-        for seed in range(training.seed, training.seed + options.seeds):
-            name = f"{network}-{seed}"
-            logger.info("%s", name)
-            one, arguments = replace(options, networks=network, seeds=1), copy.copy(training)
-            arguments.seed = seed
-            one.run_dir = str(folder / name)
+    for network, seed in product(networks, range(training.seed, training.seed + options.seeds)):
+        name = f"{network}-{seed}"
+        logger.info("%s", name)
+        one, arguments = replace(options, networks=network, seeds=1), copy.copy(training)
+        one.run_dir, arguments.seed = str(folder / name), seed
+        with saying_how_to_continue(folder):
             run_one(one, arguments, data)
-            runs[network].append(Run(folder / name))
+        runs[network].append(Run(folder / name))
+    if not job.is_main():
+        return {}
     comparison = compare_networks(runs, data.splits, best_mse=best_mse)
-    if job.is_main():
-        with replacing(folder / "comparison.json") as f:
-            json.dump(comparison, f, indent=1, ensure_ascii=False)
-        write_networks(comparison, runs, folder / "comparison.html")
-        logger.info("%s\n", networks_as_text(comparison))
-        logger.info("%-12s %s", "comparison", folder / "comparison.html")
+    with replacing(folder / "comparison.json") as f:
+        json.dump(comparison, f, indent=1, ensure_ascii=False)
+    write_networks(comparison, runs, folder / "comparison.html")
+    logger.info("%s\n", networks_as_text(comparison))
+    logger.info("%-12s %s", "comparison", folder / "comparison.html")
     return comparison
+
+
+@contextlib.contextmanager
+def saying_how_to_continue(folder: Path) -> Iterator[None]:
+    """After an interruption says how all runs are continued, not only the one that was at work."""
+    try:
+        yield
+    except SystemExit:
+        logger.warning(
+            "it was one of several runs: to continue with all of them, run the same command with "
+            "--run_dir %s --resume_from_checkpoint true",
+            folder,
+        )
+        raise
 
 
 def check_options(options: RecipeArguments, training: RegressorTrainingArguments) -> list[str]:

@@ -1,14 +1,16 @@
 """The recipe from the command line: one run or a comparison, the commands on its runs, and bad input."""
 
 import json
+import os
 import pickle
+import signal
 import sys
 
 import numpy as np
 import pytest
 from conftest import ROOT, load_recipe, run_python
 
-from pipelines import cli
+from pipelines import cli, job
 from pipelines.corpora.predictions import read_predictions
 
 TINY = ["--hidden_size", 4, "--num_train_epochs", 2, "--report_to", "none"]
@@ -103,6 +105,22 @@ def test_it_goes_on_with_each_run(compared, files, capsys):
     now = json.loads((compared / "comparison.json").read_text())
     for name, row in json.loads(before)["networks"].items():
         assert now["networks"][name]["test"] == row["test"]
+
+
+def test_an_interruption_says_how_all_runs_go_on(files, tmp_path, monkeypatch, capsys):
+    def stop(work):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(job.Job, "cost", stop)
+    several = ["--networks", "shared,padded", "--seeds", 1, "--run_dir", tmp_path / "runs"]
+    assert call(*TINY, *options(files), *several) == 130
+    again = f"--run_dir {tmp_path / 'runs'} --resume_from_checkpoint true"
+    assert (
+        f"continue with all of them, run the same command with {again}" in capsys.readouterr().err
+    )
+    monkeypatch.undo()
+    assert call(*TINY, *options(files), *several, "--resume_from_checkpoint", "true") == 0
+    assert (tmp_path / "runs" / "comparison.html").is_file()
 
 
 def test_the_commands_work_on_its_runs(compared, files, tmp_path, capsys):

@@ -87,8 +87,8 @@ def _mean_baseline(comparison: Fields, ranked: list[str], split: str) -> Iterato
             useless.append(name)
     if useless:
         yield (
-            f"The interval of {some(useless)} reaches the {score(baseline, 1)} of always "
-            "predicting the training mean."
+            f"Always predicting the training mean has {score(baseline, 1)}, which the interval of "
+            f"{some(useless)} does not exclude."
         )
 
 
