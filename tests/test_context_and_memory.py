@@ -9,7 +9,6 @@ from pipelines.studies.context_and_memory import (
     latch_rnn,
     latch_units,
     masking,
-    window_or_state,
 )
 
 
@@ -24,19 +23,6 @@ def test_a_mask_makes_padding_nothing():
 
 def test_sentences_of_one_length_need_no_mask():
     assert max(row.distance for row in masking((7, 7, 7))) < 1e-12
-
-
-@pytest.mark.parametrize("window", [0, 1, 2, 3])
-@pytest.mark.parametrize(("hidden", "dim"), [(5, 7), (60, 10), (12, 3)])
-def test_rnn_minus_window(hidden, dim, window):
-    one = window_or_state(hidden, dim, window)
-    assert one.rnn - one.window_model == one.formula == hidden * (hidden - 2 * window * dim)
-
-
-def test_where_an_rnn_has_fewer():
-    assert window_or_state(4, 3, 1).formula < 0
-    assert window_or_state(6, 3, 1).formula == 0
-    assert window_or_state(8, 3, 1).formula > 0
 
 
 def test_gradients_vanish_with_distance_but_not_through_attention():

@@ -122,13 +122,14 @@ def _padding() -> list[str]:
 
 
 def _window() -> list[str]:
-    from pipelines.studies.context_and_memory import window_or_state
+    from pipelines.inspection.parameters import rnn_and_window
 
     rows = []
-    for hidden, window in product((128, 512, 1200), (1, 2)):
-        one = window_or_state(hidden, 300, window)
-        numbers = (one.H, one.w, one.rnn, one.window_model, one.rnn - one.window_model, one.formula)
-        rows.append([f"D = {one.D}", *(f"{number:,}" for number in numbers)])
+    D = 300
+    for H, w in product((128, 512, 1200), (1, 2)):
+        rnn, window = rnn_and_window(H, D, w)
+        numbers = (H, w, rnn, window, rnn - window, H * (H - 2 * w * D))
+        rows.append([f"D = {D}", *(f"{number:,}" for number in numbers)])
     head = ("words", "H", "w", "RNN", "window", "difference", "H(H - 2wD)")
     return [*text_table(head, rows), "", "negative where H < 2wD"]
 

@@ -1,4 +1,4 @@
-"""Written questions about padding and memory: masks, distance, windows, units that latch."""
+"""Written questions about padding and memory: masks, distance, units that latch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipelines.examples import JsonObject
-from pipelines.networks.feedforward import FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.labels import IGNORED
 from pipelines.networks.recurrent import RecurrentConfig, RecurrentTagger
 from pipelines.studies.latch_and_parity import all_bits, answers, latch_gru, latch_holds_for
@@ -120,40 +118,6 @@ def _attention(x: Tensor) -> Tensor:
     queries, keys, values = (nn.Linear(width, width, bias=False).double() for _ in range(3))
     scores = queries(x[-1:]) @ keys(x).T / math.sqrt(width)  # (1, T)
     return scores.softmax(dim=1) @ values(x)
-
-
-@dataclass(frozen=True, slots=True)
-class WindowOrState:
-    """Parameters of an RNN and of a window model with the same words, width and tags.
-
-    Attributes:
-        rnn, window_model: counted on the networks.
-        formula: H(H - 2wD).
-    """
-
-    H: int
-    D: int
-    w: int
-    rnn: int
-    window_model: int
-    formula: int
-
-
-def window_or_state(hidden_size: int, embedding_dim: int, window: int) -> WindowOrState:
-    """Counts both networks, without storing a weight."""
-    shared: JsonObject = {"vocab_size": 10, "embedding_dim": embedding_dim, "id2label": TAGS}
-    with torch.device("meta"):
-        rnn = RecurrentTagger(RecurrentConfig(hidden_size=hidden_size, **shared))
-        config = FeedforwardConfig(hidden_sizes=[hidden_size], window=window, **shared)
-        feedforward = FeedforwardTagger(config)
-    return WindowOrState(
-        H=hidden_size,
-        D=embedding_dim,
-        w=window,
-        rnn=rnn.num_parameters(),
-        window_model=feedforward.num_parameters(),
-        formula=hidden_size * (hidden_size - 2 * window * embedding_dim),
-    )
 
 
 @dataclass(frozen=True, slots=True)
