@@ -27,6 +27,7 @@ COMMANDS = (
     "parameters",
     "shapes",
     "show",
+    "questions",
     "inspect",
     "figures",
     "gradients",

@@ -6,7 +6,12 @@ import pytest
 import torch
 from transformers import BertConfig, BertForTokenClassification
 
-from pipelines.inspection.parameters import closed_form, parameter_table, table_as_text
+from pipelines.inspection.parameters import (
+    closed_form,
+    parameter_table,
+    rnn_and_window,
+    table_as_text,
+)
 from pipelines.networks.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from pipelines.networks.feedforward import FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.recurrent import RecurrentConfig, RecurrentTagger
@@ -165,3 +170,10 @@ def test_a_case_feature_and_an_ensemble():
     both = parameter_table(ensemble_of([EncoderTagger(config), EncoderTagger(config)]), tokens=6)
     assert both.parameters == 2 * one.parameters
     assert both.multiply_adds == pytest.approx(2 * one.multiply_adds)
+
+
+@pytest.mark.parametrize("window", [0, 1, 2, 3])
+@pytest.mark.parametrize(("H", "D"), [(5, 7), (60, 10), (12, 3), (6, 3)])
+def test_rnn_minus_window(H, D, window):
+    rnn, feedforward = rnn_and_window(H, D, window)
+    assert rnn - feedforward == H * (H - 2 * window * D)

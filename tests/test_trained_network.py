@@ -9,7 +9,7 @@ from conftest import ROOT, load_recipe
 
 from pipelines import cli
 from pipelines.families import lexical
-from pipelines.inspection.lexical_sizes import lexical_sizes
+from pipelines.families.lexical.sizes import tables_of
 from pipelines.inspection.parameters import parameter_table
 from pipelines.inspection.trained_network import trained_network
 from pipelines.runs.run import Run
@@ -141,7 +141,7 @@ def test_a_model_without_a_network_says_what_it_has(method, trained, capsys):
     assert cli.main(["parameters", "--run", str(folder)]) == 0
     printed = capsys.readouterr().out
     loaded = lexical.load(folder / "model")
-    tables = lexical_sizes(loaded)
+    tables = tables_of(loaded.method, loaded.model)
     assert printed.startswith(f"{method}: no network")
     assert sum(entries for *_, entries in tables) > 0
     assert all(np.prod(shape) >= entries >= 0 for _, shape, entries in tables)

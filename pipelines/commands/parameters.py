@@ -30,17 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from pipelines.families import lexical
     from pipelines.runs.run import Run
 
     if options.tokens < 1:
         raise UserError(f"got --tokens {options.tokens}; wanted at least 1")
     opened = Run.open(options.run_dir)
     family, folder = opened.model_folder()
-    if family is lexical:
-        from pipelines.inspection.lexical_sizes import sizes_as_text
-
-        print(sizes_as_text(lexical.load(folder)))
+    if hasattr(family, "sizes_as_text"):  # a family without networks
+        print(family.sizes_as_text(family.load(folder)))
         return 0
     from pipelines.inspection.parameters import parameter_table, table_as_text
     from pipelines.inspection.trained_network import trained_network

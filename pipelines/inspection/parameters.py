@@ -17,9 +17,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
+from pipelines.examples import JsonObject
 from pipelines.families.token_tagger import extra_inputs
 from pipelines.formatting import text_table
 from pipelines.networks.embeddings import LONGEST_WORD, CharacterCNN
+from pipelines.networks.feedforward import FeedforwardConfig, FeedforwardTagger
+from pipelines.networks.recurrent import RecurrentConfig, RecurrentTagger
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 HEAD = ("tensor", "shape", "parameters", "trained", "output", "multiply-adds per token")
@@ -317,6 +320,18 @@ def _recurrent_form(model: Any) -> tuple[str, int]:
     names = [width] + [f"{directions}H"] * (config.num_layers - 1)
     layers = " + ".join(f"{gates}·H·(H + {name})" for name in names)
     return f"{directions}·({layers} + H·C), {numbers}", value
+
+
+def rnn_and_window(hidden_size: int, embedding_dim: int, window: int) -> tuple[int, int]:
+    """Parameters of an RNN, and of a window model with the same words, hidden layer and tags.
+
+    They differ by H(H - 2wD): H·H of the state against 2w·D·H of the neighbours.
+    """
+    shared: JsonObject = {"vocab_size": 10, "embedding_dim": embedding_dim, "num_labels": 3}
+    config = FeedforwardConfig(hidden_sizes=[hidden_size], window=window, **shared)
+    with torch.device("meta"):
+        rnn = RecurrentTagger(RecurrentConfig(hidden_size=hidden_size, **shared))
+        return rnn.num_parameters(), FeedforwardTagger(config).num_parameters()
 
 
 def table_as_text(table: ParameterTable, *, layers_only: bool = False) -> str:

@@ -18,7 +18,7 @@ from pipelines.corpora.lexicon import Lexicon
 from pipelines.errors import UserError
 from pipelines.evaluation.baselines import UsualTags, count_tags, predict_usual_tags
 from pipelines.examples import Example, Prediction, Span, replacing
-from pipelines.families.lexical import chains, dictionary
+from pipelines.families.lexical import chains, dictionary, sizes
 from pipelines.families.lexical.chains import ChainOptions
 from pipelines.families.token_tagger.units import describe_unreachable, tagged_units, unreachable
 from pipelines.spans import spans_to_tags, word_units
@@ -125,6 +125,11 @@ def strongest(loaded: Lexical, most: int = 20) -> dict[str, list[tuple[str, floa
 
         return bag_of_words.strongest(loaded.model, most)
     return {}
+
+
+def sizes_as_text(loaded: Lexical) -> str:
+    """The tables that the model has learnt, and how many numbers they hold."""
+    return sizes.described(loaded.method, loaded.model)
 
 
 def save(folder: str | Path, loaded: Lexical) -> None:

@@ -7,26 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.families.lexical import Lexical
 from pipelines.formatting import text_table
 
 HEAD = ("table", "shape", "entries")
 Table = tuple[str, tuple[int, ...], int]  # what it holds, its shape, its numbers
 
 
-def lexical_sizes(loaded: Lexical) -> list[Table]:
-    """The tables of numbers of a fitted model.
+def tables_of(method: str, model: Any) -> list[Table]:
+    """The tables of numbers of a fitted model; see `Lexical`.
 
     Entries are what was learnt: of counts those over 0, of weights all that are kept.
     """
-    model = loaded.model
-    if loaded.method == "dictionary":
+    if method == "dictionary":
         return [("names, each with its score", (len(model.scores),), len(model.scores))]
-    if loaded.method == "most_frequent_tag":
+    if method == "most_frequent_tag":
         words = len(model.usual)
         return [("words, each with its tag", (words,), words)]
-    if loaded.method in ("hmm", "memm", "crf"):
-        tables: list[Table] = {"hmm": _hmm, "memm": _memm, "crf": _crf}[loaded.method](model.model)
+    if method in ("hmm", "memm", "crf"):
+        tables: list[Table] = {"hmm": _hmm, "memm": _memm, "crf": _crf}[method](model.model)
         if model.lexicon is not None:
             tables.append(("names of the lexicon", (len(model.lexicon),), len(model.lexicon)))
         return tables
@@ -80,12 +78,12 @@ def _bag_of_words(model: Any) -> list[Table]:
     return tables
 
 
-def sizes_as_text(loaded: Lexical) -> str:
-    """One line a table, and the sum."""
-    tables = lexical_sizes(loaded)
+def described(method: str, model: Any) -> str:
+    """One line a table, and the sum, for a terminal."""
+    tables = tables_of(method, model)
     rows = []
     for name, shape, entries in tables:
         rows.append([name, "×".join(f"{size:,}" for size in shape), f"{entries:,}"])
     rows.append(["total", "", f"{sum(entries for *_, entries in tables):,}"])
-    title = f"{loaded.method}: no network, so no multiply-adds of layers"
+    title = f"{method}: no network, so no multiply-adds of layers"
     return "\n".join([title, "", *text_table(HEAD, rows)])
