@@ -130,14 +130,17 @@ def read(
         UserError: for files that cannot be read, or a sample submission that does not fit.
         SystemExit: after the runs of `--ablate`, which are trained instead, with their exit code.
     """
-    ablation.check_use(options, answer)
+    ablation.check_use(options)
     files = given_files(options, project)
     if answer == "text":
         splits = {
             split: read_examples(file, labelled=False, answer="text", columns=options.columns())
             for split, file in files.items()
         }
-        return Data(answer, files, splits)
+        data = Data(answer, files, splits)
+        if options.ablate:
+            raise SystemExit(ablation.run(options, data, report=report_ablation))
+        return data
     if answer == "label":
         classes = read_class_splits(
             files,

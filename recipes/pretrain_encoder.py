@@ -85,6 +85,11 @@ def main() -> None:
 
 def run(options: RecipeArguments, training: TrainingArguments) -> None:
     """The whole job."""
+    if options.ablate:
+        raise UserError(
+            "got --ablate for a recipe without a score on dev; ablate the recipe that starts from "
+            "its model"
+        )
     if not 0 < options.mlm_probability < 1:
         raise UserError(
             f"got --mlm_probability {options.mlm_probability}; wanted a share between 0 and 1, "

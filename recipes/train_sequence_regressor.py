@@ -117,6 +117,8 @@ def main() -> None:
 
 def run(options: RecipeArguments, training: RegressorTrainingArguments) -> JsonObject:
     """Trains each network with each seed; returns the report of one, or the comparison."""
+    if options.ablate:
+        raise UserError("got --ablate; this recipe compares networks, by --networks and --seeds")
     networks = check_options(options, training)
     use_sample(options)
     best_mse = options.best_mse if options.best_mse is not None else known_best(options)

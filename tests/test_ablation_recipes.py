@@ -8,11 +8,10 @@ import sys
 import pytest
 import yaml
 from conftest import ROOT, run_python
-from test_jobs import RECIPES, arguments_of, call, classes, data, models  # noqa: F401 - fixtures
+from test_jobs import RECIPES, arguments_of, call, classes, data, models, pictures, sequences  # noqa: F401 - fixtures
 
-ABLATING = [
-    name for name in RECIPES if name.split()[0] not in ("grid_search_head", "pretrain_encoder")
-]
+WITHOUT = ("grid_search_head", "pretrain_encoder", "train_sequence_regressor")
+ABLATING = [name for name in RECIPES if name.split()[0] not in WITHOUT]
 
 
 @pytest.mark.parametrize("name", ABLATING)
@@ -28,6 +27,7 @@ def test_a_grid_and_a_recipe_without_a_score_are_refused(models, data, tmp_path,
     for name, message in (
         ("grid_search_head", "this recipe searches a grid"),
         ("pretrain_encoder", "without a score on dev"),
+        ("train_sequence_regressor", "by --networks and --seeds"),
     ):
         assert call(name, *arguments_of(name, models, data), "--ablate", "seed=1") == 2
         assert message in capsys.readouterr().err

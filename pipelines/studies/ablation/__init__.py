@@ -6,6 +6,7 @@ the ablation. Runs that are finished are kept when the same command is given aga
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -54,27 +55,24 @@ class Examples(Protocol):
         """Split -> examples, some of which may be cut from train."""
 
 
-def check_use(options: AblationArguments, answer: str) -> None:
+def check_use(options: AblationArguments) -> None:
     """What every recipe calls before it reads its files.
 
     Raises:
         OptionsChecked: where the recipe was to check its options alone.
-        UserError: for options that have no effect without `--ablate`, and for a recipe or a launch
-            that no ablation is made of.
+        UserError: for options that have no effect without `--ablate`, and for a launch that no
+            ablation is made of.
     """
     if options.checks_only:
         raise OptionsChecked
     if not options.ablate:
-        changed = changed_options(options).keys() & {"seeds", "final_k", "jobs"}
+        # A recipe may have seeds of its own.
+        ours = {"seeds", "final_k", "jobs"} - inspect.get_annotations(type(options)).keys()
+        changed = changed_options(options).keys() & ours
         if changed:
             listed = ", ".join(f"--{name}" for name in sorted(changed))
             raise UserError(f"{listed} has no effect without --ablate; leave it out")
         return
-    if answer == "text":
-        raise UserError(
-            "got --ablate for a recipe without a score on dev; ablate the recipe that starts from "
-            "its model"
-        )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("got --ablate under a launcher; start the recipe by python: --jobs N")
 
