@@ -121,7 +121,7 @@ def run(options: RecipeArguments, training: RegressorTrainingArguments) -> JsonO
         raise UserError("got --ablate; this recipe compares networks, by --networks and --seeds")
     networks = check_options(options, training)
     use_sample(options)
-    best_mse = options.best_mse if options.best_mse is not None else known_best(options)
+    options.best_mse = best_possible(options)
     data = job.read(options, answer="value", project=ROOT)
     width = sequence_regressor.sequence_of(data.splits["train"][0]).shape[1]
     for examples in data.splits.values():
@@ -140,7 +140,7 @@ def run(options: RecipeArguments, training: RegressorTrainingArguments) -> JsonO
         runs[network].append(Run(folder / name))
     if not job.is_main():
         return {}
-    comparison = compare_networks(runs, data.splits, best_mse=best_mse)
+    comparison = compare_networks(runs, data.splits, best_mse=options.best_mse)
     with replacing(folder / "comparison.json") as f:
         json.dump(comparison, f, indent=1, ensure_ascii=False)
     write_networks(comparison, runs, folder / "comparison.html")
@@ -198,23 +198,23 @@ def use_sample(options: RecipeArguments) -> None:
         setattr(options, f"{split}_file", str(ROOT / SAMPLE / f"{split}.jsonl.gz"))
 
 
-def known_best(options: RecipeArguments) -> float | None:
-    """The best possible MSE of data that `data/make_sequences.py` wrote.
+def best_possible(options: RecipeArguments) -> float | None:
+    """The best possible MSE: as given, or of data that `data/make_sequences.py` wrote.
 
     Raises:
         UserError: where the file that says it is damaged.
     """
+    if options.best_mse is not None:
+        return options.best_mse
     file = Path(options.train_file or "").parent / PROCESS_FILE
     if not file.is_file():
         return None
     try:
-        best = float(json.loads(file.read_text(encoding="utf-8"))["best_mse"])
+        return float(json.loads(file.read_text(encoding="utf-8"))["best_mse"])
     except (ValueError, KeyError, TypeError):
         raise UserError(
             f"{file}: no number `best_mse`; make the data again, or give --best_mse"
         ) from None
-    logger.info("best possible MSE %g, of %s", best, file)
-    return best
 
 
 def run_one(
@@ -230,7 +230,9 @@ def run_one(
         loaded = sequence_regressor.load(work.run.model)
         train = data.splits["train"]
         values = sequence_regressor.predict_values(loaded.model, train)
-        facts = {"train": value_scores(targets(train), values)}
+        facts: JsonObject = {"train": value_scores(targets(train), values)}
+        if options.best_mse is not None:
+            facts["best_mse"] = options.best_mse
         return work.finish(lambda part: sequence_regressor.predict(loaded, part), facts=facts)
 
 

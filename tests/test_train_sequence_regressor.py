@@ -184,6 +184,15 @@ def test_an_unlabelled_test_file_is_predicted(files, tmp_path):
     assert json.loads((run / "report.json").read_text())["split"] == "dev"
 
 
+def test_one_run_has_the_best_possible_mse_beside(files, tmp_path):
+    run, one = tmp_path / "run", ["--networks", "padded", "--seeds", 1, "--best_mse", 0.125]
+    assert call(*TINY, *options(files), *one, "--run_dir", run) == 0
+    assert json.loads((run / "report.json").read_text())["best_mse"] == 0.125
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "best possible" in page
+    assert "0.125" in page
+
+
 def test_bad_input_is_one_list_of_all_faults(files, tmp_path):
     faulty = tmp_path / "train.jsonl"
     rows = [json.loads(line) for line in files["train"].read_text().splitlines()]

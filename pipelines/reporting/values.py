@@ -19,8 +19,18 @@ BINS = 25
 
 def value_parts(report: Report) -> Iterator[Table | Picture]:
     """What is known of the errors of numbers; nothing for other answers."""
+    yield from _fit_parts(report)
     yield from _residual_parts(report)
     yield from _length_parts(report)
+
+
+def _fit_parts(report: Report) -> Iterator[Table]:
+    """The MSE beside that on train and the best possible, where these are known."""
+    known = {"train": report.get("train", {}).get("mse"), "best possible": report.get("best_mse")}
+    rows = [(name, score(mse, 1)) for name, mse in known.items() if mse is not None]
+    if rows:
+        rows.insert(0, (str(report.get("split", "here")), score(report["mse"], 1)))
+        yield Table(("MSE on", "value"), rows, title="Fit")
 
 
 def _residual_parts(report: Report) -> Iterator[Table | Picture]:
