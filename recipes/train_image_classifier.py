@@ -214,10 +214,11 @@ def find_splits(options: RecipeArguments) -> None:
     """Names the folders of train, dev and test, and draws the sample where no file is named."""
     named = options.train_file or options.dev_file or options.test_file
     if not named:
-        if not (SAMPLE / "test").is_dir():
+        if not SAMPLE.is_dir():
             logger.info("%s: drawing the sample pictures", SAMPLE)
             script = SAMPLE.with_name("make_windows.py")
-            subprocess.run([sys.executable, script, "--out", SAMPLE], check=True)
+            with replacing_folder(SAMPLE) as folder:
+                subprocess.run([sys.executable, script, "--out", folder], check=True)
         options.train_file = str(SAMPLE)
     if options.train_file and not (options.dev_file and options.test_file):
         for split, folder in split_folders(options.train_file).items():

@@ -180,6 +180,26 @@ def test_options_that_mean_nothing_are_refused(options, message, folder, tmp_pat
     assert message in capsys.readouterr().err
 
 
+def test_the_sample_is_drawn_once_and_whole(tmp_path, monkeypatch):
+    recipe = load_recipe("train_image_classifier")
+    monkeypatch.setattr(recipe, "SAMPLE", tmp_path / "windows")
+    drawn = []
+
+    def draw(command, check):
+        drawn.append(command[-1])
+        folder_of(command[-1] / "train", 2)
+        folder_of(command[-1] / "test", 2)
+
+    monkeypatch.setattr(recipe.subprocess, "run", draw)
+    for _ in range(2):
+        options = recipe.RecipeArguments()
+        recipe.find_splits(options)
+        assert options.train_file == str(tmp_path / "windows" / "train")
+        assert options.test_file == str(tmp_path / "windows" / "test")
+    assert len(drawn) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["windows"]
+
+
 def test_all_faults_end_the_job_with_one_list(folder, tmp_path):
     bad = folder_of(tmp_path / "bad", 4)
     (bad / "dark" / "0.png").write_text("no picture")

@@ -71,7 +71,7 @@ def read_table(source: Source, columns: Columns) -> Table:
         return layout.read(source, columns)
     names = ", ".join(layout.name for layout in LAYOUTS)
     if columns.layout is not None:
-        raise UserError(f"got --layout {columns.layout}; wanted one of {names}")
+        raise UserError(f"got --layout {columns.layout}; wanted one of {names}, images")
     raise UserError(
         f"{source.path}: none of the layouts that are read ({names}); it begins "
         f"{source.head[0][:60].rstrip()!r}; --layout names one, data/README.md shows each"
