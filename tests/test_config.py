@@ -25,6 +25,7 @@ RECIPES = {
     "tagger_": ("train_tagger", ("RecipeArguments", "TaggerTrainingArguments")),
     "classifier_": ("finetune_classifier", ("RecipeArguments", "TrainingArguments")),
     "pretrain_": ("pretrain_encoder", ("RecipeArguments", "TrainingArguments")),
+    "lm_": ("train_language_model", ("RecipeArguments", "LanguageTrainingArguments")),
     "head_": ("grid_search_head", ("RecipeArguments",)),
 }
 

@@ -28,6 +28,10 @@ RECIPES = {
         ("RecipeArguments", "TextTrainingArguments"),
     ),
     "train_tagger": ((TrainingArguments,), ("RecipeArguments", "TaggerTrainingArguments")),
+    "train_language_model": (
+        (TrainingArguments,),
+        ("RecipeArguments", "LanguageTrainingArguments"),
+    ),
 }
 # Options that are honoured by every trainer: by `Trainer` itself, or by ours in the ways that other
 # tests of the trainers and of the recipes show.
@@ -130,6 +134,7 @@ CASES = [
                 "pretrain_encoder": "pretraining",
                 "train_tagger": "words",
                 "train_text_classifier": "words",
+                "train_language_model": "stream",
             }.get(recipe, "encoder")
         ]
     )
