@@ -217,8 +217,8 @@ def find_splits(options: RecipeArguments) -> None:
         if not SAMPLE.is_dir():
             logger.info("%s: drawing the sample pictures", SAMPLE)
             script = SAMPLE.with_name("make_windows.py")
-            with replacing_folder(SAMPLE) as folder:
-                subprocess.run([sys.executable, script, "--out", folder], check=True)
+            with replacing_folder(SAMPLE) as drawn:
+                subprocess.run([sys.executable, script, "--out", drawn], check=True)
         options.train_file = str(SAMPLE)
     if options.train_file and not (options.dev_file and options.test_file):
         for split, folder in split_folders(options.train_file).items():

@@ -30,6 +30,7 @@ RECIPES = {
         ("RecipeArguments", "RegressorTrainingArguments"),
     ),
     "image_": ("train_image_classifier", ("RecipeArguments", "ImageTrainingArguments")),
+    "lm_": ("train_language_model", ("RecipeArguments", "LanguageTrainingArguments")),
     "head_": ("grid_search_head", ("RecipeArguments",)),
 }
 

@@ -32,6 +32,10 @@ RECIPES = {
         ("RecipeArguments", "RegressorTrainingArguments"),
     ),
     "train_tagger": ((TrainingArguments,), ("RecipeArguments", "TaggerTrainingArguments")),
+    "train_language_model": (
+        (TrainingArguments,),
+        ("RecipeArguments", "LanguageTrainingArguments"),
+    ),
 }
 # Options that are honoured by every trainer: by `Trainer` itself, or by ours in the ways that other
 # tests of the trainers and of the recipes show.
@@ -134,6 +138,7 @@ CASES = [
                 "pretrain_encoder": "pretraining",
                 "train_tagger": "words",
                 "train_text_classifier": "words",
+                "train_language_model": "stream",
             }.get(recipe, "encoder")
         ]
     )

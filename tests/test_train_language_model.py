@@ -6,7 +6,6 @@ import shutil
 import sys
 
 import pytest
-import yaml
 from conftest import ROOT, load_recipe, run_python
 
 from pipelines import cli
@@ -227,14 +226,6 @@ def test_a_source_of_known_entropy_is_learnt_within_two_percent(tmp_path):
     assert done.returncode == 0, done.stderr
     best = json.loads((data / "chain.json").read_text())["perplexity"]
     assert Run.open(folder).report()["perplexity"] == pytest.approx(best, rel=0.02)
-
-
-def test_shipped_configs_name_options_of_the_recipe():
-    recipe = load_recipe("train_language_model")
-    known = {*recipe.RecipeArguments.__dataclass_fields__}
-    known |= {*recipe.LanguageTrainingArguments.__dataclass_fields__}
-    for file in (ROOT / "recipes" / "configs").glob("lm_*.yaml"):
-        assert yaml.safe_load(file.read_text()).keys() <= known, file
 
 
 def test_examples_are_scored_one_by_one(runs):

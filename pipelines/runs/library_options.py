@@ -128,6 +128,8 @@ _STREAM = {
         "a step reads the next segment of --per_device_train_batch_size texts, in their order",
         "data_seed",
         "dataloader_drop_last",
+        "dataloader_in_order",
+        "dataloader_multiprocessing_context",
         "dataloader_num_workers",
         "dataloader_persistent_workers",
         "dataloader_pin_memory",

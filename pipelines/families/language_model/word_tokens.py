@@ -50,7 +50,7 @@ def fit_vocabulary(texts: Sequence[str], words: Words) -> Vocabulary:
         most = max(counts.values(), default=0)
         raise UserError(
             f"--min_freq {words.min_freq} leaves none of {len(counts)} words (the most frequent "
-            f"one occurs {most} times); lower it, or give more texts"
+            f"occurs {most} times); lower it, or give more texts"
         )
     tokenizer = word_tokenizer([BEGIN, END, *kept], lowercase=lowercase, punctuation=punctuation)
     tokenizer.add_special_tokens({"bos_token": BEGIN, "eos_token": END})
