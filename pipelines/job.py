@@ -13,13 +13,12 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from pipelines.checks.audit import as_text, audit
@@ -28,22 +27,21 @@ from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write
 from pipelines.corpora.stream import batches
 from pipelines.errors import DataError, UserError
 from pipelines.evaluation.sanity import sanity_warnings
-from pipelines.evaluation.tasks import TASKS, interval_path, metric, metric_name
+from pipelines.evaluation.tasks import TASKS
 from pipelines.examples import Example, Fields, JsonObject, Prediction, write_predictions
-from pipelines.formatting import interval, score, size, text_table
 from pipelines.reporting.ablation import report_ablation
 from pipelines.reporting.html import write_report
 from pipelines.reporting.page import Section
 from pipelines.reporting.run_facts import run_facts
-from pipelines.reporting.text import report_as_text
+from pipelines.reporting.text import report_as_text, summary
 from pipelines.runs import sessions
 from pipelines.runs.arguments import DataArguments
 from pipelines.runs.checkpoints import CheckpointManifest, checkpoint_to_resume
-from pipelines.runs.cost import CostMeter
+from pipelines.runs.cost import CostMeter, parameter_counts
 from pipelines.runs.defaults import changed_options
 from pipelines.runs.lock import interruptible, run_lock
 from pipelines.runs.options import given_files
-from pipelines.runs.provenance import provenance, reading_of
+from pipelines.runs.provenance import files_named_by, provenance, reading_of
 from pipelines.runs.resuming import (
     asks_for_more,
     make_folder,
@@ -418,33 +416,3 @@ def start(
             run.write_json(
                 "provenance.json", facts | {"resumed": [*facts.get("resumed", []), begin]}
             )
-
-
-def files_named_by(options: DataArguments) -> list[str]:
-    """Files that the options name, such as a lexicon: a change of one refuses a resume."""
-    values = [getattr(options, field.name) for field in fields(options)]
-    return [value for value in values if isinstance(value, str) and Path(value).is_file()]
-
-
-def parameter_counts(model: nn.Module) -> tuple[int, int]:
-    """How many parameters a model has, and how many of them are trained."""
-    count = getattr(model, "get_nb_trainable_parameters", None)
-    if count is not None:  # of peft, which counts packed 4-bit weights rightly
-        trained, every = count()
-        return every, trained
-    parameters = list(model.parameters())
-    return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
-
-
-def summary(report: Fields) -> str:
-    """The numbers that decide, with interval, seconds and memory, as a table of one row."""
-    task = TASKS[report["task"]]
-    names = task.metrics[:3]
-    numbers = [score(metric(report, name), task.scale) for name in names]
-    seconds = sum(report["cost"]["seconds"].values())
-    memory = size(report["cost"]["peak_memory"])
-    head = ["split", *map(metric_name, names), "95 % interval", "seconds", "peak memory"]
-    within = interval(metric(report, interval_path(task.primary_metric)), task.scale)
-    return "\n".join(
-        text_table(head, [[report["split"], *numbers, within, f"{seconds:.0f}", memory]])
-    )

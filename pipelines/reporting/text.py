@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from pipelines.evaluation.reports import Report
-from pipelines.formatting import text_table
+from pipelines.evaluation.tasks import TASKS, interval_path, metric, metric_name
+from pipelines.examples import Fields
+from pipelines.formatting import interval, score, size, text_table
 from pipelines.reporting.page import Part, Section, Table
 from pipelines.reporting.sections import headline, report_sections, scored_on
 
@@ -16,8 +18,8 @@ WIDEST = 24  # columns; a larger confusion matrix is left to the page
 def report_as_text(report: Report) -> str:
     """The report's numbers in tables, its warnings before them."""
     task = report["task"].replace("_", " ").capitalize()
-    name, value, interval = headline(report)
-    lines = [f"{task}: {name} {value} {interval}".rstrip(), scored_on(report)]
+    name, value, within = headline(report)
+    lines = [f"{task}: {name} {value} {within}".rstrip(), scored_on(report)]
     lines += [f"warning: {sentence}" for sentence in report.get("warnings", ())]
     return "\n".join([*lines, *sections_as_text(report_sections(report))])
 
@@ -54,3 +56,17 @@ def _lines(tables: Sequence[Table], title: str) -> Iterator[str]:
             rows.append([f"{table.title}: {name}" if several else name, *cells])
     yield from text_table(head, rows, prose=tables[0].prose)
     yield from (table.note for table in tables if table.note)
+
+
+def summary(report: Fields) -> str:
+    """The numbers that decide, with interval, seconds and memory, as a table of one row."""
+    task = TASKS[report["task"]]
+    names = task.metrics[:3]
+    numbers = [score(metric(report, name), task.scale) for name in names]
+    seconds = sum(report["cost"]["seconds"].values())
+    memory = size(report["cost"]["peak_memory"])
+    head = ["split", *map(metric_name, names), "95 % interval", "seconds", "peak memory"]
+    within = interval(metric(report, interval_path(task.primary_metric)), task.scale)
+    return "\n".join(
+        text_table(head, [[report["split"], *numbers, within, f"{seconds:.0f}", memory]])
+    )

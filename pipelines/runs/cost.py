@@ -7,8 +7,12 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pipelines.examples import JsonObject
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class CostMeter:
@@ -37,3 +41,13 @@ class CostMeter:
         if torch.cuda.is_available():
             cost["peak_gpu_memory"] = torch.cuda.max_memory_allocated()
         return cost
+
+
+def parameter_counts(model: nn.Module) -> tuple[int, int]:
+    """How many parameters a model has, and how many of them are trained."""
+    count = getattr(model, "get_nb_trainable_parameters", None)
+    if count is not None:  # of peft, which counts packed 4-bit weights rightly
+        trained, every = count()
+        return every, trained
+    parameters = list(model.parameters())
+    return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)

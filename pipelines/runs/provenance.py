@@ -18,6 +18,7 @@ from pipelines.corpora import Corpus
 from pipelines.corpora.images.paths import archive_part
 from pipelines.examples import JsonObject
 from pipelines.networks import precision
+from pipelines.runs.arguments import DataArguments
 from pipelines.runs.secrets import without_secrets
 
 LIBRARIES = (
@@ -126,3 +127,9 @@ def sha256(file: str | Path) -> str:
     """The SHA-256 of the content of a file, in hexadecimal."""
     with open(file, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def files_named_by(options: DataArguments) -> list[str]:
+    """Files that the options name, such as a lexicon: a change of one refuses a resume."""
+    values = [getattr(options, field.name) for field in dataclasses.fields(options)]
+    return [value for value in values if isinstance(value, str) and Path(value).is_file()]
