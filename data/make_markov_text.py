@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
-SIZES = {"train": 8_000, "dev": 1_000, "test": 2_000}
+SIZES = {"train": 20_000, "dev": 1_000, "test": 2_000}
 ENDS = 0.08  # probability that a text ends after a word
 
 

@@ -13,6 +13,7 @@ provenance.json, model/, predictions/ (the nats of each text), report.json, repo
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from dataclasses import dataclass
@@ -217,8 +218,7 @@ def fit(work: job.Job, options: RecipeArguments, training: LanguageTrainingArgum
             language_model.save(folder, loaded)
         work.record(seconds=work.meter.seconds["training"])
         return
-    with work.meter.stage("training"):
-        trainer = train(work.examples, vocabulary, options, training, work=work)
+    trainer = train(work.examples, vocabulary, options, training, work=work)
     work.record_training(trainer)
     network = trainer.accelerator.unwrap_model(trainer.model).eval()
     with replacing_folder(work.run.model) as folder:
@@ -283,7 +283,8 @@ def train(
     )
     if work is None:
         trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=work.checkpoint(training) if work else None)
+    with work.meter.stage("training") if work else contextlib.nullcontext():
+        trainer.train(resume_from_checkpoint=work.checkpoint(training) if work else None)
     return trainer
 
 
