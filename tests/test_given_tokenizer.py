@@ -82,10 +82,12 @@ def test_what_is_no_tokenizer_of_words(tmp_path):
 
 
 def test_other_files_are_not_overwritten(tmp_path, corpus, capsys):
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "model.safetensors").write_text("mine")
+    (tmp_path / "tokenizer.json").write_text("of a model")
     with pytest.raises(SystemExit):
         main(["vocabulary", str(corpus["train"]), "--save_tokenizer", str(tmp_path)])
-    assert "holds files and no tokenizer" in capsys.readouterr().err
+    assert "holds something else than a tokenizer" in capsys.readouterr().err
+    assert (tmp_path / "model.safetensors").read_text() == "mine"
     with pytest.raises(SystemExit):
         main(["vocabulary", str(corpus["train"]), "--remove_frac", "0.5"])
     assert "--remove_frac is of --save_tokenizer" in capsys.readouterr().err

@@ -7,9 +7,15 @@ pipelines vocabulary train.json --min_freq 2 --save_tokenizer tokenizer
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.commands.columns import add_columns, columns_of
 from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from pipelines.examples import Example
 
 HELP = "show what min_freq and remove_frac leave of a corpus's words"
 
@@ -75,17 +81,7 @@ def run(options: argparse.Namespace) -> int:
     )
     print(vocabulary_as_text(study))
     if options.save_tokenizer:
-        from pipelines.families.token_tagger.word_tagging import fit_words
-        from pipelines.networks.word_tokenizer import save_word_tokenizer
-
-        words = fit_words(
-            train or [],
-            min_freq=options.min_freq,
-            remove_frac=options.remove_frac,
-            lowercase=options.lowercase,
-        )
-        save_word_tokenizer(words.tokenizer, options.save_tokenizer)
-        print(f"\n{options.save_tokenizer}: {len(words.tokenizer):,} tokens")
+        _save_tokenizer(train or [], options)
     elif options.remove_frac:
         raise UserError("--remove_frac is of --save_tokenizer; the table shows all of its values")
     if options.html:
@@ -97,3 +93,29 @@ def run(options: argparse.Namespace) -> int:
         write_vocabulary(study, options.html, facts=facts)
         print(f"\n{options.html}")
     return 0
+
+
+def _save_tokenizer(train: Sequence[Example], options: argparse.Namespace) -> None:
+    """Writes the tokenizer of these filters.
+
+    Raises:
+        UserError: for a folder that holds something else.
+    """
+    from pipelines.families.token_tagger.word_tagging import fit_words
+    from pipelines.networks.word_tokenizer import TOKENIZER_FILE
+    from pipelines.runs.run import replacing_folder
+
+    path = Path(options.save_tokenizer)
+    files = {TOKENIZER_FILE, "tokenizer_config.json", "special_tokens_map.json"}
+    if path.is_file() or (path.is_dir() and {file.name for file in path.iterdir()} - files):
+        raise UserError(f"{path}: holds something else than a tokenizer; give a new folder")
+    words = fit_words(
+        train,
+        min_freq=options.min_freq,
+        remove_frac=options.remove_frac,
+        lowercase=options.lowercase,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_folder(path) as folder:
+        words.tokenizer.save_pretrained(folder)
+    print(f"\n{path}: {len(words.tokenizer):,} tokens")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from pipelines.errors import UserError
 from pipelines.spans import UNSPACED
@@ -108,18 +108,6 @@ def word_tokenizer(
         model_input_names=["input_ids", "attention_mask"],
         **options,
     )
-
-
-def save_word_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
-    """Saves a tokenizer by itself, for `load_word_tokenizer`.
-
-    Raises:
-        UserError: for a folder that holds something else.
-    """
-    path = Path(folder)
-    if path.exists() and not (path / TOKENIZER_FILE).is_file() and any(path.iterdir()):
-        raise UserError(f"{folder}: holds files and no tokenizer; give a new folder")
-    tokenizer.save_pretrained(path)
 
 
 def load_word_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
