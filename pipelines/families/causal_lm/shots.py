@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from pipelines.errors import UserError
@@ -55,7 +54,7 @@ class Shots:
         found: list[list[Shot]] = []
         for start in range(0, len(examples), SIMILAR_AT_ONCE):
             similar = vectors[start : start + SIMILAR_AT_ONCE] @ known.T
-            dense = similar.toarray() if issparse(similar) else similar
+            dense = similar.toarray() if hasattr(similar, "toarray") else similar
             # Stable, so that examples that are equally similar are taken in the order of the file.
             order = np.argsort(-dense, axis=1, kind="stable")[:, :count]
             found += [[self.shots[index] for index in row[::-1]] for row in order]
