@@ -7,6 +7,7 @@ The tables and pictures are those of the pages; no score is computed here. `mark
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -220,6 +221,11 @@ def fact_rows(facts: Facts) -> Iterator[tuple[str, str]]:
 def drawing_of(picture: Picture) -> str:
     """The `<svg>` element of a picture; a `plots.Drawing` where it can be drawn again."""
     return picture.svg if isinstance(picture.svg, str) else picture.svg()
+
+
+def figures_folder(out: Path) -> Path:
+    """Where the pictures of a document lie, by a name that needs no escaping."""
+    return out.with_name(re.sub(r"[^A-Za-z0-9]+", "-", out.name).strip("-") + "-figures")
 
 
 def column_blocks(widths: Sequence[float], available: float) -> list[list[int]]:

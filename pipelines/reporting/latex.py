@@ -13,6 +13,7 @@ from pipelines.reporting.documents import (
     column_blocks,
     drawing_of,
     fact_rows,
+    figures_folder,
     texts,
 )
 from pipelines.reporting.page import Part, Picture, Table
@@ -98,8 +99,8 @@ MAX_INCHES = 6.5
 
 
 def write(document: Document, out: Path) -> list[Path]:
-    """Writes the file, and `NAME_figures/` beside it where it has pictures."""
-    folder = out.with_name(f"{re.sub(r'[^A-Za-z0-9-]', '-', out.stem)}-figures")
+    """Writes the file, and `NAME-tex-figures/` beside it where it has pictures."""
+    folder = figures_folder(out)
     pictures: dict[str, Drawing] = {}
     lines = [PREAMBLE + rf"\title{{{escaped(document.title)}}}"]
     authors = r" \and ".join(map(escaped, document.authors))
@@ -178,13 +179,14 @@ def table_lines(
     for block in column_blocks(padded, LINE):
         specification = ""
         for column in block:
-            share = limits[column] / LINE
+            share = (limits[column] + 2) / LINE
             paragraph = rf">{{\raggedright\arraybackslash}}p{{{share:.2f}\linewidth}}"
             left_or_right = "l" if not column else "r"
             specification += paragraph if column in wrapped else left_or_right
         yield r"{\footnotesize"
         yield rf"\begin{{longtable}}{{@{{}}{specification}@{{}}}}"
-        yield rf"\toprule {_row(head, block)} \midrule\endhead"
+        named = rf"{_row(head, block)} \midrule" if any(head[column] for column in block) else ""
+        yield rf"\toprule {named}\endhead"
         yield r"\bottomrule\endfoot"
         for row in rows:
             yield _row(row, block)

@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipelines.examples import replacing
-from pipelines.reporting.documents import Chapter, Document, drawing_of, fact_rows, texts
+from pipelines.reporting.documents import (
+    Chapter,
+    Document,
+    drawing_of,
+    fact_rows,
+    figures_folder,
+    texts,
+)
 from pipelines.reporting.figures import standalone
 from pipelines.reporting.page import Part, Picture, Table
 from pipelines.runs.run import replacing_folder
@@ -18,8 +25,8 @@ _BEGINNING = re.compile(r"^(\d*)(?=[-+=.)])")  # of a list, where it begins a li
 
 
 def write(document: Document, out: Path) -> list[Path]:
-    """Writes the file, and `NAME_figures/` beside it where it has pictures."""
-    folder = out.with_name(f"{out.stem}_figures")
+    """Writes the file, and `NAME-md-figures/` beside it where it has pictures."""
+    folder = figures_folder(out)
     pictures: dict[str, str] = {}
     lines = [f"# {escaped(document.title)}", ""]
     if document.authors:
@@ -71,7 +78,7 @@ def _part(part: Part, prefix: str, pictures: dict[str, str]) -> Iterator[str]:
         name = f"{prefix}-{len(pictures) + 1}.svg"
         pictures[name] = standalone(drawing_of(part))
         title = escaped(part.title)
-        yield from (f"![{title}]({name.replace(' ', '%20')})", "")
+        yield from (f"![{title}]({name})", "")
         caption = f"{title}. {escaped(part.note)}".strip()
         yield from (f"*{caption}*", "")
 
