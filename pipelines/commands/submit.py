@@ -6,11 +6,15 @@ import argparse
 import io
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.commands.columns import add_columns, columns_of
 from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from pipelines.submission.authors import Author
 
 logger = logging.getLogger(__name__)
 
@@ -163,6 +167,7 @@ def _bundle(options: argparse.Namespace) -> int:
             "the options of a sample away"
         )
     runs, kind = [Path(run) for run in options.runs or []], options.bundle
+    files = {"dev": options.dev_file, "test": options.test_file}
     authors = parse_authors(options.authors or "")
     check_runs(runs, kind, authors)
     out = Path(options.out)
@@ -172,10 +177,10 @@ def _bundle(options: argparse.Namespace) -> int:
         runs,
         out,
         kind=kind,
-        files={"dev": options.dev_file, "test": options.test_file},
+        files=files,
         authors=authors,
         parameters={run.resolve().name: _sizes(run) for run in runs},
-        report=_report(runs, [str(author) for author in authors]) if options.with_report else None,
+        report=_report(runs, authors, files) if options.with_report else None,
         source=source_files() if options.with_source else None,
     )
     print("\n".join(name for name in names if not name.startswith("source/")))
@@ -198,11 +203,16 @@ def _sizes(folder: Path) -> str:
         return f"not listed: {error}"
 
 
-def _report(runs: Sequence[Path], authors: Sequence[str]) -> bytes:
+def _report(
+    runs: Sequence[Path], authors: Sequence[Author], files: Mapping[str, str | None]
+) -> bytes:
     """The PDF of `pipelines report`."""
     from pipelines.reporting.documents import document_of
     from pipelines.reporting.pdf import write_pages
+    from pipelines.runs.run import Run
 
+    gold = files.get(Run.open(runs[0]).report().get("split", "test"))
+    document = document_of(runs, authors=[str(author) for author in authors], gold=gold)
     pdf = io.BytesIO()
-    write_pages(document_of(runs, authors=authors), pdf)
+    write_pages(document, pdf)
     return pdf.getvalue()

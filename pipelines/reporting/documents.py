@@ -201,8 +201,8 @@ def _draw_matrix(axes: Axes, *, labels: Sequence[str], shares: Sequence[Sequence
         for column, share in enumerate(numbers):
             colour = "white" if share > 0.6 else plots.INK
             if share >= 0.005:
-                centre = {"ha": "center", "va": "center", "fontsize": 7}
-                axes.text(column, row, f"{100 * share:.0f}", color=colour, **centre)
+                text = f"{100 * share:.0f}"
+                axes.text(column, row, text, color=colour, ha="center", va="center", fontsize=7)
 
 
 def texts(table: Table) -> list[list[str]]:

@@ -190,8 +190,15 @@ class Pages:
 
     def _put(self, text: str, x: float, y: float, font: Font) -> None:
         weight = "bold" if font.bold else "normal"
-        style = {"fontsize": font.size, "fontweight": weight, "color": font.colour}
-        self.figure.text(x / WIDTH, y / HEIGHT, text, parse_math=False, **style)
+        self.figure.text(
+            x / WIDTH,
+            y / HEIGHT,
+            text,
+            parse_math=False,
+            fontsize=font.size,
+            fontweight=weight,
+            color=font.colour,
+        )
 
 
 def _fitting_size(inches: tuple[float, float], width: float, height: float) -> tuple[float, float]:
@@ -209,7 +216,9 @@ def _fit(axes: Axes, box: tuple[float, float, float, float]) -> None:
     for _ in range(3):  # labels change a little as the axes do
         frame = (inner[0] / WIDTH, inner[1] / HEIGHT, inner[2] / WIDTH, inner[3] / HEIGHT)
         axes.set_position(frame)
-        around = axes.get_tightbbox(figure.canvas.get_renderer())
+        around = axes.get_tightbbox()
+        if around is None:
+            return
         own = axes.get_window_extent()
         points = 72 / figure.dpi
         before_x, before_y = (own.x0 - around.x0) * points, (own.y0 - around.y0) * points

@@ -127,7 +127,7 @@ def training_curves(log: Sequence[Fields]) -> dict[str, str]:
     rows = [row for row in log if "step" in row and "train_runtime" not in row]
     keys = dict.fromkeys(itertools.chain.from_iterable(rows))
     metrics = [key.removeprefix("eval_").removeprefix("train_") for key in keys]
-    pictures = {}
+    pictures: dict[str, str] = {}
     for metric in dict.fromkeys(["loss", *metrics]):
         scale = 1 if metric == "loss" else DRAWN_METRICS.get(metric.rpartition("_")[2])
         title = metric.replace("_", " ").replace("f1", "F1")

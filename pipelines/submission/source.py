@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 PROJECT = ("pyproject.toml", "pipelines/cli.py", "recipes")
 SKIPPED_FOLDERS = {"runs", "build", "dist", "site", "node_modules", "__pycache__", "venv", "env"}
 # Weights, archives, keys and other tools' results.
-SKIPPED_ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".pkl", ".ckpt", ".onnx", ".gguf")
-SKIPPED_ENDINGS += (".zip", ".tar", ".tgz", ".whl", ".pyc", ".pem", ".key", ".egg-info")
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".pkl", ".ckpt", ".onnx", ".gguf")
+SKIPPED_ENDINGS = (*WEIGHTS, ".zip", ".tar", ".tgz", ".whl", ".pyc", ".pem", ".key", ".egg-info")
 SKIPPED_NAMES = {"kaggle.json"}
 LARGEST = 1 << 20  # bytes of a file: data, not source
 
