@@ -18,7 +18,7 @@ from pipelines.corpora import read_examples
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Prediction, Span, write_predictions
 from pipelines.spans import join_tokens, tags_to_token_ranges, token_ranges_to_tags
-from pipelines.submission.authors import Author, file_suffix, parse_authors
+from pipelines.submission.authors import Author
 from pipelines.submission.package import MANIFEST, validate_bundle, write_bundle
 from pipelines.submission.token_ranges import (
     Tokens,
@@ -154,35 +154,6 @@ def test_the_readme_has_the_scores_of_the_report(run, tmp_path):
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         readme = archive.read("README.md").decode()
     assert "| rnn |  | test | strict F1 81.23 | \\[70.00, 90.00\\] |" in readme
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", []),
-        ("Ada Lovelace <al12>", AUTHORS[:1]),
-        (" Ada Lovelace<al12> ,Bo Ek <be3>", AUTHORS),
-        ("Ñusta O'Neil-Öz <n.o_1>", [Author("Ñusta O'Neil-Öz", "n.o_1")]),
-    ],
-)
-def test_authors(text, expected):
-    assert parse_authors(text) == expected
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["Ada", "Ada <>", "<al12>", "Ada <al 12>", "Ada <../x>", "Ada <a>;", "Ada <a>, ", "A <a>, B"],
-)
-def test_authors_that_are_refused(text):
-    with pytest.raises(UserError, match=r"got --authors with .*; wanted \"NAME <ID>") as caught:
-        parse_authors(text)
-    assert "\n" not in str(caught.value)
-
-
-def test_an_author_twice_is_refused():
-    with pytest.raises(UserError, match="al12 twice; wanted each person once"):
-        parse_authors("Ada <al12>, Bo <AL12>")
-    assert file_suffix(AUTHORS) == "_al12_be3"
 
 
 def test_a_final_package_wants_authors(run, tmp_path):

@@ -19,6 +19,7 @@ from pipelines.evaluation.reports import evaluate_classes
 from pipelines.examples import Example, Prediction, write_predictions
 from pipelines.reporting import latex, markdown, pdf, plots
 from pipelines.reporting.documents import (
+    ABLATION,
     Chapter,
     Document,
     column_blocks,
@@ -28,6 +29,7 @@ from pipelines.reporting.documents import (
 )
 from pipelines.reporting.page import Picture, Section, Table
 from pipelines.reporting.pdf_pages import LINE_WIDTH, Font, column_widths, text_width, wrapped
+from pipelines.studies.ablation import RESULTS
 
 LABELS = ("a|b", "c_d", "e & f")
 LOG = [{"step": 1, "loss": 0.9}, {"step": 2, "loss": 0.5, "eval_loss": 0.6}]
@@ -124,13 +126,14 @@ def test_an_ablation_is_a_chapter(runs, tmp_path):
         "test": None,
         "baseline": {"seed": 1},
     }
-    (tmp_path / "ablation.json").write_text(json.dumps(results))
+    (tmp_path / ABLATION).write_text(json.dumps(results))
+    assert ABLATION == RESULTS
     chapter = document_of([tmp_path]).chapters[0]
     assert chapter.title.startswith("Ablation of train_text_classifier")
     out = tmp_path / "a.md"
     write_document(document_of([tmp_path]), out, "md")
     assert "| c=10\\_000 | 80.00 | 0.00 | 1/1 | -10.00 |" in out.read_text()
-    (tmp_path / "ablation.json").write_text('{"task": "sequence_classification"}')
+    (tmp_path / ABLATION).write_text('{"task": "sequence_classification"}')
     with pytest.raises(UserError, match="damaged or cut off"):
         document_of([tmp_path])
 

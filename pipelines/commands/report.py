@@ -32,15 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from pipelines.reporting.documents import document_of, write_document
-    from pipelines.submission.authors import parse_authors
-
     ending = Path(options.out).suffix.removeprefix(".").lower()
     chosen = options.format or ending
     if chosen not in FORMATS:
         raise UserError(
             f"got --out {options.out}; wanted a file that ends with .md, .tex or .pdf, or --format"
         )
+    from pipelines.reporting.documents import document_of, write_document
+    from pipelines.submission.authors import parse_authors
+
     authors = [str(author) for author in parse_authors(options.authors or "")]
     document = document_of(options.runs, title=options.title, authors=authors, gold=options.gold)
     for path in write_document(document, options.out, chosen):

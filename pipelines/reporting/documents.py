@@ -18,18 +18,17 @@ from pipelines.errors import UserError
 from pipelines.evaluation.tasks import TASKS
 from pipelines.examples import JsonObject
 from pipelines.reporting import plots
-from pipelines.reporting.ablation import ablation_sections, failures, summary
 from pipelines.reporting.compare import compare_runs
 from pipelines.reporting.comparison import compared, comparison_sections
 from pipelines.reporting.page import Cell, Part, Picture, Section, Table
 from pipelines.reporting.run_facts import Facts, run_facts
 from pipelines.reporting.sections import headline, report_sections, scored_on
 from pipelines.runs.run import Run
-from pipelines.studies.ablation import RESULTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+ABLATION = "ablation.json"  # what makes a folder an ablation
 LARGEST_MATRIX = 24  # labels of a confusion matrix that is drawn
 
 
@@ -97,7 +96,7 @@ def document_of(
             task cannot be compared.
     """
     paths = [Path(folder) for folder in folders]
-    ablations = [path for path in paths if (path / RESULTS).is_file()]
+    ablations = [path for path in paths if (path / ABLATION).is_file()]
     runs = _runs([path for path in paths if path not in ablations])
     by_task: dict[str, list[Path]] = {}
     for run in runs:
@@ -156,7 +155,10 @@ def _comparison(comparison: JsonObject) -> Chapter:
 
 
 def _ablation(folder: Path) -> Chapter:
-    file = folder / RESULTS
+    # Imported here: with it come the libraries that train, which take seconds to load.
+    from pipelines.reporting.ablation import ablation_sections, failures, summary
+
+    file = folder / ABLATION
     try:
         results = json.loads(file.read_text(encoding="utf-8"))
         note = f"{summary(results)}."
