@@ -294,6 +294,7 @@ def test_the_command(runs, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [str(out), str(tmp_path / "r-md-figures")]
     assert out.read_text().startswith("# Mine\n\nBo Ek (be3)\n")
-    done = run_python(*command, *runs, "--out", tmp_path / "r.doc")
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: got --out {tmp_path / 'r.doc'}; wanted a file that ends")
+    for refused in (["--out", "r.doc"], ["--out", "-", "--format", "md"]):
+        done = run_python(*command, *runs, *refused)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"error: got --out {refused[1]}; wanted a file that ends")

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     ending = Path(options.out).suffix.removeprefix(".").lower()
     chosen = options.format or ending
-    if chosen not in FORMATS:
+    if chosen not in FORMATS or options.out == "-":
         raise UserError(
             f"got --out {options.out}; wanted a file that ends with .md, .tex or .pdf, or --format"
         )

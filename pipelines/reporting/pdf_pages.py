@@ -23,6 +23,7 @@ SIZES = (8.0, 7.0, 6.0)  # of a table: the largest that fits
 GAP = 10.0  # between columns
 NARROWEST = 70.0  # of a column that is wrapped
 LINES_KEPT = 8  # of a paragraph: a longer one may go on on the next page
+TABLE_KEPT = 240.0  # the height of a table that is not broken over pages
 ROWS_KEPT = 3  # with the head of their table on one page
 
 
@@ -120,7 +121,7 @@ class Pages:
             for row in rows
         )
         heights = [_height(row, font) for row in body]
-        kept = sum(heights[:ROWS_KEPT]) if len(body) > ROWS_KEPT + 1 else sum(heights)
+        kept = sum(heights) if sum(heights) <= TABLE_KEPT else sum(heights[:ROWS_KEPT])
         self.need(_height(head, font) + kept + 8)
         self._head(head, widths, left, font)
         for row, height in zip(body, heights, strict=True):
