@@ -22,6 +22,7 @@ COMMANDS = (
     "vote",
     "evaluate",
     "compare",
+    "report",
     "submit",
     "vocabulary",
     "parameters",

@@ -18,6 +18,7 @@ from pipelines.corpora import read_examples
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Prediction, Span, write_predictions
 from pipelines.spans import join_tokens, tags_to_token_ranges, token_ranges_to_tags
+from pipelines.submission.authors import Author
 from pipelines.submission.package import MANIFEST, validate_bundle, write_bundle
 from pipelines.submission.token_ranges import (
     Tokens,
@@ -35,6 +36,7 @@ FILE = {
     ],
     "index": [[0, 1, 2, 3, 4, 5], [6, 7], [8, 9, 10]],
 }
+AUTHORS = [Author("Ada Lovelace", "al12"), Author("Bo Ek", "be3")]
 PREDICTED = {"0": [(0, 12, "PER"), (17, 19, "PER"), (23, 27, "LOC")], "1": [(0, 4, "LOC")], "2": []}
 CSV = "type,ranges\nLOC,5-5 6-6\nORG,\nPER,0-1 3-3\n"
 
@@ -68,23 +70,24 @@ def make_run(folder: Path, name: str) -> Path:
 
 
 def test_ranges_by_hand(run, tmp_path):
-    names = write_bundle([run], tmp_path / "out.zip", kind="final")
+    names = write_bundle([run], tmp_path / "out.zip", kind="final", authors=AUTHORS)
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         assert (
             set(archive.namelist())
             == set(names)
             == {
+                "README.md",
                 "rnn/config.yaml",
                 "rnn/model/config.json",
                 "rnn/model/model.safetensors",
-                "rnn/predictions/dev.jsonl",
-                "rnn/predictions/dev.csv",
-                "rnn/predictions/test.jsonl",
-                "rnn/predictions/test.csv",
+                "rnn/predictions/dev_al12_be3.jsonl",
+                "rnn/predictions/dev_al12_be3.csv",
+                "rnn/predictions/test_al12_be3.jsonl",
+                "rnn/predictions/test_al12_be3.csv",
                 MANIFEST,
             }
         )
-        assert archive.read("rnn/predictions/test.csv").decode() == CSV
+        assert archive.read("rnn/predictions/test_al12_be3.csv").decode() == CSV
         manifest = json.loads(archive.read(MANIFEST))
         assert (
             archive.read("rnn/model/model.safetensors")
@@ -92,6 +95,7 @@ def test_ranges_by_hand(run, tmp_path):
         )
     assert manifest["bundle"] == "final"
     assert manifest["runs"] == ["rnn"]
+    assert manifest["authors"] == [author._asdict() for author in AUTHORS]
     assert validate_bundle(tmp_path / "out.zip") == manifest
 
 
@@ -100,18 +104,66 @@ def test_ranges_by_hand(run, tmp_path):
     [("milestone", {"dev"}), ("leaderboard", {"test"}), ("final", {"dev", "test"})],
 )
 def test_what_each_kind_holds(run, tmp_path, kind, splits):
-    names = write_bundle([run], tmp_path / "out.zip", kind=kind)
+    names = write_bundle([run], tmp_path / "out.zip", kind=kind, authors=AUTHORS)
     assert {
-        name.split("/")[-1].removesuffix(".csv") for name in names if name.endswith(".csv")
+        name.split("/")[-1].removesuffix("_al12_be3.csv") for name in names if name.endswith(".csv")
     } == splits
 
 
 def test_the_same_runs_give_the_same_bytes(run, tmp_path):
     other = make_run(tmp_path, "gru")
     for name in ("a.zip", "b.zip"):
-        write_bundle([run, other], tmp_path / name, kind="final")
+        write_bundle([run, other], tmp_path / name, kind="final", authors=AUTHORS)
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
     assert validate_bundle(tmp_path / "a.zip")["runs"] == ["rnn", "gru"]
+
+
+def test_a_leaderboard_takes_any_number_of_runs(run, tmp_path):
+    runs = [run, make_run(tmp_path, "gru"), make_run(tmp_path, "lstm")]
+    write_bundle(runs, tmp_path / "out.zip", kind="leaderboard")
+    assert validate_bundle(tmp_path / "out.zip")["runs"] == ["rnn", "gru", "lstm"]
+
+
+def test_report_source_and_parameters(run, tmp_path):
+    (tmp_path / "broken.csv").write_text("a file of a test, that holds no ranges")
+    (tmp_path / "broken.json").write_text("{")
+    names = write_bundle(
+        [run],
+        tmp_path / "out.zip",
+        kind="milestone",
+        authors=AUTHORS[:1],
+        parameters={"rnn": "total 6 | 6"},
+        report=b"%PDF-1.4",
+        source={name: tmp_path / name for name in ("broken.csv", "broken.json")},
+    )
+    assert {"report_al12.pdf", "source/broken.csv", "source/broken.json"} <= set(names)
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert archive.read("report_al12.pdf") == b"%PDF-1.4"
+        readme = archive.read("README.md").decode()
+    assert "| Ada Lovelace | al12 |" in readme
+    assert "## Parameters of rnn\n\n````text\ntotal 6 | 6\n````" in readme
+    assert "- `source/`: 2 files" in readme
+    assert "- `rnn/predictions/dev_al12.csv`: a row a type" in readme
+
+
+def test_the_readme_has_the_scores_of_the_report(run, tmp_path):
+    report = {"task": "span_extraction", "split": "test"}
+    report["strict"] = {"f1": 0.8123, "interval": [0.7, 0.9]}
+    (run / "report.json").write_text(json.dumps(report))
+    write_bundle([run], tmp_path / "out.zip", kind="milestone")
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        readme = archive.read("README.md").decode()
+    assert "| rnn |  | test | strict F1 81.23 | \\[70.00, 90.00\\] |" in readme
+
+
+def test_a_final_package_wants_authors(run, tmp_path):
+    with pytest.raises(UserError, match="--bundle final got no authors; wanted --authors"):
+        write_bundle([run], tmp_path / "out.zip", kind="final")
+
+
+def test_a_run_named_like_the_folder_of_the_source_is_refused(tmp_path):
+    with pytest.raises(UserError, match="rename the run"):
+        write_bundle([make_run(tmp_path, "source")], tmp_path / "out.zip", kind="milestone")
 
 
 def test_numbers_are_those_of_the_index_column(tmp_path):
@@ -206,7 +258,9 @@ def test_faults_of_runs_are_reported_at_once(run, tmp_path):
     shutil.rmtree(other / "model")
     (other / "config.yaml").unlink()
     with pytest.raises(UserError) as caught:
-        write_bundle([run, other, tmp_path / "none"], tmp_path / "out.zip", kind="final")
+        write_bundle(
+            [run, other, tmp_path / "none"], tmp_path / "out.zip", kind="final", authors=AUTHORS
+        )
     expected = str(caught.value).splitlines()
     assert [line.split(": ")[1].split(";")[0].split(",")[0] for line in expected] == [
         "no predictions/test.jsonl",
@@ -310,38 +364,31 @@ def test_a_column_of_row_numbers_is_not_the_index_of_tokens(tmp_path):
     assert [list(numbers) for numbers in tokens.numbers.values()] == [[0, 1], [2]]
 
 
+def submit(*arguments: object):
+    return run_python("-m", "pipelines.cli", "submit", *arguments)
+
+
 def test_the_command(run, tmp_path):
-    done = run_python(
-        "-m",
-        "pipelines.cli",
-        "submit",
-        "--bundle",
-        "leaderboard",
-        "--runs",
-        run,
-        "--out",
-        tmp_path / "out.zip",
+    authors = ("--authors", "Ada Lovelace <al12>")
+    (tmp_path / "packages").mkdir()
+    done = submit(
+        *("--bundle", "leaderboard", "--runs", run, "--out", tmp_path / "packages", *authors),
+        "--with_source",
     )
     assert done.returncode == 0, done.stderr
-    assert "7 files" not in done.stderr
-    assert done.stdout.splitlines()[-1] == (
-        f"{tmp_path / 'out.zip'}: 6 files, test predictions of the one run that "
-        "competes; opened again and valid"
-    )
-    done = run_python(
-        "-m",
-        "pipelines.cli",
-        "submit",
-        "--bundle",
-        "leaderboard",
-        "--runs",
-        run,
-        run,
-        "--out",
-        tmp_path / "two.zip",
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: --bundle leaderboard got 2 runs; wanted 1 with --runs")
-    done = run_python("-m", "pipelines.cli", "submit", "--out", tmp_path / "none.csv")
-    assert done.returncode == 2
-    assert "--predictions and --sample" in done.stderr
+    package = tmp_path / "packages" / "leaderboard_al12.zip"
+    assert done.stdout.splitlines()[-1].startswith(f"{package}: ")
+    assert "the README has no parameter table" in done.stderr  # these weights are of no network
+    with zipfile.ZipFile(package) as archive:
+        assert "source/pipelines/cli.py" in archive.namelist()
+        assert "rnn/predictions/test_al12.csv" in archive.namelist()
+    refused = {
+        ("--bundle", "final", "--runs", run, "--authors", "Ada"): "error: got --authors with 'Ada'",
+        ("--bundle", "milestone"): "error: --bundle milestone got no runs; wanted at least 1",
+        (): "error: submit wants --predictions and --sample",
+        ("--with_report",): "error: --with_report without --bundle has no effect",
+    }
+    for arguments, expected in refused.items():
+        done = submit(*arguments, "--out", tmp_path / "none.zip")
+        assert done.returncode == 2
+        assert done.stderr.startswith(expected)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from pipelines.runs.run import Run
 
 HELP = "list the parameters of a run's network and count multiply-adds"
 
@@ -35,13 +39,31 @@ def run(options: argparse.Namespace) -> int:
     if options.tokens < 1:
         raise UserError(f"got --tokens {options.tokens}; wanted at least 1")
     opened = Run.open(options.run_dir)
+    print(sizes_of(opened, tokens=options.tokens, layers_only=options.layers_only))
+    return 0
+
+
+def sizes_of(opened: Run, *, tokens: int = 32, layers_only: bool = False) -> str:
+    """What the model of a run is made of, in tables for a terminal.
+
+    Raises:
+        UserError: when the run has no finished model.
+    """
+    from pipelines.families import lexical
+
     family, folder = opened.model_folder()
+<<<<<<< HEAD
     if hasattr(family, "sizes_as_text"):  # a family without networks
         print(family.sizes_as_text(family.load(folder)))
         return 0
+=======
+    if family is lexical:
+        from pipelines.inspection.lexical_sizes import sizes_as_text
+
+        return sizes_as_text(lexical.load(folder))
+>>>>>>> a33c561f720d0aea9bf295dc246d7fea4e801ad4
     from pipelines.inspection.parameters import parameter_table, table_as_text
     from pipelines.inspection.trained_network import trained_network
 
-    table = parameter_table(trained_network(opened), tokens=options.tokens)
-    print(table_as_text(table, layers_only=options.layers_only))
-    return 0
+    table = parameter_table(trained_network(opened), tokens=tokens)
+    return table_as_text(table, layers_only=layers_only)

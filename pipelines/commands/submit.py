@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import io
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.commands.columns import add_columns, columns_of
 from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from pipelines.submission.authors import Author
+
+logger = logging.getLogger(__name__)
 
 HELP = "write predictions as a competition's CSV, and push it; or a course's package of runs"
 # The options of a competition's CSV that go to `write_submission` as they are.
@@ -42,9 +53,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bundle",
         choices=("milestone", "leaderboard", "final"),
         help="write a zip with predictions, configs and weights of --runs, and their checksums: "
-        "dev predictions, test predictions of one run, or both",
+        "dev predictions, test predictions, or both",
     )
     parser.add_argument("--runs", nargs="+", metavar="RUN", help="run folders, for --bundle")
+    _add_package_options(parser)
+
+
+def _add_package_options(parser: argparse.ArgumentParser) -> None:
+    """What a course's package holds beside its runs."""
+    parser.add_argument(
+        "--authors",
+        metavar='"NAME <ID>, …"',
+        help="for --bundle, and required by final: to stand in manifest, README and file names",
+    )
+    parser.add_argument(
+        "--with_source",
+        action="store_true",
+        help="for --bundle: add the project's source, without runs, caches, weights and .git",
+    )
+    parser.add_argument(
+        "--with_report",
+        action="store_true",
+        help="for --bundle: add what `pipelines report` writes about the runs, as PDF",
+    )
     for split in ("dev", "test"):
         parser.add_argument(
             f"--{split}_file",
@@ -86,6 +117,10 @@ def run(options: argparse.Namespace) -> int:
 
     if options.bundle:
         return _bundle(options)
+    of_package = ("authors", "with_source", "with_report", "dev_file", "test_file")
+    given = [f"--{name}" for name in of_package if getattr(options, name)]
+    if given:
+        raise UserError(f"{', '.join(given)} without --bundle has no effect; leave it out")
     if not options.predictions or not options.sample or options.runs:
         raise UserError(
             "submit wants --predictions and --sample for a competition's CSV, or --bundle and "
@@ -121,7 +156,9 @@ def _one_line(row: str, limit: int = 200) -> str:
 
 
 def _bundle(options: argparse.Namespace) -> int:
-    from pipelines.submission.package import BUNDLES, write_bundle
+    from pipelines.submission.authors import file_suffix, parse_authors
+    from pipelines.submission.package import BUNDLES, check_runs, write_bundle
+    from pipelines.submission.source import source_files
 
     without_effect = ("predictions", "sample", "push", *SAMPLE_OPTIONS)
     if any(getattr(options, name) is not None for name in without_effect):
@@ -129,9 +166,53 @@ def _bundle(options: argparse.Namespace) -> int:
             "--bundle takes its predictions from --runs; leave --predictions, --sample, --push and "
             "the options of a sample away"
         )
+    runs, kind = [Path(run) for run in options.runs or []], options.bundle
     files = {"dev": options.dev_file, "test": options.test_file}
-    names = write_bundle(options.runs or [], options.out, kind=options.bundle, files=files)
-    print("\n".join(names))
-    what = BUNDLES[options.bundle].what
-    print(f"\n{options.out}: {len(names)} files, {what}; opened again and valid")
+    authors = parse_authors(options.authors or "")
+    check_runs(runs, kind, authors)
+    out = Path(options.out)
+    if options.out.endswith(("/", os.sep)) or out.is_dir():
+        out /= f"{kind}{file_suffix(authors)}.zip"
+    names = write_bundle(
+        runs,
+        out,
+        kind=kind,
+        files=files,
+        authors=authors,
+        parameters={run.resolve().name: _sizes(run) for run in runs},
+        report=_report(runs, authors, files) if options.with_report else None,
+        source=source_files() if options.with_source else None,
+    )
+    print("\n".join(name for name in names if not name.startswith("source/")))
+    in_source = sum(name.startswith("source/") for name in names)
+    if in_source:
+        print(f"source/: {in_source} files")
+    print(f"\n{out}: {len(names)} files, {BUNDLES[kind].what}; opened again and valid")
     return 0
+
+
+def _sizes(folder: Path) -> str:
+    """The parameter table of a run, or why there is none: a package needs none to be complete."""
+    from pipelines.commands.parameters import sizes_of
+    from pipelines.runs.run import Run
+
+    try:
+        return sizes_of(Run.open(folder))
+    except UserError as error:
+        logger.warning("%s: the README has no parameter table (%s)", folder, error)
+        return f"not listed: {error}"
+
+
+def _report(
+    runs: Sequence[Path], authors: Sequence[Author], files: Mapping[str, str | None]
+) -> bytes:
+    """The PDF of `pipelines report`."""
+    from pipelines.reporting.documents import document_of
+    from pipelines.reporting.pdf import write_pages
+    from pipelines.runs.run import Run
+
+    gold = files.get(Run.open(runs[0]).report().get("split", "test"))
+    document = document_of(runs, authors=[str(author) for author in authors], gold=gold)
+    pdf = io.BytesIO()
+    write_pages(document, pdf)
+    return pdf.getvalue()

@@ -41,7 +41,7 @@ def report_ablation(results: Fields, folder: Path) -> None:
 
 def ablation_as_text(results: Fields) -> str:
     """The tables and the verdict on the ranking, for a terminal."""
-    return "\n".join([_summary(results), *sections_as_text(list(_sections(results)))])
+    return "\n".join([summary(results), *sections_as_text(list(_sections(results)))])
 
 
 def write_ablation(results: Fields, out: str | Path) -> None:
@@ -51,20 +51,30 @@ def write_ablation(results: Fields, out: str | Path) -> None:
         results: as `studies.ablation` writes them to `ablation.json`.
     """
     run = Run(Path(out).parent)
-    failed = [f"{row['name']} failed: {row['reason']}" for row in results["failed"]]
-    sections = list(_sections(results))
-    sections.insert(1, Section("differences", "Differences", [_picture(results)]))
     write_page(
         out,
         title=f"Ablation of {results['recipe']}",
-        note=f"{_summary(results)}.",
+        note=f"{summary(results)}.",
         facts=run_facts(results["baseline"], run.provenance()),
-        warnings=failed,
-        sections=sections,
+        warnings=failures(results),
+        sections=ablation_sections(results),
     )
 
 
-def _summary(results: Fields) -> str:
+def ablation_sections(results: Fields) -> list[Section]:
+    """The sections of a page or a document about an ablation."""
+    sections = list(_sections(results))
+    sections.insert(1, Section("differences", "Differences", [_picture(results)]))
+    return sections
+
+
+def failures(results: Fields) -> list[str]:
+    """A sentence for each variant that failed."""
+    return [f"{row['name']} failed: {row['reason']}" for row in results["failed"]]
+
+
+def summary(results: Fields) -> str:
+    """What was tried on which examples, the baseline's score and the best."""
     task = _task(results)
     best, baseline = results["variants"][0], _baseline(results)
     number = len(results["variants"]) - 1

@@ -37,7 +37,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
 def comparison_as_text(comparison: Comparison) -> str:
     """The table, the verdicts and the Pareto fronts, for a terminal."""
     table = Section("runs", "Runs", [comparison_table(comparison)])
-    lines = [_compared(comparison), *(f"warning: {line}" for line in _warnings(comparison))]
+    lines = [compared(comparison), *(f"warning: {line}" for line in _warnings(comparison))]
     lines += [*sections_as_text([table]), ""]
     lines += [verdict(comparison, pair) for pair in comparison["verdicts"]]
     fronts = {COSTS[cost].name: names for cost, names in comparison["pareto"].items() if names}
@@ -49,6 +49,19 @@ def comparison_as_text(comparison: Comparison) -> str:
 
 def write_comparison(comparison: Comparison, out: str | Path) -> None:
     """Writes the comparison as one self-contained HTML file."""
+    shared, sections = comparison_sections(comparison)
+    write_page(
+        out,
+        title=f"{len(comparison['runs'])} runs compared",
+        note=f"{compared(comparison)}.",
+        facts=shared,
+        warnings=_warnings(comparison),
+        sections=sections,
+    )
+
+
+def comparison_sections(comparison: Comparison) -> tuple[Facts, list[Section]]:
+    """What the runs share, and the sections of a page or a document about them."""
     shared, own = split_facts({row["name"]: row["facts"] for row in comparison["runs"]})
     sections = [
         Section("runs", "Runs", [comparison_table(comparison)]),
@@ -56,14 +69,7 @@ def write_comparison(comparison: Comparison, out: str | Path) -> None:
         Section("cost", "Quality against cost", list(_pictures(comparison))),
         Section("options", "What differs between the runs", [own] if own.rows else []),
     ]
-    write_page(
-        out,
-        title=f"{len(comparison['runs'])} runs compared",
-        note=f"{_compared(comparison)}.",
-        facts=shared,
-        warnings=_warnings(comparison),
-        sections=[section for section in sections if section.parts],
-    )
+    return shared, [section for section in sections if section.parts]
 
 
 def comparison_table(comparison: Comparison) -> Table:
@@ -149,7 +155,7 @@ def _milliseconds(number: float | None) -> str:
     return f"{number:.3g}" if number < 100 else f"{number:,.0f}"
 
 
-def _compared(comparison: Comparison) -> str:
+def compared(comparison: Comparison) -> str:
     """What was compared, and by which test."""
     task = comparison["task"].replace("_", " ").capitalize()
     examples = f"the same {comparison['examples']:,} examples of {comparison['split']}"

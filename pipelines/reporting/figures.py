@@ -32,11 +32,14 @@ def figures_of(page: str) -> dict[str, str]:
             title = html.unescape(_TAG.sub(" ", _SVG.sub("", figure))).strip().splitlines()
             name = re.sub(r"\W+", "-", title[0].lower()).strip("-") if title else ""
             name = name or "figure"
-            figures[name if name not in figures else f"{name}-{number}"] = _alone(picture.group())
+            figures[name if name not in figures else f"{name}-{number}"] = standalone(
+                picture.group()
+            )
     return figures
 
 
-def _alone(picture: str) -> str:
+def standalone(picture: str) -> str:
+    """The `<svg>` element of a page as a file, in the light colours on their ground."""
     box = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', picture)
     if box:
         width, height = (round(_SCALE * float(side)) for side in box.groups())

@@ -19,8 +19,9 @@ from pipelines.formatting import short_count
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# matplotlib knows no CSS variables: it draws in these stand-ins, which are replaced in the SVG.
-INK, BLUE, ORANGE, LINE, FAINT = "#000001", "#000002", "#000003", "#000004", "#000005"
+# The light colours of templates/style.css. matplotlib knows no CSS variables: in the SVG of a page
+# they are replaced by them, in a document they stay.
+INK, BLUE, ORANGE, LINE, FAINT = "#1a1f24", "#0a58bd", "#a8430a", "#d6dce2", "#5a6672"
 CSS = {
     INK: "currentColor",
     BLUE: "var(--gold)",
@@ -59,7 +60,28 @@ Points = list[tuple[float, float]]
 ScoreRow = tuple[str, float, Sequence[float] | None, bool]
 
 
-def svg(name: str, draw: Callable[[Axes], None], *, inches: tuple[float, float] = INCHES) -> str:
+class Drawing(str):
+    """An `<svg>` element that can be drawn again, on the page of a PDF for example.
+
+    Attributes:
+        draw: draws on a pair of axes.
+        inches: width and height.
+    """
+
+    draw: Callable[[Axes], None]
+    inches: tuple[float, float]
+
+    def __new__(
+        cls, text: str, draw: Callable[[Axes], None], inches: tuple[float, float]
+    ) -> Drawing:
+        drawing = super().__new__(cls, text)
+        drawing.draw, drawing.inches = draw, inches
+        return drawing
+
+
+def svg(
+    name: str, draw: Callable[[Axes], None], *, inches: tuple[float, float] = INCHES
+) -> Drawing:
     """Draws on one pair of axes.
 
     Args:
@@ -87,9 +109,9 @@ def svg(name: str, draw: Callable[[Axes], None], *, inches: tuple[float, float] 
     for size in ("height", "width"):
         picture = re.sub(rf'(<svg\b[^>]*?) {size}="[^"]*"', r"\1", picture)
     picture = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", picture)
-    for stand_in, css in CSS.items():
-        picture = picture.replace(stand_in, css)
-    return picture
+    for colour, css in CSS.items():
+        picture = picture.replace(colour, css)
+    return Drawing(picture, draw, inches)
 
 
 def training_curves(log: Sequence[Fields]) -> dict[str, str]:
@@ -105,7 +127,7 @@ def training_curves(log: Sequence[Fields]) -> dict[str, str]:
     rows = [row for row in log if "step" in row and "train_runtime" not in row]
     keys = dict.fromkeys(itertools.chain.from_iterable(rows))
     metrics = [key.removeprefix("eval_").removeprefix("train_") for key in keys]
-    pictures = {}
+    pictures: dict[str, str] = {}
     for metric in dict.fromkeys(["loss", *metrics]):
         scale = 1 if metric == "loss" else DRAWN_METRICS.get(metric.rpartition("_")[2])
         title = metric.replace("_", " ").replace("f1", "F1")
@@ -157,7 +179,7 @@ def scores_with_intervals(rows: Sequence[ScoreRow]) -> str:
             axes.plot(
                 100 * score, position, marker, color=color, markerfacecolor=fill, markersize=size
             )
-        axes.set_yticks(range(len(rows)), [_short(name) for name, *_ in rows])
+        axes.set_yticks(range(len(rows)), [shortened(name) for name, *_ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         # Dots and not bars: the scale need not begin at zero, and intervals are to be seen.
         lowest = 100 * min(min([score, *(interval or ())]) for _, score, interval, _ in rows)
@@ -258,7 +280,7 @@ def _name_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None
         below = any(other > rank for other in near)
         to_left = left > 0.5
         axes.annotate(
-            _short(label),
+            shortened(label),
             (x, y),
             xytext=(-7 if to_left else 7, -12 if below else 5),
             textcoords="offset points",
@@ -267,5 +289,6 @@ def _name_points(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None
         )
 
 
-def _short(name: str) -> str:
+def shortened(name: str) -> str:
+    """A name cut to `NAME_LENGTH` characters."""
     return name if len(name) <= NAME_LENGTH else name[: NAME_LENGTH - 1] + "…"

@@ -2,7 +2,8 @@
 
 Predictions lie in it twice: as `predictions/SPLIT.jsonl`, and as `predictions/SPLIT.csv`, one row a
 type with the inclusive ranges `0-1 4-4` of its mentions, in the token numbers of the `index` column
-of a text/NER/index file.
+of a text/NER/index file. Authors stand in manifest and README, their IDs in the names of files
+that are graded.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from pipelines.errors import DataError, UserError
 from pipelines.examples import Fields, JsonObject, Prediction, prediction_from_json, replacing
 from pipelines.runs.run import Run
 from pipelines.spans import split_tag
+from pipelines.submission.authors import Author, file_suffix
+from pipelines.submission.package_readme import package_readme
 from pipelines.submission.token_ranges import (
     Tokens,
     numbered_tokens,
@@ -32,7 +35,7 @@ from pipelines.submission.token_ranges import (
     type_ranges,
 )
 
-MANIFEST = "manifest.json"
+MANIFEST, README, SOURCE = "manifest.json", "README.md", "source/"
 # What goes in of a model folder; weights only as safetensors, never pickled.
 MODEL_FILES = (".safetensors", ".json", ".jinja", ".txt", ".model")
 
@@ -43,18 +46,18 @@ class Kind(NamedTuple):
     Attributes:
         what: in words.
         splits: those that every run must have predicted.
-        runs: at most, None for any number.
+        with_authors: whether it must name its authors.
     """
 
     what: str
     splits: tuple[str, ...]
-    runs: int | None = None
+    with_authors: bool = False
 
 
 BUNDLES = {
     "milestone": Kind("dev predictions, to show how far the runs are", ("dev",)),
-    "leaderboard": Kind("test predictions of the one run that competes", ("test",), 1),
-    "final": Kind("dev and test predictions of every run", ("dev", "test")),
+    "leaderboard": Kind("test predictions of the runs that compete", ("test",)),
+    "final": Kind("dev and test predictions of every run", ("dev", "test"), with_authors=True),
 }
 
 
@@ -64,6 +67,10 @@ def write_bundle(
     *,
     kind: str,
     files: Mapping[str, str | None] | None = None,
+    authors: Sequence[Author] = (),
+    parameters: Mapping[str, str] | None = None,
+    report: bytes | None = None,
+    source: Mapping[str, Path] | None = None,
 ) -> list[str]:
     """Writes the package and validates it; the file appears whole and valid, or not at all.
 
@@ -72,22 +79,39 @@ def write_bundle(
         out: the zip to write.
         kind: a name of `BUNDLES`.
         files: the file of a split; by default the one that the run's config names.
+        authors: whose IDs end the names of predictions and report: `test_ab12_cd34.csv`.
+        parameters: name of a run -> its parameter table, for the README.
+        report: a PDF.
+        source: name -> file of the project, to lie in `source/`.
 
     Returns:
         Names of the files in the zip. The same runs give the same bytes.
 
     Raises:
-        UserError: naming all that the runs lack: predictions, config, weights.
+        UserError: naming all that is missing: predictions, config, weights, authors.
         DataError: when predictions are not those of the file.
     """
     if kind not in BUNDLES:
         raise UserError(f"got --bundle {kind}; wanted {', '.join(BUNDLES)}")
     folders = [Path(run) for run in runs]
-    _check_runs(folders, kind)
+    check_runs(folders, kind, authors)
+    suffix = file_suffix(authors)
     contents: dict[str, bytes | Path] = {}
     for folder in folders:
-        for name, content in _contents(folder, BUNDLES[kind].splits, files or {}):
+        for name, content in _contents(folder, BUNDLES[kind].splits, files or {}, suffix):
             contents[f"{folder.resolve().name}/{name}"] = content
+    if report is not None:
+        contents[f"report{suffix}.pdf"] = report
+    contents |= {f"{SOURCE}{name}": path for name, path in (source or {}).items()}
+    readme = package_readme(
+        kind=kind,
+        what=BUNDLES[kind].what,
+        runs=[Run(folder) for folder in folders],
+        authors=authors,
+        parameters=parameters or {},
+        names=list(contents),
+    )
+    contents = {README: readme.encode(), **contents}
     listed = {
         name: {"sha256": _sha256_of(content), "bytes": _size_of(content)}
         for name, content in contents.items()
@@ -95,6 +119,7 @@ def write_bundle(
     manifest = {
         "bundle": kind,
         "what": BUNDLES[kind].what,
+        "authors": [author._asdict() for author in authors],
         "runs": [folder.resolve().name for folder in folders],
         "files": listed,
     }
@@ -154,18 +179,26 @@ def validate_bundle(bundle: str | Path | IO[bytes], *, name: str | None = None) 
     return manifest
 
 
-def _check_runs(folders: Sequence[Path], kind: str) -> None:
-    limit, splits = BUNDLES[kind].runs, BUNDLES[kind].splits
+def check_runs(folders: Sequence[Path], kind: str, authors: Sequence[Author]) -> None:
+    """Checks that a package of this kind can be written.
+
+    Raises:
+        UserError: naming all that is missing.
+    """
+    splits = BUNDLES[kind].splits
     faults = []
-    if not folders or (limit and len(folders) > limit):
-        wanted = limit or "at least 1"
-        faults.append(f"--bundle {kind} got {len(folders)} runs; wanted {wanted} with --runs")
+    if not folders:
+        faults.append(f"--bundle {kind} got no runs; wanted at least 1 with --runs")
+    if BUNDLES[kind].with_authors and not authors:
+        faults.append(f'--bundle {kind} got no authors; wanted --authors "NAME <ID>, NAME <ID>"')
     names = Counter(folder.resolve().name for folder in folders)
     faults += [
         f"{name}: several runs have this name; rename one, as a run keeps its name in the zip"
         for name in sorted(names)
         if names[name] > 1
     ]
+    if SOURCE.strip("/") in names:
+        faults.append("source: the package has a folder of this name; rename the run")
     for folder in folders:
         faults += _run_faults(folder, kind, splits)
     if faults:
@@ -200,7 +233,7 @@ def _model_folder(run: Run) -> Path:
 
 
 def _contents(
-    folder: Path, splits: Sequence[str], files: Mapping[str, str | None]
+    folder: Path, splits: Sequence[str], files: Mapping[str, str | None], suffix: str
 ) -> Iterator[tuple[str, bytes | Path]]:
     """Names within the run's part of the zip, and what they hold."""
     run = Run(folder)
@@ -217,8 +250,8 @@ def _contents(
         predictions = read_predictions(run.predictions(split))
         tokens = _predicted_tokens(run, file, predictions)
         ranges = type_ranges(tokens, predictions, types=_types(model))
-        yield f"predictions/{split}.jsonl", run.predictions(split)
-        yield f"predictions/{split}.csv", ranges_as_csv(ranges).encode()
+        yield f"predictions/{split}{suffix}.jsonl", run.predictions(split)
+        yield f"predictions/{split}{suffix}.csv", ranges_as_csv(ranges).encode()
 
 
 def _file_of(run: Run, split: str, files: Mapping[str, str | None]) -> Path:
@@ -279,6 +312,8 @@ def _faults(archive: zipfile.ZipFile, path: str, listed: Fields) -> Iterator[str
             size += len(piece)
     if (digest.hexdigest(), size) != (listed["sha256"], listed["bytes"]):
         yield "its checksum or size is not that of the manifest"
+    if path.startswith(SOURCE):  # files of any content, data for tests among them
+        return
     try:
         if path.endswith(".safetensors"):
             with archive.open(path) as f:
