@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pipelines.examples import JsonObject
 from pipelines.runs import options as config
 from pipelines.runs.arguments import (
     ClassArguments,
@@ -118,7 +119,7 @@ def main() -> None:
         run(options, training)
 
 
-def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]:
+def run(options: RecipeArguments, training: TrainingArguments) -> JsonObject:
     """Trains and scores one model, or compares several; returns the report or comparison."""
     check_options(options, training)
     names = names_of(options, training)
@@ -184,7 +185,7 @@ def run_several(
     training: TrainingArguments,
     data: job.Data,
     folder: Path,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Trains one model after the other, except finished ones, and compares them all.
 
     Raises:
@@ -227,7 +228,7 @@ def run_several(
         gc.collect()
     if not job.is_main():
         return {}
-    comparison: dict[str, Any] = {}
+    comparison: JsonObject = {}
     if len(failed) < len(names):
         comparison = compare_runs([runs[name].folder for name in names if name not in failed])
         logger.info("\n%s", comparison_as_text(comparison))
@@ -242,7 +243,7 @@ def run_several(
 
 def run_one(
     options: RecipeArguments, training: TrainingArguments, data: job.Data, folder: Path
-) -> dict[str, Any]:
+) -> JsonObject:
     """Trains, predicts and scores one model; returns the report of the last labelled split."""
     with job.start(
         "classifier",

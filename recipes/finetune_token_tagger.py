@@ -43,7 +43,7 @@ from transformers import PrinterCallback, set_seed
 
 from pipelines import job
 from pipelines.errors import DataError, UserError, one_line_errors
-from pipelines.examples import Example
+from pipelines.examples import Example, JsonObject
 from pipelines.families import token_tagger
 from pipelines.families.token_tagger import tagging
 from pipelines.families.token_tagger.units import describe_unreachable
@@ -100,7 +100,7 @@ def main() -> None:
         run(options, training)
 
 
-def run(options: RecipeArguments, training: TrainingArguments) -> dict[str, Any]:
+def run(options: RecipeArguments, training: TrainingArguments) -> JsonObject:
     """The whole job; returns the report of the last labelled split."""
     check(options, training)
     data = job.read(options, answer="spans", project=ROOT)

@@ -35,7 +35,7 @@ from pipelines.corpora.class_splits import ClassSplits
 from pipelines.corpora.splits import classes_of, stratified_folds
 from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation import thresholds
-from pipelines.examples import Example, Prediction
+from pipelines.examples import Example, JsonObject, Prediction
 from pipelines.families import frozen_head, sequence_classifier
 from pipelines.families.frozen_head import features, head_search
 from pipelines.families.sequence_classifier import ClassifierSettings
@@ -110,7 +110,7 @@ def main() -> None:
         run(options)
 
 
-def run(options: RecipeArguments) -> dict[str, Any]:
+def run(options: RecipeArguments) -> JsonObject:
     """The whole job; returns the report of test, or of dev where there is no labelled test."""
     if options.ablate:
         raise UserError(
@@ -153,7 +153,7 @@ def search_and_refit(
     points: list[frozen_head.Point],
     folds: list[list[int]],
     options: RecipeArguments,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Encodes the texts, searches the heads, refits the best one and reports."""
     run, meter, name = work.run, work.meter, options.model_name_or_path
     with meter.stage("features"):
@@ -309,7 +309,7 @@ def search(
     points: list[frozen_head.Point],
     options: RecipeArguments,
     run: Run,
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     if not options.study:
         return head_search.search(data, points, run.folder / "search")
     from pipelines.families.frozen_head.head_study import search_study

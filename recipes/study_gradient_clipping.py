@@ -15,7 +15,6 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipelines.runs import options as config
 from pipelines.runs.arguments import option
@@ -26,7 +25,7 @@ if __name__ == "__main__":
 
 from pipelines import job
 from pipelines.errors import one_line_errors
-from pipelines.examples import write_jsonl
+from pipelines.examples import JsonObject, write_jsonl
 from pipelines.reporting.gradient_clipping import study_as_text, write_study
 from pipelines.reporting.run_facts import run_facts
 from pipelines.runs.cost import CostMeter
@@ -68,7 +67,7 @@ def main() -> None:
         run(options)
 
 
-def run(options: StudyArguments) -> dict[str, Any]:
+def run(options: StudyArguments) -> JsonObject:
     """Trains all pairs and writes the run folder; returns the report."""
     options.check()
     default = f"runs/study_gradient_clipping-{time.strftime('%Y%m%d-%H%M%S')}"

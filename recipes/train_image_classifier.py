@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pipelines.examples import JsonObject
 from pipelines.runs import options as config
 from pipelines.runs.arguments import (
     ClassArguments,
@@ -147,7 +148,7 @@ def main() -> None:
         run(options, training)
 
 
-def run(options: RecipeArguments, training: ImageTrainingArguments) -> dict[str, Any]:
+def run(options: RecipeArguments, training: ImageTrainingArguments) -> JsonObject:
     """The whole job; returns the report of the last labelled split."""
     way = check_options(options, training)
     find_splits(options)

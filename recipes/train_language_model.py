@@ -33,7 +33,7 @@ from pipelines import job
 from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.evaluation import kneser_ney
 from pipelines.evaluation.word_trigrams import Words
-from pipelines.examples import Example
+from pipelines.examples import Example, JsonObject
 from pipelines.families import language_model
 from pipelines.families.language_model import LanguageSettings, Loaded, language_training
 from pipelines.families.language_model.word_tokens import (
@@ -127,7 +127,7 @@ def main() -> None:
         run(options, training)
 
 
-def run(options: RecipeArguments, training: LanguageTrainingArguments) -> dict[str, Any]:
+def run(options: RecipeArguments, training: LanguageTrainingArguments) -> JsonObject:
     """The whole job; returns the report of the last split."""
     check_options(options, training)
     data = job.read(options, answer="text", project=ROOT)

@@ -31,7 +31,7 @@ from transformers import PrinterCallback, TrainingArguments, set_seed
 from pipelines import job
 from pipelines.corpora.lexicon import read_lexicon
 from pipelines.errors import UserError, one_line_errors
-from pipelines.examples import Example
+from pipelines.examples import Example, JsonObject
 from pipelines.families import lexical, token_tagger
 from pipelines.families.token_tagger import word_tagging
 from pipelines.families.training import dev_scores, early_stopping, majority
@@ -190,7 +190,7 @@ def main() -> None:
         run(options, training)
 
 
-def run(options: RecipeArguments, training: TaggerTrainingArguments) -> dict[str, Any]:
+def run(options: RecipeArguments, training: TaggerTrainingArguments) -> JsonObject:
     """The whole job; returns the report of the last labelled split."""
     check_options(options)
     refuse_unread(

@@ -30,7 +30,7 @@ from pipelines import job
 from pipelines.corpora.class_splits import ClassSplits
 from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation import thresholds
-from pipelines.examples import Example
+from pipelines.examples import Example, JsonObject
 from pipelines.families import lexical, sequence_classifier
 from pipelines.families.lexical import bag_of_words
 from pipelines.families.sequence_classifier import ClassifierSettings, Loaded, word_rows
@@ -162,7 +162,7 @@ def main() -> None:
         run(options, training)
 
 
-def run(options: RecipeArguments, training: TextTrainingArguments) -> dict[str, Any]:
+def run(options: RecipeArguments, training: TextTrainingArguments) -> JsonObject:
     """The whole job; returns the report of the last labelled split."""
     check_options(options, training)
     data = job.read(options, answer="label", project=ROOT, seed=training.seed)

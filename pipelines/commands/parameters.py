@@ -49,19 +49,9 @@ def sizes_of(opened: Run, *, tokens: int = 32, layers_only: bool = False) -> str
     Raises:
         UserError: when the run has no finished model.
     """
-    from pipelines.families import lexical
-
     family, folder = opened.model_folder()
-<<<<<<< HEAD
     if hasattr(family, "sizes_as_text"):  # a family without networks
-        print(family.sizes_as_text(family.load(folder)))
-        return 0
-=======
-    if family is lexical:
-        from pipelines.inspection.lexical_sizes import sizes_as_text
-
-        return sizes_as_text(lexical.load(folder))
->>>>>>> a33c561f720d0aea9bf295dc246d7fea4e801ad4
+        return str(family.sizes_as_text(family.load(folder)))
     from pipelines.inspection.parameters import parameter_table, table_as_text
     from pipelines.inspection.trained_network import trained_network
 

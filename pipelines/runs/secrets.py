@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipelines.errors import without_passwords
+from pipelines.examples import JsonObject
 
 # Names of options whose values are secret. Tokens of a vocabulary are not.
 SECRET_NAME = re.compile(r"(?i)(^|_)(token|password|passwd|secret|api_?key)$")
@@ -83,9 +84,9 @@ class PickledWithoutSecrets:
     The Trainer writes that file beside each model and each checkpoint, and uploads it with them.
     """
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> JsonObject:
         """The options as they may be written."""
-        state: dict[str, Any] = without_secrets(vars(self))
+        state: JsonObject = without_secrets(vars(self))
         return state
 
     def __copy__(self) -> Self:

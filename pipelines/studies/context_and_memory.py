@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipelines.examples import JsonObject
 from pipelines.networks.labels import IGNORED
 from pipelines.networks.recurrent import RecurrentConfig, RecurrentTagger
 from pipelines.studies.latch_and_parity import all_bits, answers, latch_gru, latch_holds_for
@@ -58,12 +59,12 @@ def masking(lengths: Sequence[int] = (4, 12, 30)) -> list[Masking]:
     labels = nn.utils.rnn.pad_sequence(tags, batch_first=True, padding_value=IGNORED)
     as_o = labels.masked_fill(labels == IGNORED, 0)
     total = sum(lengths)
-    one_by_one: list[dict[str, Any]] = [
+    one_by_one: list[JsonObject] = [
         {"input_ids": row[None], "labels": tag[None], "num_items_in_batch": total}
         for row, tag in zip(rows, tags, strict=True)
     ]
     masked = {"input_ids": words, "labels": labels, "attention_mask": mask}
-    batches: dict[str, list[dict[str, Any]]] = {
+    batches: dict[str, list[JsonObject]] = {
         "no padding: one sentence at a time": one_by_one,
         "padding masked in state and loss": [masked],
         "masked in the loss alone": [{"input_ids": words, "labels": labels}],
@@ -79,7 +80,7 @@ def masking(lengths: Sequence[int] = (4, 12, 30)) -> list[Masking]:
     return results
 
 
-def _loss_and_gradient(model: nn.Module, parts: list[dict[str, Any]]) -> tuple[float, Tensor]:
+def _loss_and_gradient(model: nn.Module, parts: list[JsonObject]) -> tuple[float, Tensor]:
     """The sum of the losses of the parts, and its gradient as one vector."""
     loss = torch.stack([model(**part).loss for part in parts]).sum()
     gradients = torch.autograd.grad(loss, list(model.parameters()))

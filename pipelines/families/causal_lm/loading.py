@@ -203,7 +203,7 @@ def load(
         )
     chosen = precision.choose()
     device = device or chosen.device
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "dtype": torch.float32}
+    options: JsonObject = {"trust_remote_code": trust_remote_code, "dtype": torch.float32}
     if settings.get("quantization"):
         quantization = AutoQuantizationConfig.from_dict(settings["quantization"])
         options |= {

@@ -12,13 +12,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.errors import UserError
-from pipelines.examples import Span
+from pipelines.examples import JsonObject, Span
 from pipelines.families.causal_lm.control_tokens import MARK, rendered_ids, shield, text_ids
 from pipelines.prompting import formats, prompts
 from pipelines.prompting.class_formats import CLASS_FORMATS, NO_CLASS, SEPARATOR
@@ -246,7 +246,7 @@ def _render(
     instruction = system["content"]
     answered = [] if answer is None else [{"role": "assistant", "content": answer}]
     merged = {"role": "user", "content": f"{instruction}\n\n{first['content']}"}
-    options: dict[str, Any] = {"enable_thinking": False} if thinking_off else {}
+    options: JsonObject = {"enable_thinking": False} if thinking_off else {}
     reason = "it leaves the instruction out"
     for turns in ([*messages, *answered], [merged, *others, *answered]):
         try:

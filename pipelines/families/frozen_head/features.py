@@ -25,7 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.examples import Example, replacing
+from pipelines.examples import Example, JsonObject, replacing
 from pipelines.families.batching import progress_bar
 from pipelines.families.sequence_classifier import BATCH_TOKENS, batches, encode
 from pipelines.formatting import some
@@ -90,7 +90,7 @@ def extract(
     if tokens:
         folder = folder.with_name(f"{folder.name}-tokens")
     known = read_cache(folder, set(names))
-    missing: dict[str, Any] = {}
+    missing: JsonObject = {}
     for name, row in zip(names, encoded.rows, strict=True):
         if name not in known:
             missing[name] = row

@@ -15,7 +15,7 @@ import numpy as np
 
 from pipelines.errors import UserError
 from pipelines.evaluation.thresholds import decision_scores, tune_offsets
-from pipelines.examples import replacing
+from pipelines.examples import Fields, JsonObject, replacing
 from pipelines.families.frozen_head import Heads, Point, features, train_heads
 
 STACK = 64  # heads at a time; a quarter of it where they have a hidden layer
@@ -165,7 +165,7 @@ def held_out_scores(
     The texts are those of dev, or with folds all of train and dev.
     """
     pooling = points[0].pooling
-    options: dict[str, Any] = {
+    options: JsonObject = {
         "n_classes": data.n_classes,
         "activation": data.activation,
         "seed": data.seed,
@@ -214,12 +214,12 @@ def search(
     return rows
 
 
-def best_row(rows: Iterable[dict[str, Any]], objective: str) -> dict[str, Any]:
+def best_row(rows: Iterable[JsonObject], objective: str) -> JsonObject:
     """The row with the highest objective; of several the first."""
     return max(rows, key=lambda row: row[objective])
 
 
-def point_of(row: Mapping[str, Any]) -> Point:
+def point_of(row: Fields) -> Point:
     """The point that a row is of."""
     return Point(**{name: row[name] for name in Point.__slots__})
 

@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -25,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipelines.errors import UserError
+from pipelines.examples import JsonObject
 from pipelines.families.frozen_head import Point
 from pipelines.families.frozen_head.head_search import (
     STACK,
@@ -224,7 +224,7 @@ def _finish(
     study: optuna.Study,
     trial: optuna.Trial,
     distributions: Distributions,
-    row: dict[str, Any],
+    row: JsonObject,
     objective: str,
 ) -> None:
     try:

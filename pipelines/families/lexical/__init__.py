@@ -17,7 +17,7 @@ from typing import Any
 from pipelines.corpora.lexicon import Lexicon
 from pipelines.errors import UserError
 from pipelines.evaluation.baselines import UsualTags, count_tags, predict_usual_tags
-from pipelines.examples import Example, Prediction, Span, replacing
+from pipelines.examples import Example, JsonObject, Prediction, Span, replacing
 from pipelines.families.lexical import chains, dictionary, sizes
 from pipelines.families.lexical.chains import ChainOptions
 from pipelines.families.token_tagger.units import describe_unreachable, tagged_units, unreachable
@@ -177,7 +177,7 @@ def load(folder: str | Path) -> Lexical:
         ) from error
 
 
-def _load(folder: Path, method: str, content: dict[str, Any]) -> Any:
+def _load(folder: Path, method: str, content: JsonObject) -> Any:
     if method == "dictionary":
         return dictionary.from_json(content)
     if method == "most_frequent_tag":

@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix, hstack
@@ -22,7 +21,7 @@ from sklearn.svm import LinearSVC
 
 from pipelines.errors import UserError
 from pipelines.evaluation.thresholds import tune_offsets
-from pipelines.examples import Example, Prediction, replacing
+from pipelines.examples import Example, JsonObject, Prediction, replacing
 from pipelines.families.sequence_classifier import ClassifierSettings, predictions_from
 
 METHODS = ("majority", "naive_bayes", "logistic_regression", "linear_svm")
@@ -274,7 +273,7 @@ def _texts(part: str, examples: Sequence[Example]) -> list[str]:
 def _vectorizer(
     part: str, options: NgramOptions, vocabulary: Mapping[str, int] | None = None
 ) -> CountVectorizer:
-    kind: dict[str, Any] = {"ngram_range": (2, options.char_ngrams), "analyzer": "char_wb"}
+    kind: JsonObject = {"ngram_range": (2, options.char_ngrams), "analyzer": "char_wb"}
     if part.startswith("word"):
         kind = {"ngram_range": (1, options.word_ngrams), "token_pattern": r"\w+"}
     return CountVectorizer(

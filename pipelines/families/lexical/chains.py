@@ -12,7 +12,7 @@ import numpy as np
 
 from pipelines.corpora.lexicon import Lexicon, load_lexicon, save_lexicon
 from pipelines.errors import UserError
-from pipelines.examples import Example, Prediction, Span, replacing
+from pipelines.examples import Example, JsonObject, Prediction, Span, replacing
 from pipelines.families.lexical import crf, hmm, memm
 from pipelines.families.lexical.word_features import GROUPS, check_groups, word_features
 from pipelines.families.token_tagger.units import tagged_units, tags_for
@@ -131,7 +131,7 @@ def _spans(loaded: ChainTagger, text: str, units: Offsets) -> list[Span]:
     return spans
 
 
-def save(folder: Path, loaded: ChainTagger) -> dict[str, Any]:
+def save(folder: Path, loaded: ChainTagger) -> JsonObject:
     """Writes the model's files; returns what else has to be kept."""
     if loaded.method == "hmm":
         with replacing(folder / HMM_FILE) as f:
@@ -145,7 +145,7 @@ def save(folder: Path, loaded: ChainTagger) -> dict[str, Any]:
     return {"tags": loaded.tags, "features": loaded.features, "lexicon": loaded.lexicon is not None}
 
 
-def load(folder: Path, method: str, content: dict[str, Any]) -> ChainTagger:
+def load(folder: Path, method: str, content: JsonObject) -> ChainTagger:
     """Reads what `save` wrote; raises what reading a damaged file raises."""
     tags = tuple(content["tags"])
     lexicon = load_lexicon(folder / LEXICON_FILE) if content["lexicon"] else None

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pipelines.corpora.lexicon import Entry, Lexicon, normalized
 from pipelines.errors import UserError
-from pipelines.examples import Example, Prediction, Span
+from pipelines.examples import Example, Fields, JsonObject, Prediction, Span
 from pipelines.spans import word_units
 
 
@@ -114,7 +113,7 @@ def predict(model: Dictionary, examples: Sequence[Example]) -> list[Prediction]:
     return predictions
 
 
-def to_json(model: Dictionary) -> dict[str, Any]:
+def to_json(model: Dictionary) -> JsonObject:
     """The names as plain values."""
     return {
         "names": [
@@ -124,7 +123,7 @@ def to_json(model: Dictionary) -> dict[str, Any]:
     }
 
 
-def from_json(content: Mapping[str, Any]) -> Dictionary:
+def from_json(content: Fields) -> Dictionary:
     """The dictionary of such values."""
     names = {name: Entry(label, id) for name, label, id, _ in content["names"]}
     return Dictionary(Lexicon(names), {name: score for name, _, _, score in content["names"]})

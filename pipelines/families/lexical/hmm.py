@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from pipelines.examples import Fields, JsonObject
 from pipelines.families.lexical.sequences import log_sum
 
 EDGE = 0  # the state before the first and after the last tag; tags count from 1
@@ -214,7 +214,7 @@ class Endings:
         return share
 
 
-def to_json(model: HiddenMarkovModel) -> dict[str, Any]:
+def to_json(model: HiddenMarkovModel) -> JsonObject:
     """The counts as plain values."""
     return {
         "tags": list(model.tags),
@@ -223,7 +223,7 @@ def to_json(model: HiddenMarkovModel) -> dict[str, Any]:
     }
 
 
-def from_json(content: Mapping[str, Any]) -> HiddenMarkovModel:
+def from_json(content: Fields) -> HiddenMarkovModel:
     """The model of such counts."""
     return HiddenMarkovModel(
         tuple(content["tags"]), np.array(content["trigrams"], dtype=np.int64), content["words"]

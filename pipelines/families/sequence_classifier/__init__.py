@@ -17,7 +17,7 @@ import torch
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from pipelines.evaluation.thresholds import decide
-from pipelines.examples import Example, Prediction
+from pipelines.examples import Example, JsonObject, Prediction
 from pipelines.families.batching import chunks, length_batches, progress_bar
 from pipelines.families.sequence_classifier.loading import (
     MODEL_FILE,
@@ -86,7 +86,7 @@ def encode(
         return_attention_mask=False,
         split_special_tokens=True,
     )
-    rows: list[dict[str, Any]] = [{} for _ in examples]
+    rows: list[JsonObject] = [{} for _ in examples]
     cut: dict[str, None] = {}
     sources = encoding.pop("overflow_to_sample_mapping")
     for part, source in enumerate(sources):

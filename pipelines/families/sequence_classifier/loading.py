@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from pipelines.errors import UserError
-from pipelines.examples import replacing
+from pipelines.examples import JsonObject, replacing
 from pipelines.formatting import some
 from pipelines.networks import encoder_config, precision, text_classifier, weights
 from pipelines.networks.encoder_tokenizer import load_tokenizer
@@ -70,7 +70,7 @@ def window_of(model_name: str, tokenizer: PreTrainedTokenizerBase) -> int:
     return encoder_config.window_of(config, tokenizer)
 
 
-def head_config(settings: ClassifierSettings) -> dict[str, Any]:
+def head_config(settings: ClassifierSettings) -> JsonObject:
     """What the config of a classifier says of its classes."""
     problem = (
         "multi_label_classification" if settings.multi_label else "single_label_classification"

@@ -12,7 +12,7 @@ from typing import Any
 from tokenizers.processors import TemplateProcessing
 
 from pipelines.errors import UserError
-from pipelines.examples import Example
+from pipelines.examples import Example, JsonObject
 from pipelines.families.sequence_classifier import ClassifierSettings, encode, head_config
 from pipelines.families.token_tagger.word_tagging import Words, fit_words, put_vectors
 from pipelines.networks.text_classifier import TextClassifier, TextClassifierConfig
@@ -76,7 +76,7 @@ def new_network(words: Words, settings: ClassifierSettings, **options: Any) -> T
     Raises:
         UserError: for options that do not fit together.
     """
-    shape: dict[str, Any] = {"vocab_size": len(words.tokenizer), "embedding_dim": words.dim}
+    shape: JsonObject = {"vocab_size": len(words.tokenizer), "embedding_dim": words.dim}
     try:
         config = TextClassifierConfig(**shape, **head_config(settings), **options)
         model = TextClassifier(config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from transformers import Trainer
 
 from pipelines.errors import UserError
 from pipelines.evaluation.regression import value_scores
-from pipelines.examples import Example, JsonObject
+from pipelines.examples import Example, Fields, JsonObject
 from pipelines.families.sequence_regressor import (
     check_width,
     padded,
@@ -81,7 +81,7 @@ def training_rows(examples: Sequence[Example], model: SequenceRegressor) -> list
     ]
 
 
-def pad_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+def pad_rows(rows: Sequence[Fields]) -> dict[str, Tensor]:
     """A batch of rows, with its mask."""
     labels = torch.tensor([row["labels"] for row in rows], dtype=torch.float32)  # (B,)
     return {**padded([row["features"] for row in rows]), "labels": labels}

@@ -26,7 +26,7 @@ from transformers import (
 
 from pipelines.errors import UserError
 from pipelines.evaluation.voting import vote
-from pipelines.examples import Example, Prediction, Span, replacing
+from pipelines.examples import Example, Fields, Prediction, Span, replacing
 from pipelines.families.batching import chunks, length_batches, progress_bar
 from pipelines.families.token_tagger.units import (
     Encoded,
@@ -98,9 +98,7 @@ def extra_inputs(model: PreTrainedModel, words: Sequence[str]) -> dict[str, list
     return own(words) if own else {}
 
 
-def collate(
-    rows: Sequence[Mapping[str, Any]], *, pad: int, padding_side: str = "right"
-) -> dict[str, Tensor]:
+def collate(rows: Sequence[Fields], *, pad: int, padding_side: str = "right") -> dict[str, Tensor]:
     """Pads rows to the longest and adds `attention_mask`.
 
     Args:

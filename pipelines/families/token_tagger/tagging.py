@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from pipelines.errors import UserError
-from pipelines.examples import Example, Span
+from pipelines.examples import Example, Fields, Span
 from pipelines.families.batching import chunks
 from pipelines.families.token_tagger import (
     BATCH_TOKENS,
@@ -183,7 +183,7 @@ def _check_case_feature(model: Any, name: str) -> None:
         )
 
 
-def tag_weights(rows: Sequence[Mapping[str, Any]], num_tags: int, *, power: float) -> Tensor:
+def tag_weights(rows: Sequence[Fields], num_tags: int, *, power: float) -> Tensor:
     """(C,) weights frequency ** -power of the tags of rows; see `frequency_weights`."""
     counts = Counter(label for row in rows for label in row["labels"] if label != IGNORED)
     return frequency_weights(np.array([counts[tag] for tag in range(num_tags)]), power=power)
