@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipelines.examples import JsonObject
 from pipelines.spans import looks_like_tag
 
 IGNORED = -100  # instead of a label's number: no loss here
 
 
-def label_map(labels: Sequence[str]) -> JsonObject:
+def label_map(labels: Sequence[str]) -> dict[str, Any]:
     """`id2label` and `label2id` of a config."""
     return {
         "id2label": dict(enumerate(labels)),

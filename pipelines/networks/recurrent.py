@@ -12,7 +12,6 @@ from torch.nn.functional import embedding
 from torch.nn.utils.rnn import PackedSequence
 from transformers import AutoConfig, AutoModelForTokenClassification
 
-from pipelines.examples import JsonObject
 from pipelines.networks.tagger import Packed, Tagger, TaggerConfig
 
 CELLS = ("rnn", "gru", "lstm")
@@ -178,7 +177,7 @@ class LibraryCell(nn.Module):
 
     def __init__(self, config: RecurrentConfig, input_size: int):
         super().__init__()
-        kinds: JsonObject = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+        kinds: dict[str, Any] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
         options = {"nonlinearity": config.activation} if config.cell == "rnn" else {}
         self.layer = kinds[config.cell](input_size, config.hidden_size, **options)
 

@@ -124,7 +124,9 @@ def load_word_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
             "--save_tokenizer` wrote, or a run of a network on words"
         )
     try:
-        tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(found)
+        tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
+            found, trust_remote_code=False
+        )
     except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:100]
         raise UserError(f"{found}: its tokenizer could not be loaded ({reason})") from error
