@@ -8,14 +8,14 @@ import sys
 import pytest
 import yaml
 from conftest import ROOT, run_python
-from test_jobs import RECIPES, arguments_of, call, classes, data, models, pictures, sequences  # noqa: F401 - fixtures
+from recipe_cases import RECIPES, arguments_of, call, classes, data, models, pictures, sequences  # noqa: F401 - fixtures
 
 WITHOUT = ("grid_search_head", "pretrain_encoder", "train_sequence_regressor")
 ABLATING = [name for name in RECIPES if name.split()[0] not in WITHOUT]
 
 
 @pytest.mark.parametrize("name", ABLATING)
-def test_an_unknown_option_is_refused_before_anything_runs(name, models, data, tmp_path, capsys):  # noqa: F811
+def test_an_unknown_option_is_refused_before_anything_runs(name, models, data, tmp_path, capsys):
     words = [*arguments_of(name, models, data), "--run_dir", tmp_path / "ablation"]
     assert call(name, *words, "--ablate", "sed=1", "run_dri=a") == 2
     error = capsys.readouterr().err
@@ -23,7 +23,7 @@ def test_an_unknown_option_is_refused_before_anything_runs(name, models, data, t
     assert not (tmp_path / "ablation").exists()
 
 
-def test_a_grid_and_a_recipe_without_a_score_are_refused(models, data, tmp_path, capsys):  # noqa: F811
+def test_a_grid_and_a_recipe_without_a_score_are_refused(models, data, tmp_path, capsys):
     for name, message in (
         ("grid_search_head", "this recipe searches a grid"),
         ("pretrain_encoder", "without a score on dev"),
@@ -33,7 +33,7 @@ def test_a_grid_and_a_recipe_without_a_score_are_refused(models, data, tmp_path,
         assert message in capsys.readouterr().err
 
 
-def test_options_that_a_network_does_not_read_are_refused(models, data, tmp_path, capsys):  # noqa: F811
+def test_options_that_a_network_does_not_read_are_refused(models, data, tmp_path, capsys):
     words = arguments_of("train_text_classifier linear_svm", models, data)
     folder = tmp_path / "ablation"
     ablate = ["--ablate", "c=10", "hidden_size=64", "network=majority,rnn"]
@@ -45,7 +45,7 @@ def test_options_that_a_network_does_not_read_are_refused(models, data, tmp_path
 
 
 @pytest.mark.slow
-def test_a_real_ablation_ends_on_test(data, tmp_path):  # noqa: F811
+def test_a_real_ablation_ends_on_test(data, tmp_path):
     files = data["classes"]
     config = tmp_path / "ablation.yaml"
     variants = {"c": [0.01], "majority": {"network": "majority"}}

@@ -7,7 +7,7 @@ import signal
 import pytest
 import yaml
 from conftest import load_recipe
-from test_jobs import TEXTS, call, one_error
+from recipe_cases import TEXTS, call, one_error
 
 from pipelines.errors import UserError
 from pipelines.families.training.dev_scores import best_score

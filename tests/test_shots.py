@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from conftest import load_recipe
-from test_jobs import CONFIGS, call, one_error
+from recipe_cases import CONFIGS, call, one_error
 
 from pipelines.errors import UserError
 from pipelines.examples import Example, Span

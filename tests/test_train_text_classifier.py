@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 from conftest import load_recipe
-from test_jobs import TEXTS
+from recipe_cases import TEXTS
 
 from pipelines.cli import main as pipelines
 from pipelines.corpora.predictions import read_predictions
