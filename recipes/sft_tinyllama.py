@@ -230,7 +230,10 @@ def check_options(options: RecipeArguments, training: TrainingArguments, answer:
     if answer == "label" and not options.constrained:
         faults.append("--constrained false; answers are always among the classes")
     if options.shots is not None and training.max_steps != 0:
-        faults.append(f"--shots {options.shots} without --max_steps 0; shots are for untrained")
+        faults.append(
+            f"--shots {options.shots} without --max_steps 0: examples stand before a text only "
+            "where nothing is trained"
+        )
     if options.search and training.max_steps == 0:
         faults.append("--search with --max_steps 0, which trains nothing")
     if (options.shots or 0) < 0:
