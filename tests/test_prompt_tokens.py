@@ -63,7 +63,9 @@ def test_a_chat_prompt_is_zephyrs(tokenizer):
 @pytest.mark.parametrize("format", list(formats.FORMATS))
 def test_a_training_row_begins_with_the_generation_prompt(tokenizer, style, format):
     prompt = prompt_of(tokenizer, style, format)
-    [row], too_long = training_rows([Example("a", TEXT, SPANS)], tokenizer, prompt, max_length=1024)
+    [row], too_long, _ = training_rows(
+        [Example("a", TEXT, SPANS)], tokenizer, prompt, max_length=1024
+    )
     question, answer = (
         prompt_ids(tokenizer, TEXT, prompt),
         answer_ids(tokenizer, TEXT, SPANS, prompt),
@@ -140,7 +142,7 @@ def test_too_long_rows_are_counted_and_never_cut(tokenizer):
     ]
     whole = training_rows(examples, tokenizer, prompt, max_length=max(lengths))
     assert ([len(row["input_ids"]) for row in whole.rows], whole.too_long) == (lengths, [])
-    rows, too_long = training_rows(examples, tokenizer, prompt, max_length=max(lengths) - 1)
+    rows, too_long, _ = training_rows(examples, tokenizer, prompt, max_length=max(lengths) - 1)
     assert (rows, too_long) == (whole.rows[:1], ["long"])
 
 
