@@ -193,10 +193,11 @@ def convert(content: Content, out: str | Path, *, to: str | None = None) -> Writ
             f"{format.name} cannot represent {_NAMES[content.answer]}, which is what was read; "
             f"wanted one of {', '.join(able)}"
         )
-    if format.name != "jsonl" and any(e.features is not None for e in content.examples):
+    with_features = [example for example in content.examples if example.features is not None]
+    if format.name != "jsonl" and with_features:
+        kinds = {"pictures" if isinstance(e.features, str) else "sequences" for e in with_features}
         raise UserError(
-            f"{format.name} cannot represent pictures or sequences, which is what was read; "
-            "wanted jsonl"
+            f"{format.name} cannot represent {' and '.join(sorted(kinds))}; wanted jsonl"
         )
     losses = Losses()
     ids = {example.id for example in content.examples}
