@@ -177,3 +177,15 @@ def test_a_case_feature_and_an_ensemble():
 def test_rnn_minus_window(H, D, window):
     rnn, feedforward = rnn_and_window(H, D, window)
     assert rnn - feedforward == H * (H - 2 * window * D)
+
+
+def test_sequences_and_pictures_are_counted_as_they_are_read():
+    from pipelines.networks.image_net import SmallImageNet, SmallImageNetConfig
+    from pipelines.networks.sequence_regression import SequenceRegressionConfig, SequenceRegressor
+
+    steps = SequenceRegressor(SequenceRegressionConfig(input_size=3, hidden_size=4))
+    table = parameter_table(steps, tokens=5)
+    assert table.parameters == sum(weight.numel() for weight in steps.parameters())
+    picture = SmallImageNet(SmallImageNetConfig(image_size=16, widths=[4, 8], num_labels=2))
+    assert parameter_table(picture).parameters == picture.num_parameters()
+    assert parameter_table(picture).multiply_adds > 16 * 16

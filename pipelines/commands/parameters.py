@@ -50,8 +50,10 @@ def sizes_of(opened: Run, *, tokens: int = 32, layers_only: bool = False) -> str
         UserError: when the run has no finished model.
     """
     family, folder = opened.model_folder()
-    if hasattr(family, "sizes_as_text"):  # a family without networks
-        return str(family.sizes_as_text(family.load(folder)))
+    if hasattr(family, "sizes_as_text"):  # a family that has models without a network
+        sizes = str(family.sizes_as_text(family.load(folder)))
+        if sizes:
+            return sizes
     from pipelines.inspection.parameters import parameter_table, table_as_text
     from pipelines.inspection.trained_network import trained_network
 

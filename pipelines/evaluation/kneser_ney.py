@@ -64,6 +64,10 @@ class KneserNey:
             first[()].update(dict.fromkeys(followers, 1))
         self.orders = [_order(counts) for counts in (first, second, third)]
 
+    def sizes(self) -> dict[str, int]:
+        """How many symbols there are, and how many kinds of trigrams were counted."""
+        return {"symbols": self.n_symbols, "trigrams": len(self.trigrams)}
+
     def probability(self, symbol: int, context: Sequence[int]) -> float:
         """p(symbol | context).
 

@@ -73,7 +73,8 @@ class ParameterTable:
     """The parameters of a network and what a forward pass costs.
 
     Attributes:
-        multiply_adds: for a token, counted by torch over all matmuls of a forward pass.
+        multiply_adds: for a token (a step of a sequence, a whole picture), counted by torch over
+            all matmuls of a forward pass.
         elsewhere: those in modules without parameters of their own, inside attention for example.
         tokens: of the sentence that was counted on; only attention depends on it.
         closed_form: the formula and its value, for a network that has one.
@@ -102,8 +103,11 @@ def parameter_table(model: nn.Module, *, tokens: int = 32) -> ParameterTable:
     """Counts the parameters of a network, and the multiply-adds of a forward pass.
 
     Args:
-        tokens: T, of the sentence that is counted on; it is made of T different words.
+        tokens: T, of the sentence that is counted on; it is made of T different words. A picture
+            counts as one.
     """
+    if getattr(model, "main_input_name", "") == "pixel_values":
+        tokens = 1
     trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
     counts, outputs = _forward_pass(model, tokens)
     own = _without_inner(counts)
@@ -242,7 +246,16 @@ def _first_tensor(output: Any) -> Tensor | None:
 
 
 def _inputs(model: nn.Module, tokens: int) -> dict[str, Tensor]:
-    """One text of different words, (1, T), with what else the network reads of them."""
+    """One text of different words, (1, T), with what else the network reads of them.
+
+    A network on pictures gets a picture, and one on sequences T steps of its width.
+    """
+    config: Any = getattr(model, "config", None)
+    read = getattr(model, "main_input_name", "input_ids")
+    if read == "pixel_values":
+        return {read: torch.zeros(1, config.num_channels, config.image_size, config.image_size)}
+    if read == "features":
+        return {read: torch.zeros(1, tokens, config.input_size)}
     vectors = next(module for module in model.modules() if isinstance(module, nn.Embedding))
     device = vectors.weight.device
     ids = torch.arange(tokens)[None] % vectors.num_embeddings  # (1, T)

@@ -31,6 +31,7 @@ from pipelines.examples import Example, Prediction, replacing
 from pipelines.families.batching import chunks, progress_bar
 from pipelines.families.language_model.token_nats import nats_of_tokens
 from pipelines.families.language_model.word_tokens import EncodedText, encode_words
+from pipelines.formatting import text_table
 from pipelines.networks import precision, recurrent_lm, weights
 
 MODEL_FILE = "language_model.json"
@@ -176,6 +177,15 @@ def check_sampling(*, temperature: float, top_p: float, max_new_tokens: int) -> 
         faults.append(f"--sample_tokens {max_new_tokens}; wanted 1 or more")
     if faults:
         raise UserError(f"got {', '.join(faults)}")
+
+
+def sizes_as_text(loaded: Loaded) -> str:
+    """The counts of a trigram model; empty for a network, whose tensors are counted instead."""
+    model = loaded.model
+    if not isinstance(model, KneserNey):
+        return ""
+    counts = [[name, f"{size:,}"] for name, size in model.sizes().items()]
+    return "\n".join(text_table(["table", "numbers"], counts))
 
 
 def save(folder: str | Path, loaded: Loaded) -> None:
