@@ -183,7 +183,11 @@ def test_sequences_and_pictures_are_counted_as_they_are_read():
     from pipelines.networks.image_net import SmallImageNet, SmallImageNetConfig
     from pipelines.networks.sequence_regression import SequenceRegressionConfig, SequenceRegressor
 
-    steps = SequenceRegressor(SequenceRegressionConfig(input_size=3, hidden_size=4))
+    steps = SequenceRegressor(
+        SequenceRegressionConfig(
+            input_size=3, hidden_size=4, input_mean=[0.0] * 3, input_scale=[1.0] * 3
+        )
+    )
     table = parameter_table(steps, tokens=5)
     assert table.parameters == sum(weight.numel() for weight in steps.parameters())
     picture = SmallImageNet(SmallImageNetConfig(image_size=16, widths=[4, 8], num_labels=2))
