@@ -147,8 +147,9 @@ WRITERS = {
 @SEEDED
 @given(examples=corpora())
 def test_written_and_read_again(name, examples, tmp_path):
-    if "tokens" in name or "characters" in name:
+    if "tokens" in name or "characters" in name or name == "CoNLL":
         # Offsets that fit two readings say nothing about which is meant; a longer mention decides.
+        # A file of a single token is refused where its name does not say that it holds tokens.
         examples = [
             *examples,
             Example("last", "a bb ccc", (Span(2, 8, "Disease"),), tokens=((0, 1), (2, 4), (5, 8))),
