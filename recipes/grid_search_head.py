@@ -310,6 +310,12 @@ def search(
     options: RecipeArguments,
     run: Run,
 ) -> list[JsonObject]:
+    logger.info(
+        "%d points; decided by %s; thresholds %s",
+        len(points),
+        f"{options.folds} folds" if data.folds else "dev",
+        "tuned there" if data.tune else "as they are",
+    )
     if not options.study:
         return head_search.search(data, points, run.folder / "search")
     from pipelines.families.frozen_head.head_study import search_study
