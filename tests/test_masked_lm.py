@@ -169,6 +169,7 @@ def test_it_learns_to_guess(bert, tmp_path, half_copies):
 # The recipe
 
 
+@pytest.mark.slow
 def test_a_tagger_starts_from_what_the_recipe_leaves(bert, corpus, tmp_path):
     folder = tmp_path / "pretrained"
     arguments = [

@@ -42,6 +42,7 @@ def arguments_of(name, data, folder, *options):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_encoders_are_searched_and_the_best_options_are_trained(
     name,
@@ -71,6 +72,7 @@ def test_encoders_are_searched_and_the_best_options_are_trained(
     assert (folder / "search.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_search_of_an_encoder_that_was_stopped_goes_on(
     data,
     tmp_path,

@@ -323,6 +323,7 @@ def test_no_text_of_any_split_is_cut_unsaid(tiny_bert, texts, tmp_path, caplog):
     assert "--early_stopping_patience 2 has no effect" in printed
 
 
+@pytest.mark.slow
 def test_several_architectures_are_trained_and_compared(texts, tmp_path):
     kinds = {"bert": "Bert", "distilbert": "DistilBert", "roberta": "Roberta"}
     models = [str(write(tmp_path / kind, kind)) for kind in kinds]
@@ -348,6 +349,7 @@ def test_models_that_cannot_be_loaded_are_reported_before_any_is_trained(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_does_not_stop_the_others(
     tiny_bert, texts, tmp_path, monkeypatch, caplog
 ):

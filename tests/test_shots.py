@@ -127,6 +127,7 @@ def test_mentions_without_training(tiny_llama, corpus, tmp_path):
     assert causal_lm.load(run / "model").prompt.shots == 1
 
 
+@pytest.mark.slow
 def test_a_search_tries_options_of_the_adapter_too(tiny_llama, tmp_path):
     run, train = tmp_path / "run", tmp_path / "train.csv"
     train.write_text("text,label\n" + "".join(f"good {n},pos\nbad {n},neg\n" for n in range(9)))

@@ -105,6 +105,7 @@ def test_its_members_vote_and_inspection_shows_what_they_find(taggers, encoder, 
     ] == [list(prediction.spans) for prediction in together]
 
 
+@pytest.mark.slow
 def test_the_recipe_trains_and_saves_several(encoder, corpus, tmp_path):
     recipe = load_recipe("finetune_token_tagger")
 

@@ -226,6 +226,7 @@ def test_the_diagram_holds_each_step_inside_its_frame(tmp_path):
     assert "<&" not in diagram(shapes)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     command = ("-m", "pipelines.cli", "shapes")
     sizes = ("--batch", 10, "--tokens", 90, "--hidden", 20, "--heads", 5)

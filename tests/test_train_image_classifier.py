@@ -125,6 +125,7 @@ def test_runs_are_compared_and_scored_again(run, folder, tmp_path, capsys):
     assert cli.main(["evaluate", *gold, "--html", str(tmp_path / "e.html")]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
 @pytest.mark.parametrize("tune", ["full", "head"])
 def test_a_checkpoint_is_fine_tuned_or_gets_a_head(kind, tune, folder, tmp_path):
@@ -200,6 +201,7 @@ def test_the_sample_is_drawn_once_and_whole(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["windows"]
 
 
+@pytest.mark.slow
 def test_all_faults_end_the_job_with_one_list(folder, tmp_path):
     bad = folder_of(tmp_path / "bad", 4)
     (bad / "dark" / "0.png").write_text("no picture")
@@ -220,6 +222,7 @@ def test_texts_are_refused(tmp_path, capsys):
     assert "holds texts; wanted a folder or zip archive of pictures" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_options_are_searched(folder, tmp_path):
     out = tmp_path / "run"
     search = ["--search", "learning_rate=0.0001,0.02", "--search_sampler", "grid"]

@@ -124,6 +124,7 @@ def test_a_finished_run_writes(runs, texts, capsys):
     assert "\nthe patient" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_training_that_is_cut_off_within_an_epoch_ends_as_if_it_were_not(texts, tmp_path):
     arguments = [*SMALL, *files_of(texts), "--per_device_train_batch_size", 2, "--bptt", 5]
     for name in ("save", "eval"):

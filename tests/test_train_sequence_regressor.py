@@ -95,6 +95,7 @@ def test_seeds_give_other_networks(compared):
     assert weights[0] != weights[1]
 
 
+@pytest.mark.slow
 def test_it_goes_on_with_each_run(compared, files, capsys):
     before = (compared / "comparison.json").read_text()
     networks = ["--networks", "shared,truncated", "--seeds", 2, "--best_mse", 0.001]
@@ -107,6 +108,7 @@ def test_it_goes_on_with_each_run(compared, files, capsys):
         assert now["networks"][name]["test"] == row["test"]
 
 
+@pytest.mark.slow
 def test_an_interruption_says_how_all_runs_go_on(files, tmp_path, monkeypatch, capsys):
     def stop(work):
         os.kill(os.getpid(), signal.SIGINT)
@@ -193,6 +195,7 @@ def test_one_run_has_the_best_possible_mse_beside(files, tmp_path):
     assert "0.125" in page
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_list_of_all_faults(files, tmp_path):
     faulty = tmp_path / "train.jsonl"
     rows = [json.loads(line) for line in files["train"].read_text().splitlines()]

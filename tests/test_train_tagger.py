@@ -49,6 +49,7 @@ def run_recipe(recipe, corpus, tmp_path, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_from_the_command_line(corpus, tmp_path):
     done = run_python(
         RECIPE,

@@ -165,6 +165,7 @@ def test_the_optimizers(optimizer, arguments, kind, recipe, run_recipe, monkeypa
         assert used.defaults["nesterov"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["linear_svm", "rnn"])
 def test_a_search_fits_the_best_options_into_the_run(network, run_recipe):
     options = ("--search", "c=0.01,1", "word_ngrams=1,2")
