@@ -93,6 +93,64 @@ def test_roundabout_names_are_refused(raw):
         restricted_pickle.load(raw, "f.pkl")
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        Calls(np.ndarray, (1,), np.dtype("O"), bytes(8)),
+        Calls(np.frombuffer, bytes(8), np.dtype("O")),
+        Calls(np._core.multiarray.scalar, np.dtype("O"), bytes(8)),
+        Calls(np._core.numeric._frombuffer, bytes(8), np.dtype("O"), (1,), "C"),
+        Calls(np.dtype, [("x", "O")]),
+        np.zeros(1, dtype=[("x", "f4"), ("y", "O")]),
+    ],
+    ids=str,
+)
+def test_bytes_never_become_objects(value):
+    with pytest.raises(UserError):
+        restricted_pickle.load(pickle.dumps(value), "f.pkl")
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        (1, (1,), np.dtype("O"), False, bytes(8)),
+        (1, (2,), np.dtype("O"), False, [1]),
+        (1, (9,), np.dtype("f8"), False, bytes(8)),
+        (1, (1,), "f8", False, bytes(8)),
+    ],
+)
+def test_an_array_of_a_false_state_is_refused(state):
+    class Forged:
+        def __reduce__(self):
+            return np._core.multiarray._reconstruct, (np.ndarray, (0,), b"b"), state
+
+    with pytest.raises(UserError):
+        restricted_pickle.load(pickle.dumps(Forged()), "f.pkl")
+
+
+def test_attributes_of_what_a_pickle_may_call_cannot_be_set():
+    raw = b"\x80\x02cnumpy\ndtype\nN}X\x01\x00\x00\x00aK\x01s\x86b."  # BUILD on the function
+    with pytest.raises(UserError, match="attributes are set"):
+        restricted_pickle.load(raw, "f.pkl")
+
+
+def test_what_is_named_often_is_made_once():
+    value = [np.ones(3)]
+    for _ in range(60):  # 2^60 arrays, were each name read by itself
+        value = [value, value]
+    loaded = restricted_pickle.load(pickle.dumps(value), "f.pkl")
+    assert loaded[0] is loaded[1]
+
+
+def test_the_order_of_bytes_and_types_come_back():
+    for dtype in (">f4", "<i2", "?", "S3", "<U2", "complex64"):
+        array = np.array([0, 1]).astype(dtype)
+        loaded = restricted_pickle.load(pickle.dumps([array, array[1]]), "f.pkl")
+        assert loaded[0].dtype == array.dtype
+        assert loaded[0].tolist() == array.tolist()
+        assert loaded[1] == array[1]
+
+
 def test_a_damaged_pickle_is_one_line():
     raw = pickle.dumps({"x": ARRAYS})
     rng = random.Random(0)
