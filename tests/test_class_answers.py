@@ -9,6 +9,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from pipelines.cpu.attention import use_grouped_attention
+from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction
 from pipelines.families import causal_lm
 from pipelines.families.causal_lm import Loaded, Prompt, class_answers, load_tokenizer, sft
@@ -153,6 +154,12 @@ def test_rows_train_the_answer_alone_and_long_texts_lose_their_end(tokenizer):
     cut = tokenizer.decode(rows.rows[1]["input_ids"])
     assert "Text 2: short\nClass: art" in cut
     assert "end" not in cut
+
+
+def test_a_prompt_that_does_not_fit_without_a_text_is_refused(tokenizer):
+    for text in ("", "flu " * 40):
+        with pytest.raises(UserError, match=r"without a text, and 5 fit .* with 4 classes"):
+            class_answers.fit(tokenizer, prompt(), [Example("0", text)], most=5)
 
 
 def test_prediction_cuts_as_training_does(network, tokenizer, caplog):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction
 from pipelines.families.batching import progress_bar
 from pipelines.families.causal_lm.control_tokens import text_ids
@@ -121,7 +122,11 @@ def fit(
     *,
     most: int,
 ) -> Fitted:
-    """Prompts of at most `most` tokens; the farthest shots go first, then the ends of texts."""
+    """Prompts of at most `most` tokens; the farthest shots go first, then the ends of texts.
+
+    Raises:
+        UserError: when not even a prompt without a text fits.
+    """
     prompts, cut = [], []
     for index, example in enumerate(examples):
         own = list(shots[index]) if shots else []
@@ -130,27 +135,31 @@ def fit(
             own = own[1:]
             ids = prompt_ids(tokenizer, example.text, prompt, pair=example.pair, shots=own)
         if len(ids) > most:
-            ids = _cut(tokenizer, prompt, example, len(ids) - most, most)
+            ids = _cut(tokenizer, prompt, example, ids, most)
             cut.append(example.id)
+        if len(ids) > most:
+            raise UserError(
+                f"the prompt has {len(ids)} tokens without a text, and {most} fit beside the "
+                f"longest answer, with {len(prompt.labels)} classes; raise --max_length, take "
+                "--prompt_style plain, or a model with a longer context"
+            )
         prompts.append(ids)
     return Fitted(prompts, cut)
 
 
 def _cut(
-    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, example: Example, excess: int, most: int
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, example: Example, ids: list[int], most: int
 ) -> list[int]:
-    """The prompt of a text without its end; of two texts the longer one loses it."""
+    """The prompt `ids` of a text without the text's end; of two texts the longer one loses it."""
     parts = [example.text, *([example.pair] if example.pair is not None else [])]
-    ids: list[int] = []
-    while excess > 0 and any(parts):
+    while len(ids) > most and any(parts):
         longer = max(range(len(parts)), key=lambda index: len(parts[index]))
-        kept = text_ids(tokenizer, parts[longer], add_special_tokens=False)[:-excess]
+        kept = text_ids(tokenizer, parts[longer], add_special_tokens=False)[: most - len(ids)]
         shorter = str(tokenizer.decode(kept)) if kept else ""
         # Some tokenizers do not give a text back to the letter; its beginning is as long.
         parts[longer] = parts[longer][: min(len(shorter), len(parts[longer]) - 1)]
         pair = parts[1] if len(parts) > 1 else None
         ids = prompt_ids(tokenizer, parts[0], prompt, pair=pair)
-        excess = len(ids) - most
     return ids
 
 
