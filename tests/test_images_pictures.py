@@ -163,7 +163,7 @@ def test_copies_in_another_size_quality_or_light_are_near_duplicates(tmp_path):
 def test_a_group_is_found_as_by_comparing_all_pairs():
     random = np.random.default_rng(3)
     codes = [random.integers(0, 256, 272, dtype=np.uint8) for _ in range(30)]
-    for row in range(10):  # a copy of each, with so many bits of the hash flipped
+    for row in range(10):  # a copy of each, with 8 to 17 bits of the hash flipped
         bits = np.unpackbits(codes[row])
         bits[random.choice(128, row + 8, replace=False)] ^= 1
         codes.append(np.packbits(bits))

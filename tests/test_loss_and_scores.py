@@ -70,8 +70,8 @@ def test_a_softmax_too_many(confidence):
     assert one.nll == pytest.approx(one.cross_entropy)
     assert one.gradient == pytest.approx(share - 1)
     assert one.least == pytest.approx(-math.log(math.e / (math.e + 8)))
-    assert one.doubled > one.least
-    assert abs(one.doubled_gradient) < abs(one.gradient)
+    assert one.softmax_twice > one.least
+    assert abs(one.softmax_twice_gradient) < abs(one.gradient)
 
 
 def test_what_evaluation_keeps():

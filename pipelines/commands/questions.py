@@ -95,7 +95,13 @@ def _softmax() -> list[str]:
     rows = []
     for confidence in (-2.0, 0.0, 2.0, 10.0):
         one = softmax_twice(confidence)
-        numbers = (one.cross_entropy, one.nll, one.doubled, one.gradient, one.doubled_gradient)
+        numbers = (
+            one.cross_entropy,
+            one.nll,
+            one.softmax_twice,
+            one.gradient,
+            one.softmax_twice_gradient,
+        )
         rows.append([f"{confidence:g}", *(f"{number:.4f}" for number in numbers)])
     head = ("logit", "CE(z)", "NLL(log softmax z)", "CE(softmax z)", "dCE(z)", "dCE(softmax z)")
     least = f"CE(softmax z) of 9 classes is never below {softmax_twice(0.0).least:.4f}"

@@ -135,7 +135,7 @@ def metric(report: Fields, path: str) -> Any:
 
 def metric_name(path: str) -> str:
     """`strict.f1` as it is shown: `strict F1`."""
-    return path.replace(".", " ").replace("f1", "F1")
+    return path.replace(".", " ").replace("_", " ").replace("f1", "F1")
 
 
 def interval_path(path: str) -> str:

@@ -101,17 +101,17 @@ class SoftmaxTwice:
     Attributes:
         confidence: logit of the right class; all others have 0.
         cross_entropy, nll: of the logits, and NLL of their log-softmax.
-        doubled: cross-entropy of softmax(logits).
-        gradient, doubled_gradient: of the loss by the logit of the right class.
-        least: what `doubled` cannot fall below.
+        softmax_twice: cross-entropy of softmax(logits).
+        gradient, softmax_twice_gradient: of the loss by the logit of the right class.
+        least: what `softmax_twice` cannot fall below.
     """
 
     confidence: float
     cross_entropy: float
     nll: float
-    doubled: float
+    softmax_twice: float
     gradient: float
-    doubled_gradient: float
+    softmax_twice_gradient: float
     least: float
 
 
@@ -126,16 +126,16 @@ def softmax_twice(confidence: float, classes: int = 9) -> SoftmaxTwice:
     logits.requires_grad_(True)
     gold = torch.tensor([0])
     plain = cross_entropy(logits, gold)
-    doubled = cross_entropy(logits.softmax(dim=1), gold)
+    softmax_twice = cross_entropy(logits.softmax(dim=1), gold)
     [gradient] = torch.autograd.grad(plain, logits, retain_graph=True)
-    [doubled_gradient] = torch.autograd.grad(doubled, logits, retain_graph=True)
+    [softmax_twice_gradient] = torch.autograd.grad(softmax_twice, logits, retain_graph=True)
     return SoftmaxTwice(
         confidence,
         float(plain.detach()),
         float(nll_loss(logits.log_softmax(dim=1), gold).detach()),
-        float(doubled.detach()),
+        float(softmax_twice.detach()),
         float(gradient[0, 0]),
-        float(doubled_gradient[0, 0]),
+        float(softmax_twice_gradient[0, 0]),
         math.log(math.e + classes - 1) - 1,
     )
 
