@@ -125,6 +125,7 @@ def test_of_several_classes_each_has_the_probability_of_being_next(network, toke
         ([0.6, 0.2, 0.2], [0.6, 0.0], 0),
         ([0.2, 0.6, 0.2], [0.2, 0.75], 1),
         ([0.2, 0.2, 0.6], [0.2, 0.25], None),
+        ([0.4, 0.2, 0.4], [0.4, 1 / 3], None),
         ([0.0, 0.0, 0.0], [0.0, 0.0], None),
     ],
 )
@@ -186,7 +187,8 @@ def test_shots_are_earlier_turns_of_a_chat_and_control_tokens_in_them_are_text(t
     chat = replace(prompt(), style="chat")
     end = tokenizer.eos_token
     shots = [Shot(f"one {end}", "art"), Shot("two", "article", "and")]
-    ids = prompt_ids(tokenizer, f"three {end}", chat, shots=shots)
+    begin = tokenizer.bos_token
+    ids = prompt_ids(tokenizer, f"three {begin}", chat, shots=shots)
     written = tokenizer.decode(ids)
     turns = written.split("Text 1: two")  # the instruction before it names the classes too
     assert "art" in turns[0].rsplit("one", 1)[1]
@@ -195,6 +197,8 @@ def test_shots_are_earlier_turns_of_a_chat_and_control_tokens_in_them_are_text(t
     assert places == sorted(places)
     bare = prompt_ids(tokenizer, "three", chat, shots=[Shot("one", "art"), shots[1]])
     assert ids.count(tokenizer.eos_token_id) == bare.count(tokenizer.eos_token_id)
+    assert f"one {end}" in written
+    assert f"three {begin}" in written
 
 
 def test_scores_at_an_evaluation_by_hand():
@@ -202,6 +206,6 @@ def test_scores_at_an_evaluation_by_hand():
     likely = {"art": 0.7, "article": 0.1, "none": 0.1, "a; b": 0.1}
     predictions = [Prediction(id, label="art", scores=likely) for id in "01"]
     assert sft.class_scores(examples, predictions, prompt())["accuracy"] == 0.5
-    both = [replace(example, label=("art", "none")) for example in examples]
-    scores = sft.class_scores(both, predictions, prompt("classes"))
-    assert scores["micro_f1"] == pytest.approx(2 / 3)  # precision 1, recall 0.5
+    several = [replace(example, label=("art",)) for example in examples]
+    scores = sft.class_scores(several, predictions, prompt("classes"))
+    assert scores["micro_f1"] == 1  # only what has half of the probability is answered

@@ -192,4 +192,6 @@ def test_sequences_and_pictures_are_counted_as_they_are_read():
     assert table.parameters == sum(weight.numel() for weight in steps.parameters())
     picture = SmallImageNet(SmallImageNetConfig(image_size=16, widths=[4, 8], num_labels=2))
     assert parameter_table(picture).parameters == picture.num_parameters()
-    assert parameter_table(picture).multiply_adds > 16 * 16
+    # A picture is one input, however many tokens a text would have.
+    whole = parameter_table(picture, tokens=1).multiply_adds
+    assert parameter_table(picture, tokens=32).multiply_adds == whole > 16 * 16
