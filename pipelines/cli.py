@@ -15,6 +15,7 @@ from pipelines.runs.log import log_to_terminal
 # stays instant.
 COMMANDS = (
     "train",
+    "choose",
     "check",
     "convert",
     "split",

@@ -358,21 +358,21 @@ def test_a_folder_with_an_ordinary_run_is_refused(ablate, tmp_path):
 
 
 def test_threads_are_divided_among_the_runs(ablate, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.studies.ablation.workers.cores", lambda: 8)
+    monkeypatch.setattr("pipelines.studies.workers.cores", lambda: 8)
     ablate("--ablate", "quality=0.9", "--seeds", 1, "--jobs", 2)
     assert starts(tmp_path / "ablation" / "baseline" / "seed-1")[0].split()[-1] == "4"
 
 
 def test_a_run_starts_only_where_memory_is_left_for_the_largest_one(monkeypatch):
-    from pipelines.studies.ablation.workers import Workers
+    from pipelines.studies.workers import Workers
 
     workers = Workers(3)
     workers.need = 100
-    monkeypatch.setattr("pipelines.studies.ablation.workers.free_memory", lambda: 50)
+    monkeypatch.setattr("pipelines.studies.workers.free_memory", lambda: 50)
     assert workers.may_start()  # one run always goes on
     workers.running = [object()]
     assert not workers.may_start()
-    monkeypatch.setattr("pipelines.studies.ablation.workers.free_memory", lambda: 150)
+    monkeypatch.setattr("pipelines.studies.workers.free_memory", lambda: 150)
     assert workers.may_start()
     workers.running = [object()] * 3
     assert not workers.may_start()

@@ -32,7 +32,7 @@ from pipelines.studies.ablation.results import (
     results_on_test,
 )
 from pipelines.studies.ablation.training import Training
-from pipelines.studies.ablation.workers import Workers, cores, default_jobs, ending_workers
+from pipelines.studies.workers import Workers, cores, default_jobs, ending_workers
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from pipelines.formatting import seconds
 from pipelines.runs.run import Run
 from pipelines.studies.ablation.training import Outcome, Training, runs_of
 from pipelines.studies.ablation.variants import BASELINE, Variant, slug
-from pipelines.studies.ablation.workers import Command, reason_of_failure
+from pipelines.studies.workers import Command, reason_of_failure
 
 logger = logging.getLogger(__name__)
 
@@ -236,8 +236,10 @@ def _predict(
             done += 1
             taken = seconds(worker.seconds)
             logger.info("[%d/%d] %s predicted, %s", done, total, worker.command.name, taken)
-            if worker.process.returncode != 0:
-                failed.append(f"{worker.command.name}: {reason_of_failure(worker)}")
+            code = worker.process.returncode
+            if code != 0:
+                reason = reason_of_failure(code, worker.command.log)
+                failed.append(f"{worker.command.name}: {reason}")
     if failed:
         raise UserError(f"test: {'; '.join(failed)}; once that is fixed, run the same command")
     return files

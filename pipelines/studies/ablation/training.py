@@ -18,12 +18,7 @@ from pipelines.formatting import score, seconds
 from pipelines.runs.run import Run
 from pipelines.studies.ablation.plan import Plan, Planned
 from pipelines.studies.ablation.variants import BASELINE, Candidate, Variant, types_of
-from pipelines.studies.ablation.workers import (
-    Command,
-    Worker,
-    Workers,
-    reason_of_failure,
-)
+from pipelines.studies.workers import Command, Worker, Workers, reason_of_failure
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +45,7 @@ class Training:
         self.workers = workers
         self.outcomes: list[Outcome] = []
         self.waiting: deque[Planned] = deque()
+        self.started: dict[str, Planned] = {}  # by the name of their command
         self.total = sum(len(variant.candidates) for variant in plan.variants)
         self.total += (len(plan.seeds) - 1) * len(plan.variants)
         self.bar: tqdm[None] | None = None
@@ -101,6 +97,7 @@ class Training:
             if planned.run.is_finished():
                 self._end(planned, "", " (finished before)")
             else:
+                self.started[planned.name] = planned
                 self.workers.start(self._command(planned))
 
     def _command(self, planned: Planned) -> Command:
@@ -108,14 +105,13 @@ class Training:
         goes_on = bool(planned.run.config())
         if goes_on and "resume_from_checkpoint" in types_of(self.plan.given.dataclasses):
             words += ["--resume_from_checkpoint", "true"]
-        return Command(planned.name, words, planned.log, planned)
+        return Command(planned.name, words, planned.log)
 
     def _record(self, ended: Iterable[Worker]) -> None:
         for worker in ended:
-            planned = worker.command.planned
-            assert planned is not None
-            failed = worker.process.returncode != 0 or not planned.run.is_finished()
-            reason = reason_of_failure(worker) if failed else ""
+            planned, code = self.started[worker.command.name], worker.process.returncode
+            failed = code != 0 or not planned.run.is_finished()
+            reason = reason_of_failure(code, worker.command.log) if failed else ""
             self._end(planned, reason, f", {seconds(worker.seconds)}")
 
     def _end(self, planned: Planned, reason: str, time: str) -> None:

@@ -9,14 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from pipelines.errors import close_progress_bars
 from pipelines.runs.lock import Interrupted
-from pipelines.studies.ablation.plan import Planned
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +41,11 @@ class Command:
         name: what it is called in the log.
         words: the command line.
         log: the file that gets its output.
-        planned: the run that it trains, where it trains one.
     """
 
     name: str
     words: Sequence[str]
     log: Path
-    planned: Planned | None = None
 
 
 @dataclass
@@ -89,6 +87,58 @@ def free_memory() -> int:
     return 2**50
 
 
+class Stoppable(Protocol):
+    """What runs commands, and ends them when told to."""
+
+    def stop(self) -> None: ...
+
+
+def start_process(command: Command, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Starts a command; its output goes to its log, and it ends with this process."""
+    command.log.parent.mkdir(parents=True, exist_ok=True)
+    words = list(command.words)
+    if sys.platform == "linux":
+        words = [sys.executable, "-c", TIED_TO_PARENT, str(os.getpid()), *words]
+    with open(command.log, "wb") as log:
+        return subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | variables,
+            start_new_session=True,  # Ctrl-C is for this process, which ends the others
+        )
+
+
+def environment(slot: int, jobs: int) -> dict[str, str]:
+    """Variables that give a process its share of the threads, and one GPU of several.
+
+    Args:
+        slot: the process' place among those that run.
+        jobs: how many run at a time.
+    """
+    threads = str(max(1, cores() // jobs))
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    variables = dict.fromkeys(names, threads)
+    gpus = _visible_gpus()
+    if len(gpus) > 1:
+        variables["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    return variables
+
+
+def end_processes(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ends processes and what they started: politely, and after a while at once."""
+    left = list(processes)
+    for number, patience in ((signal.SIGTERM, SECONDS_TO_END), (signal.SIGKILL, None)):
+        for process in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+        for process in left:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
+        left = [process for process in left if process.poll() is None]
+
+
 class Workers:
     """At most `jobs` commands at a time; the threads of the machine are divided among them."""
 
@@ -107,30 +157,8 @@ class Workers:
         """Starts a command; its output goes to its log."""
         taken = {worker.slot for worker in self.running}
         slot = next(number for number in range(self.jobs) if number not in taken)
-        command.log.parent.mkdir(parents=True, exist_ok=True)
-        words = list(command.words)
-        if sys.platform == "linux":
-            words = [sys.executable, "-c", TIED_TO_PARENT, str(os.getpid()), *words]
-        with open(command.log, "wb") as log:
-            process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=os.environ | self.environment(slot),
-                start_new_session=True,  # Ctrl-C is for this process, which ends the others
-            )
+        process = start_process(command, environment(slot, self.jobs))
         self.running.append(Worker(command, process, slot))
-
-    def environment(self, slot: int) -> dict[str, str]:
-        """Variables that give a process its share of the threads, and one GPU of several."""
-        threads = str(max(1, cores() // self.jobs))
-        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-        variables = dict.fromkeys(names, threads)
-        gpus = _visible_gpus()
-        if len(gpus) > 1:
-            variables["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
-        return variables
 
     def wait(self) -> list[Worker]:
         """Waits until a command has ended; returns all that have."""
@@ -143,14 +171,8 @@ class Workers:
 
     def stop(self) -> None:
         """Ends all commands: politely, and after a while at once."""
-        for number, patience in ((signal.SIGTERM, SECONDS_TO_END), (signal.SIGKILL, None)):
-            for worker in self.running:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(worker.process.pid, number)
-            for worker in self.running:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    worker.process.wait(patience)
-            self.running = [worker for worker in self.running if worker.process.poll() is None]
+        end_processes([worker.process for worker in self.running])
+        self.running = []
 
 
 def _visible_gpus() -> list[str]:
@@ -163,13 +185,17 @@ def _visible_gpus() -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
-def reason_of_failure(worker: Worker) -> str:
-    """Why a command failed, in one line: its own last words, or the signal that ended it."""
-    code = worker.process.returncode
+def reason_of_failure(code: int, log: Path) -> str:
+    """Why a command failed, in one line: its own last words, or the signal that ended it.
+
+    Args:
+        code: its exit code.
+        log: its output.
+    """
     if code < 0:
         name = signal.Signals(-code).name
         return f"ended by {name}{' (out of memory?)' if -code == signal.SIGKILL else ''}"
-    text = worker.command.log.read_text(encoding="utf-8", errors="replace")
+    text = log.read_text(encoding="utf-8", errors="replace")
     lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error:")]
     last = (errors or lines or [f"exit code {code}"])[-1]
@@ -177,7 +203,7 @@ def reason_of_failure(worker: Worker) -> str:
 
 
 @contextlib.contextmanager
-def ending_workers(workers: Workers, state: Callable[[], str]) -> Iterator[None]:
+def ending_workers(workers: Stoppable, state: Callable[[], str]) -> Iterator[None]:
     """Ends the commands with this process; on SIGINT or SIGTERM with one line and its exit code.
 
     Args:

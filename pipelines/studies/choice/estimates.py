@@ -1,0 +1,123 @@
+"""What a rung will cost, from what it cost on a part of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from pipelines.examples import Example, Fields, JsonObject
+
+# Stages of a run whose time grows with the training texts; those of prediction grow with dev.
+TRAINING = ("search", "training", "features", "refit")
+PREDICTION = "predict_"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a run cost, and how much it read.
+
+    Attributes:
+        train: characters of the training texts.
+        dev: characters of the texts that it predicted.
+        seconds: of the whole process.
+        training: seconds of what grows with the training texts.
+        prediction: seconds of what grows with dev.
+        memory: bytes at its peak.
+        disk: bytes of its folder.
+        source: `probe`, `part` (of a learning curve) or `finished run`.
+    """
+
+    train: int
+    dev: int
+    seconds: float
+    training: float
+    prediction: float
+    memory: float
+    disk: float
+    source: str
+
+    def to_json(self) -> JsonObject:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of the whole process, bytes at its peak, bytes of its folder; and where from."""
+
+    seconds: float
+    memory: float
+    disk: float
+    source: str
+
+    def to_json(self) -> JsonObject:
+        return asdict(self)
+
+
+def characters(examples: Iterable[Example]) -> int:
+    """The size of texts, in which costs are measured."""
+    return sum(len(example.text) + len(example.pair or "") for example in examples)
+
+
+def observed(
+    cost: Fields, *, seconds: float, train: int, dev: int, disk: float, source: str
+) -> Observation:
+    """What a finished process cost.
+
+    Args:
+        cost: of its `report.json`.
+        seconds: from its start to its end.
+        train: characters that it was trained on.
+        dev: characters that it predicted.
+        disk: bytes of its folder.
+        source: see `Observation`.
+    """
+    stages = cost.get("seconds", {})
+    training = sum(stages.get(name, 0.0) for name in TRAINING)
+    prediction = sum(value for name, value in stages.items() if name.startswith(PREDICTION))
+    # The clocks of stages and of the process are not the same.
+    known = min(training + prediction, seconds)
+    training = max(0.0, known - prediction)
+    memory = float(cost.get("peak_memory", 0.0))
+    return Observation(train, dev, seconds, training, prediction, memory, disk, source)
+
+
+def estimate(observations: Sequence[Observation], *, train: int, dev: int) -> Estimate | None:
+    """What a run on so many characters will cost; None without an observation.
+
+    Seconds are those of starting and loading, which are the same for any data, plus those of
+    training and of prediction, each in proportion to its texts. With several sizes of training
+    data, training is a line through the two largest: batches have costs of their own. Memory is
+    that of the largest observation, and so is disk.
+
+    Args:
+        observations: of the same rung on this machine.
+        train: characters to train on.
+        dev: characters to predict.
+    """
+    if not observations:
+        return None
+    by_size = sorted(observations, key=lambda own: own.train)
+    largest = by_size[-1]
+    fixed = max(0.0, largest.seconds - largest.training - largest.prediction)
+    training = _training_seconds(by_size, train)
+    prediction = largest.prediction * dev / max(1, largest.dev)
+    return Estimate(
+        fixed + training + prediction,
+        max(own.memory for own in observations),
+        max(own.disk for own in observations),
+        largest.source,
+    )
+
+
+def _training_seconds(by_size: Sequence[Observation], train: int) -> float:
+    """Seconds of training on so many characters, from observations in ascending order of size."""
+    sizes = {own.train: own.training for own in by_size}
+    points = list(sizes.items())[-2:]
+    size, seconds = points[-1]
+    if len(points) == 2:
+        (other_size, other_seconds), _ = points
+        slope = (seconds - other_seconds) / (size - other_size)
+        start = seconds - slope * size
+        if slope > 0 and start >= 0:
+            return start + slope * train
+    return seconds * train / max(1, size)

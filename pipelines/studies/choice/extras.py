@@ -1,0 +1,140 @@
+"""What is asked of the rungs that are left: learning curves, and a cascade of two."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+
+from pipelines.evaluation.learning_curve import curve_json
+from pipelines.evaluation.tasks import interval_path, metric
+from pipelines.examples import Example, JsonObject
+from pipelines.formatting import interval, score, seconds
+from pipelines.runs.run import Run
+from pipelines.studies.choice.climb import Climb
+from pipelines.studies.choice.estimates import characters, estimate
+from pipelines.studies.choice.ladder import Rung
+from pipelines.studies.choice.plan import WHOLE
+from pipelines.studies.workers import Command
+
+logger = logging.getLogger(__name__)
+
+
+def curves_of(climb: Climb, names: Sequence[str], notes: list[str]) -> JsonObject:
+    """Rung -> its learning curve, as far as the budget goes; see `evaluation.learning_curve`.
+
+    Args:
+        names: of finished rungs, the most important first.
+        notes: gets what was left out.
+    """
+    plan = climb.plan
+    if not plan.fractions:
+        return {}
+    rungs = {rung.name: rung for rung in plan.rungs if rung.recipe}
+    for name in names:
+        if name in rungs and rungs[name] is not plan.baseline:
+            _train_parts(climb, rungs[name], notes)
+    curves = {}
+    for name in names:
+        points = _points(climb, rungs[name]) if name in rungs else []
+        if len(points) > 1:
+            curves[name] = curve_json(points, goal=plan.goal, title=rungs[name].title)
+    return curves
+
+
+def _train_parts(climb: Climb, rung: Rung, notes: list[str]) -> None:
+    """Trains a rung on each fraction of train, the smallest first."""
+    plan = climb.plan
+    for fraction in plan.fractions:
+        part = f"{fraction:g}"
+        if plan.run_of(rung, part).is_finished():
+            continue
+        sizes = characters(plan.parts[fraction]), characters(plan.splits["dev"])
+        seen = [*climb.observations(rung), climb.observed(rung)]
+        expected = estimate(seen, train=sizes[0], dev=sizes[1])
+        reason = climb.reason_not_to_run(expected) or climb.try_part(rung, part)
+        if reason:
+            notes.append(f"{rung.name} on {100 * fraction:g} % of train: left out: {reason}")
+            logger.warning("%s", notes[-1])
+            return
+        found = _point(climb, rung, fraction, plan.parts[fraction])
+        taken = seconds(climb.progress.seconds_of(f"parts/{part}/{rung.name}"))
+        logger.info(
+            "%s on %g %% of train: %s %s, %s",
+            rung.name,
+            100 * fraction,
+            score(found["score"]),
+            interval(found["interval"]),
+            taken,
+        )
+
+
+def _points(climb: Climb, rung: Rung) -> list[JsonObject]:
+    """The finished runs of a rung, from few examples to all."""
+    plan = climb.plan
+    points = [
+        _point(climb, rung, fraction, plan.parts[fraction])
+        for fraction in plan.fractions
+        if plan.run_of(rung, f"{fraction:g}").is_finished()
+    ]
+    return [*points, _point(climb, rung, WHOLE, plan.splits["train"])]
+
+
+def _point(climb: Climb, rung: Rung, fraction: float, train: Sequence[Example]) -> JsonObject:
+    plan = climb.plan
+    run = plan.run_of(rung, "" if fraction == WHOLE else f"{fraction:g}")
+    report, path = run.report(), plan.task_record.primary_metric
+    mentions = sum(len(example.spans or ()) for example in train)
+    return {
+        "fraction": fraction,
+        "examples": len(train),
+        "mentions": mentions if plan.task_record.answer == "spans" else None,
+        "score": metric(report, path),
+        "interval": metric(report, interval_path(path)),
+        "run": str(run.folder.relative_to(plan.folder)),
+    }
+
+
+def cascade_of(climb: Climb, rows: Sequence[JsonObject], notes: list[str]) -> JsonObject | None:
+    """A cascade of the best rung and the best of those that predict much faster; None without two.
+
+    It becomes a run in `cascade/`.
+    """
+    pair = pair_for_cascade(rows)
+    if pair is None:
+        return None
+    cheap, dear = pair
+    plan = climb.plan
+    run = Run(plan.folder / "cascade")
+    if not run.is_finished():
+        words = [sys.executable, "-m", "pipelines.cli", "cascade", "--run_dir", str(run.folder)]
+        words += ["--cheap", str(plan.folder / cheap["run"])]
+        words += ["--expensive", str(plan.folder / dear["run"])]
+        command = Command("cascade", words, plan.folder / "cascade.log")
+        ended = climb.runner.run(
+            command,
+            limit=lambda: float("inf"),
+            beat=lambda taken: climb.progress.add_seconds(command.name, taken),
+        )
+        if ended.reason:
+            notes.append(f"no cascade of {cheap['name']} and {dear['name']}: {ended.reason}")
+            logger.warning("%s", notes[-1])
+            return None
+    found: JsonObject = json.loads(run.report_file.read_text(encoding="utf-8"))["cascade"]
+    return {**found, "cheap": cheap["name"], "expensive": dear["name"], "run": "cascade"}
+
+
+FASTER = 3  # times, for which it is worth to ask a second model
+
+
+def pair_for_cascade(rows: Sequence[JsonObject]) -> tuple[JsonObject, JsonObject] | None:
+    """The best rung, and the best of those that predict at least `FASTER` times as fast."""
+    able = [row for row in rows if row["status"] == "finished" and not row["members"]]
+    able = [row for row in able if row is not rows[0] and row["cost"]["seconds_per_million"]]
+    if not able:
+        return None
+    dear = max(able, key=lambda row: float(row["score"]))
+    limit = dear["cost"]["seconds_per_million"] / FASTER
+    cheap = [row for row in able if row["cost"]["seconds_per_million"] <= limit]
+    return (max(cheap, key=lambda row: float(row["score"])), dear) if cheap else None

@@ -1,0 +1,192 @@
+"""What a climb found: the rungs as rows, their paired tests, and what test says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.corpora.predictions import read_predictions
+from pipelines.errors import UserError
+from pipelines.evaluation.comparison import compare_predictions
+from pipelines.evaluation.tasks import interval_path, metric
+from pipelines.examples import JsonObject
+from pipelines.formatting import seconds
+from pipelines.runs.run import Run
+from pipelines.studies.choice.climb import Climb, Outcome
+from pipelines.studies.choice.estimates import Observation
+from pipelines.studies.choice.ladder import Rung
+from pipelines.studies.choice.runners import stopping
+from pipelines.studies.workers import Command
+
+logger = logging.getLogger(__name__)
+
+FILE = "choice.json"
+
+
+def rows_of(climb: Climb) -> list[JsonObject]:
+    """A row for each rung, in the order of the ladder; see `docs/choose.md` for `choice.json`."""
+    rows = [_row(climb, rung) for rung in climb.plan.rungs]
+    finished = [row for row in rows if row["status"] == "finished"]
+    by_cost = sorted(finished, key=lambda row: float(row["cost"]["seconds"]))
+    for row, dearer in zip(by_cost, by_cost[1:], strict=False):
+        row["next"] = _tested(climb, row, dearer)
+    return rows
+
+
+def _row(climb: Climb, rung: Rung) -> JsonObject:
+    plan, run = climb.plan, climb.plan.run_of(rung)
+    outcome = climb.outcomes.get(rung.name, Outcome("not reached", "the climb ended before"))
+    expected = climb.progress.estimates.get(rung.name)
+    row: JsonObject = {
+        "name": rung.name,
+        "title": rung.title,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "run": str(run.folder.relative_to(plan.folder)),
+        "score": None,
+        "interval": None,
+        "unseen": None,
+        "estimate": expected.to_json() if expected else None,
+        "cost": None,
+        "members": outcome.members or None,
+        "test": None,
+        "next": None,
+    }
+    if outcome.status != "finished":
+        return row
+    report, task = run.report(), plan.task_record
+    new = report.get("slices", {}).get("seen_in_train", {}).get("new", {})
+    seen = climb.observed(rung)
+    return row | {
+        "score": metric(report, task.primary_metric),
+        "interval": metric(report, interval_path(task.primary_metric)),
+        "unseen": new.get("recall"),
+        "cost": _cost(climb, rung, seen, report, outcome.members),
+        "definition": digest_of(rung),
+        "observation": seen.to_json(),
+    }
+
+
+def _cost(
+    climb: Climb, rung: Rung, own: Observation, report: JsonObject, members: Sequence[str]
+) -> JsonObject:
+    """What a rung cost; votes cost what their members did."""
+    plan = climb.plan
+    texts = max(1, len(plan.splits["dev"]))
+    voters = [climb.observed(other) for other in plan.rungs if other.name in members]
+    parts = [own, *voters]
+    prediction = sum(part.prediction for part in voters) if voters else own.prediction
+    return {
+        "seconds": sum(part.seconds for part in parts),
+        "training_seconds": sum(part.training for part in parts),
+        "memory": max(part.memory for part in parts),
+        "disk": sum(part.disk for part in parts),
+        "seconds_per_million": prediction / texts * 1e6,
+        "parameters": report.get("cost", {}).get("parameters"),
+    }
+
+
+def digest_of(rung: Rung) -> str:
+    """A hash of what decides a rung's result."""
+    text = json.dumps(rung.definition(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _tested(climb: Climb, row: JsonObject, dearer: JsonObject) -> JsonObject:
+    """The paired test on dev of a rung against the next more expensive one."""
+    plan = climb.plan
+    dev = plan.splits["dev"]
+    answers = [
+        read_predictions(Run(plan.folder / own["run"]).predictions("dev")) for own in (row, dearer)
+    ]
+    found = compare_predictions(plan.task_record, dev, answers[1], answers[0])
+    return {
+        "rung": dearer["name"],
+        "delta": found["delta"],
+        "interval": found["interval"],
+        "p": found["p"],
+        "significant": found["better"] is not None,
+    }
+
+
+def known_observations(
+    folder: Path, rungs: Sequence[Rung], machine: JsonObject
+) -> dict[str, list[Observation]]:
+    """What the same rungs cost in other choices beside this one, on the same machine.
+
+    Args:
+        folder: of this choice; the folders beside it are looked at.
+        machine: as `runs.provenance.hardware` gives it.
+    """
+    digests = {digest_of(rung): rung.name for rung in rungs}
+    found: dict[str, list[Observation]] = {}
+    for file in sorted(folder.resolve().parent.glob(f"*/{FILE}")):
+        if file.parent == folder.resolve():
+            continue
+        try:
+            choice = json.loads(file.read_text(encoding="utf-8"))
+            rows = choice["rungs"] if choice["machine"] == machine else []
+        except (ValueError, KeyError, TypeError, OSError):
+            logger.warning("%s: damaged; its times are not used", file)
+            continue
+        for row in rows:
+            if row.get("definition") in digests:
+                name = digests[row["definition"]]
+                values = {**row["observation"], "source": "finished run"}
+                found.setdefault(name, []).append(Observation(**values))
+    return found
+
+
+def test_scores(climb: Climb, names: Sequence[str]) -> dict[str, JsonObject]:
+    """Rung -> its `score` on test with the `interval`; predictions go to `test/NAME.jsonl`.
+
+    What was scored before stays scored: the names are those of before and these.
+
+    Raises:
+        UserError: when a prediction fails.
+    """
+    plan, task = climb.plan, climb.plan.task_record
+    earlier = [file.stem for file in sorted((plan.folder / "test").glob("*.jsonl"))]
+    if set(earlier) - set(names):
+        logger.warning("test was scored before, on %s: its scores are seen more than once", earlier)
+    gold = plan.splits["test"]
+    found = {}
+    for name in dict.fromkeys([*names, *earlier]):
+        report = task.evaluate(gold, read_predictions(predict(climb, name, "test")))
+        found[name] = {
+            "score": metric(report, task.primary_metric),
+            "interval": metric(report, interval_path(task.primary_metric)),
+        }
+    return found
+
+
+def predict(climb: Climb, name: str, split: str) -> Path:
+    """The file with a rung's answers to a split, made where it is not there.
+
+    Raises:
+        UserError: when the prediction fails.
+    """
+    plan = climb.plan
+    file = plan.folder / split / f"{name}.jsonl"
+    if file.is_file():
+        return file
+    file.parent.mkdir(exist_ok=True)
+    run = plan.folder / "rungs" / name
+    words = [sys.executable, "-m", "pipelines.cli", "predict", "--run", str(run), "--resume"]
+    words += ["--input", str(plan.split_file(split)), "--output", str(file)]
+    command = Command(f"{split}/{name}", words, file.with_suffix(".log"))
+    with stopping(climb.runner):
+        ended = climb.runner.run(
+            command,
+            limit=lambda: float("inf"),
+            beat=lambda taken: climb.progress.add_seconds(command.name, taken),
+        )
+    if ended.reason:
+        raise UserError(f"{name}: {split} was not predicted: {ended.reason} (see {command.log})")
+    taken = seconds(climb.progress.seconds_of(command.name))
+    logger.info("%s: %s predicted, %s", name, split, taken)
+    return file
