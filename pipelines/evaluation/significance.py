@@ -103,6 +103,26 @@ def bootstrap_interval(
     return _percentiles(statistic(sums), confidence)
 
 
+def resampled_scores(
+    rows: Sequence[np.ndarray],
+    statistic: Statistic,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> np.ndarray:
+    """The scores of several systems on the same resampled units.
+
+    Args:
+        rows: the counts of each system, each of shape (n_units, n_counts).
+        statistic: as for `bootstrap_interval`; so are the other arguments.
+
+    Returns:
+        Array of shape (resamples, n_systems).
+    """
+    sums = _resampled_sums(np.hstack(rows), resamples=resamples, seed=seed)
+    return statistic(sums.reshape(len(sums), len(rows), -1))
+
+
 def _percentiles(scores: np.ndarray, confidence: float) -> list[object]:
     tail = (1 - confidence) / 2
     return np.quantile(scores, [tail, 1 - tail], axis=0).T.tolist()
