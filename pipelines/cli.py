@@ -20,6 +20,7 @@ COMMANDS = (
     "split",
     "predict",
     "vote",
+    "cascade",
     "evaluate",
     "compare",
     "report",
