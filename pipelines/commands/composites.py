@@ -292,7 +292,7 @@ def _write_card(run: Run, loaded: Composite, members: Members) -> None:
     else:
         how = (
             f"{members.names[0]} answers all texts; {members.names[1]} decides those on which its "
-            f"certainty is below {loaded.threshold:g}, which was chosen on dev."
+            f"certainty is below {loaded.threshold:g}."
         )
     lines = [
         before,

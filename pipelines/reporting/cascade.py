@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 12
 NOTE = (
-    "The threshold was chosen on dev, so that the score on dev is a little better than on new "
-    "texts; a labelled test file says by how much."
+    "A threshold that is chosen on dev looks a little better on dev than on new texts; a labelled "
+    "test file says by how much."
 )
 
 
