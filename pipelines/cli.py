@@ -21,6 +21,7 @@ COMMANDS = (
     "split",
     "predict",
     "vote",
+    "cascade",
     "evaluate",
     "compare",
     "report",

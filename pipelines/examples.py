@@ -93,6 +93,8 @@ class Prediction:
         label: predicted class (a tuple for multi-label).
         scores: probability of each class, where the model has them.
         value: predicted number, for regression.
+        certainty: of a tagger, the least probability of a tag that it chose in the text, between 0
+            and 1: how sure it is of the whole answer, also where that is no span.
         raw: what a generator wrote, to the letter.
         status: `ok`, `cut_off` (length limit reached) or `unparsable`, for a generator.
         mentions: for a generator, each generated string with what the aligner did to place it.
@@ -103,6 +105,7 @@ class Prediction:
     label: str | tuple[str, ...] | None = None
     scores: Mapping[str, float] | None = None
     value: float | None = None
+    certainty: float | None = field(default=None, compare=False)
     raw: str | None = None
     status: str | None = None
     mentions: tuple[Fields, ...] | None = None
@@ -212,7 +215,7 @@ def prediction_to_json(prediction: Prediction) -> JsonObject:
     row: JsonObject = {"id": prediction.id}
     if prediction.spans is not None:
         row["spans"] = [span_to_json(span) | {"score": span.score} for span in prediction.spans]
-    for name in ("label", "scores", "value", "raw", "status", "mentions"):
+    for name in ("label", "scores", "value", "certainty", "raw", "status", "mentions"):
         value = getattr(prediction, name)
         if value is not None:
             row[name] = value
@@ -235,13 +238,14 @@ def prediction_from_json(row: object) -> Prediction:
         raise ValueError(f'"raw" is {short_repr(raw)}; wanted the generated string')
     if status not in (None, *STATUSES):
         raise ValueError(f'"status" is {short_repr(status)}; wanted {", ".join(STATUSES)}')
-    spans, value = _objects(row, "spans"), row.get("value")
+    spans, value, certainty = _objects(row, "spans"), row.get("value"), row.get("certainty")
     return Prediction(
         id=id,
         spans=None if spans is None else tuple(map(span_from_json, spans)),
         label=_label(row.get("label")),
         scores=_scores(row.get("scores")),
         value=None if value is None else _number(value, "value"),
+        certainty=None if certainty is None else _number(certainty, "certainty"),
         raw=None if raw is None else _whole_characters(raw, "raw"),
         status=status,
         mentions=_mentions(row),

@@ -15,6 +15,7 @@ FAMILIES = {
     "language_model": "language_model.json",
     "sequence_regressor": "regressor.json",
     "image_classifier": "image_classifier.json",
+    "composite": "composite.json",
 }
 
 

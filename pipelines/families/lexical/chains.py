@@ -112,23 +112,20 @@ def fit(
 
 def predict(loaded: ChainTagger, examples: Sequence[Example]) -> list[Prediction]:
     """Tags each example; a span scores the least probability among its tags."""
-    predictions = []
-    for example in examples:
-        units = tagged_units(example)
-        spans = _spans(loaded, example.text, units) if units else []
-        predictions.append(Prediction(example.id, spans=tuple(spans)))
-    return predictions
+    return [_prediction(loaded, example, tagged_units(example)) for example in examples]
 
 
-def _spans(loaded: ChainTagger, text: str, units: Offsets) -> list[Span]:
-    best, shares = loaded.tag([text[start:end] for start, end in units])
+def _prediction(loaded: ChainTagger, example: Example, units: Offsets) -> Prediction:
+    if not units:
+        return Prediction(example.id, spans=())
+    best, shares = loaded.tag([example.text[start:end] for start, end in units])
     ranges = tags_to_token_ranges([loaded.tags[tag] for tag in best])
-    chosen = shares[np.arange(len(best)), best]
+    chosen = np.clip(shares[np.arange(len(best)), best], 0.0, 1.0)
     spans = []
     for span, (first, past, _) in zip(token_ranges_to_spans(ranges, units), ranges, strict=True):
-        score = round(float(np.clip(chosen[first:past].min(), 0.0, 1.0)), 6)
+        score = round(float(chosen[first:past].min()), 6)
         spans.append(Span(span.start, span.end, span.label, score))
-    return spans
+    return Prediction(example.id, spans=tuple(spans), certainty=round(float(chosen.min()), 6))
 
 
 def save(folder: Path, loaded: ChainTagger) -> JsonObject:

@@ -177,7 +177,8 @@ def spans_from(
         ):
             score = round(min(probabilities[first:past]), 6)
             spans.append(Span(span.start, span.end, span.label, score))
-        predictions.append(Prediction(example.id, spans=tuple(spans)))
+        certainty = round(min(probabilities), 6) if probabilities else None
+        predictions.append(Prediction(example.id, spans=tuple(spans), certainty=certainty))
     return predictions
 
 
