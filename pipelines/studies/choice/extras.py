@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Sequence
 
-from pipelines.evaluation.learning_curve import curve_json
-from pipelines.evaluation.tasks import interval_path, metric
+from pipelines.corpora.predictions import read_predictions
+from pipelines.errors import UserError
+from pipelines.evaluation.cascade import cascade_curve
+from pipelines.evaluation.learning_curve import Point, curve_json, point_of
 from pipelines.examples import Example, JsonObject
 from pipelines.formatting import interval, score, seconds
 from pipelines.runs.run import Run
@@ -39,7 +40,9 @@ def curves_of(climb: Climb, names: Sequence[str], notes: list[str]) -> JsonObjec
     for name in names:
         points = _points(climb, rungs[name]) if name in rungs else []
         if len(points) > 1:
-            curves[name] = curve_json(points, goal=plan.goal, title=rungs[name].title)
+            curves[name] = curve_json(
+                points, plan.goal, title=name, statistic=plan.task_record.statistic
+            )
     return curves
 
 
@@ -58,19 +61,19 @@ def _train_parts(climb: Climb, rung: Rung, notes: list[str]) -> None:
             notes.append(f"{rung.name} on {100 * fraction:g} % of train: left out: {reason}")
             logger.warning("%s", notes[-1])
             return
-        found = _point(climb, rung, fraction, plan.parts[fraction])
+        point = _point(climb, rung, fraction, plan.parts[fraction])
         taken = seconds(climb.progress.seconds_of(f"parts/{part}/{rung.name}"))
         logger.info(
             "%s on %g %% of train: %s %s, %s",
             rung.name,
             100 * fraction,
-            score(found["score"]),
-            interval(found["interval"]),
+            score(point.score),
+            interval(point.interval),
             taken,
         )
 
 
-def _points(climb: Climb, rung: Rung) -> list[JsonObject]:
+def _points(climb: Climb, rung: Rung) -> list[Point]:
     """The finished runs of a rung, from few examples to all."""
     plan = climb.plan
     points = [
@@ -81,48 +84,59 @@ def _points(climb: Climb, rung: Rung) -> list[JsonObject]:
     return [*points, _point(climb, rung, WHOLE, plan.splits["train"])]
 
 
-def _point(climb: Climb, rung: Rung, fraction: float, train: Sequence[Example]) -> JsonObject:
+def _point(climb: Climb, rung: Rung, fraction: float, train: Sequence[Example]) -> Point:
     plan = climb.plan
     run = plan.run_of(rung, "" if fraction == WHOLE else f"{fraction:g}")
-    report, path = run.report(), plan.task_record.primary_metric
-    mentions = sum(len(example.spans or ()) for example in train)
-    return {
-        "fraction": fraction,
-        "examples": len(train),
-        "mentions": mentions if plan.task_record.answer == "spans" else None,
-        "score": metric(report, path),
-        "interval": metric(report, interval_path(path)),
-        "run": str(run.folder.relative_to(plan.folder)),
-    }
+    predictions = read_predictions(run.predictions("dev"))
+    return point_of(
+        plan.task_record,
+        plan.splits["dev"],
+        predictions,
+        training=train,
+        fraction=fraction,
+        run=str(run.folder.relative_to(plan.folder)),
+    )
 
 
 def cascade_of(climb: Climb, rows: Sequence[JsonObject], notes: list[str]) -> JsonObject | None:
     """A cascade of the best rung and the best of those that predict much faster; None without two.
 
-    It becomes a run in `cascade/`.
+    Where one is worth it, it becomes a run in `cascade/`, which `run` names.
     """
     pair = pair_for_cascade(rows)
     if pair is None:
         return None
-    cheap, dear = pair
     plan = climb.plan
-    run = Run(plan.folder / "cascade")
-    if not run.is_finished():
-        words = [sys.executable, "-m", "pipelines.cli", "cascade", "--run_dir", str(run.folder)]
-        words += ["--cheap", str(plan.folder / cheap["run"])]
-        words += ["--expensive", str(plan.folder / dear["run"])]
-        command = Command("cascade", words, plan.folder / "cascade.log")
-        ended = climb.runner.run(
-            command,
-            limit=lambda: float("inf"),
-            beat=lambda taken: climb.progress.add_seconds(command.name, taken),
-        )
-        if ended.reason:
-            notes.append(f"no cascade of {cheap['name']} and {dear['name']}: {ended.reason}")
-            logger.warning("%s", notes[-1])
-            return None
-    found: JsonObject = json.loads(run.report_file.read_text(encoding="utf-8"))["cascade"]
-    return {**found, "cheap": cheap["name"], "expensive": dear["name"], "run": "cascade"}
+    runs = [Run(plan.folder / row["run"]) for row in pair]
+    cheap, expensive = (read_predictions(run.predictions("dev")) for run in runs)
+    rungs = {rung.name: rung for rung in plan.rungs}
+    taken = [climb.observed(rungs[row["name"]]).prediction for row in pair]
+    names = pair[0]["name"], pair[1]["name"]
+    dev = plan.splits["dev"]
+    try:
+        curve = cascade_curve(plan.task_record, dev, cheap, expensive, *taken, names=names)
+    except UserError as error:
+        notes.append(f"no cascade of {names[0]} and {names[1]}: {error}")
+        return None
+    made = curve["chosen"] is not None and _make_cascade(climb, runs, notes)
+    return curve | {"run": "cascade" if made else None}
+
+
+def _make_cascade(climb: Climb, runs: Sequence[Run], notes: list[str]) -> bool:
+    run = Run(climb.plan.folder / "cascade")
+    if run.is_finished():
+        return True
+    words = [sys.executable, "-m", "pipelines.cli", "cascade", "--run_dir", str(run.folder)]
+    words += ["--cheap", str(runs[0].folder), "--expensive", str(runs[1].folder)]
+    command = Command("cascade", words, climb.plan.folder / "cascade.log")
+    ended = climb.runner.run(
+        command,
+        limit=lambda: float("inf"),
+        beat=lambda taken: climb.progress.add_seconds(command.name, taken),
+    )
+    if ended.reason:
+        notes.append(f"the cascade could not be saved: {ended.reason}")
+    return not ended.reason
 
 
 FASTER = 3  # times, for which it is worth to ask a second model

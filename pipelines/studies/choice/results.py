@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from pipelines.corpora.predictions import read_predictions
@@ -32,7 +33,7 @@ def rows_of(climb: Climb) -> list[JsonObject]:
     rows = [_row(climb, rung) for rung in climb.plan.rungs]
     finished = [row for row in rows if row["status"] == "finished"]
     by_cost = sorted(finished, key=lambda row: float(row["cost"]["seconds"]))
-    for row, dearer in zip(by_cost, by_cost[1:], strict=False):
+    for row, dearer in pairwise(by_cost):
         row["next"] = _tested(climb, row, dearer)
     return rows
 
@@ -82,7 +83,7 @@ def _cost(
     prediction = sum(part.prediction for part in voters) if voters else own.prediction
     return {
         "seconds": sum(part.seconds for part in parts),
-        "training_seconds": sum(part.training for part in parts),
+        "training_seconds": sum(part.training for part in voters or [own]),
         "memory": max(part.memory for part in parts),
         "disk": sum(part.disk for part in parts),
         "seconds_per_million": prediction / texts * 1e6,
