@@ -244,11 +244,11 @@ def _on_test(choice: Fields, chosen: Fields) -> Iterator[str]:
         return
     ends, against = test["interval"], ""
     if goal is not None:
-        against = ", which is below the goal" if ends[1] < goal else ""
-        against = ", whose interval contains the goal" if contains(ends, goal) else against
-        against = ", which is above the goal" if ends[0] > goal else against
-    reached = f"{score(test['score'])} {interval(ends)}"
-    yield f"On test, scored once at the end, it reaches {reached}{against}."
+        against = "; the goal is above that interval" if ends[1] < goal else ""
+        against = "; that interval contains the goal" if contains(ends, goal) else against
+        against = "; the goal is below that interval" if ends[0] > goal else against
+    on_test = f"{score(test['score'])} {interval(ends)}"
+    yield f"On test, scored once at the end, it has {on_test}{against}."
     yield "Report the test score: the dev score favours the model that it chose."
 
 
@@ -290,7 +290,7 @@ def _costs(choice: Fields, chosen: Fields) -> Iterator[str]:
         predicting = f"predicting a million texts takes {seconds(million)}"
         clauses.append(f"{predicting}{_money(million, price)}")
     if clauses:
-        sentence = " and ".join(clauses)
+        sentence = "; ".join(clauses)
         at = "" if price is None else f", at {price:,.2f} an hour"
         yield f"{sentence[0].upper()}{sentence[1:]}{at}."
 
