@@ -58,10 +58,16 @@ def choice_of(rungs, *, goal=None, task="span_extraction", **more):
 def train(folder, recipe_name, network, files=()):
     """A run of a recipe that takes seconds, on its sample data or other files."""
     recipe = load_recipe(recipe_name)
-    kinds = {"train_tagger": "TaggerTrainingArguments", "train_text_classifier": "TextTraining"}
-    training = next(v for k, v in vars(recipe).items() if k.startswith(kinds[recipe_name]))
+    training = {
+        "train_tagger": "TaggerTrainingArguments",
+        "train_text_classifier": "TextTrainingArguments",
+    }[recipe_name]
     arguments = ["--network", network, "--run_dir", str(folder), "--disable_tqdm", "true", *files]
-    recipe.run(*recipe.config.parse((recipe.RecipeArguments, training), arguments=arguments))
+    recipe.run(
+        *recipe.config.parse(
+            (recipe.RecipeArguments, getattr(recipe, training)), arguments=arguments
+        )
+    )
     return Run.open(folder)
 
 

@@ -30,7 +30,7 @@ FONT = 8.5
 PLACES = [
     (side * distance, height, "left" if side > 0 else "right")
     for distance in (8, 22, 40)
-    for height in (3, -11, 17, -25, 31, -39, 50, -60)
+    for height in (3, -11, 17, -25, 31, -39, 50, -56, -72)
     for side in (1, -1)
 ]
 TICKS = {0.001: "1 ms", 0.01: "10 ms", 0.1: "0.1 s", 1: "1 s", 10: "10 s", 60: "1 min"}
@@ -69,10 +69,12 @@ def _draw_quality(axes: Axes, *, choice: Fields, rows: Sequence[Fields]) -> None
         if name == choice["answer"]["chosen"]:
             axes.scatter(x, y, s=150, facecolors="none", edgecolors=plots.INK, zorder=3)
     axes.set_xscale("log")
-    axes.margins(x=0.16, y=0.12)
+    axes.margins(x=0.16, y=0.22)
     axes.set_ylabel(metric_name(choice["metric"]))
     if choice["goal"] is not None:
         _draw_goal(axes, 100 * choice["goal"])
+    low, high = axes.get_ylim()
+    axes.set_yticks([y for y in axes.get_yticks() if max(low, 0) <= y <= min(high, 100)])
     _scale_seconds(axes)
     _name_points(axes, points)
 
@@ -138,7 +140,8 @@ def _place(axes: Axes, label: str, point: tuple[float, float], taken: Sequence[B
         text = _write(axes, label, point, place)
         box = text.get_window_extent().expanded(MARGIN, 1.0)
         text.remove()
-        is_outside = box.x0 < page.x0 or box.x1 > page.x1 or box.y0 < page.y0
+        is_outside = box.x0 < page.x0 or box.x1 > page.x1
+        is_outside |= box.y0 < page.y0 or box.y1 > page.y1
         hits = sum(box.overlaps(other) for other in taken) + 5 * is_outside
         if hits < fewest:
             fewest, best, covered = hits, place, box
