@@ -238,3 +238,17 @@ def holm(ps: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(ps) - rank) * ps[i]))
         adjusted[i] = largest
     return adjusted
+
+
+def pareto_front(points: Sequence[tuple[str, float, float]]) -> list[str]:
+    """Names of the points that no other beats: at least as good and as cheap, and better in one.
+
+    Args:
+        points: name, cost (less is better) and quality (more is better).
+    """
+    front = []
+    for name, cost, quality in points:
+        others = [(c, q) for _, c, q in points if (c, q) != (cost, quality)]
+        if not any(c <= cost and q >= quality for c, q in others):
+            front.append(name)
+    return front

@@ -13,7 +13,7 @@ from pipelines.checks.predictions import check_predictions
 from pipelines.corpora.images.paths import is_there
 from pipelines.corpora.predictions import read_any_predictions, read_predictions
 from pipelines.errors import DataError, UserError
-from pipelines.evaluation.comparison import compare_predictions
+from pipelines.evaluation.comparison import compare_predictions, pareto_front
 from pipelines.evaluation.reports import Report, gold_sha256
 from pipelines.evaluation.tasks import TASKS, Task, interval_path, metric, metric_name
 from pipelines.examples import Example, JsonObject, Prediction, joined_by_id
@@ -289,17 +289,3 @@ def differing_options(runs: Mapping[str, Run | None]) -> dict[str, JsonObject]:
         for name, value in own.items():
             found[name][option] = value
     return found
-
-
-def pareto_front(points: Sequence[tuple[str, float, float]]) -> list[str]:
-    """Names of the points that no other beats: at least as good and as cheap, and better in one.
-
-    Args:
-        points: name, cost (less is better) and quality (more is better).
-    """
-    front = []
-    for name, cost, quality in points:
-        others = [(c, q) for _, c, q in points if (c, q) != (cost, quality)]
-        if not any(c <= cost and q >= quality for c, q in others):
-            front.append(name)
-    return front
