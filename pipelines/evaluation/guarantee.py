@@ -7,6 +7,7 @@ with the threshold, with a given probability. docs/metrics.md has formulas and a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
 import numpy as np
@@ -22,12 +23,12 @@ from pipelines.evaluation.risk_control import (
     miss_rates,
     threshold_for,
 )
-from pipelines.examples import Prediction
+from pipelines.evaluation.thresholds import check_scores
+from pipelines.examples import Example, Prediction, joined_by_id
 from pipelines.formatting import short_repr
 
 MEASURES = ("recall", "precision")
 DELTA = 0.1  # chance that a guarantee of precision fails, by default
-WORDS = {"spans": "mentions", "label": "classes"}
 
 
 def parse_goal(text: str, delta: float | None = None) -> Goal:
@@ -61,39 +62,25 @@ def parse_goal(text: str, delta: float | None = None) -> Goal:
     return Goal(measure, float(level), float(1 - level), delta)
 
 
-def scored_answers(pairs: Pairs, units: significance.Units) -> Answers:
+def scored_answers(pairs: Pairs, units: significance.Units, *, spans: bool) -> Answers:
     """Spans, or classes, as answers that a threshold keeps or drops.
 
     A span is right in the strict sense. Of classes, every one that has a score is an answer,
     predicted or not, and is right where gold has it: a threshold can keep several, or none.
 
     Args:
-        pairs: joined by id.
+        pairs: joined by id; every answer has a score.
         units: the unit of each example.
-
-    Raises:
-        UserError: when an answer has no score, or answers are numbers.
+        spans: whether answers are spans, else classes.
     """
-    predictions = [prediction for _, prediction in pairs]
-    if any(prediction.value is not None for prediction in predictions):
-        raise UserError(
-            'a guarantee got predictions with "value"; wanted "spans" or "label" with scores'
-        )
-    without = [prediction.id for prediction in predictions if _lacks_score(prediction)]
-    if without:
-        raise UserError(
-            f"{len(without)} of {len(pairs)} predictions have answers without a score, such as id "
-            f"{without[0]}; a threshold needs the score of every span or class"
-        )
-    is_spans = predictions[0].spans is not None
-    example, score, correct = _span_rows(pairs) if is_spans else _class_rows(pairs)
-    return Answers(score, correct, units.index[example], _gold_counts(pairs, units))
-
-
-def _lacks_score(prediction: Prediction) -> bool:
-    if prediction.spans is not None:
-        return any(span.score is None for span in prediction.spans)
-    return bool(prediction.label) and not prediction.scores
+    if spans:
+        example, score, correct = _span_rows(pairs)
+        gold = [len(example.spans or ()) for example, _ in pairs]
+    else:
+        example, score, correct = _class_rows(pairs)
+        gold = [len(set(label_set(example.label))) for example, _ in pairs]
+    by_unit = np.bincount(units.index, weights=gold, minlength=units.count)
+    return Answers(score, correct, units.index[example], by_unit)
 
 
 def _span_rows(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -115,18 +102,8 @@ def _class_rows(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return columns[0].astype(np.int64), columns[1], columns[2] > 0
 
 
-def _gold_counts(pairs: Pairs, units: significance.Units) -> np.ndarray:
-    gold = [
-        len(example.spans if example.spans is not None else set(label_set(example.label)))
-        for example, _ in pairs
-    ]
-    return np.bincount(units.index, weights=gold, minlength=units.count)
-
-
-def _predicted_answers(pairs: Pairs, units: significance.Units, scored: Answers) -> Answers:
-    """The answers as they were predicted, without a threshold; of classes, the chosen ones."""
-    if pairs[0][1].spans is not None:
-        return scored
+def _predicted_classes(pairs: Pairs, units: significance.Units, scored: Answers) -> Answers:
+    """The classes that were predicted, whatever their scores."""
     rows = []
     for position, (example, prediction) in enumerate(pairs):
         gold = set(label_set(example.label))
@@ -136,13 +113,21 @@ def _predicted_answers(pairs: Pairs, units: significance.Units, scored: Answers)
     return Answers(np.zeros(len(unit)), columns[1] > 0, unit, scored.gold)
 
 
-def guarantee(pairs: Pairs, goal: Goal) -> Report:
+def guarantee(
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    goal: Goal,
+    *,
+    allow_missing: bool = False,
+) -> Report:
     """A threshold with the guarantee of `goal`, calibrated on these examples.
 
     Args:
-        pairs: gold and scored answers, joined by id. New documents have to be like them, and the
-            model must not have been trained or chosen with them.
+        examples: with gold answers. New documents have to be like them, and the model must not
+            have been trained or chosen with them.
+        predictions: spans or classes with scores, one for each example, in any order.
         goal: the measure and its level.
+        allow_missing: count a missing answer as empty.
 
     Returns:
         `measure`, `level`, `delta`; `method`; `guaranteed`, in words; `unit`, `units` (with gold
@@ -154,19 +139,27 @@ def guarantee(pairs: Pairs, goal: Goal) -> Report:
     Raises:
         UserError: when an answer has no score, or with too few units for the level.
     """
-    units = significance.resampling_units([example for example, _ in pairs])
-    answers = scored_answers(pairs, units)
-    n_gold = int((answers.gold > 0).sum())
-    n_units = n_gold if goal.measure == "recall" else units.count
+    check_scores(predictions)
+    is_spans = predictions[0].spans is not None
+    words = "mentions" if is_spans else "classes"
+
+    def empty_answer(id: str) -> Prediction:
+        return Prediction(id, spans=()) if is_spans else Prediction(id, label=())
+
+    allowed = empty_answer if allow_missing else None
+    pairs = joined_by_id(examples, predictions, allow_missing=allowed)
+    units = significance.resampling_units(examples)
+    answers = scored_answers(pairs, units, spans=is_spans)
+    n_units = int((answers.gold > 0).sum()) if goal.measure == "recall" else units.count
     fewest = fewest_units(goal)
-    words = WORDS["spans" if pairs[0][1].spans is not None else "label"]
     if n_units < fewest:
         which = f" with gold {words}" if goal.measure == "recall" else ""
         raise UserError(
             f"--guarantee {goal} got {n_units} {units.kind}s{which}; wanted at least {fewest}, "
-            "with which it can be reached without an error; give more, or a lower level"
+            "with fewer nothing is certain even without an error: give more, or a lower level"
         )
     threshold = threshold_for(answers, goal)
+    without = answers if is_spans else _predicted_classes(pairs, units, answers)
     report: Report = {
         "measure": goal.measure,
         "level": goal.level,
@@ -178,12 +171,27 @@ def guarantee(pairs: Pairs, goal: Goal) -> Report:
         "units": n_units,
         "left_out": units.count - n_units,
         "threshold": threshold,
-        "attained": None,
-        "without": figures(_predicted_answers(pairs, units, answers)),
+        "attained": None if threshold is None else figures(answers, threshold),
+        "without": figures(without),
     }
     if threshold is None:
-        return report | {"at_most": _at_most(answers, goal)}
-    return report | {"attained": figures(answers, threshold)}
+        report["at_most"] = _at_most(answers, goal)
+    return report
+
+
+def check_reached(report: Report) -> None:
+    """Checks that a report without a guarantee was not asked for one.
+
+    Raises:
+        UserError: where no threshold reaches the level.
+    """
+    found = report.get("guarantee")
+    if found and found["threshold"] is None:
+        raise UserError(
+            f"--guarantee {found['measure']}={found['level']:g} is not reachable by any score on "
+            f"these {found['units']} {found['unit']}s: at most {found['at_most']:.3g}; give more "
+            "of them, a better model or a lower level"
+        )
 
 
 def _in_words(goal: Goal, unit: str, words: str) -> str:
