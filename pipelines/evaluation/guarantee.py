@@ -189,7 +189,7 @@ def check_reached(report: Report) -> None:
     if found and found["threshold"] is None:
         raise UserError(
             f"--guarantee {found['measure']}={found['level']:g} is not reachable by any score on "
-            f"these {found['units']} {found['unit']}s: at most {found['at_most']:.3g}; give more "
+            f"these {found['units']} {found['unit']}s: at most {found['at_most']:g}; give more "
             "of them, a better model or a lower level"
         )
 
@@ -204,11 +204,12 @@ def _in_words(goal: Goal, unit: str, words: str) -> str:
 
 
 def _at_most(answers: Answers, goal: Goal) -> float:
-    """The highest level that these answers reach; in whole percent where tests decide."""
+    """The highest level that these answers reach, rounded down; to percent where tests decide."""
     if goal.delta is None:
         n_units = int((answers.gold > 0).sum())
         least = miss_rates(answers).total.min(initial=n_units)
-        return max(0.0, 1 - float(least + 1) / (n_units + 1))
+        level = 1 - float(least + 1) / (n_units + 1)
+        return max(0.0, math.floor(1e4 * level) / 1e4)
     for percent in range(math.ceil(100 * goal.level) - 1, 0, -1):
         lower = parse_goal(f"{goal.measure}={percent / 100}", goal.delta)
         if threshold_for(answers, lower) is not None:

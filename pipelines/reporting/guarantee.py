@@ -70,7 +70,7 @@ def _notes(found: Fields) -> Iterator[str]:
         yield f"A {unit} in which nothing is kept has no precision and does not count."
     drawn = "exchangeable with" if found["delta"] is None else "drawn independently, like"
     yield (
-        f"It holds for new {unit}s that are {drawn} these. These must not have trained the model: "
-        "a dev set that chose its checkpoint or options is not fresh, and the level chosen before "
-        "this report was read."
+        f"It holds for new {unit}s that are {drawn} these. The model must not know them: a "
+        "dev set that chose its checkpoint or options is not fresh. Choose the level before you "
+        "read this report."
     )
