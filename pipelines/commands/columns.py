@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import fields
 
 from pipelines.corpora.corpus import Columns
@@ -27,6 +28,14 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
 
 def columns_of(options: argparse.Namespace) -> Columns:
     return Columns(**{field.name: getattr(options, field.name) for field in fields(Columns)})
+
+
+def finite_number(value: str) -> float:
+    """A number that is neither infinite nor nan, as the type of an option."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"got {value!r}; wanted a number")
+    return number
 
 
 def _truth(value: str) -> bool:

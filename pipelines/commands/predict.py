@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.commands.columns import add_columns, columns_of
+from pipelines.commands.columns import add_columns, columns_of, finite_number
 from pipelines.commands.outputs import check_output
 from pipelines.errors import UserError
 from pipelines.examples import BATCH, Fields, prediction_to_json, replacing
@@ -47,6 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="tokens, padding counted, of a batch (default: the family's)",
     )
+    parser.add_argument(
+        "--min_score",
+        type=finite_number,
+        metavar="SCORE",
+        help="leave out spans with a lower score; of classes, keep all with this score or a higher "
+        "one. `pipelines evaluate --guarantee` finds one",
+    )
     add_columns(parser)
 
 
@@ -54,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from pipelines.corpora.stream import batches, stream_examples
+    from pipelines.evaluation.thresholds import answers_above
     from pipelines.runs.run import Run
 
     if options.output == "-" and options.resume:
@@ -67,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
         "run": str(Path(options.run_dir).resolve()),
         "input": options.input,
         "batch_tokens": options.batch_tokens,
+        "min_score": options.min_score,
     }
     partial = None if options.output == "-" else Partial(Path(options.output), job)
     kept = partial.start(resume=options.resume) if partial else []
@@ -95,9 +104,12 @@ def run(options: argparse.Namespace) -> int:
                     "which was changed since; remove it and start again"
                 )
             continue
+        answers = family.predict(loaded, batch, progress=False, **keywords)
+        if options.min_score is not None:
+            answers = answers_above(answers, options.min_score)
         lines = [
             json.dumps(prediction_to_json(prediction), ensure_ascii=False) + "\n"
-            for prediction in family.predict(loaded, batch, progress=False, **keywords)
+            for prediction in answers
         ]
         if partial:
             partial.write(lines)

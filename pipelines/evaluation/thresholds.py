@@ -180,3 +180,43 @@ def spans_above(predictions: Sequence[Prediction], threshold: float) -> list[Pre
         ]
         kept.append(replace(prediction, spans=tuple(spans)))
     return kept
+
+
+def answers_above(predictions: Sequence[Prediction], threshold: float) -> list[Prediction]:
+    """The predictions with the answers whose score is at least the threshold, and no others.
+
+    Of classes these are all that have such a score, highest first, whether they were predicted or
+    not: none, one or several, also where a text has one class.
+
+    Raises:
+        UserError: when an answer has no score, or answers are numbers.
+    """
+    check_scores(predictions)
+    if predictions and predictions[0].spans is not None:
+        return spans_above(predictions, threshold)
+    kept = []
+    for prediction in predictions:
+        ranked = sorted((prediction.scores or {}).items(), key=lambda item: -item[1])
+        label = tuple(name for name, score in ranked if score >= threshold)
+        kept.append(replace(prediction, label=label))
+    return kept
+
+
+def check_scores(predictions: Sequence[Prediction]) -> None:
+    """Checks that every answer has a score that a threshold can be compared with.
+
+    Raises:
+        UserError: when one has none, or answers are numbers.
+    """
+    without = [prediction.id for prediction in predictions if _lacks_score(prediction)]
+    if without:
+        raise UserError(
+            f"{len(without)} of {len(predictions)} predictions have answers without a score, such "
+            f"as id {without[0]}; a threshold needs the score of every span or class"
+        )
+
+
+def _lacks_score(prediction: Prediction) -> bool:
+    if prediction.spans is not None:
+        return any(span.score is None for span in prediction.spans)
+    return prediction.value is not None or (bool(prediction.label) and not prediction.scores)

@@ -11,6 +11,7 @@ from pipelines.evaluation.tasks import TASKS, Task, interval_path, metric, metri
 from pipelines.examples import Fields
 from pipelines.formatting import count, interval, score, seconds, short_count, size
 from pipelines.reporting import plots
+from pipelines.reporting.guarantee import guarantee_parts
 from pipelines.reporting.page import Cell, Picture, Row, Section, Table
 from pipelines.reporting.values import value_parts
 
@@ -56,6 +57,7 @@ def report_sections(report: Report, *, trainer_log: Sequence[Entry] = ()) -> lis
         Section("confusion", "Confusion", list(_confusion(report))),
         Section("slices", "Parts of the corpus", list(_slices(report))),
         Section("confidence", "Confidence", list(_confidence(report))),
+        Section("guarantee", "Guarantee", list(guarantee_parts(report))),
         Section("features", "Features", list(_features(report))),
         Section("runs", "Runs", list(_runs(report, task))),
         Section("audit", "Label audit", list(_audit(report))),
