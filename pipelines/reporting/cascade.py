@@ -36,7 +36,11 @@ def cascade_section(curve: Fields, point: Fields) -> Section:
         f"{curve['cheap']} answers all texts; {curve['expensive']} decides those on which its "
         f"certainty is below {point['threshold']:.4g}: {share} of dev."
     )
-    picture = Picture(svg("cascade", draw), f"{name} against cost", "Each dot is a threshold.")
+    picture = Picture(
+        svg("cascade", draw),
+        f"{name[0].upper()}{name[1:]} against cost",
+        "Each dot is a threshold.",
+    )
     head = ("threshold", "texts that go on", name, "ms a text")
     table = Table(head, cascade_table(curve, point), note=str(curve["reason"]))
     return Section("cascade", "Cascade", (words, picture, table, NOTE))
@@ -80,9 +84,9 @@ def _draw(axes: Axes, *, curve: Fields, point: Fields, name: str) -> None:
     axes.annotate(
         f"{shortened(curve['expensive'])} alone",
         there,
-        xytext=(-6, 8),
+        xytext=(0, -16),
         textcoords="offset points",
-        ha="right",
+        ha="center",
         fontsize=8.5,
     )
     axes.margins(x=0.08, y=0.18)
