@@ -15,7 +15,7 @@ from typing import Any
 from pipelines.corpora import ColumnNames, Columns
 from pipelines.errors import UserError
 from pipelines.examples import BATCH, Example, Prediction
-from pipelines.formatting import some
+from pipelines.formatting import short_repr, some
 from pipelines.runs.run import Run
 
 NOT_OF_TEXTS = ("image_classifier", "sequence_regressor")
@@ -122,12 +122,17 @@ def _labels_of(example: Example) -> list[str]:
     return [example.label] if isinstance(example.label, str) else []
 
 
-def check_text(run: ServedRun, text: str, pair: str = "", *, max_chars: int) -> Example:
+def check_text(run: ServedRun, text: object, pair: object = "", *, max_chars: int) -> Example:
     """The example that a text is answered as.
 
     Raises:
-        UserError: when a text is empty, too long, or the second one is missing or too many.
+        UserError: when a text is empty, too long or no string, or the second one is missing or too
+            many.
     """
+    pair = "" if pair is None else pair  # of a field that is not shown
+    if not isinstance(text, str) or not isinstance(pair, str):
+        wrong = text if not isinstance(text, str) else pair
+        raise UserError(f"got {short_repr(wrong)}; wanted a text, a string")
     if not text.strip():
         raise UserError("got no text; paste a text, or choose an example")
     for part in (text, pair):

@@ -43,34 +43,37 @@ class Limits:
             return
         is_upload = scope["path"].rstrip("/").endswith("/upload")
         most = self.most_of_upload if is_upload else self.most_of_text
-        started = False
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
-            await send(message)
-
-        received = 0
+        received, is_too_large, is_answered = 0, False, False
 
         async def receive_at_most() -> Message:
-            nonlocal received
+            nonlocal received, is_too_large
             message = await receive()
             received += len(message.get("body", b""))
             if received > most:
+                is_too_large = True
                 raise _TooLarge
             return message
 
+        async def send_with_headers(message: Message) -> None:
+            nonlocal is_answered
+            if is_too_large and not is_answered:  # whatever the framework makes of the error
+                is_answered = True
+                await _refuse(send, most)
+            elif not is_too_large:
+                is_answered = True
+                if message["type"] == "http.response.start":
+                    message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
+                await send(message)
+
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if not declared.isdigit() or int(declared) > most:
+            await _refuse(send, most)
+            return
         try:
-            declared = dict(scope["headers"]).get(b"content-length", b"0")
-            if int(declared) > most:
-                raise _TooLarge
             await self.app(scope, receive_at_most, send_with_headers)
         except _TooLarge:
-            if started:
-                raise
-            await _refuse(send_with_headers, most)
+            if not is_answered:
+                await _refuse(send, most)
 
 
 class _TooLarge(Exception):
@@ -79,6 +82,6 @@ class _TooLarge(Exception):
 
 async def _refuse(send: Send, most: int) -> None:
     text = f"The request is too large; at most {most:,} bytes are read.".encode()
-    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(text)).encode())]
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(text)), *HEADERS]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
     await send({"type": "http.response.body", "body": text})

@@ -33,7 +33,7 @@ STYLE = """
 .answer .c2 { background: #b9eeb5; } .answer .c3 { background: #ffc2d1; }
 .answer .c4 { background: #d9c8ff; } .answer .c5 { background: #ffcf9e; }
 .answer .c6 { background: #a9ece3; } .answer .c7 { background: #dddddd; }
-.answer .scroll { overflow: auto; max-height: 24rem; }
+.answer .scroll { overflow: auto; max-height: 24rem; overflow-wrap: normal; margin-bottom: 0.6rem; }
 .answer table { border-collapse: collapse; width: 100%; font-size: 0.9rem; }
 .answer th, .answer td { text-align: left; padding: 0.25rem 0.5rem; }
 .answer tr { border-bottom: 1px solid #8886; }

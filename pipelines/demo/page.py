@@ -37,7 +37,7 @@ class Page:
     folder: Path
     max_chars: int
 
-    def mark(self, text: str, pair: str = "") -> Iterator[tuple[str, ...]]:
+    def mark(self, text: str, pair: str | None = None) -> Iterator[tuple[str, ...]]:
         """The answers of all runs as HTML, each as soon as it is there."""
         shown = ["" for _ in self.runs]
         answers: list[Answer] = []
@@ -62,7 +62,7 @@ class Page:
             example = check_text(served, text, pair, max_chars=self.max_chars)
             answer = answered(served, example)
         except UserError as error:
-            raise gr.Error(str(error)) from None
+            raise gr.Error(str(error), print_exception=False) from None
         return {**prediction_to_json(answer.prediction), "warnings": list(answer.warnings)}
 
     def _named(self, name: str) -> ServedRun:
@@ -90,12 +90,12 @@ class Page:
     def predict_file(self, file: str | None) -> Iterator[list[str] | None]:
         """Answers a file: the paths of a JSONL and a CSV file for each run."""
         if file is None:
-            raise gr.Error("got no file; give one")
+            raise gr.Error("got no file; give one", print_exception=False)
         try:
             for step in self._steps(file):
                 yield [str(path) for path in step.files] or None
         except UserError as error:
-            raise gr.Error(html.escape(str(error))) from None
+            raise gr.Error(str(error), print_exception=False) from None
 
     def _steps(self, file: str) -> Iterator[Step]:
         return answer_file(file, self.runs, folder=self.folder, max_chars=self.max_chars)
