@@ -35,6 +35,7 @@ COMMANDS = (
     "figures",
     "gradients",
     "perplexity",
+    "demo",
 )
 
 

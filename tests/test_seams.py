@@ -25,7 +25,7 @@ LAYERS = (
     ("runs",),
     ("submission", "inspection", "studies"),
     ("reporting",),
-    ("job",),
+    ("job", "demo"),
     ("commands",),
     ("cli",),
 )
