@@ -24,6 +24,7 @@ COMMANDS = (
     "compare",
     "report",
     "submit",
+    "push",
     "vocabulary",
     "parameters",
     "shapes",

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pipelines.reporting.card import write_card
 from pipelines.runs import options as config
 from pipelines.runs.arguments import DataArguments, RunTrainingArguments, option
 from pipelines.runs.usage import answer_help
@@ -173,6 +174,7 @@ def finish(work: job.Job) -> None:
     """Writes the report, and logs what pretraining cost and gained."""
     cost = work.cost()
     work.run.write_json("report.json", {"cost": cost})
+    write_card(work.run, {}, work.examples)
     losses = [f"{entry['loss']:.2f}" for entry in work.run.training_log() if "loss" in entry]
     if losses:
         logger.info("loss of masked words, in nats: %s", ", ".join(losses))
