@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pipelines.reporting.card import write_card
 from pipelines.runs import options as config
 from pipelines.runs.arguments import DataArguments, RunTrainingArguments, option
 from pipelines.runs.usage import answer_help
@@ -32,6 +31,7 @@ from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.families import sequence_classifier, token_tagger
 from pipelines.families.language_model import masked_lm
 from pipelines.families.training import cpu_training
+from pipelines.reporting.card import write_card
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import replacing_folder
 

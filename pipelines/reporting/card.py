@@ -1,4 +1,4 @@
-"""The model card of a run, `README.md`: what the Hugging Face Hub reads, and what a person reads."""
+"""The model card of a run, `README.md`: metadata for the Hugging Face Hub, text for a person."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def base_model_of(config: Fields, provenance: Fields) -> str | None:
 
 
 def licence_of(name: str | None, base: str | None) -> str | None:
-    """The licence of the base model: of a packaged one, or as its own card says where it is here."""
+    """The licence of the base model: of a packaged one, or as its card says where that is here."""
     if base in LICENSES:
         return LICENSES[base]
     here = Path(name or "").expanduser() / CARD
@@ -125,7 +125,7 @@ def licence_of(name: str | None, base: str | None) -> str | None:
 
 
 def library_of(folder: Path) -> str:
-    """What loads a model folder: `peft`, `transformers`, or this package for networks of its own."""
+    """What loads a model folder: `peft`, `transformers`, or this package its own networks."""
     if (folder / "adapter_config.json").is_file():
         return "peft"
     if not (folder / "config.json").is_file():

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # Beside the model: what shows how it was made. Texts of the data are in none of them.
 FILES = ("config.yaml", "provenance.json", "report.json", "trainer_log.json")
+WITH_PATHS = ("config.yaml", "provenance.json")
 PAGE = "report.html"
 SHOTS = "shots.jsonl"
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".joblib")
@@ -91,7 +92,8 @@ def check(destination: Destination) -> None:
     check_name(destination.repository)
     if constants.HF_HUB_OFFLINE:
         raise UserError(
-            f"{destination.repository}: HF_HUB_OFFLINE is set, so that nothing is uploaded; unset it"
+            f"{destination.repository}: HF_HUB_OFFLINE is set, so that nothing can be uploaded; "
+            "unset it"
         )
     if not (destination.token or get_token()):
         raise UserError(
@@ -151,7 +153,8 @@ def stage(run: Run, folder: Path, repository: str, *, with_predictions: bool = F
         _copy_model_file(file, target)
     for name in FILES:
         if (run.folder / name).is_file():
-            _write_published(run.folder / name, folder / name)
+            publish = _write_published if name in WITH_PATHS else shutil.copyfile
+            publish(run.folder / name, folder / name)
     text = card.read_text(encoding="utf-8").replace(PLACEHOLDER, repository)
     (folder / CARD).write_text(text, encoding="utf-8")
     if with_predictions:
@@ -193,12 +196,11 @@ def _copy_model_file(source: Path, target: Path) -> None:
 
 
 def _write_published(source: Path, target: Path) -> None:
-    """Copies a file of options or figures without secrets and without folders of this machine."""
+    """Copies a file of options without secrets and without folders of this machine."""
     text = source.read_text(encoding="utf-8")
     is_yaml = source.suffix == ".yaml"
-    content = without_folders(
-        without_secrets(yaml.safe_load(text) if is_yaml else json.loads(text))
-    )
+    content = yaml.safe_load(text) if is_yaml else json.loads(text)
+    content = without_folders(without_secrets(content))
     if not is_yaml:
         _write(target, content)
         return

@@ -73,9 +73,8 @@ def portable(text: str) -> str:
 
 
 # A path from the root or the home folder on: not the rest of a URL, a relative path or a fraction.
-_ABSOLUTE_PATH = re.compile(
-    r"(?:(?<![\w./~:-])|(?<=[=:](?!//)))~?/(?!/)(?:[^\s/'\",]+/)*([^\s/'\",]+)"
-)
+_ABSOLUTE_PATH = re.compile(r"(?<![\w./~<-])~?/(?!/)(?:[^\s/'\",]+/)*([^\s/'\",]+)")
+_DATABASE = re.compile(r"(sqlite:///)/\S*/")
 
 
 def without_folders(value: object) -> Any:
@@ -91,8 +90,8 @@ def without_folders(value: object) -> Any:
     if isinstance(value, str | Path) and not isinstance(value, Enum):
         text = str(value)
         if text.startswith(("/", "~/")) and not text.startswith("//"):
-            return Path(text).name
-        return _ABSOLUTE_PATH.sub(r"\1", text)
+            return Path(text).name or text
+        return _ABSOLUTE_PATH.sub(r"\1", _DATABASE.sub(r"\1", text))
     if isinstance(value, Mapping):
         return {without_folders(key): without_folders(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
