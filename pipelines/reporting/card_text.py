@@ -49,7 +49,7 @@ def body_of(run: Run, splits: Splits, *, family: str, base: str | None, licence:
         "Scores": scores(splits.reports),
         "Limits": limits(run, splits.reports),
         "Training": training(run),
-        "Cost": cost(run.report().get("cost", {}), run.provenance()),
+        "Cost": cost(run),
         "Versions": versions(run.provenance()),
         "Licence": licences(licence, base, run.config().get("model_name_or_path")),
     }
@@ -75,7 +75,7 @@ def purpose(run: Run, splits: Splits, base: str | None) -> str:
         kind = f"It is `{without_folders(config['model_name_or_path'])}`, fine-tuned"
     else:
         kind = f"It is a model of the kind `{recipe}`, trained from scratch"
-    return f"{sentence}. {kind}, by [pipelines](#how-to-use-it)."
+    return f"{sentence}. {kind}, by the package `pipelines`."
 
 
 def _answer_names(report: Fields) -> list[str]:
@@ -130,13 +130,15 @@ def data(run: Run, splits: Splits) -> Iterator[str]:
         numbers = f"{len(examples):,}" if examples else ""
         rows.append((split, name, numbers, _answers(examples), digest))
     head = ("split", "file", "examples", "answers", "SHA-256")
+    if not splits.examples:  # of a card that is written anew
+        head, rows = (*head[:2], head[4]), [(*row[:2], row[4]) for row in rows]
     yield from table_lines(head, rows, {"file", "answers", "SHA-256"})
     others = [
         f"`{without_folders(file)}` ({digests[file]})" for file in digests if file not in used
     ]
     if others:
         yield from ("", f"Also read: {', '.join(others)}.")
-    yield from ("", "The texts themselves are not part of this folder's upload.")
+    yield from ("", "The data is not part of the model.")
 
 
 def _answers(examples: Sequence[Example]) -> str:
@@ -270,8 +272,9 @@ def training(run: Run) -> Iterator[str]:
     yield from (f"- `{without_folders(option)}`" for option in listed)
 
 
-def cost(figures: Fields, provenance: Fields) -> Iterator[str]:
+def cost(run: Run) -> Iterator[str]:
     """Seconds of each stage, memory, parameters and machine."""
+    figures, provenance = run.report().get("cost", {}), run.provenance()
     if not figures:
         yield "Not recorded."
         return
@@ -291,7 +294,7 @@ def cost(figures: Fields, provenance: Fields) -> Iterator[str]:
         if figures.get(key) is not None:
             rows.append((key.replace("_", " "), write(figures[key])))
     on = machine(provenance.get("hardware", {}))
-    precision = provenance.get("precision", {})
+    precision = provenance.get("precision", {}) if run.training_log() else {}
     rows += [("machine", on)] if on else []
     rows += [("precision", _precision(precision))] if precision else []
     yield from table_lines(("", "cost"), rows, set())
@@ -307,10 +310,10 @@ def versions(provenance: Fields) -> Iterator[str]:
     libraries = {"python": provenance.get("python")} | dict(provenance.get("libraries", {}))
     listed = ", ".join(f"{name} {version}" for name, version in libraries.items() if version)
     yield f"{listed}." if listed else "Not recorded."
-    made = [f"commit {provenance['commit']}"] if provenance.get("commit") else []
-    made += [f"started {provenance['started']}"] if provenance.get("started") else []
-    if made:
-        yield from ("", f"{', '.join(made).capitalize()}.")
+    if provenance.get("commit"):
+        yield from ("", f"Commit {provenance['commit']} of the package.")
+    if provenance.get("started"):
+        yield from ("", f"Started {provenance['started']}.")
 
 
 def licences(licence: str | None, base: str | None, name: str | None) -> Iterator[str]:
