@@ -26,6 +26,7 @@ COMMANDS = (
     "compare",
     "report",
     "submit",
+    "push",
     "vocabulary",
     "parameters",
     "shapes",

@@ -30,11 +30,12 @@ from pipelines.evaluation.sanity import sanity_warnings
 from pipelines.evaluation.tasks import TASKS
 from pipelines.examples import Example, Fields, JsonObject, Prediction, write_predictions
 from pipelines.reporting.ablation import report_ablation
+from pipelines.reporting.card import write_card
 from pipelines.reporting.html import write_report
 from pipelines.reporting.page import Section
 from pipelines.reporting.run_facts import run_facts
 from pipelines.reporting.text import report_as_text, summary
-from pipelines.runs import sessions
+from pipelines.runs import push, sessions, trackers
 from pipelines.runs.arguments import DataArguments
 from pipelines.runs.checkpoints import CheckpointManifest, checkpoint_to_resume
 from pipelines.runs.cost import CostMeter, parameter_counts
@@ -228,10 +229,11 @@ class Job:
         if not is_main():
             return {}
         report: JsonObject = {}
+        reports: dict[str, JsonObject] = {}
         for split, predictions in answered.items():
             write_predictions(self.run.predictions(split), predictions)
             if self.is_labelled(split):
-                report = {"split": split, **self.scores(split, predictions)}
+                report = reports[split] = {"split": split, **self.scores(split, predictions)}
         if "split" in report:
             self._add_baselines(report, baselines or {})
         report |= {"cost": self.cost(), **(facts or {})}
@@ -252,6 +254,7 @@ class Job:
                 more=more(self.examples[split], answered[split]) if more else (),
             )
             logger.info("%s\n\n%s\n", report_as_text(report), summary(report))
+        write_card(self.run, reports, self.examples)
         self.run.log_files(asked)
         return report
 
@@ -384,6 +387,8 @@ def start(
                 group.output_dir = group.output_dir or str(run.checkpoints)
         begin = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         config = config_of(options, *others)
+        destination = push.destination_of(others)
+        trackers.name_runs(others, run.folder.name)
         if is_main():
             facts = provenance(
                 [*data.files.values(), *files_named_by(options)],
@@ -407,6 +412,7 @@ def start(
             (group.output_dir for group in others if hasattr(group, "output_dir")), None
         )
         stack.enter_context(interruptible(run.folder, checkpoints=checkpoints))
+        stack.enter_context(trackers.tensorboard_in(run.folder / "tensorboard"))
         yield work
         if is_main() and resume:
             # Not before: were it killed while it trains for more epochs, it would not ask for them
@@ -416,3 +422,5 @@ def start(
             run.write_json(
                 "provenance.json", facts | {"resumed": [*facts.get("resumed", []), begin]}
             )
+        if is_main() and destination:
+            logger.info("uploaded     %s", push.push(run, destination))

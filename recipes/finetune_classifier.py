@@ -152,6 +152,8 @@ def names_of(options: RecipeArguments, training: TrainingArguments) -> list[str]
     """
     if not options.models:
         return [options.model_name_or_path]
+    if training.push_to_hub:
+        raise UserError("got --push_to_hub beside --models; push the run that you choose")
     names = [name.strip() for name in options.models.split(",") if name.strip()]
     if (training.resume_from_checkpoint or "true").lower() not in ("true", "false"):
         raise UserError(

@@ -31,6 +31,7 @@ from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.families import sequence_classifier, token_tagger
 from pipelines.families.language_model import masked_lm
 from pipelines.families.training import cpu_training
+from pipelines.reporting.card import write_card
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import replacing_folder
 
@@ -173,6 +174,7 @@ def finish(work: job.Job) -> None:
     """Writes the report, and logs what pretraining cost and gained."""
     cost = work.cost()
     work.run.write_json("report.json", {"cost": cost})
+    write_card(work.run, {}, work.examples)
     losses = [f"{entry['loss']:.2f}" for entry in work.run.training_log() if "loss" in entry]
     if losses:
         logger.info("loss of masked words, in nats: %s", ", ".join(losses))

@@ -178,6 +178,8 @@ def check_options(options: RecipeArguments, training: RegressorTrainingArguments
         raise UserError(f"got --align {options.align}; wanted one of {', '.join(ALIGNMENTS)}")
     if options.seeds < 1:
         raise UserError(f"got --seeds {options.seeds}; wanted 1 or more")
+    if training.push_to_hub and len(networks) * options.seeds > 1:
+        raise UserError("got --push_to_hub for several runs; push the run that you choose")
     if options.align != "start" and networks == ["shared"]:
         raise UserError("--networks shared does not read --align; leave it out")
     resume = training.resume_from_checkpoint

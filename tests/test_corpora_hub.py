@@ -4,7 +4,8 @@ import datasets
 import pytest
 
 from pipelines.corpora import Columns, read_corpus, read_examples
-from pipelines.errors import UserError
+from pipelines.corpora.hub import dataset_of, examples_of
+from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Span
 
 TOKENS = [["Ataxia", "and", "breast", "cancer"], ["No", "mention"]]
@@ -100,3 +101,53 @@ def test_a_hub_name_gives_configuration_and_split(dataset, monkeypatch):
     assert read_examples("owner/name:test") == GOLD[1:]
     assert read_examples("owner/name:large:train") == GOLD
     assert asked == [("owner/name", None), ("owner/name", "large")]
+
+
+MENTIONS = [
+    Example("a", "Ataxia and flu", (Span(0, 6, "Disease"), Span(11, 14, "Other"))),
+    Example("b", "No mention", ()),
+    Example("c", "Größe 𝒳 flu", (Span(8, 11, "Disease"),)),
+]
+CLASSES = [Example("a", "good film", label="pos"), Example("b", "bad film", label="neg")]
+SEVERAL = [
+    Example("a", "good film", label=("fun", "long")),
+    Example("b", "bad film", label=()),
+    Example("c", "so-so film", label=("long",)),
+]
+PAIRS = [
+    Example("a", "It rains.", label="yes", pair="It is wet."),
+    Example("b", "It snows.", label="no", pair="It is hot."),
+]
+NUMBERS = [Example("a", "good film", label=4.5), Example("b", "bad film", label=1.25)]
+
+
+@pytest.mark.parametrize("examples", [MENTIONS, CLASSES, SEVERAL, PAIRS, NUMBERS])
+def test_examples_go_into_a_data_set_and_come_back(examples):
+    made = dataset_of(examples)
+    assert len(made) == len(examples)
+    assert examples_of(made) == examples
+
+
+def test_unlabelled_examples_come_back_without_an_answer():
+    texts = [Example("a", "A flu."), Example("b", "No.")]
+    made = dataset_of(texts)
+    assert made.column_names == ["id", "text"]
+    assert examples_of(made, labelled=False) == texts
+
+
+def test_a_data_set_in_memory_is_read_as_a_saved_one(dataset, tmp_path):
+    dataset.save_to_disk(tmp_path / "saved")
+    assert examples_of(dataset) == read_examples(tmp_path / "saved") == GOLD
+
+
+def test_what_a_data_set_cannot_be_made_of_or_read_from_is_refused(dataset):
+    both = [Example("a", "flu", (), label="x"), Example("b", "flu", label="y")]
+    with pytest.raises(UserError, match="say which by answer="):
+        dataset_of(both)
+    assert dataset_of(both, answer="label").column_names == ["id", "text", "label"]
+    with pytest.raises(UserError, match="wanted texts"):
+        dataset_of([Example("a", "", features="a.png", label="x")])
+    with pytest.raises(UserError, match=r"wanted one of them, such as dataset\['train'\]"):
+        examples_of(datasets.DatasetDict(train=dataset))
+    with pytest.raises(DataError, match="data set, row 0"):
+        examples_of(datasets.Dataset.from_dict({"text": ["flu"], "spans": [[[0, 9, "X"]]]}))

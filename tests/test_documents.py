@@ -28,7 +28,7 @@ PATH = re.compile(
 MODULE = re.compile(r"(?<![\w./-])pipelines(?:\.\w+)+")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 OPTION = re.compile(r"(?<![\w-])--([a-z]\w*)")
-OTHER_PROGRAMS = {"config_file"}  # of accelerate launch
+OTHER_PROGRAMS = {"config_file", "local", "logdir"}  # accelerate launch, hf download, tensorboard
 COMMAND = re.compile(r"(?<![\w/-])pipelines ([a-z]+)\b")
 TOUCHES = re.compile(r"^### An? (\w+): `(\w+)`\n(.*?)(?=^##)", re.MULTILINE | re.DOTALL)
 

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 from recipe_cases import (  # noqa: F401 - fixtures among them
     CONFIGS,
     PREDICTING,
@@ -28,6 +30,8 @@ from recipe_cases import (  # noqa: F401 - fixtures among them
 )
 
 from pipelines import cli, job
+from pipelines.runs import push
+from pipelines.runs.run import Run
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -40,6 +44,26 @@ def test_it_leaves_options_provenance_model_and_cost(name, runs):
     provenance = json.loads((run / "provenance.json").read_text())
     assert len(provenance["data"]) == 3
     assert provenance["precision"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_leaves_a_model_card_without_paths(name, runs, data):
+    run = runs(name)
+    card = ModelCard.load(run / "README.md")
+    assert card.data.library_name in ("pipelines", "peft", "transformers")
+    report = json.loads((run / "report.json").read_text())
+    scored = {result.dataset_split for result in card.data.eval_results or ()}
+    assert scored == ({"dev", "test"} if "task" in report else set())
+    assert "## Limits" in card.text
+    assert "| train |" in card.text
+    assert not re.search(r"(?<![\w./<:-])/\w+/\w", card.content)
+    staged = run.parent / f"{run.name}-staged"
+    staged.mkdir()
+    files = push.stage(Run.open(run), staged, "me/model", with_predictions="untrained" in name)
+    assert {"README.md", "config.yaml"} <= {str(file) for file in files}
+    # An adapter's base model is a folder here: its name is all that is left of it.
+    for file in staged.glob("*.json"):
+        assert str(data["spans"]["train"].parents[1]) not in file.read_text(), file
 
 
 @pytest.mark.parametrize("name", PREDICTING)

@@ -47,8 +47,8 @@ HONOURED_NAMES = """
     ddp_bucket_cap_mb ddp_find_unused_parameters ddp_static_graph ddp_timeout debug deepspeed
     disable_tqdm eval_delay eval_on_start eval_steps eval_strategy fp16 fsdp fsdp_config
     full_determinism gradient_accumulation_steps gradient_checkpointing
-    gradient_checkpointing_kwargs greater_is_better hub_always_push hub_model_id hub_private_repo
-    hub_revision hub_strategy hub_token ignore_data_skip include_num_input_tokens_seen
+    gradient_checkpointing_kwargs greater_is_better hub_model_id hub_private_repo
+    hub_revision hub_token ignore_data_skip include_num_input_tokens_seen
     label_smoothing_factor learning_rate length_column_name load_best_model_at_end log_level
     log_level_replica log_on_each_node logging_first_step logging_nan_inf_filter logging_steps
     logging_strategy lr_scheduler_kwargs lr_scheduler_type max_grad_norm max_steps

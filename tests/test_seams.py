@@ -38,7 +38,7 @@ LIGHT = [
         ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
         for folder in ("alignment", "checks", "corpora", "evaluation", "prompting", "submission")
         for path in sorted((PACKAGE / folder).rglob("*.py"))
-        if path.stem not in ("hub", "span_f1")
+        if path.stem not in ("hub", "span_f1", "tag_f1", "class_scores")
     ),
 ]
 HEAVY = ("torch", "transformers", "datasets", "trl", "peft")

@@ -16,6 +16,7 @@ from pipelines.corpora.corpus import (
     fault_lines,
 )
 from pipelines.corpora.reading import read_corpora, read_corpus
+from pipelines.corpora.source import Source
 from pipelines.errors import DataError
 from pipelines.examples import Example
 
@@ -37,7 +38,7 @@ _ANSWER_NAMES = {"spans": "mentions marked", "label": "a class", "value": "a num
 
 
 def read_examples(
-    source: str | Path,
+    source: str | Path | Source,
     *,
     columns: Columns | None = None,
     answer: str | None = None,

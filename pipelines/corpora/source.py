@@ -12,8 +12,12 @@ from functools import cached_property
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a]")  # bytes that no 8-bit encoding of text uses
 _FILE_NAME = re.compile(r"\.(json|jsonl|ndjson|conll|conllu|txt|csv|tsv|gz|ann|spacy)$")
@@ -27,10 +31,19 @@ class Source:
         path: a file, a folder, `owner/name` of the Hub, or `-` for standard input.
         max_unzipped: largest size of an unpacked gzip file, in MiB.
         labelled: whether the columns of answers that the user names have to exist.
+        dataset: instead of what the path names, a `datasets.Dataset` in memory.
     """
 
-    def __init__(self, path: str | Path, *, max_unzipped: int = 4096, labelled: bool = True):
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        max_unzipped: int = 4096,
+        labelled: bool = True,
+        dataset: Dataset | None = None,
+    ):
         self.path = str(path)
+        self.dataset = dataset
         self.max_unzipped = max_unzipped
         self.labelled = labelled
         self.first_row = self.first_line = 0  # of a part of a file
@@ -43,6 +56,8 @@ class Source:
     @cached_property
     def is_dataset(self) -> bool:
         """Whether it is a folder that `datasets` saved, or names a data set of the Hub."""
+        if self.dataset is not None:
+            return True
         folder = Path(self.path.split(":")[0])
         if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
             return True

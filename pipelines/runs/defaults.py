@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 # Of a trainer's options, those that matter to a model without a trainer.
-READ_WITHOUT_TRAINER = {"seed", "output_dir", "resume_from_checkpoint", "disable_tqdm"}
+READ_WITHOUT_TRAINER = {
+    "seed",
+    "output_dir",
+    "resume_from_checkpoint",
+    "disable_tqdm",
+    "push_to_hub",
+    "hub_model_id",
+    "hub_private_repo",
+    "hub_revision",
+    "hub_token",
+}
 RESOLVED = {"greater_is_better"}  # follows from the metric
 PLAIN = (str, int, float, bool, list, tuple, dict, type(None))
 

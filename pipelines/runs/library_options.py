@@ -66,6 +66,7 @@ _ALL = {
     **_because(
         "an interrupted run keeps its last checkpoint; take --save_steps", "enable_jit_checkpoint"
     ),
+    **_because("a run is uploaded once, when it is finished", "hub_always_push", "hub_strategy"),
 }
 _NOT_SFT = {
     **_because("dev is predicted in batches of the recipe's own", "per_device_eval_batch_size"),
@@ -184,11 +185,9 @@ NEEDS = {
     ),
     **dict.fromkeys(
         (
-            "hub_always_push",
             "hub_model_id",
             "hub_private_repo",
             "hub_revision",
-            "hub_strategy",
             "hub_token",
         ),
         "push_to_hub",

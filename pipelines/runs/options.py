@@ -27,6 +27,7 @@ from pipelines.runs.arguments import (
 )
 from pipelines.runs.library_options import refuse_unused
 from pipelines.runs.secrets import expanded
+from pipelines.runs.trackers import refuse_missing
 
 SAMPLE_CORPUS = Path("data", "samples", "disease_ner")  # below the project's folder
 
@@ -124,6 +125,7 @@ def _instances(
             # Before the dataclasses are built, for which the libraries set up devices.
             values, rest = super().parse_known_args(*arguments, **keywords)
             refuse_unused(dataclasses, vars(values), names)
+            refuse_missing(getattr(values, "report_to", None))
             return values, rest
 
         def error(self, message: str) -> NoReturn:

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 # One of these makes a folder a run.
 SIGNS = ("config.yaml", "provenance.json", "report.json", "model", "merged", "predictions")
+CARD = "README.md"  # the model card
+PLACEHOLDER = "OWNER/NAME"  # in a card, for the name on the Hub that it is to have
 
 
 class Run:
@@ -176,10 +178,12 @@ class Run:
     def model_folder(self) -> tuple[ModuleType, Path]:
         """The family of the run's model, and the folder it loads: `merged/` if there is one.
 
+        A run that was downloaded from the Hub has its model beside its options.
+
         Raises:
             UserError: when no training of the run has finished.
         """
-        for folder in (self.merged, self.model):
+        for folder in (self.merged, self.model, self.folder):
             family = families.family_of(folder)
             if family is not None:
                 return family, folder
@@ -213,6 +217,7 @@ class Run:
             "page": self.page,
             "predictions": self.predictions(split),
             "submission": self.submission,
+            "model card": self.folder / CARD,
         }
         for name, file in files.items():
             if file.exists():

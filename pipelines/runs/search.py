@@ -169,8 +169,9 @@ def search_groups(
 
     def objective(values: Mapping[str, Choice]) -> float:
         trial = with_values(values)
-        # A trial keeps no checkpoints, and draws no bar.
+        # A trial keeps no checkpoints, draws no bar, and is in no tracker: its result is logged.
         quiet = {"save_strategy": "no", "load_best_model_at_end": False, "disable_tqdm": True}
+        quiet["report_to"] = []
         for name, value in (quiet | {"resume_from_checkpoint": None}).items():
             setattr(trial[1], name, value)
         reached = score(*trial)

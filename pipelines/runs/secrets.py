@@ -72,6 +72,33 @@ def portable(text: str) -> str:
     return re.sub(rf"(?<![\w.~-])(?<!\w/){re.escape(home)}(?=/|$)", "~", text)
 
 
+# A path from the root or the home folder on: not the rest of a URL, a relative path or a fraction.
+_ABSOLUTE_PATH = re.compile(r"(?<![\w./~<-])~?/(?!/)(?:[^\s/'\",]+/)*([^\s/'\",]+)")
+_DATABASE = re.compile(r"(sqlite:///)/\S*/")
+
+
+def without_folders(value: object) -> Any:
+    """Options, a command line or a message as they may be published: of a path only its last part.
+
+    Args:
+        value: text, and lists, tuples and mappings of it; anything else is returned as it is.
+
+    Returns:
+        The value with the names of files and folders instead of their absolute paths, in values and
+        in the keys of mappings; relative paths, URLs and ids of the Hub stay.
+    """
+    if isinstance(value, str | Path) and not isinstance(value, Enum):
+        text = str(value)
+        if text.startswith(("/", "~/")) and not text.startswith("//"):
+            return Path(text).name or text
+        return _ABSOLUTE_PATH.sub(r"\1", _DATABASE.sub(r"\1", text))
+    if isinstance(value, Mapping):
+        return {without_folders(key): without_folders(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(without_folders, value))
+    return value
+
+
 def expanded(path: str) -> str:
     """A path or SQLite URL that `portable` wrote, with the home folder of this machine."""
     home = str(Path.home())

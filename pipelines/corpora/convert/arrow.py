@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.corpora.convert.content import Content, Losses
 from pipelines.corpora.convert.jsonl import json_row
 from pipelines.examples import JsonObject
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 
 def write(folder: Path, content: Content, losses: Losses) -> None:
     """Writes a data set with a column for each field."""
+    dataset_of(content).save_to_disk(str(folder))
+
+
+def dataset_of(content: Content) -> Dataset:
+    """A data set with a column for each field."""
     from datasets import Dataset, Features, List, Value  # its import takes a second
 
     columns: JsonObject = {"id": Value("string"), "text": Value("string")}
@@ -35,5 +44,4 @@ def write(folder: Path, content: Content, losses: Losses) -> None:
                 {"label": name, "score": score} for name, score in row["scores"].items()
             ]
         rows.append({name: row.get(name) for name in columns})
-    dataset = Dataset.from_list(rows, features=Features(columns))
-    dataset.save_to_disk(str(folder))
+    return Dataset.from_list(rows, features=Features(columns))

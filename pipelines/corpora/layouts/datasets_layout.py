@@ -13,7 +13,9 @@ def sniff(source: Source) -> bool:
 
 
 def read(source: Source, columns: Columns) -> Table:
-    """Reads one split, see `hub.read_dataset`."""
-    from pipelines.corpora.hub import read_dataset  # its import takes a second
+    """Reads one split, see `hub.read_dataset`, or a data set in memory."""
+    from pipelines.corpora.hub import read_dataset, table_of  # their import takes a second
 
+    if source.dataset is not None:
+        return with_plain_columns(table_of(source.dataset, source.path))
     return with_plain_columns(read_dataset(source.path))
