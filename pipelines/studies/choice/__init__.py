@@ -235,7 +235,7 @@ def _choice(
         "rungs": rungs,
         "estimate_error": answers.estimate_error(rungs),
         "front": answers.front(rungs),
-        "answer": answers.choose(rungs, goal=plan.goal, until=plan.until),
+        "answer": answers.choose(rungs, plan.goal, plan.until),
         "curves": {},
         "cascade": None,
     }
@@ -259,7 +259,7 @@ def _add_extras(climb: Climb, choice: JsonObject) -> None:
     chosen = answer["chosen"]
     if chosen is None:
         return
-    by_cost = answers.by_cost(rows)
+    by_cost = [row["name"] for row in answers.by_cost(rows)]
     place = by_cost.index(chosen)
     neighbours = [*by_cost[place + 1 : place + 2], *by_cost[max(0, place - 1) : place]]
     choice["curves"] = curves_of(climb, [chosen, *neighbours], choice["notes"])

@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from pipelines.evaluation.tasks import interval_path, metric, metric_name
+from pipelines.families import composite
 from pipelines.formatting import interval, score, seconds, size
 from pipelines.runs.run import Run
 from pipelines.studies.choice.estimates import Estimate, Observation, characters, estimate, observed
@@ -263,8 +264,8 @@ class Climb:
             f"{rung.name}: {found} {interval(self._interval(run))}, {seconds(taken)}"
             f"{estimated}{note}"
         )
-        members = run.config().get("members", []) if rung.votes else []
-        return Outcome("finished", members=[Path(member).name for member in members])
+        members = composite.load(run.model).members if rung.votes else ()
+        return Outcome("finished", members=[member.name for member in members])
 
     def commands(self, rung: Rung) -> list[str]:
         """The names of a rung's commands, under which its seconds are kept."""

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import UserError
+from pipelines.evaluation.choice import best_of, by_cost
 from pipelines.evaluation.comparison import compare_predictions
 from pipelines.evaluation.tasks import interval_path, metric
-from pipelines.examples import JsonObject
+from pipelines.examples import Fields, JsonObject
 from pipelines.formatting import seconds
 from pipelines.runs.run import Run
 from pipelines.studies.choice.climb import Climb, Outcome
@@ -31,10 +32,14 @@ FILE = "choice.json"
 def rows_of(climb: Climb) -> list[JsonObject]:
     """A row for each rung, in the order of the ladder; see `docs/choose.md` for `choice.json`."""
     rows = [_row(climb, rung) for rung in climb.plan.rungs]
-    finished = [row for row in rows if row["status"] == "finished"]
-    by_cost = sorted(finished, key=lambda row: float(row["cost"]["seconds"]))
-    for row, dearer in pairwise(by_cost):
-        row["next"] = _tested(climb, row, dearer)
+    own = {row["name"]: row for row in rows}
+    finished = by_cost(rows)
+    for row, dearer in pairwise(finished):
+        own[row["name"]]["next"] = _tested(climb, row, dearer)
+    for row in finished:
+        best = best_of(finished)
+        if row is not best:
+            own[row["name"]]["best"] = _tested(climb, row, best)
     return rows
 
 
@@ -56,6 +61,7 @@ def _row(climb: Climb, rung: Rung) -> JsonObject:
         "members": outcome.members or None,
         "test": None,
         "next": None,
+        "best": None,
     }
     if outcome.status != "finished":
         return row
@@ -97,16 +103,16 @@ def digest_of(rung: Rung) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _tested(climb: Climb, row: JsonObject, dearer: JsonObject) -> JsonObject:
-    """The paired test on dev of a rung against the next more expensive one."""
+def _tested(climb: Climb, row: Fields, other: Fields) -> JsonObject:
+    """The paired test on dev of a rung against another one; `delta` is the other's advantage."""
     plan = climb.plan
     dev = plan.splits["dev"]
     answers = [
-        read_predictions(Run(plan.folder / own["run"]).predictions("dev")) for own in (row, dearer)
+        read_predictions(Run(plan.folder / own["run"]).predictions("dev")) for own in (row, other)
     ]
     found = compare_predictions(plan.task_record, dev, answers[1], answers[0])
     return {
-        "rung": dearer["name"],
+        "rung": other["name"],
         "delta": found["delta"],
         "interval": found["interval"],
         "p": found["p"],
