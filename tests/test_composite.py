@@ -101,18 +101,15 @@ def test_a_cascade_takes_each_answer_from_the_model_that_decides(tree, examples)
 
 @pytest.mark.parametrize("names", [("encoder", "dictionary"), ("dictionary", "encoder")])
 @pytest.mark.parametrize("rule", ["vote", "cascade"])
-@pytest.mark.parametrize("size", [4, 12])
-def test_a_file_in_parts_gives_the_bytes_of_the_whole(
-    tree, examples, rule, names, size, monkeypatch
-):
+def test_a_file_in_parts_gives_the_bytes_of_the_whole(tree, examples, rule, names, monkeypatch):
     monkeypatch.setattr(batching, "CHUNK", 4)
     first = answers(tree / names[0] / "model", examples)
     middle = sorted(certainty(one) or 1.0 for one in first)[14]
     loaded = of(tree, rule, names=names, threshold=middle if rule == "cascade" else None)
     whole = bytes_of(composite.predict(loaded, examples, progress=False))
     parts = []
-    for start in range(0, len(examples), size):
-        part = examples[start : start + size]
+    for start in range(0, len(examples), 12):
+        part = examples[start : start + 12]
         parts += bytes_of(composite.predict(loaded, part, progress=False))
     assert parts == whole
 
@@ -209,6 +206,7 @@ def seconds(run):
     return Run(run).report()["cost"]["seconds"]
 
 
+@pytest.mark.slow
 def test_a_vote_of_runs(runs, corpus, tmp_path):
     hmm, dictionary = runs / "hmm", runs / "dictionary"
     done = command("vote", "--runs", hmm, dictionary, "--run_dir", runs / "joint")
@@ -266,6 +264,7 @@ def dev_f1(run, corpus):
     return SPAN_EXTRACTION.evaluate(gold, predictions)["strict"]["f1"]
 
 
+@pytest.mark.slow
 def test_answers_that_are_not_there_are_predicted(runs, tmp_path):
     for name in ("hmm", "dictionary"):
         shutil.copytree(runs / name, tmp_path / name)

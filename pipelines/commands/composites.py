@@ -174,6 +174,7 @@ def make_run(
     data = _data(members, options)
     with job.start(loaded.rule, data, options, model=named, folder=run_dir) as work:
         work.meter = MembersCost(members.costs())
+        known = _joined(members, loaded, work)  # before the model, which makes a run a finished one
         if first.splits.is_dir():
             shutil.copytree(first.splits, work.run.splits, dirs_exist_ok=True)
         reading = {"reading": first.provenance().get("reading", {})}
@@ -184,7 +185,7 @@ def make_run(
         sections = [cascade_section(curve, point)] if curve and point else []
         report = work.finish(
             lambda batch: composite.predict(loaded, batch),
-            known=_joined(members, loaded, work),
+            known=known,
             facts={"members": _listed(members, work.run)} | ({"cascade": curve} if curve else {}),
             more=lambda *_: sections,
         )
