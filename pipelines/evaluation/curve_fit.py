@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -97,7 +96,7 @@ class Curve:
         fixed: what was not fitted, in words; empty where all three numbers were.
         draws: laws of resampled curves.
         training_noise: standard deviation of a score at the last point over trained models.
-        degrees: of freedom of that estimate.
+        drawn_noise: an error of a newly trained model for each of the draws.
     """
 
     points: tuple[Point, ...]
@@ -105,7 +104,7 @@ class Curve:
     fixed: str
     draws: Laws
     training_noise: float
-    degrees: int
+    drawn_noise: np.ndarray
 
     @property
     def last(self) -> Point:
@@ -117,11 +116,6 @@ class Curve:
         """Whether more examples make no difference under the fitted law."""
         return bool(self.law.c[0] == 0 or self.law.b[0] == 0)
 
-    @cached_property
-    def _noise(self) -> np.ndarray:
-        generator = np.random.default_rng(SEED + 1)
-        return self.training_noise * generator.standard_t(self.degrees, size=len(self.draws.a))
-
     def predict(self, n: float) -> tuple[float, float, float]:
         """The score of a newly trained model, with its 95 % interval.
 
@@ -130,7 +124,7 @@ class Curve:
         """
         score = 1 - float(self.law.errors(n)[0])
         scale = max(1.0, self.last.examples / n) ** 0.5  # models on less data vary more
-        drawn = np.clip(1 - self.draws.errors(n) + scale * self._noise, 0, 1)
+        drawn = np.clip(1 - self.draws.errors(n) + scale * self.drawn_noise, 0, 1)
         low, high = np.quantile(drawn, [0.025, 0.975])
         return score, min(score, float(low)), max(score, float(high))
 
@@ -150,11 +144,20 @@ class Curve:
         # Without interpolation, since some of the draws are infinite.
         ends = np.quantile(self.draws.examples_for(1 - goal), [0.025, 0.975], method="nearest")
         low, high = (min(float(ends[0]), needed), max(float(ends[1]), needed))
-        whole = [max(1, int(np.ceil(number - 1e-6))) for number in (needed, low)]
-        return Needed(*whole, int(np.ceil(high)) if high <= farthest else None), ""
+        return Needed(
+            examples=_whole(needed),
+            low=_whole(low),
+            high=_whole(high) if high <= farthest else None,
+        ), ""
 
 
-def fit_curve(points: Sequence[Point], *, statistic: Statistic | None = None) -> Curve:
+def _whole(examples: float) -> int:
+    return max(1, int(np.ceil(examples - 1e-6)))
+
+
+def fit_curve(
+    points: Sequence[Point], *, statistic: Statistic | None = None, draws: int = DRAWS
+) -> Curve:
     """Fits a power law to the points of a learning curve.
 
     With three points or fewer an asymptote cannot be told from a slow decline, and a = 0.
@@ -164,6 +167,7 @@ def fit_curve(points: Sequence[Point], *, statistic: Statistic | None = None) ->
         statistic: from sums of their counts to a score, as in `pipelines.evaluation.significance`.
             Without counts, points need intervals; three quarters of their variance are then taken
             to be shared by all points.
+        draws: curves that the intervals are taken from.
 
     Raises:
         DataError: for fewer than two points, and for points without counts and interval.
@@ -178,7 +182,7 @@ def fit_curve(points: Sequence[Point], *, statistic: Statistic | None = None) ->
         )
     errors = np.array([1 - point.score for point in points])
     weights = n / n[-1]
-    drawn_scores, floor = _dev_draws(points, statistic)
+    drawn_scores, floor = _dev_draws(points, statistic, draws)
     form, fixed = POWER, f"a = 0, since {len(points)} points cannot identify it"
     law = fit_law(n, errors, weights, form=POWER)
     noise, degrees = _training_noise(law, n, errors, weights, floor, n_fitted=2)
@@ -193,9 +197,19 @@ def fit_curve(points: Sequence[Point], *, statistic: Statistic | None = None) ->
     if law.c[0] == 0 or law.b[0] == 0:
         fixed = "flat, since the scores do not rise"
     forms = dict.fromkeys((form, POWER, HALF, LOGARITHMIC))
-    excess = np.maximum(noise**2 / weights - floor**2, 0) ** 0.5
-    draws = _drawn_laws(n, 1 - drawn_scores, weights, excess, noise, forms=tuple(forms))
-    return Curve(points, law, fixed, draws, noise, degrees)
+    # As in Student's t: the noise itself is known only as well as its degrees of freedom allow.
+    generator = np.random.default_rng(SEED + 1)
+    deviations = noise * (degrees / generator.chisquare(degrees, size=draws)) ** 0.5  # (D,)
+    excess = np.maximum(deviations[:, None] ** 2 / weights - floor**2, 0) ** 0.5  # (D, K)
+    drawn_errors = 1 - drawn_scores + excess * generator.standard_normal(excess.shape)
+    return Curve(
+        points=points,
+        law=law,
+        fixed=fixed,
+        draws=_drawn_laws(n, np.clip(drawn_errors, 0, 1), weights, deviations, tuple(forms)),
+        training_noise=noise,
+        drawn_noise=deviations * generator.standard_normal(draws),
+    )
 
 
 def _squares(law: Laws, n: np.ndarray, errors: np.ndarray, weights: np.ndarray) -> float:
@@ -217,22 +231,24 @@ def _training_noise(
     return max(floor, variance**0.5), degrees
 
 
-def _dev_draws(points: Sequence[Point], statistic: Statistic | None) -> tuple[np.ndarray, float]:
-    """Scores of the points on resampled dev units (DRAWS, K), and the floor of the training noise.
+def _dev_draws(
+    points: Sequence[Point], statistic: Statistic | None, draws: int
+) -> tuple[np.ndarray, float]:
+    """Scores of the points on resampled dev units (D, K), and the floor of the training noise.
 
     The floor is the deviation of one of the last two points, apart from what they share.
     """
     counts = [point.counts for point in points if point.counts is not None]
     if statistic is not None and len(counts) == len(points):
-        scores = significance.resampled_scores(counts, statistic, resamples=DRAWS, seed=SEED)
+        scores = significance.resampled_scores(counts, statistic, resamples=draws, seed=SEED)
         return scores, float((scores[:, -1] - scores[:, -2]).std() / 2**0.5)
     intervals = [point.interval for point in points if point.interval is not None]
     if len(intervals) < len(points):
         raise DataError("a learning curve needs the counts of all its points, or their intervals")
     deviations = np.array([(high - low) / NORMAL_WIDTH for low, high in intervals])
     generator = np.random.default_rng(SEED)
-    shared = generator.standard_normal((DRAWS, 1))
-    own = generator.standard_normal((DRAWS, len(points)))
+    shared = generator.standard_normal((draws, 1))
+    own = generator.standard_normal((draws, len(points)))
     noise = SHARED**0.5 * shared + (1 - SHARED) ** 0.5 * own
     scores = np.array([point.score for point in points]) + deviations * noise
     return np.clip(scores, 0, 1), float(deviations[-1] * (1 - SHARED) ** 0.5)
@@ -242,27 +258,22 @@ def _drawn_laws(
     n: np.ndarray,
     errors: np.ndarray,
     weights: np.ndarray,
-    excess: np.ndarray,
-    noise: float,
-    *,
+    deviations: np.ndarray,
     forms: Sequence[str],
 ) -> Laws:
-    """A law for each drawn curve: with noise of training, and of a form drawn by likelihood.
+    """A law for each drawn curve, of a form drawn by its likelihood.
 
     Args:
         n: numbers of examples, of shape (K,).
-        errors: on resampled dev units, of shape (D, K).
+        errors: with noise of dev and of training, of shape (D, K).
         weights: of shape (K,).
-        excess: standard deviation of the noise of training that the dev units do not have, of
-            shape (K,).
-        noise: standard deviation at the last point.
+        deviations: standard deviation at the last point, of shape (D,).
         forms: of the law.
     """
     generator = np.random.default_rng(SEED + 2)
-    errors = np.clip(errors + excess * generator.standard_normal(errors.shape), 0, 1)
     fits = [fit_laws(n, errors, weights, form=form) for form in forms]
     squares = np.stack([squares for _, squares in fits])  # (forms, D)
-    likelihood = np.exp((squares.min(axis=0) - squares) / (2 * max(noise, 1e-9) ** 2))
+    likelihood = np.exp((squares.min(axis=0) - squares) / (2 * np.maximum(deviations, 1e-9) ** 2))
     cumulated = np.cumsum(likelihood / likelihood.sum(axis=0), axis=0)
     chosen = (generator.random(len(errors)) > cumulated[:-1]).sum(axis=0)  # (D,)
     rows = np.arange(len(errors))

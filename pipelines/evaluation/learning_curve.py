@@ -23,7 +23,7 @@ from pipelines.examples import Example, JsonObject, Prediction, joined_by_id
 __all__ = ["Curve", "Needed", "Point", "curve_json", "fit_curve", "point_of", "sentence"]
 
 LARGEST_FITTED = 0.5  # fraction; the check predicts the whole from points up to this one
-BAND_POINTS = 25  # of the drawn line
+BAND_POINTS = 16  # of the drawn line, up to the last point and beyond it
 
 
 def point_of(
@@ -112,16 +112,22 @@ def curve_json(
     curve = fit_curve(points, statistic=statistic)
     needed, reason = (None, "") if goal is None else curve.examples_for(goal)
     law = {name: float(getattr(curve.law, name)[0]) for name in "abc"}
-    line = np.geomspace(points[0].examples, 2 * points[-1].examples, BAND_POINTS)
     return written | {
         "law": law | {"fixed": curve.fixed},
         "doubled": _forecast_json(curve, 2 * points[-1].examples),
         "needed": needed and {"examples": needed.examples, "interval": [needed.low, needed.high]},
         "reason": reason,
         "check": _check(points, statistic),
-        "band": [_forecast_json(curve, round(n)) for n in line],
+        "band": [_forecast_json(curve, n) for n in _drawn_sizes(points)],
         "sentence": sentence(curve, title, goal),
     }
+
+
+def _drawn_sizes(points: Sequence[Point]) -> list[int]:
+    first, last = points[0].examples, points[-1].examples
+    up_to_last = np.geomspace(first, last, BAND_POINTS).round()
+    beyond = np.geomspace(last, 2 * last, BAND_POINTS).round()
+    return [int(n) for n in np.unique([*up_to_last, *beyond])]
 
 
 def _point_json(point: Point) -> JsonObject:

@@ -1,8 +1,9 @@
 """Power laws of the error against the number of training examples, fitted to many curves at once.
 
-`error(n) = a + b · n^-c`: Hestness et al. 2017, "Deep learning scaling is predictable, empirically";
-Figueroa et al. 2012, "Predicting sample size required for classification performance". Viering and
-Loog 2021, "The shape of learning curves: a review", compare it with other laws.
+`error(n) = a + b · n^-c`: Hestness et al. 2017, "Deep learning scaling is predictable,
+empirically"; Figueroa et al. 2012, "Predicting sample size required for classification
+performance". Viering and Loog 2021, "The shape of learning curves: a review", compare it with other
+laws.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 # Measured exponents lie between 0.07 and 0.35, theory has 0.5 to 1 (Hestness et al. 2017); an error
 # that is soon at its asymptote looks steeper. 0 is a flat line.
-EXPONENTS = np.concatenate([[0.0], np.geomspace(0.02, 1.5, 120)])
+EXPONENTS = np.concatenate([[0.0], np.geomspace(0.02, 1.5, 40)])
 LOGARITHM = 1e-3  # n^-c with so small an exponent is linear in log n
 POWER, SHIFTED, HALF, LOGARITHMIC = "power", "shifted", "half", "logarithmic"
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 COLORS = (BLUE, ORANGE, FAINT, INK)
 MARKERS = ("o", "s", "^", "D", "v")
+EXACT = 100_000  # numbers of examples below are written in full
 DODGE = 1.03  # factor between the points of two models on as many examples
 
 
@@ -30,7 +31,12 @@ def learning_curves(
         curves: title -> what `pipelines.evaluation.learning_curve.curve_json` returns.
         goal: the score to reach, between 0 and 1; a horizontal line.
         quality: the name of the score, for the axis.
+
+    Raises:
+        ValueError: for no curves.
     """
+    if not curves:
+        raise ValueError("got no curves to draw")
     height = 3.1 + 0.18 * len(curves)
     draw = partial(_draw, curves=curves, goal=goal, quality=quality)
     return svg("learning-curves", draw, inches=(4.6, height))
@@ -75,7 +81,6 @@ def _draw_line(axes: Axes, curve: Fields, color: str) -> None:
     last = curve["points"][-1]["examples"]
     inside = [row for row in curve["band"] if row["examples"] <= last]
     beyond = [row for row in curve["band"] if row["examples"] >= last]
-    beyond = [inside[-1], *beyond] if inside else beyond
     for rows, dashes in ((inside, "-"), (beyond, "--")):
         axes.plot(
             [row["examples"] for row in rows],
@@ -97,9 +102,12 @@ def _draw_line(axes: Axes, curve: Fields, color: str) -> None:
 
 def _mark_examples(axes: Axes, curves: Mapping[str, Fields]) -> None:
     """Marks the numbers of examples of the curve with the most points, and twice the last."""
-    points = max((curve["points"] for curve in curves.values()), key=len, default=[])
+    points = max((curve["points"] for curve in curves.values()), key=len)
     marked = [point["examples"] for point in points]
-    if marked:
-        marked.append(2 * marked[-1])
-    axes.set_xticks(marked, [short_count(examples) for examples in marked])
+    marked += [2 * examples for examples in marked[-1:]]
+    axes.set_xticks(marked, [_count(examples) for examples in marked])
     axes.minorticks_off()
+
+
+def _count(examples: int) -> str:
+    return f"{examples:,}" if examples < EXACT else short_count(examples)
