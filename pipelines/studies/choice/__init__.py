@@ -129,8 +129,7 @@ def make_plan(question: Question, rungs: Sequence[Rung], *, folder: Path, notes:
         notes.append("without a test file, the answer rests on dev, on which it was chosen")
     splits["probe-train"] = part_for_probe(splits["train"], PROBE_TRAIN, seed=question.seed)
     splits["probe-dev"] = part_for_probe(splits["dev"], PROBE_DEV, seed=question.seed)
-    fractions = sorted(set(question.fractions) - {WHOLE})
-    parts = nested_subsets(splits["train"], fractions, seed=question.seed) if fractions else {}
+    parts = _parts(splits["train"], question, notes)
     return Plan(
         task=question.task,
         folder=folder,
@@ -139,10 +138,25 @@ def make_plan(question: Question, rungs: Sequence[Rung], *, folder: Path, notes:
         goal=question.goal,
         budget=question.budget,
         until=question.until,
-        fractions=fractions,
+        fractions=list(parts),
         parts=parts,
         seed=question.seed,
     )
+
+
+def _parts(
+    train: Sequence[Example], question: Question, notes: list[str]
+) -> dict[float, list[Example]]:
+    """Fraction -> its examples, ascending; those that would be too small are noted instead."""
+    fractions = sorted(set(question.fractions) - {WHOLE})
+    while fractions:
+        try:
+            return nested_subsets(train, fractions, seed=question.seed)
+        except DataError as error:
+            notes.append(f"learning curves begin above {100 * fractions[0]:g} % of train: {error}")
+            logger.info("%s", notes[-1])
+            fractions = fractions[1:]
+    return {}
 
 
 def part_for_probe(examples: Sequence[Example], least: int, *, seed: int) -> list[Example]:
