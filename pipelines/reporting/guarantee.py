@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pipelines.evaluation.reports import Report
 from pipelines.examples import Fields
@@ -16,19 +16,13 @@ def guarantee_parts(report: Report) -> Iterator[Table | str]:
     if not found:
         return
     attained, unit = found["attained"], found["unit"]
-    rows = [] if attained is None else list(_rows(f"from {found['threshold']!r} on", attained))
-    rows += _rows("without a threshold", found["without"])
+    columns = {"without a threshold": found["without"]}
+    if attained is not None:
+        columns[f"from {found['threshold']!r} on"] = attained
     yield Table(
-        (
-            found["answers"],
-            "kept",
-            f"recall, mean of {unit}s",
-            f"precision, mean of {unit}s",
-            "recall, pooled",
-            "precision, pooled",
-        ),
-        rows,
-        note="Times 100, on the examples that chose the score.",
+        ("", *columns),
+        list(_rows(found, list(columns.values()))),
+        note="Times 100, but the counts; on the examples that chose the score.",
     )
     if attained is None:
         yield (
@@ -41,11 +35,13 @@ def guarantee_parts(report: Report) -> Iterator[Table | str]:
     yield from _notes(found)
 
 
-def _rows(name: str, figures: Fields) -> Iterator[Row]:
-    names = ("recall", "precision")
-    means = [score(figures[name]) for name in names]
-    pooled = [score(figures["pooled"][name]) for name in names]
-    yield (name, count(figures["answers"]), *means, *pooled)
+def _rows(found: Fields, columns: Sequence[Fields]) -> Iterator[Row]:
+    """What is kept, and its measures, with a column for each threshold."""
+    yield (f"{found['answers']} kept", *(count(figures["answers"]) for figures in columns))
+    for name in ("recall", "precision"):
+        yield (f"{name}, mean of {found['unit']}s", *(score(figures[name]) for figures in columns))
+    for name in ("recall", "precision"):
+        yield (f"{name}, pooled", *(score(figures["pooled"][name]) for figures in columns))
 
 
 def _cost(found: Fields) -> str:
