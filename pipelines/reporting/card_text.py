@@ -29,8 +29,8 @@ TASK_OF_ANSWER = {  # of a run that was not scored
 }
 PRETRAINED = "Was pretrained on texts without labels, to be fine-tuned"
 NAMES_SHOWN = 20  # of types or classes
-# Families whose examples are texts, so that the card shows them as such.
-OF_TEXTS = ("causal_lm", "lexical", "token_tagger", "sequence_classifier", "language_model")
+# Families whose examples are no texts, so that the card reads them from a file.
+OF_FEATURES = ("sequence_regressor", "image_classifier")
 
 
 class Splits(NamedTuple):
@@ -110,7 +110,7 @@ def usage(name: str, family: str) -> Iterator[str]:
     yield "```"
     yield f"pipelines predict --run {name} --input texts.jsonl --output predictions.jsonl"
     yield from ("```", "", "In Python:", "", "```python")
-    if family in OF_TEXTS:
+    if family not in OF_FEATURES:
         yield from ("from pipelines.examples import Example", "from pipelines.runs.run import Run")
         yield from ("", f'family, model = Run.open("{name}").load()')
         yield 'examples = [Example("1", "Germline mutations cause breast cancer.")]'
