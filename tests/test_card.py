@@ -64,7 +64,7 @@ def test_the_text_says_data_scores_limits_options_and_cost(tmp_path):
     options = {"options": {"lexicon": "/names/mesh.tsv", "seed": 7, "c1": 0.5}}
     run, report = made(tmp_path / "flu", provenance=options)
     text = card.model_card(run, {"dev": report}, {"train": TRAIN, "dev": DEV}).text
-    assert "| train | train.json | 2 | 2 mentions, 1 texts without one | ab12 |" in text
+    assert "| train | train.json | 2 | 2 mentions; 1 without one | ab12 |" in text
     assert "| dev | strict F1 | 66.67 |" in text
     assert "| dev | strict F1 of a dictionary of the training mentions | 66.67 |" in text
     assert "missed 33.33 (1 gold, 0 predicted)" in text
@@ -150,3 +150,9 @@ def test_the_commands_and_the_code_of_a_card_work(run):
     assert "Prediction(id='1', spans=()" in done.stdout
     [row] = (folder / "predictions.jsonl").read_text().splitlines()
     assert json.loads(row)["spans"][0]["start"] == 4
+
+
+def test_a_run_without_scores_still_says_what_it_does(tmp_path):
+    run, _ = made(tmp_path / "flu", provenance={"reading": {"answer": "spans"}})
+    run.write_json("report.json", {"cost": {}})
+    assert "\n\nFinds mentions in a text" in card.model_card(run).content

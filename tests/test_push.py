@@ -147,6 +147,9 @@ def test_nothing_pickled_and_no_path_goes_up(dictionary, tmp_path, caplog):
     (run.model / "README.md").write_text("the library's empty template")
     adapter = {"base_model_name_or_path": "/models/tiny", "r": 8}
     (run.model / "adapter_config.json").write_text(json.dumps(adapter))
+    (run.model / "prompt.json").write_text(json.dumps({"base_model": "/models/tiny"}))
+    nested = {"encoder": {"_name_or_path": "/models/bert", "vocab": ["/a"]}}
+    (run.model / "config.json").write_text(json.dumps(nested))
     config = yaml.safe_load((run.folder / "config.yaml").read_text())
     run.write_config(config | {"hub_token": TOKEN, "lexicon": "/names/mesh.tsv"})
     out = tmp_path / "out"
@@ -156,6 +159,8 @@ def test_nothing_pickled_and_no_path_goes_up(dictionary, tmp_path, caplog):
     assert json.loads((out / "adapter_config.json").read_text()) == adapter | {
         "base_model_name_or_path": "tiny"
     }
+    written = json.loads((out / "config.json").read_text())
+    assert written == {"encoder": {"_name_or_path": "bert", "vocab": ["/a"]}}
     assert "others need that model too" in caplog.text
     published = yaml.safe_load((out / "config.yaml").read_text())
     assert published["lexicon"] == "mesh.tsv"

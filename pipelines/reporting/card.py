@@ -31,7 +31,7 @@ HUB_TASKS_OF_ANSWERS = {
     "sequence_classification": "text-classification",
 }
 # Path of a metric in the report -> its name among the metrics of the Hub, where it is another.
-HUB_METRICS = {"matthews": "matthews_correlation", "perplexity_per_word": "perplexity"}
+HUB_METRICS = {"perplexity_per_word": "perplexity"}
 Reports = Mapping[str, Fields]
 
 

@@ -22,10 +22,15 @@ PURPOSES = {
     "sequence_regression": "Predicts a number from a sequence of vectors",
     "language_modelling": "Gives each text its probability",
 }
+TASK_OF_ANSWER = {  # of a run that was not scored
+    "spans": "span_extraction",
+    "label": "sequence_classification",
+    "value": "sequence_regression",
+}
 PRETRAINED = "Was pretrained on texts without labels, to be fine-tuned"
 NAMES_SHOWN = 20  # of types or classes
-# Families whose examples are texts, so that the card shows them as such.
-OF_TEXTS = ("causal_lm", "lexical", "token_tagger", "sequence_classifier", "language_model")
+# Families whose examples are no texts, so that the card reads them from a file.
+OF_FEATURES = ("sequence_regressor", "image_classifier")
 
 
 class Splits(NamedTuple):
@@ -43,7 +48,7 @@ class Splits(NamedTuple):
 def body_of(run: Run, splits: Splits, *, family: str, base: str | None, licence: str | None) -> str:
     """The card without its metadata, as Markdown."""
     name = run.folder.resolve().name
-    sections = {
+    sections: dict[str, Iterator[str]] = {
         "How to use it": usage(name, family),
         "Data": data(run, splits),
         "Scores": scores(splits.reports),
@@ -53,26 +58,28 @@ def body_of(run: Run, splits: Splits, *, family: str, base: str | None, licence:
         "Versions": versions(run.provenance()),
         "Licence": licences(licence, base, run.config().get("model_name_or_path")),
     }
-    lines = [f"# {escaped(name)}", "", purpose(run, splits, base), ""]
+    lines = [f"# {escaped(name)}", "", purpose(run, family, base), ""]
     for title, of_section in sections.items():
         lines += [f"## {title}", "", *of_section, ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def purpose(run: Run, splits: Splits, base: str | None) -> str:
+def purpose(run: Run, family: str, base: str | None) -> str:
     """What the model does, and what it is."""
     report = run.report()
-    task = report.get("task")
-    sentence = PURPOSES.get(task or "", PRETRAINED)
+    answer, _ = run.reading()
+    task = report.get("task") or TASK_OF_ANSWER.get(answer or "", "language_modelling")
+    sentence = PURPOSES[task] if family else PRETRAINED
     names = _answer_names(report)
     if names:
         sentence += f": {escaped(some(names, NAMES_SHOWN))}"
     config = run.config()
+    how = "fine-tuned" if family else "pretrained further"
     recipe = config.get("network") or run.provenance().get("recipe", "")
     if base:
-        kind = f"It is `{base}`, fine-tuned"
+        kind = f"It is `{base}`, {how}"
     elif config.get("model_name_or_path"):
-        kind = f"It is `{without_folders(config['model_name_or_path'])}`, fine-tuned"
+        kind = f"It is `{without_folders(config['model_name_or_path'])}`, {how}"
     else:
         kind = f"It is a model of the kind `{recipe}`, trained from scratch"
     return f"{sentence}. {kind}, by the package `pipelines`."
@@ -103,7 +110,7 @@ def usage(name: str, family: str) -> Iterator[str]:
     yield "```"
     yield f"pipelines predict --run {name} --input texts.jsonl --output predictions.jsonl"
     yield from ("```", "", "In Python:", "", "```python")
-    if family in OF_TEXTS:
+    if family not in OF_FEATURES:
         yield from ("from pipelines.examples import Example", "from pipelines.runs.run import Run")
         yield from ("", f'family, model = Run.open("{name}").load()')
         yield 'examples = [Example("1", "Germline mutations cause breast cancer.")]'
@@ -118,7 +125,8 @@ def usage(name: str, family: str) -> Iterator[str]:
 def data(run: Run, splits: Splits) -> Iterator[str]:
     """A table of the splits: file, numbers, and the hash of the file."""
     config, digests = run.config(), dict(run.provenance().get("data", {}))
-    rows, used = [], set()
+    rows: list[Sequence[str]] = []
+    used: set[str] = set()
     for split in ("train", "dev", "test"):
         file = config.get(f"{split}_file")
         examples = splits.examples.get(split, ())
@@ -129,9 +137,9 @@ def data(run: Run, splits: Splits) -> Iterator[str]:
         name = without_folders(file) if file else "cut from train"
         numbers = f"{len(examples):,}" if examples else ""
         rows.append((split, name, numbers, _answers(examples), digest))
-    head = ("split", "file", "examples", "answers", "SHA-256")
+    head: Sequence[str] = ("split", "file", "examples", "answers", "SHA-256")
     if not splits.examples:  # of a card that is written anew
-        head, rows = (*head[:2], head[4]), [(*row[:2], row[4]) for row in rows]
+        head, *rows = [(*row[:2], row[4]) for row in (head, *rows)]
     yield from table_lines(head, rows, {"file", "answers", "SHA-256"})
     others = [
         f"`{without_folders(file)}` ({digests[file]})" for file in digests if file not in used
@@ -143,10 +151,10 @@ def data(run: Run, splits: Splits) -> Iterator[str]:
 
 def _answers(examples: Sequence[Example]) -> str:
     """What is known of examples, in numbers."""
-    mentions = [span for example in examples for span in example.spans or ()]
-    if mentions:
-        empty = sum(example.spans == () for example in examples)
-        return f"{len(mentions):,} mentions, {empty:,} texts without one"
+    marked = [example.spans for example in examples if example.spans is not None]
+    if marked:
+        mentions, empty = sum(map(len, marked)), sum(not spans for spans in marked)
+        return f"{mentions:,} mentions; {empty:,} without one"
     labels = [example.label for example in examples if example.label is not None]
     numbers = [label for label in labels if isinstance(label, float)]
     if numbers:

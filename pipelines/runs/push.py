@@ -145,6 +145,7 @@ def stage(run: Run, folder: Path, repository: str, *, with_predictions: bool = F
             f"{model / SHOTS}: the model shows these training texts before each text; "
             "--with_predictions uploads texts too"
         )
+    _warn_of_base(model)
     for file in sorted(model.rglob("*")):
         target = folder / file.relative_to(model)
         if file.is_dir() or file.suffix in PICKLED or file.name == CARD:
@@ -178,21 +179,42 @@ def model_folder_of(run: Run) -> Path:
 
 
 def _copy_model_file(source: Path, target: Path) -> None:
-    """Copies a file of a model; a base model that is a folder of this machine loses its path."""
-    if source.suffix == ".json" and source.stat().st_size < 2**20:
+    """Copies a file of a model; where it names its base model by a folder, only that one's name."""
+    if source.suffix == ".json" and source.name != "tokenizer.json":
         content = json.loads(source.read_text(encoding="utf-8"))
-        found = BASE_NAMES if isinstance(content, dict) else ()
-        names = {name: content[name] for name in found if isinstance(content.get(name), str)}
-        cleaned = without_folders(names)
-        if cleaned != names:
-            logger.warning(
-                "%s: its base model is the folder %s of this machine; others need that model too",
-                source,
-                next(iter(names.values())),
-            )
-            _write(target, content | cleaned)
+        cleaned = _with_plain_names(content)
+        if cleaned != content:
+            _write(target, cleaned)
             return
     shutil.copyfile(source, target)
+
+
+def _with_plain_names(content: Any) -> Any:
+    """The content of a JSON file without the folders of base models, at any depth."""
+    if isinstance(content, list):
+        return list(map(_with_plain_names, content))
+    if not isinstance(content, dict):
+        return content
+    return {
+        key: without_folders(value)
+        if key in BASE_NAMES and isinstance(value, str)
+        else _with_plain_names(value)
+        for key, value in content.items()
+    }
+
+
+def _warn_of_base(model: Path) -> None:
+    """Warns of a model without weights of its own, whose base is a folder of this machine."""
+    if any(model.glob("model*.safetensors")) or not (model / "prompt.json").is_file():
+        return
+    base = json.loads((model / "prompt.json").read_text(encoding="utf-8")).get("base_model", "")
+    if without_folders(base) != base:
+        logger.warning(
+            "%s needs its base model, which is the folder %s of this machine; others need that "
+            "model too, or take --save_merged true",
+            model,
+            base,
+        )
 
 
 def _write_published(source: Path, target: Path) -> None:

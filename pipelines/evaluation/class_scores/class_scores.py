@@ -45,7 +45,7 @@ class ClassScores(evaluate.Metric):
     def _compute(self, *, predictions: list, references: list) -> dict[str, float]:
         several = self.config_name == "multilabel"
         scores: Report = (multilabel_scores if several else class_scores)(references, predictions)
-        named = {name: scores[name] for name in ("accuracy", "matthews") if name in scores}
+        named = {name: value for name, value in scores.items() if isinstance(value, float)}
         for mean in ("macro", "micro", "weighted"):
             for name in ("precision", "recall", "f1"):
                 named[f"{mean}_{name}"] = scores[mean][name]
