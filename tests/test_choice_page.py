@@ -12,6 +12,7 @@ import pytest
 from choice_inputs import choice_of, choice_of_runs, rung, train
 
 from pipelines.corpora.predictions import read_predictions
+from pipelines.evaluation.learning_curve import Point, curve_json
 from pipelines.evaluation.mistakes import find_mistakes
 from pipelines.evaluation.reports import evaluate_spans
 from pipelines.examples import joined_by_id
@@ -22,8 +23,8 @@ from pipelines.runs.run import Run
 HOSTILE = '<script>document.title="owned"</script> & <img src=x onerror=alert(1)>'
 SIZES = {"phone": (375, "screen"), "desktop": (1280, "screen"), "paper": (718, "print")}
 POINTS = [
-    {"fraction": 0.5, "examples": 77, "score": 0.7, "interval": [0.6, 0.8], "fitted": 0.7},
-    {"fraction": 1.0, "examples": 154, "score": 0.8, "interval": [0.7, 0.9], "fitted": 0.8},
+    Point(0.5, 77, 0.7, interval=(0.6, 0.8)),
+    Point(1.0, 154, 0.8, interval=(0.7, 0.9)),
 ]
 CASCADE = {
     "points": [
@@ -60,7 +61,7 @@ def mentions(folder):
         goal=0.8,
         rungs=more,
         price_per_hour=0.5,
-        curves={"crf": {"points": POINTS, "sentence": "crf gains 2 F1 from twice the labels."}},
+        curves={"crf": curve_json(POINTS, 0.8, title="crf")},
         cascade=CASCADE,
         notes=["dev was cut from train, 10 % by document", HOSTILE],
     )
@@ -89,7 +90,7 @@ def test_the_page_says_what_the_choice_says(folder, mentions):
         assert f"{100 * row['test']['score']:.2f}" in said
     assert "rungs/encoder/report.html" not in page  # which has no run
     assert "The estimated seconds were off by 20 % (median of 2 models)" in said
-    assert "crf gains 2 F1 from twice the labels." in said
+    assert "crf: 80.0 with 154 examples; twice as many would give" in said
     assert "the luckiest one there" in said
     assert "To repeat it: python recipes/choose_model.py --goal 0.8 --run_dir 'a b'" in said
     assert "dev was cut from train, 10 % by document" in said

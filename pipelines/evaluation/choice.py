@@ -21,8 +21,8 @@ def choose(rungs: Sequence[Fields], goal: float | None, until: str = "budget") -
 
     With a goal it is the cheapest rung whose interval lies at or above the goal. Where there is
     none, it is the cheapest whose interval contains the goal, of those whose score reaches it if
-    any does; and where no interval contains it, the best. Without a goal it is the cheapest that is not significantly worse than the
-    best.
+    any does; and where no interval contains it, the best. Without a goal it is the cheapest that is
+    not significantly worse than the best.
 
     A rung is significantly worse than the best if the paired test in its `next`, or in its `best`
     where it has one, says so. Without a test of these two, its interval has to end below the score

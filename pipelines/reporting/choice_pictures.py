@@ -11,8 +11,9 @@ import numpy as np
 
 from pipelines.evaluation.choice import by_cost, seconds_of
 from pipelines.evaluation.tasks import metric_name
-from pipelines.examples import Fields
-from pipelines.formatting import score, short_count
+from pipelines.examples import Fields, JsonObject
+from pipelines.formatting import score
+from pipelines.reporting import learning_curves as learning_curve_plot
 from pipelines.reporting import plots
 from pipelines.reporting.page import Picture, Row, Table
 
@@ -36,6 +37,10 @@ PLACES = [
 TICKS = {0.001: "1 ms", 0.01: "10 ms", 0.1: "0.1 s", 1: "1 s", 10: "10 s", 60: "1 min"}
 TICKS |= {600: "10 min", 3600: "1 h", 36_000: "10 h", 360_000: "100 h"}
 NEAR = 4  # places that need no line from the name to its point
+CURVES_NOTE = (
+    "Bars are 95 % intervals on dev. The line is a fitted power law; its dashed end, with the "
+    "interval of a newly trained model, goes on to twice the labels."
+)
 MARGIN = 1.12  # fonts of a browser may be wider than those that are measured
 
 
@@ -125,7 +130,7 @@ def _boxes(axes: Axes, line: Line2D) -> Iterator[Bbox]:
     from matplotlib.transforms import Bbox
 
     path = line.get_transform().transform_path(line.get_path())
-    corners = path.interpolated(1).vertices
+    corners = np.asarray(path.interpolated(1).vertices)
     frame = axes.get_window_extent()
     for start, end in pairwise(corners):
         low, high = np.minimum(start, end) - 2, np.maximum(start, end) + 2
@@ -145,7 +150,7 @@ def _place(axes: Axes, label: str, point: tuple[float, float], taken: Sequence[B
         hits = sum(box.overlaps(other) for other in taken) + 5 * is_outside
         if hits < fewest:
             fewest, best, covered = hits, place, box
-    line = {"arrowstyle": "-", "color": plots.FAINT, "linewidth": 0.6, "shrinkB": 5}
+    line: JsonObject = {"arrowstyle": "-", "color": plots.FAINT, "linewidth": 0.6, "shrinkB": 5}
     is_far = PLACES.index(best) >= NEAR
     _write(axes, label, point, best, arrowprops=line if is_far else None).set_in_layout(False)
     return covered
@@ -156,7 +161,7 @@ def _write(
     label: str,
     point: tuple[float, float],
     place: Place,
-    arrowprops: Fields | None = None,
+    arrowprops: JsonObject | None = None,
 ) -> Annotation:
     dx, dy, alignment = place
     return axes.annotate(
@@ -171,34 +176,17 @@ def _write(
 
 
 def learning_curves(choice: Fields) -> Iterator[Picture | str]:
-    """For each rung with a learning curve its points with intervals, and what they say."""
-    for name, curve in choice["curves"].items():
-        if curve.get("points"):
-            draw = partial(_draw_curve, curve=curve, choice=choice)
-            svg = partial(plots.svg, f"learning-curve-{name}", draw)
-            yield Picture(svg, f"Learning curve of {name}", curve.get("sentence") or "")
-        elif curve.get("sentence"):
-            yield f"{name}: {curve['sentence']}"
-
-
-def _draw_curve(axes: Axes, *, curve: Fields, choice: Fields) -> None:
-    points = sorted(curve["points"], key=lambda point: point["examples"])
-    x = [point["examples"] for point in points]
-    for point in points:
-        if point.get("interval"):
-            ends = [100 * end for end in point["interval"]]
-            axes.plot([point["examples"]] * 2, ends, "_-", color=plots.BLUE, linewidth=1.2)
-    axes.plot(x, [100 * point["score"] for point in points], "o", color=plots.BLUE, markersize=5)
-    fitted = [(p["examples"], 100 * p["fitted"]) for p in points if p.get("fitted") is not None]
-    if fitted:
-        axes.plot(*zip(*fitted, strict=True), color=plots.ORANGE, linewidth=1.4)
-    if choice["goal"] is not None:
-        _draw_goal(axes, 100 * choice["goal"])
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda x, _: short_count(x))
-    axes.xaxis.set_minor_formatter(lambda x, _: "")
-    axes.set_xticks(x)
-    axes.set(xlabel="training examples", ylabel=metric_name(choice["metric"]))
+    """All learning curves in one picture, and what each says."""
+    drawn = {name: curve for name, curve in choice["curves"].items() if curve.get("law")}
+    if drawn:
+        quality = metric_name(choice["metric"])
+        draw = partial(
+            learning_curve_plot.learning_curves, drawn, goal=choice["goal"], quality=quality
+        )
+        yield Picture(draw, "Scores against labelled examples", CURVES_NOTE)
+    for curve in choice["curves"].values():
+        if curve.get("sentence"):
+            yield str(curve["sentence"])
 
 
 def cascade_parts(choice: Fields) -> Iterator[Picture | Table]:
