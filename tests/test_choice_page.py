@@ -231,7 +231,12 @@ addEventListener("load", () => {
 def chromium(tmp_path, *arguments):
     """What headless Chromium prints."""
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]
-    command += ["--no-first-run", "--disable-background-networking", "--disable-sync"]
+    command += [
+        "--no-first-run",
+        "--hide-scrollbars",
+        "--disable-background-networking",
+        "--disable-sync",
+    ]
     command += ["--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}"]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=120)
     return done.stdout
