@@ -99,8 +99,8 @@ def test_bad_fractions_are_refused(fractions, listed):
 
 def test_a_subset_with_one_class_names_the_least_fraction_that_works():
     rows = classified({"a": 96, "b": 4})
-    with pytest.raises(DataError, match=r"fraction 0.02 .* one class only .*at least") as error:
-        nested_subsets(rows, [0.02, 1], seed=0)
+    with pytest.raises(DataError, match=r"fraction 0.01 .* one class only .*at least") as error:
+        nested_subsets(rows, [0.01, 1], seed=0)
     least = float(str(error.value).split()[-1])
     assert {row.label for row in nested_subsets(rows, [least, 1], seed=0)[least]} == {"a", "b"}
 
