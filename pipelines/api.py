@@ -10,22 +10,25 @@ Importing this module loads no deep learning library; `fit` and `predict` do.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import json
 import logging
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.corpora import Columns, good_rows, read_corpus, read_examples
-from pipelines.errors import UserError, errors_for_caller
+from pipelines.errors import UserError
 from pipelines.examples import Example, JsonObject, Prediction
-from pipelines.runs.recipes import find_recipe, find_recipes, load_recipe
+from pipelines.runs.recipes import (
+    OptionValue,
+    call_recipe,
+    find_recipes,
+    load_recipe,
+    words_of,
+)
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -34,10 +37,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OptionValue = str | Path | int | float | bool | Sequence[object] | dict[str, object] | None
 # Answer -> the recipe whose networks `fit` knows by their names.
 _WITH_NETWORKS = {"spans": "train_tagger", "label": "train_text_classifier"}
-_INTERRUPTED = (130, 143)  # exit codes after SIGINT and SIGTERM
 
 
 class Examples(list[Example]):
@@ -149,10 +150,8 @@ def fit(
         raise UserError(f"fit got the network {network} and network={options['network']!r}")
     folder = Path(run_dir or Path("runs", f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"))
     given = {key: _file_of(key, value) for key, value in data.items()}
-    words = _words({"config": config} | _columns_of(data) | given | options)
-    module = load_recipe(name)
-    with _command_line([str(find_recipe(name)), *words, "--run_dir", str(folder)]):
-        _call(module)
+    words = words_of({"config": config} | _columns_of(data) | given | options)
+    call_recipe(name, [*words, "--run_dir", str(folder)])
     from pipelines.runs.run import Run
 
     return Run.open(folder)
@@ -229,11 +228,12 @@ def evaluate(
     from pipelines.reporting.text import report_as_text
 
     chosen = _columns(columns)
-    path = str(predictions) if isinstance(predictions, str | Path) else None
-    if path is not None:
+    path: str | None = None
+    if isinstance(predictions, str | Path):
+        path = str(predictions)
         answers = read_any_predictions(path, columns=chosen, quiet=True)
     else:
-        answers = [one for one in predictions if isinstance(one, Prediction)]
+        answers = list(predictions)
     kind = answer_kind(answers)
 
     def labelled(source: str | Path | Sequence[Example]) -> list[Example]:
@@ -324,22 +324,6 @@ def _file_of(name: str, source: str | Path | Examples | None) -> str | None:
     return source.file
 
 
-def _words(options: dict[str, OptionValue]) -> list[str]:
-    """Options as words of a command line."""
-    words = []
-    for name, value in options.items():
-        if value is None:
-            continue
-        if isinstance(value, list | tuple):
-            words += [f"--{name}", *map(str, value)]
-        elif isinstance(value, bool):
-            words.append(f"--{name}={str(value).lower()}")
-        else:
-            text = json.dumps(value) if isinstance(value, dict) else str(value)
-            words.append(f"--{name}={text}")
-    return words
-
-
 def _recipe_of(name: str, train: str | Path | Examples | None) -> tuple[str, str | None]:
     """The recipe that a name means, and the network where it names one.
 
@@ -368,28 +352,6 @@ def _recipe_of(name: str, train: str | Path | Examples | None) -> tuple[str, str
 
 def _networks() -> list[str]:
     return [name for recipe in _WITH_NETWORKS.values() for name in load_recipe(recipe).NETWORKS]
-
-
-@contextlib.contextmanager
-def _command_line(words: Sequence[str]) -> Iterator[None]:
-    """Sets the command line that a recipe parses and its run records."""
-    before = sys.argv
-    sys.argv = list(words)
-    try:
-        yield
-    finally:
-        sys.argv = before
-
-
-def _call(recipe: ModuleType) -> None:
-    try:
-        with errors_for_caller():
-            recipe.main()
-    except SystemExit as stop:
-        if stop.code in _INTERRUPTED:
-            raise KeyboardInterrupt from None
-        if stop.code:
-            raise UserError(f"{recipe.__file__} ended with exit code {stop.code}") from None
 
 
 def _run(run: Run | str | Path) -> Run:

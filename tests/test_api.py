@@ -6,6 +6,7 @@ import doctest
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, SAMPLE_CORPUS, run_python
@@ -14,6 +15,8 @@ import pipelines
 from pipelines import api
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction, Span
+from pipelines.runs import recipes
+from pipelines.runs.recipes import words_of
 from pipelines.runs.run import Run
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
@@ -110,7 +113,7 @@ def test_answers_in_train_decide_between_two_recipes(tmp_path):
 
 def test_options_become_words():
     options = {"a": True, "b": [1, 2], "c": None, "d": {"x": 1}, "e": -0.5, "f": Path("x y")}
-    assert api._words(options) == [
+    assert words_of(options) == [
         "--a=true",
         "--b",
         "1",
@@ -182,3 +185,26 @@ def test_compare_takes_runs_and_folders(fitted):
     alone = pipelines.compare(fitted)
     assert [row["name"] for row in alone["runs"]] == ["dictionary"]
     assert "dictionary" in str(alone)
+
+
+def test_an_interrupted_recipe_interrupts_its_caller(monkeypatch):
+    for code, error in ((130, KeyboardInterrupt), (3, UserError)):
+
+        def main(code: int = code) -> None:
+            raise SystemExit(code)
+
+        module = SimpleNamespace(main=main, __file__="train_tagger.py")
+        monkeypatch.setattr(recipes, "load_recipe", lambda name, module=module: module)
+        with pytest.raises(error):
+            recipes.call_recipe("train_tagger", [])
+
+
+def test_a_config_of_the_project_is_found_from_anywhere(project):
+    shipped = recipes.config_file("recipes/configs/tagger_ffnn.yaml")
+    assert Path(shipped).is_absolute()
+    assert Path(shipped).is_file()
+    assert recipes.config_file("recipes/configs/none.yaml") == "recipes/configs/none.yaml"
+    Path("recipes/configs").mkdir(parents=True)
+    Path("recipes/configs/tagger_ffnn.yaml").write_text("seed: 1\n")
+    own = "recipes/configs/tagger_ffnn.yaml"
+    assert recipes.config_file(own) == own

@@ -5,12 +5,16 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
+import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, errors_for_caller
 
+OptionValue = str | Path | int | float | bool | Sequence[object] | dict[str, object] | None
+_INTERRUPTED = (130, 143)  # exit codes after SIGINT and SIGTERM
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -70,6 +74,47 @@ def load_recipe(name: str) -> ModuleType:
         del sys.modules[module_name]
         raise
     return module
+
+
+def words_of(options: Mapping[str, OptionValue]) -> list[str]:
+    """Options as words of a command line; those that are None are left out."""
+    words = []
+    for name, value in options.items():
+        if value is None:
+            continue
+        if isinstance(value, list | tuple):
+            words += [f"--{name}", *map(str, value)]
+        elif isinstance(value, bool):
+            words.append(f"--{name}={str(value).lower()}")
+        else:
+            text = json.dumps(value) if isinstance(value, dict) else str(value)
+            words.append(f"--{name}={text}")
+    return words
+
+
+def call_recipe(name: str, words: Sequence[str]) -> None:
+    """Runs a recipe in this process.
+
+    Args:
+        words: its command line, which its run records.
+
+    Raises:
+        UserError: for what the recipe refuses.
+        KeyboardInterrupt: where it was interrupted; what is saved has been logged.
+    """
+    recipe = load_recipe(name)
+    before = sys.argv
+    sys.argv = [str(recipe.__file__), *words]
+    try:
+        with errors_for_caller():
+            recipe.main()
+    except SystemExit as stop:
+        if stop.code in _INTERRUPTED:
+            raise KeyboardInterrupt from None
+        if stop.code:
+            raise UserError(f"{recipe.__file__} ended with exit code {stop.code}") from None
+    finally:
+        sys.argv = before
 
 
 def first_line(recipe: Path) -> str:
