@@ -80,7 +80,8 @@ def simulate(
         score = dev_scores.strict_scores(dev, lexical.predict(model, dev))["strict_f1"]
         words = sum(len(example.text.split()) for example in labelled)
         reached.append((score, words))
-        print(f"seed {seed}, {strategy}, {len(labelled)} sentences: {100 * score:.1f}", flush=True)
+        said = f"seed {seed}, {strategy}, {len(labelled)} sentences, {words:,} words"
+        print(f"{said}: {100 * score:.1f}", flush=True)
         if number == options.rounds:
             break
         if strategy == "random":
