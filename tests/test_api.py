@@ -19,7 +19,7 @@ from pipelines.runs import recipes
 from pipelines.runs.recipes import words_of
 from pipelines.runs.run import Run
 
-FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 @pytest.fixture
