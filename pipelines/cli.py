@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import NoReturn
 
+from pipelines import __version__
 from pipelines.errors import one_line_errors
 from pipelines.runs.log import log_to_terminal
 
@@ -37,6 +38,10 @@ COMMANDS = (
     "gradients",
     "perplexity",
     "demo",
+    "annotate",
+    "kaggle",
+    "doctor",
+    "completion",
 )
 
 
@@ -56,14 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: after `--help`, on a wrong option, and on an error of the user.
     """
     parser = Parser(prog="pipelines", description=__doc__)
-    version = f"pipelines {metadata.version('pipelines')}"
+    version = f"pipelines {__version__}"
     parser.add_argument("--version", action="version", version=version)
     subcommands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
         command = import_module(f"pipelines.commands.{name}")
         subparser = subcommands.add_parser(name, help=command.HELP, description=command.__doc__)
         command.add_arguments(subparser)
-        subparser.set_defaults(run=command.run)
+        subparser.set_defaults(run=command.run, parsers=subcommands.choices)
     options = parser.parse_args(arguments)
     log_to_terminal()
     with one_line_errors():

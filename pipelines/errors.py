@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import NoReturn
 
 _DISK_FULL = (
@@ -44,6 +45,20 @@ class DataError(UserError):
     """Faults in the rows of a data file, all of them at once."""
 
 
+# Whether errors go to the caller, who is a program, instead of ending this one with one line.
+_raises: ContextVar[bool] = ContextVar("raises", default=False)
+
+
+@contextlib.contextmanager
+def errors_for_caller() -> Iterator[None]:
+    """Lets errors through `one_line_errors`, for a caller from Python."""
+    token = _raises.set(True)
+    try:
+        yield
+    finally:
+        _raises.reset(token)
+
+
 def without_passwords(text: str) -> str:
     """Text with `***` for passwords in URLs and for access tokens of the Hub."""
     for pattern in _SECRETS:
@@ -55,8 +70,12 @@ def without_passwords(text: str) -> str:
 def one_line_errors() -> Iterator[None]:
     """Ends the program with one line on stderr and exit code 2 where the body fails on bad input.
 
-    Everything else keeps its traceback: that is our fault, not the user's.
+    Everything else keeps its traceback: that is our fault, not the user's. So does everything
+    within `errors_for_caller`.
     """
+    if _raises.get():
+        yield
+        return
     try:
         yield
     except UserError as error:

@@ -29,7 +29,7 @@ MODULE = re.compile(r"(?<![\w./-])pipelines(?:\.\w+)+")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 OPTION = re.compile(r"(?<![\w-])--([a-z]\w*)")
 OTHER_PROGRAMS = {"config_file", "local", "logdir"}  # accelerate launch, hf download, tensorboard
-COMMAND = re.compile(r"(?<![\w/-])pipelines ([a-z]+)\b")
+COMMAND = re.compile(r"(?<![\w/-])(?<!from )pipelines ([a-z]+)\b")
 TOUCHES = re.compile(r"^### An? (\w+): `(\w+)`\n(.*?)(?=^##)", re.MULTILINE | re.DOTALL)
 
 

@@ -13,7 +13,7 @@ from pipelines.families.lexical.word_features import GROUPS
 from pipelines.networks.embeddings import CHARACTER_FEATURES
 from pipelines.networks.feedforward import ACTIVATIONS
 from pipelines.networks.recurrent import INITIAL_STATES
-from pipelines.runs import usage
+from pipelines.runs import recipes, usage
 
 HEAVY = ("torch", "transformers", "datasets", "trl", "peft")
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.py"))
@@ -145,7 +145,7 @@ def test_train_hands_its_options_to_the_recipe(monkeypatch, tmp_path):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "mine.py").write_text('"""Mine."""\n')
     monkeypatch.chdir(tmp_path)
-    assert list(train.find_recipes()) == ["mine"]
+    assert list(recipes.find_recipes()) == ["mine"]
 
 
 def test_the_version(capsys):

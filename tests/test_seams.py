@@ -26,6 +26,7 @@ LAYERS = (
     ("submission", "inspection", "studies"),
     ("reporting",),
     ("job", "demo"),
+    ("api",),
     ("commands",),
     ("cli",),
 )

@@ -26,6 +26,7 @@ from pipelines.runs.arguments import (
     RunTrainingArguments,
 )
 from pipelines.runs.library_options import refuse_unused
+from pipelines.runs.recipes import config_file
 from pipelines.runs.secrets import expanded
 from pipelines.runs.trackers import refuse_missing
 
@@ -109,6 +110,9 @@ def _split_config(arguments: Sequence[str]) -> list[str]:
     words: list[str] = []
     for argument in arguments:
         words += argument.split("=", 1) if argument.startswith("--config=") else [argument]
+    for position, word in enumerate(words[:-1], start=1):
+        if word == "--config":
+            words[position] = config_file(words[position])
     return words
 
 

@@ -175,8 +175,8 @@ def push(path: str | Path, competition: str, message: str) -> None:
     client = shutil.which("kaggle", path=os.pathsep.join(places))
     if client is None:
         raise UserError(
-            "--push needs Kaggle's client: pip install kaggle (or 'pipelines[kaggle]'), and your "
-            "token in ~/.kaggle/kaggle.json (kaggle.com, Settings, API); the submission is in "
+            "--push needs Kaggle's client: pip install kaggle (or 'ner-pipelines[kaggle]'), and "
+            "your token in ~/.kaggle/kaggle.json (kaggle.com, Settings, API); the submission is in "
             f"{path}"
         )
     command = [client, "competitions", "submit", "-c", competition, "-f", str(path), "-m", message]
