@@ -149,5 +149,7 @@ def test_what_a_data_set_cannot_be_made_of_or_read_from_is_refused(dataset):
         dataset_of([Example("a", "", features="a.png", label="x")])
     with pytest.raises(UserError, match=r"wanted one of them, such as dataset\['train'\]"):
         examples_of(datasets.DatasetDict(train=dataset))
+    columns = {"text": ["flu"], "spans": [[{"start": 0, "end": 9, "label": "X"}]]}
+    outside = datasets.Dataset.from_dict(columns)
     with pytest.raises(DataError, match="data set, row 0"):
-        examples_of(datasets.Dataset.from_dict({"text": ["flu"], "spans": [[[0, 9, "X"]]]}))
+        examples_of(outside)

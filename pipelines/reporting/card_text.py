@@ -126,7 +126,7 @@ def data(run: Run, splits: Splits) -> Iterator[str]:
     """A table of the splits: file, numbers, and the hash of the file."""
     config, digests = run.config(), dict(run.provenance().get("data", {}))
     rows: list[Sequence[str]] = []
-    used: set[str] = set()
+    used: set[object] = set()
     for split in ("train", "dev", "test"):
         file = config.get(f"{split}_file")
         examples = splits.examples.get(split, ())
@@ -139,7 +139,8 @@ def data(run: Run, splits: Splits) -> Iterator[str]:
         rows.append((split, name, numbers, _answers(examples), digest))
     head: Sequence[str] = ("split", "file", "examples", "answers", "SHA-256")
     if not splits.examples:  # of a card that is written anew
-        head, *rows = [(*row[:2], row[4]) for row in (head, *rows)]
+        head = (*head[:2], head[4])
+        rows = [[*row[:2], row[4]] for row in rows]
     yield from table_lines(head, rows, {"file", "answers", "SHA-256"})
     others = [
         f"`{without_folders(file)}` ({digests[file]})" for file in digests if file not in used
