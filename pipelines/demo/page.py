@@ -128,7 +128,8 @@ def build(
         with gr.Tab("File"):
             _file_tab(page, max_file_mb)
         gr.api(page.predict, api_name="predict", concurrency_id="texts", concurrency_limit=1)
-    return blocks.queue(max_size=queue, default_concurrency_limit=1)
+    # By default each answer sends all that wait their new place: N requests make N^2 / 2 messages.
+    return blocks.queue(max_size=queue, default_concurrency_limit=1, status_update_rate=2)
 
 
 def _text_tab(page: Page) -> None:

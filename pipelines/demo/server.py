@@ -121,6 +121,8 @@ def _launch(blocks: gradio.Blocks, options: Serving, folder: Path) -> str:
             quiet=True,
             prevent_thread_lock=True,
             state_session_capacity=100,
+            # No request to the page itself, which fails behind a proxy and on a busy machine.
+            _frontend=False,
         )
     except OSError as error:
         raise UserError(
