@@ -177,6 +177,7 @@ def _file_tab(page: Page, max_file_mb: float) -> None:
     gr.HTML(
         f"<p>A file of at most {max_file_mb:g} MB in any layout that the reader knows: JSON, JSON "
         "lines, CSV, CoNLL, a text a line …</p>"
+        '<p id="upload-fault" class="fault" role="alert"></p>'
     )
     file = gr.File(label="File of texts", type="filepath", elem_id="upload")
     with gr.Row():
@@ -208,6 +209,21 @@ def _file_tab(page: Page, max_file_mb: float) -> None:
         concurrency_id="files",
         concurrency_limit=1,
     )
+
+
+def size_check(max_file_mb: float) -> str:
+    """A script that says so when a file is too large: of the server's refusal Gradio shows nothing."""
+    return """<script>
+for (const name of ["change", "drop"]) addEventListener(name, event => {
+  const input = event.target.closest?.("#upload");
+  const files = event.dataTransfer?.files ?? event.target.files;
+  const fault = document.querySelector("#upload-fault");
+  if (!input || !files || !fault) return;
+  const large = [...files].find(file => file.size > LIMIT * 1e6);
+  fault.textContent = large ? `${large.name}: larger than LIMIT MB; choose a smaller file` : "";
+  if (large) { event.preventDefault(); event.stopImmediatePropagation(); }
+}, true);
+</script>""".replace("LIMIT", f"{max_file_mb:g}")
 
 
 def theme() -> gr.Theme:

@@ -93,7 +93,7 @@ def _launch(blocks: gradio.Blocks, options: Serving, folder: Path) -> str:
 
     from pipelines.demo.limits import Limits
     from pipelines.demo.marking import STYLE
-    from pipelines.demo.page import theme
+    from pipelines.demo.page import size_check, theme
 
     # A tunnel is a program that Gradio downloads, and a certificate: they go with the rest.
     tunneling.BINARY_FOLDER = folder / "tunnel"
@@ -111,6 +111,7 @@ def _launch(blocks: gradio.Blocks, options: Serving, folder: Path) -> str:
             app_kwargs={"middleware": [limits]},
             theme=theme(),
             css=STYLE,
+            head=size_check(options.max_file_mb),
             footer_links=["api"],
             run_history=False,
             enable_monitoring=False,
