@@ -212,7 +212,7 @@ def _file_tab(page: Page, max_file_mb: float) -> None:
 
 
 def size_check(max_file_mb: float) -> str:
-    """A script that says so when a file is too large: of the server's refusal Gradio shows nothing."""
+    """A script that names a file that is too large: Gradio shows nothing of the refusal."""
     return """<script>
 for (const name of ["change", "drop"]) addEventListener(name, event => {
   const input = event.target.closest?.("#upload");
