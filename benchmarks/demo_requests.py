@@ -51,8 +51,8 @@ def main() -> int:
 
 
 def _train(folder: Path) -> str:
-    recipe = ROOT / "recipes" / "train_tagger.py"
-    command = [sys.executable, recipe, "--network", "dictionary", "--run_dir", folder]
+    recipe = str(ROOT / "recipes" / "train_tagger.py")
+    command = [sys.executable, recipe, "--network", "dictionary", "--run_dir", str(folder)]
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
     return str(folder)
 
