@@ -51,8 +51,8 @@ def main() -> int:
 
 
 def _train(folder: Path) -> str:
-    recipe = ROOT / "recipes" / "train_tagger.py"
-    command = [sys.executable, recipe, "--network", "dictionary", "--run_dir", folder]
+    recipe = str(ROOT / "recipes" / "train_tagger.py")
+    command = [sys.executable, recipe, "--network", "dictionary", "--run_dir", str(folder)]
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
     return str(folder)
 
@@ -78,7 +78,7 @@ async def _rounds(address: str, pid: int, requests: int, rounds: int) -> None:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(base_url=address, limits=limits, timeout=600) as client:
         await _ask(client, 0)
-        print(f"before: {_memory(process)} MiB, {process.num_threads()} threads")
+        print(f"before: {_memory(process)} MiB, {process.num_threads()} threads", flush=True)
         for number in range(1, rounds + 1):
             started = time.perf_counter()
             outcomes = Counter(await asyncio.gather(*(_ask(client, n) for n in range(requests))))

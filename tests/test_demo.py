@@ -235,7 +235,7 @@ def test_closing_stops_the_work_and_leaves_no_file(tmp_path):
         ("a.jsonl", '{"text": "x"}\n{"text": ', "a.jsonl"),
         ("a.json", "", "empty"),
         ("a.csv", "id,text\n1," + "x" * 60 + "\n", "of id 1"),
-        ("a.csv", "id,image\n1,/etc/x.png\n2,/etc/y.png\n", ""),
+        ("a.csv", "id,image\n1,/etc/x.png\n2,/etc/y.png\n", "names pictures"),
         ("a.json", "[" * 100_000, "a.json"),
     ],
 )

@@ -44,6 +44,7 @@ STYLE = """
 .answer a { text-decoration: underline; margin-right: 1rem; }
 .answer .note, .fault { border-left: 4px solid #b06000; padding-left: 0.6rem; }
 .fault { border-color: #b00020; white-space: pre-wrap; overflow-wrap: anywhere; }
+.fault:empty { display: none; }
 """
 
 

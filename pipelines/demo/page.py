@@ -128,7 +128,8 @@ def build(
         with gr.Tab("File"):
             _file_tab(page, max_file_mb)
         gr.api(page.predict, api_name="predict", concurrency_id="texts", concurrency_limit=1)
-    return blocks.queue(max_size=queue, default_concurrency_limit=1)
+    # By default each answer sends all that wait their new place: N requests make N^2 / 2 messages.
+    return blocks.queue(max_size=queue, default_concurrency_limit=1, status_update_rate=2)
 
 
 def _text_tab(page: Page) -> None:
@@ -176,6 +177,7 @@ def _file_tab(page: Page, max_file_mb: float) -> None:
     gr.HTML(
         f"<p>A file of at most {max_file_mb:g} MB in any layout that the reader knows: JSON, JSON "
         "lines, CSV, CoNLL, a text a line …</p>"
+        '<p id="upload-fault" class="fault" role="alert"></p>'
     )
     file = gr.File(label="File of texts", type="filepath", elem_id="upload")
     with gr.Row():
@@ -207,6 +209,21 @@ def _file_tab(page: Page, max_file_mb: float) -> None:
         concurrency_id="files",
         concurrency_limit=1,
     )
+
+
+def size_check(max_file_mb: float) -> str:
+    """A script that names a file that is too large: Gradio shows nothing of the refusal."""
+    return """<script>
+for (const name of ["change", "drop"]) addEventListener(name, event => {
+  const input = event.target.closest?.("#upload");
+  const files = event.dataTransfer?.files ?? event.target.files;
+  const fault = document.querySelector("#upload-fault");
+  if (!input || !files || !fault) return;
+  const large = [...files].find(file => file.size > LIMIT * 1e6);
+  fault.textContent = large ? `${large.name}: larger than LIMIT MB; choose a smaller file` : "";
+  if (large) { event.preventDefault(); event.stopImmediatePropagation(); }
+}, true);
+</script>""".replace("LIMIT", f"{max_file_mb:g}")
 
 
 def theme() -> gr.Theme:

@@ -93,7 +93,7 @@ def _launch(blocks: gradio.Blocks, options: Serving, folder: Path) -> str:
 
     from pipelines.demo.limits import Limits
     from pipelines.demo.marking import STYLE
-    from pipelines.demo.page import theme
+    from pipelines.demo.page import size_check, theme
 
     # A tunnel is a program that Gradio downloads, and a certificate: they go with the rest.
     tunneling.BINARY_FOLDER = folder / "tunnel"
@@ -111,6 +111,7 @@ def _launch(blocks: gradio.Blocks, options: Serving, folder: Path) -> str:
             app_kwargs={"middleware": [limits]},
             theme=theme(),
             css=STYLE,
+            head=size_check(options.max_file_mb),
             footer_links=["api"],
             run_history=False,
             enable_monitoring=False,
@@ -121,6 +122,8 @@ def _launch(blocks: gradio.Blocks, options: Serving, folder: Path) -> str:
             quiet=True,
             prevent_thread_lock=True,
             state_session_capacity=100,
+            # No request to the page itself, which fails behind a proxy and on a busy machine.
+            _frontend=False,
         )
     except OSError as error:
         raise UserError(
