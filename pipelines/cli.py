@@ -33,6 +33,7 @@ COMMANDS = (
     "figures",
     "gradients",
     "perplexity",
+    "bundle",
 )
 
 
