@@ -16,7 +16,8 @@ NOWHERE = "http://127.0.0.1:9"  # no server listens there
 
 def make_environment(folder: Path) -> Path:
     """Makes the environment and returns its Python, which sees the packages of this one."""
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    # Its pip is this one's too, and so is the setuptools that builds the project.
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
     seen = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
