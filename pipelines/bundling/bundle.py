@@ -114,9 +114,9 @@ def check_folder(out: Path) -> None:
         raise UserError(f"{out}: a file; wanted the name of a folder")
     there = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     listed: set[str] = set()
-    if MANIFEST in there:
+    if {MANIFEST, "install.py"} <= there:
         manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-        listed = {MANIFEST, KAGGLE, *manifest.get("files", {})}
+        listed = {MANIFEST, KAGGLE, *manifest["files"]}
     other = sorted(there - listed)
     if other:
         raise UserError(
