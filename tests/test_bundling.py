@@ -67,7 +67,9 @@ def test_absolute_paths_keep_their_last_name():
 def test_a_folder_with_something_else_is_refused_and_an_earlier_bundle_is_not(tmp_path):
     check_folder(tmp_path / "new")
     check_folder(tmp_path)
-    (tmp_path / "manifest.json").write_text(json.dumps({"files": {"wheels/a.whl": {}, "install.py": {}}}))
+    (tmp_path / "manifest.json").write_text(
+        json.dumps({"files": {"wheels/a.whl": {}, "install.py": {}}})
+    )
     (tmp_path / "install.py").write_text("")
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels" / "a.whl").write_bytes(b"")

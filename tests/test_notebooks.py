@@ -96,7 +96,7 @@ def execute(python, checkout, tiny_llama, tiny_bert, tmp_path, monkeypatch):
     import nbformat
     from nbclient import NotebookClient
 
-    def of(name: str, **more: object):
+    def of(name: str, *, before: dict[str, str] | None = None, **more: object):
         kernels = tmp_path / "jupyter" / "kernels" / "tests"
         kernels.mkdir(parents=True)
         argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -118,6 +118,9 @@ def execute(python, checkout, tiny_llama, tiny_bert, tmp_path, monkeypatch):
         folder.mkdir()
         notebook = nbformat.read(ROOT / "kaggle" / f"{name}.ipynb", as_version=4)
         nbformat.validate(notebook)
+        for mark, source in (before or {}).items():
+            [index] = [i for i, cell in enumerate(notebook.cells) if mark in cell.source]
+            notebook.cells.insert(index, nbformat.v4.new_code_cell(source))
         client = NotebookClient(
             notebook, kernel_name="tests", timeout=900, resources={"metadata": {"path": folder}}
         )
@@ -194,6 +197,16 @@ def test_colab_quickstart(execute, checkout, mentions, sample_submission, tmp_pa
     assert (folder / "run.zip").stat().st_size > 10_000
 
 
+# Where one of these is not so, accelerate refuses to start several processes.
+NOT_TOUCHED = """
+from accelerate.state import AcceleratorState
+
+assert not torch.cuda.is_initialized()
+assert "bitsandbytes" not in sys.modules
+assert not AcceleratorState._shared_state
+"""
+
+
 @pytest.mark.slow
 def test_kaggle_disease_ner(execute, tiny_llama, mentions, sample_submission, tmp_path):
     from test_bundling import direct_requirements
@@ -206,7 +219,7 @@ def test_kaggle_disease_ner(execute, tiny_llama, mentions, sample_submission, tm
     assert done.returncode == 0, done.stderr
     notebook, folder = execute(
         "kaggle_disease_ner",
-        NB_PROJECT=tmp_path / "nowhere",
+        before={"notebook_launcher(train": NOT_TOUCHED},
         NB_INPUT=tmp_path / "input",
         NB_DATA=mentions,
         NB_SAMPLE=sample_submission,
