@@ -83,12 +83,12 @@ def add_dependencies(
     """
     folder = wheel.parent
     absent = {canonicalize_name(name) for name in without}
-    wheels = {canonicalize_name("pipelines"): wheel}
+    wheels: dict[str, Path] = {"pipelines": wheel}
     requirements = _requirements(wheel, (), target)
     everything = list(requirements)
     followed: set[tuple[str, frozenset[str]]] = set()
     while requirements:
-        wanted = {}
+        wanted: dict[str, Requirement] = {}
         for requirement in requirements:
             name = canonicalize_name(requirement.name)
             if name not in absent | wheels.keys():
