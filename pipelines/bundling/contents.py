@@ -94,7 +94,8 @@ def copy_run(run: Run, folder: Path, *, with_base: bool) -> None:
     """Copies what prediction needs of a run: its model, and how it read its files."""
     _, model = run.model_folder()
     copy = folder / "model"
-    shutil.copytree(model, copy)
+    # peft's model card names the folder that the base model was loaded from.
+    shutil.copytree(model, copy, ignore=shutil.ignore_patterns("README.md"))
     for path in sorted(copy.rglob("*.json")):
         _remove_paths(path)
     if with_base:
