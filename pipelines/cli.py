@@ -42,6 +42,7 @@ COMMANDS = (
     "kaggle",
     "doctor",
     "completion",
+    "bundle",
 )
 
 

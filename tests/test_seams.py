@@ -23,7 +23,7 @@ LAYERS = (
     ("cpu",),
     ("families",),
     ("runs",),
-    ("submission", "inspection", "studies"),
+    ("submission", "inspection", "studies", "bundling"),
     ("reporting",),
     ("job", "demo"),
     ("api",),

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from pipelines import families
 from pipelines.families import causal_lm
-from pipelines.families.causal_lm.loading import read_settings
+from pipelines.families.causal_lm.loading import base_of, read_settings
 from pipelines.families.training.encoders import choose_trained
 from pipelines.networks import weights
 from pipelines.networks.tagger_ensemble import TaggerEnsemble
@@ -59,7 +59,7 @@ def _language_model(folder: Path) -> nn.Module:
     """The architecture of a causal language model, with the adapter of the folder."""
     settings, _ = read_settings(folder)
     has_adapter = (folder / "adapter_config.json").is_file()
-    name = str(settings["base_model"]) if has_adapter else str(folder)
+    name = base_of(settings, folder) if has_adapter else str(folder)
     try:
         config = AutoConfig.from_pretrained(weights.resolve(name), trust_remote_code=False)
         with torch.device("meta"):

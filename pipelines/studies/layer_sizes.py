@@ -13,6 +13,7 @@ from transformers import AutoConfig, BertConfig, DistilBertConfig, LlamaConfig, 
 from pipelines.errors import UserError
 from pipelines.examples import JsonObject
 from pipelines.families import sequence_classifier, token_tagger  # noqa: F401
+from pipelines.families.causal_lm.loading import base_of
 from pipelines.networks import weights
 from pipelines.runs.run import Run
 
@@ -188,7 +189,7 @@ def config_of_model(name: str) -> PreTrainedConfig:
         folder = Run.open(path).model_folder()[1]
     prompt = folder / "prompt.json"
     if prompt.is_file() and not (folder / "config.json").is_file():
-        name = str(json.loads(prompt.read_text(encoding="utf-8"))["base_model"])
+        name = base_of(json.loads(prompt.read_text(encoding="utf-8")), folder)
     elif path.is_dir():
         name = str(folder)
     try:

@@ -212,9 +212,9 @@ def load(
             "dtype": chosen.weights,
         }
     if (folder / "adapter_config.json").is_file():
-        model = _with_adapter(load_network(settings["base_model"], **options), folder)
+        model = _with_adapter(load_network(base_of(settings, folder), **options), folder)
     elif settings.get("untrained"):
-        model = load_network(settings["base_model"], **options)
+        model = load_network(base_of(settings, folder), **options)
     else:
         model = load_network(str(folder), **options)
     if not getattr(model, "is_quantized", False):
@@ -226,6 +226,13 @@ def load(
     cpu.for_prediction(model)
     by = settings.get("shots_by")
     return Loaded(model, tokenizer, prompt, load_shots(folder, prompt, by) if by else None)
+
+
+def base_of(settings: JsonObject, folder: Path) -> str:
+    """The name of the base model, or its folder, which an offline bundle names from `folder` on."""
+    name = str(settings["base_model"])
+    beside = folder / name
+    return str(beside.resolve()) if name.startswith("../") and beside.is_dir() else name
 
 
 def read_settings(folder: Path) -> tuple[JsonObject, Prompt]:
