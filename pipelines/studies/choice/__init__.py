@@ -11,7 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.corpora.splits import parse_sizes, split_examples, splits_as_text, write_split
+from pipelines.corpora.splits import (
+    classes_of,
+    parse_sizes,
+    split_examples,
+    splits_as_text,
+    write_split,
+)
 from pipelines.corpora.splits.nested import nested_subsets
 from pipelines.errors import DataError, UserError
 from pipelines.evaluation import choice as answers
@@ -85,7 +91,7 @@ def run(
             write_split(plan.split_file(f"train-{fraction:g}"), examples)
         machine = hardware()
         progress = Progress(folder)
-        known = known_observations(folder, rungs, machine)
+        known = known_observations(folder, rungs, machine, labels_of(plan))
         climb = Climb(plan, runner, progress, known)
         with ending_workers(runner, lambda: _state(climb)):
             _log_begin(climb)
@@ -214,6 +220,14 @@ def _log_begin(climb: Climb) -> None:
     logger.info("%s, %s%s, until %s; in %s", goal, budget, before, plan.until, plan.folder)
 
 
+def labels_of(plan: Plan) -> int:
+    """How many types of mentions, or classes, train has."""
+    found: set[str] = set()
+    for example in plan.splits["train"]:
+        found |= {span.label for span in example.spans or ()} | set(classes_of(example))
+    return len(found)
+
+
 def _state(climb: Climb) -> str:
     """What is finished, and how to go on, for who interrupts."""
     climb.progress.write()
@@ -242,6 +256,7 @@ def _choice(
         "price_per_hour": question.price,
         "seed": plan.seed,
         "examples": sizes,
+        "labels": labels_of(plan),
         "files": given,
         "notes": list(notes),
         "machine": machine,
@@ -282,7 +297,8 @@ def _add_extras(climb: Climb, choice: JsonObject) -> None:
         return
     if not _is_labelled(plan.splits["test"], plan.task):
         file = predict(climb, chosen, "test")
-        choice["notes"].append(f"test has no answers; those of {chosen} are in {file.name}")
+        where = file.relative_to(plan.folder)
+        choice["notes"].append(f"test has no gold answers; what {chosen} answers is in {where}")
         return
     names = dict.fromkeys([chosen, *neighbours, plan.baseline.name])
     found = test_scores(climb, [name for name in names if name in by_cost])

@@ -121,13 +121,14 @@ def _tested(climb: Climb, row: Fields, other: Fields) -> JsonObject:
 
 
 def known_observations(
-    folder: Path, rungs: Sequence[Rung], machine: JsonObject
+    folder: Path, rungs: Sequence[Rung], machine: JsonObject, labels: int
 ) -> dict[str, list[Observation]]:
     """What the same rungs cost in other choices beside this one, on the same machine.
 
     Args:
         folder: of this choice; the folders beside it are looked at.
         machine: as `runs.provenance.hardware` gives it.
+        labels: how many types or classes there are: with another number, costs are others.
     """
     digests = {digest_of(rung): rung.name for rung in rungs}
     found: dict[str, list[Observation]] = {}
@@ -136,7 +137,8 @@ def known_observations(
             continue
         try:
             choice = json.loads(file.read_text(encoding="utf-8"))
-            rows = choice["rungs"] if choice["machine"] == machine else []
+            is_alike = choice["machine"] == machine and choice["labels"] == labels
+            rows = choice["rungs"] if is_alike else []
         except (ValueError, KeyError, TypeError, OSError):
             logger.warning("%s: damaged; its times are not used", file)
             continue
