@@ -27,7 +27,7 @@ demo-short: install
 	$(MAKE) demo DEMO="--max_steps 6 --run_dir build/demo-short"
 
 choose: install
-	$(BIN)/python recipes/choose_model.py --ladder recipes/configs/ladder_demo.yaml --goal 0.80 --until budget --budget 9m $(CHOOSE)
+	$(BIN)/python recipes/choose_model.py --ladder recipes/ladders/demo.yaml --goal 0.80 --until budget --budget 9m $(CHOOSE)
 
 test: install
 	$(BIN)/python -m pytest -m "not slow"

@@ -38,8 +38,8 @@ from pipelines.studies.choice.plan import UNTIL
 from pipelines.studies.choice.runners import LocalRunner, Runner
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = ROOT / "recipes" / "configs"
-LADDERS = {"spans": "ladder_mentions.yaml", "label": "ladder_classes.yaml"}
+FOLDER = ROOT / "recipes" / "ladders"
+LADDERS = {"spans": "mentions.yaml", "label": "classes.yaml"}
 OTHERS = ("ablate", "sample_submission", "submission_format", "answer_column", "positive_class")
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
@@ -58,9 +58,7 @@ class ChoiceArguments(DataArguments):
         "goal", "goal: stop at the first model whose 95 % interval is over it; budget: go on"
     )
     rungs: list[str] = option([], "models to try, by their names in the ladder (default: all)")
-    ladder: str | None = option(
-        None, "YAML with the models to try (default: recipes/configs/ladder_*.yaml)"
-    )
+    ladder: str | None = option(None, "YAML with the models to try (default: of recipes/ladders/)")
     llms: list[str] = option([], "language models that take the place of the ladder's own")
     fractions: list[float] = option(
         [0.1, 0.25, 0.5, 1.0], "shares of train for learning curves; 1: no curves"
@@ -87,7 +85,7 @@ def run(options: ChoiceArguments) -> JsonObject:
     goal = None if options.goal is None else parse_goal(options.goal)
     budget = None if options.budget is None else parse_duration(options.budget, "--budget")
     answer = job.answer_of(options, ROOT)
-    ladder = Path(options.ladder) if options.ladder else CONFIGS / LADDERS[answer]
+    ladder = Path(options.ladder) if options.ladder else FOLDER / LADDERS[answer]
     rungs = read_ladder(
         ladder, recipes=ROOT / "recipes", names=options.rungs, llms=options.llms, gpu=_has_gpu()
     )

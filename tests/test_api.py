@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import logging
 import json
 import sys
 from pathlib import Path
@@ -24,7 +25,8 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder that has the project's data."""
+    """An empty working folder that has the project's data, and logging as a new process has it."""
+    monkeypatch.setattr(logging.getLogger("pipelines"), "handlers", [])
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -61,6 +63,7 @@ def test_the_package_lists_its_functions_and_lacks_others():
         _ = pipelines.train
 
 
+@pytest.mark.slow
 def test_a_run_of_fit_is_that_of_the_command(fitted, tmp_path):
     options = {
         f"--{split}_file": SAMPLE_CORPUS / f"{split}.json" for split in ("train", "dev", "test")

@@ -131,6 +131,7 @@ def test_data_sets_of_the_hub_are_named(tmp_path):
     assert {result.dataset_type for result in data.eval_results} == {"owner/diseases"}
 
 
+@pytest.mark.slow
 def test_the_commands_and_the_code_of_a_card_work(run):
     text = card.model_card(run).text
     folder = run.folder.parent

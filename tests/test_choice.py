@@ -23,7 +23,7 @@ def rung(**options):
 @pytest.fixture
 def files(tmp_path):
     found = []
-    for split, texts in (("train", 400), ("dev", 300), ("test", 300)):
+    for split, texts in (("train", 160), ("dev", 300), ("test", 300)):
         file = tmp_path / f"{split}.jsonl"
         rows = [
             {"id": f"{split}{n}", "text": f"text {n} of {split}", "label": "ab"[n % 2]}
@@ -101,15 +101,15 @@ def test_each_rung_is_estimated_from_a_probe_before_it_runs(choose, tmp_path):
     row = result(tmp_path)["rungs"][1]
     assert starts(tmp_path, "slow", "parts/probe") == 1
     assert row["estimate"]["source"] == "probe"
-    # 400 examples at a hundredth of a second, from 100 of them.
+    # 160 examples at a hundredth of a second, from 80 of them.
     assert row["estimate"]["seconds"] == pytest.approx(row["cost"]["seconds"], rel=0.5)
-    assert row["cost"]["seconds"] > 4
+    assert row["cost"]["seconds"] > 1.6
     assert result(tmp_path)["estimate_error"]["rungs"].keys() == {"base", "slow"}
     assert "slow: about" in out
 
 
 def test_what_does_not_fit_the_budget_is_skipped(choose, tmp_path):
-    ladder = {"base": rung(), "slow": rung(seconds=0.05), "after": rung(quality=0.7)}
+    ladder = {"base": rung(), "slow": rung(seconds=0.15), "after": rung(quality=0.7)}
     code, _, errors = choose(ladder, "--budget", "18s")
     assert code == 0
     rows = {row["name"]: row for row in result(tmp_path)["rungs"]}
@@ -144,6 +144,7 @@ def test_where_all_fail_there_is_no_answer(choose, tmp_path):
     assert "no rung could be trained: base: it broke" in errors
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_never_trained_again(choose, tmp_path):
     choose(LADDER, "--goal", 0.9)
     earlier = result(tmp_path)
@@ -165,6 +166,7 @@ def test_other_data_in_the_same_folder_is_refused(choose, files, tmp_path):
     assert "data changed since the choice was started" in errors
 
 
+@pytest.mark.slow
 def test_rungs_by_name_keep_the_baseline(choose, tmp_path):
     choose(LADDER, "--rungs", "large")
     assert list(statuses(tmp_path)) == ["base", "large"]
@@ -244,7 +246,7 @@ def test_options_that_do_not_fit_are_refused(choose, tmp_path, words, message):
 def test_dev_is_cut_from_train_where_there_is_none(choose, files, tmp_path):
     choose({"base": rung()}, data=files[:2])
     found = result(tmp_path)
-    assert found["examples"] == {"train": 360, "dev": 40}
+    assert found["examples"] == {"train": 144, "dev": 16}
     assert any("dev was cut from train" in note for note in found["notes"])
     assert any("too few" in note for note in found["notes"])
 
@@ -258,14 +260,15 @@ def test_one_class_is_refused(choose, tmp_path):
     assert "class" in errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["parts/probe/slow", "rungs/slow", "rungs/last"])
 def test_a_killed_choice_goes_on_where_it_was_and_ends_with_the_same_answer(
     choose, files, tmp_path, moment
 ):
     ladder = {
         "base": rung(),
-        "slow": rung(seconds=0.004, quality=0.8),
-        "last": rung(seconds=0.01, quality=0.97),
+        "slow": rung(seconds=0.01, quality=0.8),
+        "last": rung(seconds=0.025, quality=0.97),
     }
     choose(ladder, "--goal", 0.9)
     undisturbed = result(tmp_path)

@@ -99,6 +99,7 @@ def test_a_cascade_takes_each_answer_from_the_model_that_decides(tree, examples)
     assert expected not in (cheap, expensive)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("encoder", "dictionary"), ("dictionary", "encoder")])
 @pytest.mark.parametrize("rule", ["vote", "cascade"])
 def test_a_file_in_parts_gives_the_bytes_of_the_whole(tree, examples, rule, names, monkeypatch):
@@ -232,6 +233,7 @@ def test_a_vote_of_runs(runs, corpus, tmp_path):
     assert "joint" in compared.stdout
 
 
+@pytest.mark.slow
 def test_a_cascade_of_runs(runs, corpus, tmp_path):
     cheap, expensive, made = runs / "hmm", runs / "dictionary", runs / "made"
     members = ("--cheap", cheap, "--expensive", expensive)

@@ -29,6 +29,10 @@ EXTRAS = {
     "spacy": ("spacy", "reads and writes DocBin files"),
     "postgresql": ("psycopg2", "keeps a search of heads in a PostgreSQL server"),
     "kaggle": ("kaggle", "downloads from and submits to Kaggle"),
+    "demo": ("gradio", "a page to try models on"),
+    "notebooks": ("nbclient", "runs the notebooks of kaggle/ as tests"),
+    "ray": ("ray", "hands the models of `pipelines choose` to a cluster"),
+    "trackers": ("trackio", "follows a training in TensorBoard or trackio"),
 }
 # Recipe -> its config with a GPU, and without one.
 DEFAULTS = {

@@ -83,7 +83,7 @@ def read_ladder(
     """Reads the rungs of a ladder.
 
     Args:
-        file: YAML, see `recipes/configs/ladder_mentions.yaml`.
+        file: YAML, see `recipes/ladders/mentions.yaml`.
         recipes: the folder of the recipes.
         names: of the rungs to take; none for all. The first rung, with which others are compared,
             always stays.
@@ -96,7 +96,7 @@ def read_ladder(
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{file}: no such file; wanted a ladder, as in recipes/configs/") from None
+        raise UserError(f"{file}: no such file; wanted a ladder, as in recipes/ladders/") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not content:
@@ -138,11 +138,14 @@ def _rung(name: str, entry: object, file: Path, recipes: Path, *, gpu: bool) -> 
 
 
 def _recipe(entry: Fields, file: Path, recipes: Path, *, gpu: bool) -> Recipe:
-    """A recipe by its name, or by a path from the ladder's folder; so its config."""
+    """A recipe by its name, or by a path from the ladder's folder; its config likewise."""
     name = str(entry["recipe"])
     script = file.parent / name if name.endswith(".py") else recipes / f"{name}.py"
     config_name = entry.get("gpu_config" if gpu and "gpu_config" in entry else "config")
-    config = file.parent / str(config_name) if config_name else None
+    config = None
+    if config_name:
+        own = recipes / "configs" / str(config_name)
+        config = own if own.is_file() else file.parent / str(config_name)
     missing = [path for path in (script, config) if path and not path.is_file()]
     if missing:
         raise UserError(f"{file}: {missing[0]}: no such file")
