@@ -30,7 +30,7 @@ choose: install
 	$(BIN)/python recipes/choose_model.py --ladder recipes/ladders/demo.yaml --goal 0.80 --until budget --budget 9m $(CHOOSE)
 
 test: install
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 check: install lint
 	$(BIN)/python -m pytest

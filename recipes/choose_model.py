@@ -4,7 +4,7 @@
         --budget 30m
     python recipes/choose_model.py --train_file reviews.csv --goal 0.92 --until budget \\
         --budget 1h --rungs naive_bayes linear_svm encoder --run_dir runs/choice
-    pipelines choose …
+    # with the same options: pipelines choose
 
 Whether the corpus has mentions or classes is found from the data. Each model is an ordinary run in
 the folder of the choice, with splits/, rungs/, parts/ (for learning curves), test/, choice.json and

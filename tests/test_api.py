@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import doctest
-import logging
 import json
+import logging
 import sys
 from pathlib import Path
 from types import SimpleNamespace

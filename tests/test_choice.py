@@ -88,6 +88,7 @@ def test_the_climb_stops_at_the_first_rung_that_surely_reaches_the_goal(choose, 
     assert "middle" in out
 
 
+@pytest.mark.slow
 def test_until_budget_climbs_on(choose, tmp_path):
     choose(LADDER, "--goal", 90, "--until", "budget", "--budget", "10m")
     assert set(statuses(tmp_path).values()) == {"finished"}
@@ -194,6 +195,7 @@ def test_times_of_another_choice_on_this_machine_take_the_place_of_a_probe(choos
     assert starts(tmp_path, "small", "parts/probe") == 0
 
 
+@pytest.mark.slow
 def test_test_is_scored_for_the_chosen_its_neighbours_and_the_baseline(
     choose, files, tmp_path, monkeypatch
 ):

@@ -79,6 +79,7 @@ def test_a_vote_is_that_of_the_members_answers(tree, examples):
     assert bytes_of(answers(tree / "vote" / "model", examples)) == bytes_of(joint)
 
 
+@pytest.mark.slow
 def test_a_cascade_takes_each_answer_from_the_model_that_decides(tree, examples):
     cheap, expensive = (
         bytes_of(answers(tree / name / "model", examples)) for name in ("encoder", "dictionary")

@@ -75,6 +75,7 @@ def test_other_layers_stay_pefts(network, options):
         assert not any(isinstance(module, FusedLinear) for module in model.modules())
 
 
+@pytest.mark.slow
 def test_one_compilation_serves_all_layers_but_the_first(network):
     # Before the first layer nothing is trainable, so that its graph is another one.
     network.config.num_hidden_layers = 5

@@ -217,6 +217,7 @@ def recipe_arguments(tiny_bert, tmp_path_factory):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "points"), [((), 24), (("--pooling", "token", "mean", "--folds", "3"), 16)]
 )

@@ -393,6 +393,7 @@ def command(*arguments):
     return run_python("-m", "pipelines.cli", *arguments)
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_draws(run):
     done = command(
         "inspect",

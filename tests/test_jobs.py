@@ -258,6 +258,7 @@ def test_a_damaged_model_is_one_line(name, copied, data, tmp_path, capsys):
         file.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_job_ends_with_one_line(

@@ -50,6 +50,7 @@ def test_the_relative_error():
     assert study.relative_error(one * 0, one * 0) == 0
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_of_each():
     done = run_python("-m", "pipelines.cli", "gradients", "--tokens", "4")
     assert done.returncode == 0, done.stderr

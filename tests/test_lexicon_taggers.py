@@ -54,6 +54,7 @@ def dev_f1(files, run_dir, *options):
     return module.run(*parsed)["strict"]["f1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["ffnn", "lstm"])
 def test_a_lexicon_finds_names_that_training_lacks(network, files, tmp_path):
     options = ("--network", network, "--bidirectional", "true", "--crf", "true")

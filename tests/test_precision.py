@@ -104,6 +104,7 @@ print(in_heap())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has the setting")
 @pytest.mark.parametrize("kept", [False, True])
 def test_large_tensors_come_from_the_heap_where_freed_memory_is_kept(kept):

@@ -113,6 +113,7 @@ def command(*arguments, pause=0.0):
     ]
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(tmp_path):
     source, whole, out = (tmp_path / name for name in ("in.jsonl", "whole.jsonl", "out.jsonl"))
     source.write_text(

@@ -58,6 +58,7 @@ def texts_of(corpus):
     return [row["sentence"] for row in rows]
 
 
+@pytest.mark.slow
 def test_a_run_goes_up_and_works_when_it_is_fetched(dictionary, online, corpus, tmp_path, capsys):
     assert cli.main(["push", "--run", str(dictionary), "me/diseases", "--private"]) == 0
     shown = capsys.readouterr().out
@@ -227,6 +228,7 @@ def test_a_recipe_pushes_at_its_end(hub, corpus, tmp_path, refuses):
     assert sum("/commit/" in path for path in hub.requests) == 1  # none by the trainer itself
 
 
+@pytest.mark.slow
 def test_push_to_hub_is_checked_before_anything_is_trained(corpus, tmp_path):
     run = tmp_path / "run"
     done = run_python(*command_of(corpus, run), "--push_to_hub", "true")

@@ -234,6 +234,7 @@ def test_two_files_of_one_run_are_read_in_one_notation(tmp_path):
         read_corpora({"train": inclusive, "test": half_open})
 
 
+@pytest.mark.slow
 def test_gzip_has_a_limit(tmp_path):
     path = written(tmp_path, "t.txt.gz", gzip.compress(b"a text\n" * 300_000))
     with pytest.raises(UserError, match="unpacks to more than 1 MiB; --max_unzipped"):

@@ -439,6 +439,7 @@ def test_a_sample_that_does_not_fit_stops_before_training(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "input", "message"),
     [("none", "unlabelled", "no such folder"), ("smoke", "none", r"none\.json")],

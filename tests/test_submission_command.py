@@ -189,7 +189,7 @@ def test_a_missing_client_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(
-        UserError, match=r"pip install kaggle .*'pipelines\[kaggle\]'.*kaggle\.json.*out\.csv"
+        UserError, match=r"pip install kaggle .*'ner-pipelines\[kaggle\]'.*kaggle\.json.*out\.csv"
     ):
         push("out.csv", "diseases", "")
 

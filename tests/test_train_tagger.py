@@ -255,6 +255,7 @@ def test_training_goes_on_from_a_checkpoint(run_recipe):
         )
 
 
+@pytest.mark.slow
 def test_a_search_trains_the_best_options_into_the_run(run_recipe):
     folder, printed = run_recipe(
         "--network",
