@@ -26,6 +26,7 @@ def parsed():
     parser.add_argument("--quality", type=float, default=0.5)
     parser.add_argument("--learns", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=0.0, help="a training example")
+    parser.add_argument("--max_steps", type=int, default=-1, help="instead of training examples")
     parser.add_argument("--memory", type=float, default=2**20)
     parser.add_argument("--fail", default="")
     return parser.parse_args()
@@ -43,13 +44,14 @@ def main():
     while options.wait_for and not Path(options.wait_for).exists():
         time.sleep(0.02)
     n_train = len(Path(options.train_file).read_text(encoding="utf-8").splitlines())
-    time.sleep(options.seconds * n_train)
+    steps = options.max_steps if options.max_steps > 0 else n_train
+    time.sleep(options.seconds * steps)
     examples = read_examples(options.dev_file)
     quality = options.quality - options.learns * n_train**-0.5
     answers = [answer(example, quality, options.seed) for example in examples]
     write_predictions(run / "predictions" / "dev.jsonl", answers)
     task = CLASSIFICATION if examples[0].label is not None else SPAN_EXTRACTION
-    seconds = {"training": options.seconds * n_train, "predict_dev": 0.01}
+    seconds = {"training": options.seconds * steps, "predict_dev": 0.01}
     cost = {"seconds": seconds, "parameters": 1000, "peak_memory": options.memory}
     report = {"split": "dev", **task.evaluate(examples, answers), "task": task.name, "cost": cost}
     (run / "report.json").write_text(json.dumps(report), encoding="utf-8")

@@ -70,9 +70,12 @@ def by_cost(rungs: Sequence[Fields]) -> list[Fields]:
 
 
 def seconds_of(rung: Fields) -> float:
-    """Seconds to train and to predict dev; infinite where not known."""
+    """Seconds to train and to predict dev; infinite where not known.
+
+    Those of starting a process, which all models need alike, are left out where the work is known.
+    """
     cost = rung.get("cost") or {}
-    known = cost.get("seconds")
+    known = cost.get("work_seconds", cost.get("seconds"))
     return float("inf") if known is None else float(known)
 
 
@@ -143,8 +146,8 @@ def estimate_error(rungs: Sequence[Fields]) -> JsonObject:
     """
     errors = {}
     for row in by_cost(rungs):
-        estimate, actual = row.get("estimate"), seconds_of(row)
-        if estimate and 0 < actual < float("inf"):
+        estimate, actual = row.get("estimate"), (row.get("cost") or {}).get("seconds")
+        if estimate and actual:
             errors[row["name"]] = (estimate["seconds"] - actual) / actual
     sizes = [abs(error) for error in errors.values()]
     return {"median": median(sizes) if sizes else None, "rungs": errors}

@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -149,6 +149,8 @@ class Climb:
         runs = [run for run, _ in self.plan.steps(rung, part)]
         source = "probe" if part == "probe" else "part"
         seen = self.observation(runs, *self._sizes(part), source)
+        if rung.has_fixed_steps():
+            seen = replace(seen, training=0.0)
         if seen.train not in [own.train for own in self.progress.observations.get(rung.name, [])]:
             self.progress.observe(rung.name, seen)
         self._tidy(rung, part)

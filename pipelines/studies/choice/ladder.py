@@ -67,6 +67,10 @@ class Rung:
     cheap: bool = False
     is_llm: bool = False
 
+    def has_fixed_steps(self) -> bool:
+        """Whether training takes as many steps on any data."""
+        return bool(self.recipe and self.recipe.options.get("max_steps", -1) > 0)
+
     def definition(self) -> JsonObject:
         """What decides its result: by this, finished runs elsewhere are the same rung's."""
         parts: JsonObject = {"votes": self.votes}

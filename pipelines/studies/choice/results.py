@@ -89,6 +89,7 @@ def _cost(
     prediction = sum(part.prediction for part in voters) if voters else own.prediction
     return {
         "seconds": sum(part.seconds for part in parts),
+        "work_seconds": sum(part.training + part.prediction for part in voters or [own]),
         "training_seconds": sum(part.training for part in voters or [own]),
         "memory": max(part.memory for part in parts),
         "disk": sum(part.disk for part in parts),
