@@ -322,8 +322,8 @@ def test_what_does_not_fit_is_refused(arguments, expected, runs, monkeypatch, ca
 
 @pytest.mark.slow
 def test_classifiers_whose_dev_was_cut_from_train(tmp_path):
-    rows = (ROOT / "data/samples/bank/train.jsonl").read_text(encoding="utf-8").splitlines()[:200]
-    file = tmp_path / "train.jsonl"
+    rows = (ROOT / "data/samples/tweets/train.csv").read_text(encoding="utf-8").splitlines()[:201]
+    file = tmp_path / "train.csv"
     file.write_text("\n".join(rows), encoding="utf-8")
     for network in ("naive_bayes", "logistic_regression"):
         options = ("--network", network, "--train_file", file)

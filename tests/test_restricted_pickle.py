@@ -71,7 +71,6 @@ def test_a_payload_is_refused_and_never_executed(protocol, tmp_path):
         np.ma.array([1.0]),
         ValueError("x"),
     ],
-    ids=str,
 )
 def test_another_name_is_refused(value):
     with pytest.raises(UserError, match="could run code, and was not loaded"):
@@ -103,7 +102,7 @@ def test_roundabout_names_are_refused(raw):
         Calls(np.dtype, [("x", "O")]),
         np.zeros(1, dtype=[("x", "f4"), ("y", "O")]),
     ],
-    ids=str,
+    ids=["ndarray", "frombuffer", "scalar", "_frombuffer", "dtype", "zeros"],
 )
 def test_bytes_never_become_objects(value):
     with pytest.raises(UserError):

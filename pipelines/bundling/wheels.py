@@ -27,7 +27,7 @@ from pipelines.runs.provenance import sha256
 logger = logging.getLogger(__name__)
 
 # The files that the project's wheel is built from.
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "pipelines")
+SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "pipelines", "recipes", "data")
 # Pure Python, but published without a wheel: they are built here.
 SOURCE_ONLY = frozenset({"seqeval"})
 
@@ -50,7 +50,7 @@ def build_project_wheel(project: Path, folder: Path) -> Path:
                 shutil.copy(source, copy)
         isolation = ["--no-build-isolation"] if _has_setuptools() else []
         _pip("wheel", "--no-deps", *isolation, "--wheel-dir", folder, temporary)
-    [wheel] = folder.glob("pipelines-*.whl")
+    [wheel] = folder.glob("ner_pipelines-*.whl")
     return wheel
 
 
@@ -83,7 +83,7 @@ def add_dependencies(
     """
     folder = wheel.parent
     absent = {canonicalize_name(name) for name in without}
-    wheels: dict[str, Path] = {"pipelines": wheel}
+    wheels: dict[str, Path] = {"ner-pipelines": wheel}
     requirements = _requirements(wheel, (), target)
     everything = list(requirements)
     followed: set[tuple[str, frozenset[str]]] = set()
