@@ -201,7 +201,10 @@ def _begin(plan: Plan, question: Question) -> None:
     if not before:
         run.write_json("provenance.json", facts)
         return
-    changed = [name for name in ("data", "seed", "sizes") if before.get(name) != facts[name]]
+    changed = [name for name in ("seed", "sizes") if before.get(name) != facts[name]]
+    # By content: the same files may lie elsewhere.
+    if sorted(before.get("data", {}).values()) != sorted(facts["data"].values()):
+        changed.insert(0, "data")
     if changed:
         raise UserError(
             f"{plan.folder}: {', '.join(changed)} changed since the choice was started; give "
