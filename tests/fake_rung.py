@@ -20,7 +20,14 @@ from pipelines.examples import Prediction, write_predictions
 
 def parsed():
     parser = argparse.ArgumentParser()
-    for name in ("train_file", "dev_file", "run_dir", "resume_from_checkpoint", "wait_for"):
+    for name in (
+        "train_file",
+        "dev_file",
+        "run_dir",
+        "resume_from_checkpoint",
+        "wait_for",
+        "model_name_or_path",
+    ):
         parser.add_argument(f"--{name}")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--quality", type=float, default=0.5)

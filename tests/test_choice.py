@@ -38,12 +38,13 @@ def files(tmp_path):
 def choose(files, tmp_path, monkeypatch, capsys):
     """Runs the recipe in this process on a ladder; gives exit code, output and errors."""
 
-    def call(ladder, *words, data=None):
+    def call(ladder, *words, data=None, fractions=(1,)):
         file = tmp_path / "ladder.yaml"
         file.write_text(yaml.safe_dump(ladder, sort_keys=False), encoding="utf-8")
         folder = ["--run_dir", str(tmp_path / "choice"), "--ladder", str(file)]
         data = files[:4] if data is None else data
-        command = [str(SCRIPT), *data, *folder, "--fractions", "1", *map(str, words)]
+        command = [str(SCRIPT), *data, *folder, "--fractions", *map(str, fractions)]
+        command += map(str, words)
         monkeypatch.setattr(sys, "argv", command)
         code = 0
         try:
@@ -148,7 +149,8 @@ def test_a_rung_that_fails_is_reported_and_the_climb_goes_on(choose, tmp_path):
     )
     assert code == 0
     rows = {row["name"]: row for row in result(tmp_path)["rungs"]}
-    assert (rows["broken"]["status"], rows["broken"]["reason"]) == ("failed", "it broke")
+    assert rows["broken"]["status"] == "failed"
+    assert rows["broken"]["reason"] == "it broke (see parts/probe/broken.log)"
     assert rows["after"]["status"] == "finished"
     assert "it broke" in errors
 
@@ -179,6 +181,39 @@ def test_other_data_in_the_same_folder_is_refused(choose, files, tmp_path):
     code, _, errors = choose({"base": rung()})
     assert code == 2
     assert "data changed since the choice was started" in errors
+
+
+def test_a_rung_that_was_changed_since_is_refused(choose, tmp_path):
+    choose({"base": rung(), "small": rung(quality=0.8)})
+    code, _, errors = choose({"base": rung(), "small": rung(quality=0.9)})
+    assert code == 2
+    assert "small changed, in the ladder or in a config" in errors
+    # Under another name, it is another rung.
+    code, _, _ = choose({"base": rung(), "better": rung(quality=0.9)})
+    assert code == 0
+    assert statuses(tmp_path) == {"base": "finished", "better": "finished"}
+
+
+def test_parts_that_other_fractions_cut_are_refused(choose, tmp_path):
+    ladder = {"base": rung(), "small": rung(quality=0.9, learns=2)}
+    choose(ladder, fractions=(0.25, 0.5))
+    [curve] = result(tmp_path)["curves"].values()
+    assert [point["examples"] for point in curve["points"]] == [40, 80, 160]
+    choose(ladder, fractions=(0.5, 0.25, 1))
+    assert starts(tmp_path, "small", "parts/0.25") == 1
+    code, _, errors = choose(ladder, fractions=(0.25,))
+    assert code == 2
+    assert "other --fractions" in errors
+
+
+def test_language_models_of_the_same_last_name_are_two_rungs(choose, tmp_path):
+    ladder = {"base": rung(), "llm": {**rung(quality=0.9), "llm": True}}
+    ladder["llm"]["options"]["model_name_or_path"] = "own"
+    choose(ladder, "--llms", "a/model", "b/model")
+    assert list(statuses(tmp_path)) == ["base", "llm-a-model", "llm-b-model"]
+    code, _, errors = choose(ladder, "--llms", "a/model", "a/model")
+    assert code == 2
+    assert "name each model once" in errors
 
 
 @pytest.mark.slow

@@ -27,9 +27,24 @@ POINTS = [
     Point(1.0, 154, 0.8, interval=(0.7, 0.9)),
 ]
 CASCADE = {
+    "cheap": "crf",
+    "expensive": "encoder",
+    "metric": "strict.f1",
     "points": [
-        {"share": i / 20, "score": 0.8 + i / 200, "seconds_per_text": i / 100} for i in range(21)
-    ]
+        {
+            "threshold": i / 20,
+            "share": i / 20,
+            "score": 0.8 + i / 200,
+            "seconds_per_text": 0.01 + i / 100,
+        }
+        for i in range(21)
+    ],
+    "alone": [
+        {"score": 0.8, "seconds_per_text": 0.01},
+        {"score": 0.9, "seconds_per_text": 0.2},
+    ],
+    "chosen": None,
+    "reason": "No cascade keeps the score.",
 }
 
 

@@ -29,7 +29,7 @@ def test_rungs_run_on_ray_and_give_the_same_answer(choose, tmp_path):
 def test_a_rung_that_fails_on_ray_is_reported(choose, tmp_path):
     choose({"base": rung(), "broken": rung(fail="it broke")}, "--ray", "local")
     assert statuses(tmp_path) == {"base": "finished", "broken": "failed"}
-    assert result(tmp_path)["rungs"][1]["reason"] == "it broke"
+    assert result(tmp_path)["rungs"][1]["reason"] == "it broke (see parts/probe/broken.log)"
 
 
 @pytest.mark.slow

@@ -239,7 +239,7 @@ def test_a_cascade_of_runs(runs, corpus, tmp_path):
     cheap, expensive, made = runs / "hmm", runs / "dictionary", runs / "made"
     members = ("--cheap", cheap, "--expensive", expensive)
     done = command("cascade", *members, "--run_dir", made, "--threshold", 0.9)
-    assert "0.9 (this run)" in done.stdout
+    assert "0.9 (taken)" in done.stdout
     report = Run(made).report()
     curve = report["cascade"]
     assert (curve["cheap"], curve["expensive"]) == ("hmm", "dictionary")

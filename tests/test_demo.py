@@ -300,7 +300,7 @@ def test_without_gradio_the_command_says_how_to_install_it(tmp_path):
     )
     done = run_python("-c", code)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "pip install 'pipelines[demo]'" in done.stderr
+    assert "pip install 'ner-pipelines[demo]'" in done.stderr
 
 
 def test_wrong_options_are_refused_all_at_once():

@@ -257,6 +257,9 @@ def test_predict_leaves_out_low_scores(command, tmp_path, monkeypatch):
     with open("out.jsonl", encoding="utf-8") as f:
         rows = [json.loads(line) for line in f]
     assert [len(row["spans"]) for row in rows] == [0, 1]
+    done = command(*predict, "none.jsonl", "--min_score", "7")
+    assert done.code == 2
+    assert "wanted a score between 0 and 1" in done.err
     write("in.jsonl", [{"id": "2", "text": "flu"}])
     done = command(*predict, "other.jsonl", "--min_score", "0.5")
     assert done.code == 2

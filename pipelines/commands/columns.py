@@ -30,12 +30,12 @@ def columns_of(options: argparse.Namespace) -> Columns:
     return Columns(**{field.name: getattr(options, field.name) for field in fields(Columns)})
 
 
-def finite_number(value: str) -> float:
+def number(value: str) -> float:
     """A number that is neither infinite nor nan, as the type of an option."""
-    number = float(value)
-    if not math.isfinite(number):
+    found = float(value)
+    if not math.isfinite(found):
         raise argparse.ArgumentTypeError(f"got {value!r}; wanted a number")
-    return number
+    return found
 
 
 def _truth(value: str) -> bool:

@@ -56,7 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     _check(options)
     if find_spec("gradio") is None:
-        raise UserError("gradio is not installed; install it by `pip install 'pipelines[demo]'`")
+        raise UserError(
+            "gradio is not installed; install it by `pip install 'ner-pipelines[demo]'`"
+        )
     password = os.environ.pop(PASSWORD, None)
     is_open = options.share or options.host not in LOOPBACK
     if is_open and password is None:

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from pipelines.commands.columns import add_columns, columns_of, finite_number
+from pipelines.commands.columns import add_columns, columns_of, number
 from pipelines.errors import UserError
 from pipelines.examples import Example, JsonObject
 
@@ -72,7 +72,7 @@ def _add_thresholds(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--min_score",
-        type=finite_number,
+        type=number,
         metavar="SCORE",
         help="leave out answers with a lower score first, as `pipelines predict` does",
     )

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.commands.columns import add_columns, columns_of, finite_number
+from pipelines.commands.columns import add_columns, columns_of, number
 from pipelines.commands.outputs import check_output
 from pipelines.errors import UserError
 from pipelines.examples import BATCH, Fields, prediction_to_json, replacing
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--min_score",
-        type=finite_number,
+        type=number,
         metavar="SCORE",
         help="leave out spans with a lower score; of classes, keep all with this score or a higher "
         "one. `pipelines evaluate --guarantee` finds one",
@@ -67,6 +67,10 @@ def run(options: argparse.Namespace) -> int:
     if options.output == "-" and options.resume:
         raise UserError(
             "got --resume with --output -; standard output keeps nothing to go on from, name a file"
+        )
+    if options.min_score is not None and not 0 <= options.min_score <= 1:
+        raise UserError(
+            f"got --min_score {options.min_score:g}; wanted a score between 0 and 1, as models give"
         )
     check_output(options.output, options.input)
     run = Run.open(options.run_dir)

@@ -12,6 +12,7 @@ from pipelines.evaluation.choice import named, neighbour, paragraph
 from pipelines.evaluation.tasks import TASKS, metric_name
 from pipelines.examples import Fields, JsonObject
 from pipelines.formatting import count, interval, score, seconds, short_count, size
+from pipelines.reporting.cascade import cascade_section
 from pipelines.reporting.choice_differences import (
     SHOWN,
     Differences,
@@ -19,7 +20,7 @@ from pipelines.reporting.choice_differences import (
     mistakes_beside,
     read_answers,
 )
-from pipelines.reporting.choice_pictures import cascade_parts, learning_curves, quality_and_cost
+from pipelines.reporting.choice_pictures import learning_curves, quality_and_cost
 from pipelines.reporting.page import Cell, Part, Row, Section, Table, write_page
 from pipelines.reporting.text import sections_as_text
 from pipelines.runs.run import Run
@@ -75,7 +76,7 @@ def choice_sections(choice: JsonObject, folder: Path) -> tuple[Differences | Non
         Section("quality", "Quality against cost", [picture] if picture else []),
         Section("costs", "What they cost", [_costs(choice), *_estimates(choice)]),
         Section("curves", "What more labels would add", list(_curves(choice))),
-        Section("cascade", "Cascade", list(cascade_parts(choice)) if choice["cascade"] else []),
+        *_cascade(choice),
         Section("errors", _beside_title(choice), beside),
         Section("test", "Test", list(_on_test(choice))),
         Section("repeat", "How this was made", list(_made(choice, folder))),
@@ -246,6 +247,12 @@ def _curves(choice: Fields) -> Iterator[Part]:
     if choice["curves"]:
         # A page of its own, `pipelines.reporting.learning_curves`, may draw these instead.
         yield from learning_curves(choice)
+
+
+def _cascade(choice: Fields) -> Iterator[Section]:
+    curve = choice["cascade"]
+    if curve:
+        yield cascade_section(curve, curve["chosen"])
 
 
 def _beside_title(choice: Fields) -> str:

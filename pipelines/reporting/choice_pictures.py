@@ -1,4 +1,4 @@
-"""The pictures of a choice: quality against cost, learning curves, and a cascade."""
+"""The pictures of a choice: quality against cost, and learning curves."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import numpy as np
 from pipelines.evaluation.choice import by_cost, seconds_of
 from pipelines.evaluation.tasks import metric_name
 from pipelines.examples import Fields, JsonObject
-from pipelines.formatting import score
 from pipelines.reporting import learning_curves as learning_curve_plot
 from pipelines.reporting import plots
-from pipelines.reporting.page import Picture, Row, Table
+from pipelines.reporting.page import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -187,34 +186,3 @@ def learning_curves(choice: Fields) -> Iterator[Picture | str]:
     for curve in choice["curves"].values():
         if curve.get("sentence"):
             yield str(curve["sentence"])
-
-
-def cascade_parts(choice: Fields) -> Iterator[Picture | Table]:
-    """The score of a cascade against the share of texts that the expensive model answers."""
-    cascade = choice["cascade"]
-    points = sorted(cascade["points"], key=lambda point: point["share"])
-    draw = partial(_draw_cascade, points=points, metric=metric_name(choice["metric"]))
-    title = "Score against the share of texts that the expensive model answers"
-    yield Picture(partial(plots.svg, "cascade", draw), title)
-    rows: list[Row] = []
-    for point in _spread(points, 8):
-        time = f"{1000 * point['seconds_per_text']:.3g}"
-        rows.append((f"{100 * point['share']:.0f} %", score(point["score"]), time))
-    head = ("share", metric_name(choice["metric"]), "ms per text")
-    yield Table(head, rows, note="On dev. Share: of the texts, answered by the expensive model.")
-
-
-def _spread(points: Sequence[Fields], most: int) -> list[Fields]:
-    """At most so many of the points, the first and the last among them."""
-    if len(points) <= most:
-        return list(points)
-    positions = [round(i * (len(points) - 1) / (most - 1)) for i in range(most)]
-    return [points[position] for position in positions]
-
-
-def _draw_cascade(axes: Axes, *, points: Sequence[Fields], metric: str) -> None:
-    x = [100 * point["share"] for point in points]
-    marker = "o" if len(points) < 15 else ""
-    scores = [100 * point["score"] for point in points]
-    axes.plot(x, scores, color=plots.BLUE, marker=marker, markersize=3.5)
-    axes.set(xlabel="% of texts", ylabel=metric)

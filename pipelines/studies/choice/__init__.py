@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.corpora import read_examples
 from pipelines.corpora.splits import (
     classes_of,
     parse_sizes,
@@ -23,7 +24,7 @@ from pipelines.errors import DataError, UserError
 from pipelines.evaluation import choice as answers
 from pipelines.evaluation.tasks import TASKS
 from pipelines.examples import Example, JsonObject
-from pipelines.formatting import seconds
+from pipelines.formatting import seconds, some
 from pipelines.runs.lock import run_lock
 from pipelines.runs.provenance import hardware, provenance
 from pipelines.runs.run import Run
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 PROBE_SHARE = 0.05
 PROBE_TRAIN, PROBE_DEV = 100, 50  # examples at least, but half of what there is at most
-FEW = 50  # examples of dev, under which no model can be told from another
+FEW = 50  # examples of dev, under which no model can be distinguished from another
 Show = Callable[[JsonObject, Path], None]
 
 
@@ -85,12 +86,14 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     with run_lock(folder):
         _begin(plan, question)
+        progress = Progress(folder)
+        _refuse_other_rungs(plan, progress)
+        _refuse_other_parts(plan)
         for name, examples in plan.splits.items():
             write_split(plan.split_file(name), examples)
         for fraction, examples in plan.parts.items():
             write_split(plan.split_file(f"train-{fraction:g}"), examples)
         machine = hardware()
-        progress = Progress(folder)
         known = known_observations(folder, rungs, machine, labels_of(plan))
         climb = Climb(plan, runner, progress, known)
         with ending_workers(runner, lambda: _state(climb)):
@@ -212,6 +215,36 @@ def _begin(plan: Plan, question: Question) -> None:
         )
 
 
+def _refuse_other_rungs(plan: Plan, progress: Progress) -> None:
+    """Refuses a rung that was begun with another config or other options."""
+    digests = {rung.name: rung.digest() for rung in plan.rungs}
+    changed = [
+        rung.name
+        for rung in plan.rungs
+        if progress.digests.get(rung.name, rung.digest()) != rung.digest() and plan.is_begun(rung)
+    ]
+    if changed:
+        raise UserError(
+            f"{plan.folder}: {some(changed)} changed, in the ladder or in a config, since the "
+            "choice was started; give another --run_dir"
+        )
+    progress.digests |= digests
+    progress.write()
+
+
+def _refuse_other_parts(plan: Plan) -> None:
+    """Refuses other `--fractions` where models were trained on parts that would be cut anew."""
+    for fraction, examples in plan.parts.items():
+        file = plan.split_file(f"train-{fraction:g}")
+        if not file.is_file() or not (plan.folder / "parts" / f"{fraction:g}").exists():
+            continue
+        if [example.id for example in read_examples(file)] != [example.id for example in examples]:
+            raise UserError(
+                f"{plan.folder}: models were trained on parts of train that other --fractions cut; "
+                "give the same ones, 1 for no learning curves, or another --run_dir"
+            )
+
+
 def _log_begin(climb: Climb) -> None:
     plan = climb.plan
     goal = "no goal" if plan.goal is None else f"goal {100 * plan.goal:g}"
@@ -279,7 +312,7 @@ def _refuse_nothing(choice: JsonObject, folder: Path) -> None:
         return
     reasons = "; ".join(f"{row['name']}: {row['reason']}" for row in choice["rungs"])
     raise UserError(
-        f"no rung could be trained: {reasons}; once that is mended, run the same command with "
+        f"no rung could be trained: {reasons}; once that is fixed, run the same command with "
         f"--run_dir {folder}"
     )
 

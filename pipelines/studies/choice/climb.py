@@ -1,13 +1,13 @@
-"""Climbs the ladder: estimates each rung, trains what fits, stops where it is told to."""
+"""Climbs the ladder: estimates each rung, trains what fits, stops at the goal or the budget."""
 
 from __future__ import annotations
 
 import logging
 import shutil
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from pipelines.studies.choice.estimates import Estimate, Observation, characters
 from pipelines.studies.choice.ladder import Rung
 from pipelines.studies.choice.plan import Plan
 from pipelines.studies.choice.progress import Progress
-from pipelines.studies.choice.runners import Runner, stopping
+from pipelines.studies.choice.runners import Ended, Runner, stopping
 from pipelines.studies.workers import Command, free_memory
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,6 @@ class Climb:
         self.progress = progress
         self.known = known
         self.outcomes: dict[str, Outcome] = {}
-        self._lock = threading.Lock()
 
     def run(self) -> None:
         """Climbs; cheap rungs that follow each other run side by side."""
@@ -112,70 +111,72 @@ class Climb:
             return Outcome("not reached", "the goal was reached before")
         if rung.votes:
             return self._vote(rung)
-        expected, fault = self._estimate(rung)
-        reason = fault or self.reason_not_to_run(expected)
+        ended = Ended() if self.observations(rung) else self.try_part(rung, "probe")
+        if ended.reason:
+            return self._not_finished(rung, ended)
+        expected = self.expected(rung)
+        reason = self.reason_not_to_run(expected)
         if reason:
-            self._say(f"{rung.name}: skipped: {reason}", logging.WARNING)
-            return Outcome("failed" if fault else "skipped", reason)
-        if expected:
-            self.progress.expect(rung.name, expected)
-            self._say(f"{rung.name}: {described(expected)}")
+            self._say(rung, f"skipped: {reason}", logging.WARNING)
+            return Outcome("skipped", reason)
+        self.progress.expect(rung.name, expected)
+        self._say(rung, described(expected))
         return self._train(rung)
 
-    def _estimate(self, rung: Rung) -> tuple[Estimate | None, str]:
-        """What a rung will cost, and why that could not be found out."""
-        if not self.observations(rung):
-            fault = self.try_part(rung, "probe")
-            if fault:
-                return None, fault
-        train, dev = (characters(self.plan.splits[split]) for split in ("train", "dev"))
-        return estimate(self.observations(rung), train=train, dev=dev), ""
+    def expected(self, rung: Rung, part: str = "") -> Estimate:
+        """What a rung will cost on train, or on a part of it, by what it cost before."""
+        seen = self.observations(rung)
+        if self.plan.run_of(rung).is_finished():
+            seen.append(self.observed(rung))
+        train, dev = self._sizes(part)
+        return estimate(seen, train=train, dev=dev, fixed_steps=rung.has_fixed_steps())
 
     def observations(self, rung: Rung) -> list[Observation]:
         """What a rung cost on parts of the data, here or in earlier choices."""
         own = self.progress.observations.get(rung.name, [])
         return [*own, *self.known.get(rung.name, [])]
 
-    def try_part(self, rung: Rung, part: str) -> str:
-        """Trains a rung on a part of train and notes what that cost; returns why it failed."""
-        for run, command in self.plan.steps(rung, part):
-            if run.is_finished():
-                continue
-            if self.overtime() <= 0:
-                return "the budget is used up"
-            ended = self._run(run, command)
-            if ended or not run.is_finished():
-                return ended or f"it has no report (see {command.log})"
-        runs = [run for run, _ in self.plan.steps(rung, part)]
-        source = "probe" if part == "probe" else "part"
-        seen = self.observation(runs, *self._sizes(part), source)
-        if rung.has_fixed_steps():
-            seen = replace(seen, training=0.0)
-        if seen.train not in [own.train for own in self.progress.observations.get(rung.name, [])]:
-            self.progress.observe(rung.name, seen)
-        self._tidy(rung, part)
-        return ""
+    def try_part(self, rung: Rung, part: str) -> Ended:
+        """Trains a rung on a part of train, and notes what that cost."""
+        ended = self._run_all(self.plan.steps(rung, part))
+        if not ended.reason:
+            source = "probe" if part == "probe" else "part"
+            seen = self._observation(rung, part, source)
+            known = [own.train for own in self.progress.observations.get(rung.name, [])]
+            if seen.train not in known:
+                self.progress.observe(rung.name, seen)
+            self._tidy(rung, part)
+        return ended
 
     def _sizes(self, part: str) -> tuple[int, int]:
         """Characters to train on and to predict, of a part."""
-        dev = characters(self.plan.splits["dev"])
+        splits = self.plan.splits
         if part == "probe":
-            return characters(self.plan.splits["probe-train"]), characters(
-                self.plan.splits["probe-dev"]
-            )
-        return characters(self.plan.parts[float(part)] if part else self.plan.splits["train"]), dev
+            return characters(splits["probe-train"]), characters(splits["probe-dev"])
+        train = self.plan.parts[float(part)] if part else splits["train"]
+        return characters(train), characters(splits["dev"])
 
-    def observation(self, runs: Sequence[Run], train: int, dev: int, source: str) -> Observation:
+    def observed(self, rung: Rung) -> Observation:
+        """What a finished rung cost."""
+        return self._observation(rung, "", "finished run")
+
+    def _observation(self, rung: Rung, part: str, source: str) -> Observation:
         """What the runs of a rung cost together."""
-        parts = []
-        for run in runs:
-            name = str(run.folder.relative_to(self.plan.folder))
-            taken = self.progress.seconds_of(name)
-            cost = run.report().get("cost", {})
-            disk = folder_size(run.folder)
-            parts.append(
-                observed(cost, seconds=taken, train=train, dev=dev, disk=disk, source=source)
+        runs = [self.plan.run_of(rung)]
+        if rung.recipe:
+            runs = [run for run, _ in self.plan.steps(rung, part)]
+        train, dev = self._sizes(part)
+        parts = [
+            observed(
+                run.report().get("cost", {}),
+                seconds=self.progress.seconds_of(self.plan.name_of(run)),
+                train=train,
+                dev=dev,
+                disk=folder_size(run.folder),
+                source=source,
             )
+            for run in runs
+        ]
         return Observation(
             train,
             dev,
@@ -187,17 +188,8 @@ class Climb:
             source,
         )
 
-    def observed(self, rung: Rung) -> Observation:
-        """What a finished rung cost."""
-        runs = (
-            [run for run, _ in self.plan.steps(rung)] if rung.recipe else [self.plan.run_of(rung)]
-        )
-        return self.observation(runs, *self._sizes(""), "finished run")
-
-    def reason_not_to_run(self, expected: Estimate | None) -> str:
+    def reason_not_to_run(self, expected: Estimate) -> str:
         """Why a run does not fit what is left; empty where it does."""
-        if expected is None:
-            return ""
         left = self.remaining()
         if expected.seconds > left:
             there = f"{seconds(left)} of the budget are left" if left > 0 else "no budget is left"
@@ -213,12 +205,9 @@ class Climb:
         return ""
 
     def _train(self, rung: Rung) -> Outcome:
-        for run, command in self.plan.steps(rung):
-            if run.is_finished():
-                continue
-            fault = self._run(run, command)
-            if fault or not run.is_finished():
-                return self._failed(rung, fault or "it has no report", command.log)
+        ended = self._run_all(self.plan.steps(rung))
+        if ended.reason:
+            return self._not_finished(rung, ended)
         self._tidy(rung)
         return self._finished(rung)
 
@@ -226,68 +215,58 @@ class Climb:
         members = self.plan.members(rung, self.scores())
         if len(members) < 2:
             reason = "fewer than two models are finished that could vote"
-            self._say(f"{rung.name}: skipped: {reason}")
+            self._say(rung, f"skipped: {reason}")
             return Outcome("skipped", reason)
-        run, command = self.plan.vote_step(rung, members)
-        fault = self._run(run, command)
-        if fault or not run.is_finished():
-            return self._failed(rung, fault or "it has no report", command.log)
-        return self._finished(rung)
+        ended = self._run_all([self.plan.vote_step(rung, members)])
+        return self._not_finished(rung, ended) if ended.reason else self._finished(rung)
 
-    def _run(self, run: Run, command: Command) -> str:
-        """Runs the command that makes a run; returns why it failed."""
-        if not any(run.checkpoints.glob("checkpoint-*")):
-            self.progress.begin_again(command.name)
-        ended = self.runner.run(
-            command,
-            limit=self.overtime,
-            beat=lambda taken: self.progress.add_seconds(command.name, taken),
-        )
-        self.progress.write()
-        if ended.out_of_time:
-            return f"{ended.reason}; a larger --budget goes on with it"
-        return ended.reason
+    def _run_all(self, steps: Sequence[tuple[Run, Command]]) -> Ended:
+        """Makes runs, one after the other; those that are finished stay as they are."""
+        for run, command in steps:
+            if run.is_finished():
+                continue
+            if self.overtime() <= 0:
+                return Ended("the budget is used up", out_of_time=True)
+            if not any(run.checkpoints.glob("checkpoint-*")):
+                self.progress.begin_again(command.name)
+            beat = partial(self.progress.add_seconds, command.name)
+            ended = self.runner.run(command, limit=self.overtime, beat=beat)
+            self.progress.write()
+            see = f"(see {command.log.relative_to(self.plan.folder)})"
+            if ended.reason:
+                return replace(ended, reason=f"{ended.reason} {see}")
+            if not run.is_finished():
+                return Ended(f"it ended without a report {see}")
+        return Ended()
 
-    def _failed(self, rung: Rung, reason: str, log: Path) -> Outcome:
-        out_of_time = reason.startswith("the budget")
-        self._say(
-            f"{rung.name}: {'stopped' if out_of_time else 'failed'}: {reason} (see {log})",
-            logging.WARNING,
-        )
-        return Outcome("skipped" if out_of_time else "failed", reason)
+    def _not_finished(self, rung: Rung, ended: Ended) -> Outcome:
+        word = "stopped" if ended.out_of_time else "failed"
+        more = "; a larger --budget goes on with it" if ended.out_of_time else ""
+        self._say(rung, f"{word}: {ended.reason}{more}", logging.WARNING)
+        return Outcome("skipped" if ended.out_of_time else "failed", ended.reason)
 
     def _finished(self, rung: Rung, note: str = "") -> Outcome:
         run, task = self.plan.run_of(rung), self.plan.task_record
         found = f"{metric_name(task.primary_metric)} {score(self._score(run))}"
-        taken = self.progress.seconds_of(*self.commands(rung))
+        taken = self.observed(rung).seconds
         expected = self.progress.estimates.get(rung.name)
         estimated = f" (estimated {seconds(expected.seconds)})" if expected else ""
-        self._say(
-            f"{rung.name}: {found} {interval(self._interval(run))}, {seconds(taken)}"
-            f"{estimated}{note}"
-        )
+        ends = interval(self._interval(run))
+        self._say(rung, f"{found} {ends}, {seconds(taken)}{estimated}{note}")
         members = composite.load(run.model).members if rung.votes else ()
         return Outcome("finished", members=[member.name for member in members])
-
-    def commands(self, rung: Rung) -> list[str]:
-        """The names of a rung's commands, under which its seconds are kept."""
-        if rung.recipe is None:
-            return [f"rungs/{rung.name}"]
-        return [command.name for _, command in self.plan.steps(rung)]
 
     def _tidy(self, rung: Rung, part: str = "") -> None:
         """Removes checkpoints, which are as large as models and which nothing goes on from."""
         for run, _ in self.plan.steps(rung, part):
             shutil.rmtree(run.checkpoints, ignore_errors=True)
 
-    def _say(self, line: str, level: int = logging.INFO) -> None:
-        names = [rung.name for rung in self.plan.rungs]
-        name = line.partition(":")[0]
-        number = names.index(name) + 1 if name in names else 0
-        width = len(str(len(names)))
-        spent = f"{seconds(self.progress.spent())} spent"
-        with self._lock:
-            logger.log(level, "[%*d/%d, %s] %s", width, number, len(names), spent, line)
+    def _say(self, rung: Rung, words: str, level: int = logging.INFO) -> None:
+        total = len(self.plan.rungs)
+        number = self.plan.rungs.index(rung) + 1
+        spent = seconds(self.progress.spent())
+        beginning = f"[{number:{len(str(total))}}/{total}, {spent} spent]"
+        logger.log(level, "%s %s: %s", beginning, rung.name, words)
 
 
 def described(expected: Estimate) -> str:

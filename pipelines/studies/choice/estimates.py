@@ -81,8 +81,10 @@ def observed(
     return Observation(train, dev, seconds, training, prediction, memory, disk, source)
 
 
-def estimate(observations: Sequence[Observation], *, train: int, dev: int) -> Estimate | None:
-    """What a run on so many characters will cost; None without an observation.
+def estimate(
+    observations: Sequence[Observation], *, train: int, dev: int, fixed_steps: bool = False
+) -> Estimate:
+    """What a run will cost that reads a number of characters.
 
     Seconds are those of starting and loading, which are the same for any data, plus those of
     training and of prediction, each in proportion to its texts. With several sizes of training
@@ -90,16 +92,15 @@ def estimate(observations: Sequence[Observation], *, train: int, dev: int) -> Es
     that of the largest observation, and so is disk.
 
     Args:
-        observations: of the same rung on this machine.
+        observations: of the same rung on this machine, one or more.
         train: characters to train on.
         dev: characters to predict.
+        fixed_steps: training takes as many steps on any data.
     """
-    if not observations:
-        return None
     by_size = sorted(observations, key=lambda own: own.train)
     largest = by_size[-1]
     fixed = max(0.0, largest.seconds - largest.training - largest.prediction)
-    training = _training_seconds(by_size, train)
+    training = largest.training if fixed_steps else _training_seconds(by_size, train)
     prediction = largest.prediction * dev / max(1, largest.dev)
     return Estimate(
         fixed + training + prediction,
@@ -110,7 +111,7 @@ def estimate(observations: Sequence[Observation], *, train: int, dev: int) -> Es
 
 
 def _training_seconds(by_size: Sequence[Observation], train: int) -> float:
-    """Seconds of training on so many characters, from observations in ascending order of size."""
+    """Seconds of training on a number of characters, from observations by ascending size."""
     sizes = {own.train: own.training for own in by_size}
     points = list(sizes.items())[-2:]
     size, seconds = points[-1]

@@ -14,7 +14,6 @@ from pipelines.examples import Example, JsonObject
 from pipelines.formatting import interval, score, seconds
 from pipelines.runs.run import Run
 from pipelines.studies.choice.climb import Climb
-from pipelines.studies.choice.estimates import characters, estimate
 from pipelines.studies.choice.ladder import Rung
 from pipelines.studies.choice.plan import WHOLE
 from pipelines.studies.workers import Command
@@ -53,10 +52,8 @@ def _train_parts(climb: Climb, rung: Rung, notes: list[str]) -> None:
         part = f"{fraction:g}"
         if plan.run_of(rung, part).is_finished():
             continue
-        sizes = characters(plan.parts[fraction]), characters(plan.splits["dev"])
-        seen = [*climb.observations(rung), climb.observed(rung)]
-        expected = estimate(seen, train=sizes[0], dev=sizes[1])
-        reason = climb.reason_not_to_run(expected) or climb.try_part(rung, part)
+        reason = climb.reason_not_to_run(climb.expected(rung, part))
+        reason = reason or climb.try_part(rung, part).reason
         if reason:
             notes.append(f"{rung.name} on {100 * fraction:g} % of train: left out: {reason}")
             logger.warning("%s", notes[-1])
@@ -101,7 +98,7 @@ def _point(climb: Climb, rung: Rung, fraction: float, train: Sequence[Example]) 
 def cascade_of(climb: Climb, rows: Sequence[JsonObject], notes: list[str]) -> JsonObject | None:
     """A cascade of the best rung and the best of those that predict much faster; None without two.
 
-    Where one is worth it, it becomes a run in `cascade/`, which `run` names.
+    Where one is worth it, it becomes a run below `cascades/`, which `run` names.
     """
     pair = pair_for_cascade(rows)
     if pair is None:
@@ -118,17 +115,18 @@ def cascade_of(climb: Climb, rows: Sequence[JsonObject], notes: list[str]) -> Js
     except UserError as error:
         notes.append(f"no cascade of {names[0]} and {names[1]}: {error}")
         return None
-    made = curve["chosen"] is not None and _make_cascade(climb, runs, notes)
-    return curve | {"run": "cascade" if made else None}
+    run = Run(plan.folder / "cascades" / "-".join(names))
+    made = curve["chosen"] is not None and _make_cascade(climb, run, runs, notes)
+    return curve | {"run": plan.name_of(run) if made else None}
 
 
-def _make_cascade(climb: Climb, runs: Sequence[Run], notes: list[str]) -> bool:
-    run = Run(climb.plan.folder / "cascade")
+def _make_cascade(climb: Climb, run: Run, runs: Sequence[Run], notes: list[str]) -> bool:
     if run.is_finished():
         return True
     words = [sys.executable, "-m", "pipelines.cli", "cascade", "--run_dir", str(run.folder)]
     words += ["--cheap", str(runs[0].folder), "--expensive", str(runs[1].folder)]
-    command = Command("cascade", words, climb.plan.folder / "cascade.log")
+    log = run.folder.with_name(f"{run.folder.name}.log")
+    command = Command(climb.plan.name_of(run), words, log)
     ended = climb.runner.run(
         command,
         limit=lambda: float("inf"),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -71,14 +74,15 @@ class Rung:
         """Whether training takes as many steps on any data."""
         return bool(self.recipe and self.recipe.options.get("max_steps", -1) > 0)
 
-    def definition(self) -> JsonObject:
-        """What decides its result: by this, finished runs elsewhere are the same rung's."""
-        parts: JsonObject = {"votes": self.votes}
-        for name, recipe in (("recipe", self.recipe), ("before", self.before)):
+    def digest(self) -> str:
+        """A hash of what decides its result: runs with the same one are the same rung's."""
+        parts: list[object] = [self.votes]
+        for recipe in (self.recipe, self.before):
             if recipe:
                 config = recipe.config.read_text(encoding="utf-8") if recipe.config else ""
-                parts[name] = [recipe.script.name, config, recipe.options]
-        return parts
+                parts += [recipe.script.name, config, recipe.options]
+        text = json.dumps(parts, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_ladder(
@@ -108,6 +112,9 @@ def read_ladder(
     rungs: list[Rung] = []
     for name, entry in content.items():
         rungs += _with_llms(_rung(str(name), entry, file, recipes, gpu=gpu), llms)
+    repeated = [name for name, number in Counter(rung.name for rung in rungs).items() if number > 1]
+    if repeated:
+        raise UserError(f"--llms: got {some(repeated)} twice; name each model once")
     unknown = [name for name in names if name not in {rung.name for rung in rungs}]
     if unknown:
         known = [rung.name for rung in rungs]
@@ -163,7 +170,7 @@ def _with_llms(rung: Rung, llms: Sequence[str]) -> Iterator[Rung]:
         return
     for model in llms:
         options = {**rung.recipe.options, "model_name_or_path": model}
-        slug = re.sub(r"[^\w.-]+", "-", Path(model).name)
+        slug = re.sub(r"[^\w.-]+", "-", model).strip("-")
         yield replace(
             rung,
             name=f"{rung.name}-{slug}",

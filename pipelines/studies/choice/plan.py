@@ -62,6 +62,15 @@ class Plan:
         name = f"parts/{part}" if part else "rungs"
         return Run(self.folder / name / rung.name)
 
+    def is_begun(self, rung: Rung) -> bool:
+        """Whether a rung has runs, finished or not, on whatever part of train."""
+        folders = [self.folder / "rungs", *(self.folder / "parts").glob("*")]
+        return any((folder / rung.name).exists() for folder in folders)
+
+    def name_of(self, run: Run) -> str:
+        """A run by its place in the folder, under which its seconds are kept."""
+        return str(run.folder.relative_to(self.folder))
+
     def members(self, rung: Rung, scores: Mapping[str, float]) -> list[Rung]:
         """The rungs that vote: the best so far on dev, the baseline not among them."""
         able = [own for own in self.rungs if own.recipe and own.name in scores]
@@ -87,7 +96,7 @@ class Plan:
 
     def _command(self, recipe: Recipe, run: Run, part: str) -> Command:
         is_probe = part == "probe"
-        train = f"{'probe-train' if is_probe else f'train-{part}' if part else 'train'}"
+        train = "probe-train" if is_probe else f"train-{part}" if part else "train"
         options = {
             "train_file": str(self.split_file(train)),
             "dev_file": str(self.split_file("probe-dev" if is_probe else "dev")),
@@ -97,8 +106,7 @@ class Plan:
         words = recipe.words(**options)
         if "resume_from_checkpoint" in run.config():  # it was begun, by a recipe that goes on
             words += ["--resume_from_checkpoint", "true"]
-        name = str(run.folder.relative_to(self.folder))
-        return Command(name, words, run.folder.with_name(f"{run.folder.name}.log"))
+        return Command(self.name_of(run), words, run.folder.with_name(f"{run.folder.name}.log"))
 
     def vote_step(self, rung: Rung, members: Sequence[Rung]) -> tuple[Run, Command]:
         """The run of votes, made of the runs of its members."""
@@ -106,4 +114,4 @@ class Plan:
         words = [sys.executable, "-m", "pipelines.cli", "vote", "--run_dir", str(run.folder)]
         words += ["--runs", *(str(self.run_of(member).folder) for member in members)]
         log = run.folder.with_name(f"{rung.name}.log")
-        return run, Command(f"rungs/{rung.name}", words, log)
+        return run, Command(self.name_of(run), words, log)

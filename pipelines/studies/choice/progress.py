@@ -22,6 +22,7 @@ class Progress:
     Attributes:
         seconds: command -> its seconds, with those of a killed attempt that it goes on from.
         estimates: rung -> what was estimated before it first started.
+        digests: rung -> its hash, see `Rung.digest`.
         observations: rung -> what its runs on parts of the data cost.
     """
 
@@ -33,6 +34,7 @@ class Progress:
         """
         self.file = folder / FILE
         self.seconds: dict[str, float] = {}
+        self.digests: dict[str, str] = {}
         self.estimates: dict[str, Estimate] = {}
         self.observations: dict[str, list[Observation]] = {}
         self._earlier = 0.0
@@ -46,6 +48,7 @@ class Progress:
             known = json.loads(self.file.read_text(encoding="utf-8"))
             self._earlier = float(known["spent"])
             self.seconds = dict(known["seconds"])
+            self.digests = dict(known["digests"])
             self.estimates = {name: Estimate(**own) for name, own in known["estimates"].items()}
             for name, rows in known["observations"].items():
                 self.observations[name] = [Observation(**row) for row in rows]
@@ -88,6 +91,7 @@ class Progress:
             content: JsonObject = {
                 "spent": self.spent(),
                 "seconds": self.seconds,
+                "digests": self.digests,
                 "estimates": {name: own.to_json() for name, own in self.estimates.items()},
                 "observations": _rows(self.observations),
             }

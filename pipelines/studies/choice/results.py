@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import sys
@@ -73,7 +72,7 @@ def _row(climb: Climb, rung: Rung) -> JsonObject:
         "interval": metric(report, interval_path(task.primary_metric)),
         "unseen": new.get("recall"),
         "cost": _cost(climb, rung, seen, report, outcome.members),
-        "definition": digest_of(rung),
+        "digest": rung.digest(),
         "observation": seen.to_json(),
     }
 
@@ -96,12 +95,6 @@ def _cost(
         "seconds_per_million": prediction / texts * 1e6,
         "parameters": report.get("cost", {}).get("parameters"),
     }
-
-
-def digest_of(rung: Rung) -> str:
-    """A hash of what decides a rung's result."""
-    text = json.dumps(rung.definition(), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _tested(climb: Climb, row: Fields, other: Fields) -> JsonObject:
@@ -131,7 +124,7 @@ def known_observations(
         machine: as `runs.provenance.hardware` gives it.
         labels: how many types or classes there are: with another number, costs are others.
     """
-    digests = {digest_of(rung): rung.name for rung in rungs}
+    digests = {rung.digest(): rung.name for rung in rungs}
     found: dict[str, list[Observation]] = {}
     for file in sorted(folder.resolve().parent.glob(f"*/{FILE}")):
         if file.parent == folder.resolve():
@@ -144,8 +137,8 @@ def known_observations(
             logger.warning("%s: damaged; its times are not used", file)
             continue
         for row in rows:
-            if row.get("definition") in digests:
-                name = digests[row["definition"]]
+            if row.get("digest") in digests:
+                name = digests[row["digest"]]
                 values = {**row["observation"], "source": "finished run"}
                 found.setdefault(name, []).append(Observation(**values))
     return found
