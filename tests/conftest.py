@@ -234,3 +234,17 @@ def postgresql() -> Iterator[str]:
             **owner,
         )
         shutil.rmtree(folder)
+
+
+def class_files(folder: Path, **sizes: int) -> list[str]:
+    """Files of texts with two classes, as the options that name them: split -> number of texts."""
+    words = []
+    for split, texts in sizes.items():
+        rows = [
+            {"id": f"{split}{n}", "text": f"text {n} of {split}", "label": "ab"[n % 2]}
+            for n in range(texts)
+        ]
+        file = folder / f"{split}.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        words += [f"--{split}_file", str(file)]
+    return words

@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 import fake_recipe
 import pytest
 import yaml
-from conftest import ROOT, run_python
+from conftest import ROOT, class_files, run_python
 
 from pipelines.corpora import read_examples
 from pipelines.corpora.predictions import read_predictions
@@ -25,16 +25,7 @@ RECIPE = ROOT / "tests" / "fake_recipe.py"
 
 @pytest.fixture
 def files(tmp_path):
-    found = []
-    for split, texts in (("train", 40), ("dev", 60), ("test", 50)):
-        file = tmp_path / f"{split}.jsonl"
-        rows = [
-            {"id": f"{split}{n}", "text": f"text {n} of {split}", "label": "ab"[n % 2]}
-            for n in range(texts)
-        ]
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        found += [f"--{split}_file", str(file)]
-    return found
+    return class_files(tmp_path, train=40, dev=60, test=50)
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ def test_the_commands_and_the_code_of_a_card_work(run):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
-    assert "Prediction(id='1', spans=()" in done.stdout
+    assert "Prediction(id='0', spans=()" in done.stdout
     [row] = (folder / "predictions.jsonl").read_text().splitlines()
     assert json.loads(row)["spans"][0]["start"] == 4
 

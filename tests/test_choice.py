@@ -9,7 +9,7 @@ import time
 
 import pytest
 import yaml
-from conftest import ROOT, load_recipe
+from conftest import ROOT, class_files, load_recipe
 
 SCRIPT = ROOT / "recipes" / "choose_model.py"
 FAKE = str(ROOT / "tests" / "fake_rung.py")
@@ -22,16 +22,7 @@ def rung(**options):
 
 @pytest.fixture
 def files(tmp_path):
-    found = []
-    for split, texts in (("train", 160), ("dev", 300), ("test", 300)):
-        file = tmp_path / f"{split}.jsonl"
-        rows = [
-            {"id": f"{split}{n}", "text": f"text {n} of {split}", "label": "ab"[n % 2]}
-            for n in range(texts)
-        ]
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        found += [f"--{split}_file", str(file)]
-    return found
+    return class_files(tmp_path, train=160, dev=300, test=300)
 
 
 @pytest.fixture

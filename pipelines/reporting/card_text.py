@@ -82,7 +82,7 @@ def purpose(run: Run, family: str, base: str | None) -> str:
         kind = f"It is `{without_folders(config['model_name_or_path'])}`, {how}"
     else:
         kind = f"It is a model of the kind `{recipe}`, trained from scratch"
-    return f"{sentence}. {kind}, by the package `pipelines`."
+    return f"{sentence}. {kind}, by the package `ner-pipelines`."
 
 
 def _answer_names(report: Fields) -> list[str]:
@@ -105,20 +105,19 @@ def usage(name: str, family: str) -> Iterator[str]:
         yield "model = AutoModelForMaskedLM.from_pretrained(folder)"
         yield "```"
         return
-    yield "With the package `pipelines` installed, on a file in any layout that it reads:"
+    yield "With the package `ner-pipelines` installed, on a file in any layout that it reads:"
     yield ""
     yield "```"
     yield f"pipelines predict --run {name} --input texts.jsonl --output predictions.jsonl"
     yield from ("```", "", "In Python:", "", "```python")
     if family not in OF_FEATURES:
-        yield from ("from pipelines.examples import Example", "from pipelines.runs.run import Run")
-        yield from ("", f'family, model = Run.open("{name}").load()')
-        yield 'examples = [Example("1", "Germline mutations cause breast cancer.")]'
+        yield from ("from pipelines import predict", "")
+        yield f'for answer in predict("{name}", ["Germline mutations cause breast cancer."]):'
     else:
         yield from ("from pipelines.runs.run import Run", "", f'run = Run.open("{name}")')
         yield "family, model = run.load()"
         yield 'examples = run.read_examples("examples.jsonl", labelled=False)'
-    yield "for answer in family.predict(model, examples):"
+        yield "for answer in family.predict(model, examples):"
     yield from ("    print(answer)", "```")
 
 
