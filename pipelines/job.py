@@ -29,6 +29,7 @@ from pipelines.errors import DataError, UserError
 from pipelines.evaluation.sanity import sanity_warnings
 from pipelines.evaluation.tasks import TASKS
 from pipelines.examples import Example, Fields, JsonObject, Prediction, write_predictions
+from pipelines.families.training.time_estimate import TimeEstimate
 from pipelines.reporting.ablation import report_ablation
 from pipelines.reporting.card import write_card
 from pipelines.reporting.html import write_report
@@ -268,9 +269,14 @@ class Job:
             report["baselines"][name] = row
             report["warnings"] = sanity_warnings(report)
 
-    def callbacks(self) -> list[TrainerCallback]:
-        """For a trainer: they keep its checkpoints sound and record what the training takes."""
-        return [CheckpointManifest(), sessions.SessionRecorder(self.run.folder)]
+    def callbacks(self, answered: float = 0.0) -> list[TrainerCallback]:
+        """For a trainer: they keep its checkpoints sound, estimate and record what it takes.
+
+        Args:
+            answered: texts answered for each one trained on, where answers take long.
+        """
+        recorder = sessions.SessionRecorder(self.run.folder)
+        return [CheckpointManifest(), recorder, TimeEstimate(answered)]
 
     def checkpoint(self, training: TrainingArguments) -> str | None:
         """The checkpoint that a trainer goes on from, if any.

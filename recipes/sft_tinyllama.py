@@ -355,12 +355,20 @@ def train(
         answer_logits_only=options.answer_logits_only,
         generation_batch_tokens=options.generation_batch_tokens,
         compile_layers=options.compile_layers,
-        callbacks=[*stopping, *(work.callbacks() if work else ())],
+        callbacks=[*stopping, *(work.callbacks(answered(work, training, dev)) if work else ())],
     )
     if work is None:
         trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=work.checkpoint(training) if work else None)
     return Trained(trainer, tokenizer, prompt)
+
+
+def answered(work: job.Job, training: TrainingArguments, dev: Sequence[Example]) -> float:
+    """Texts that the run answers for each one that it trains on: at evaluations and at the end."""
+    trained = training.num_train_epochs * len(usable(work.data, "train"))
+    at_end = sum(len(work.examples[split]) for split in ("dev", "test") if split in work.examples)
+    each_time = len(dev) + sft.TRAIN_SAMPLE if training.eval_strategy != "no" else 0
+    return (at_end + training.num_train_epochs * each_time) / trained
 
 
 def search(
