@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from statistics import median
 
 from pipelines.evaluation.tasks import interval_path, metric, metric_name
 from pipelines.families import composite
@@ -129,7 +130,23 @@ class Climb:
         if self.plan.run_of(rung).is_finished():
             seen.append(self.observed(rung))
         train, dev = self._sizes(part)
-        return estimate(seen, train=train, dev=dev, fixed_steps=rung.has_fixed_steps())
+        return estimate(
+            seen,
+            train=train,
+            dev=dev,
+            fixed_steps=rung.has_fixed_steps(),
+            reading=self.reading(),
+        )
+
+    def reading(self) -> float:
+        """Seconds by which a finished run took longer than its probe to start and read its data."""
+        longer = [
+            self.observed(rung).fixed - probe.fixed
+            for rung in self.plan.rungs
+            for probe in self.progress.observations.get(rung.name, [])[:1]
+            if probe.source == "probe" and self.plan.run_of(rung).is_finished()
+        ]
+        return max(0.0, median(longer)) if longer else 0.0
 
     def observations(self, rung: Rung) -> list[Observation]:
         """What a rung cost on parts of the data, here or in earlier choices."""

@@ -36,6 +36,11 @@ class Observation:
     disk: float
     source: str
 
+    @property
+    def fixed(self) -> float:
+        """Seconds of starting, of reading the data and of what else is done once."""
+        return max(0.0, self.seconds - self.training - self.prediction)
+
     def to_json(self) -> JsonObject:
         return asdict(self)
 
@@ -82,24 +87,30 @@ def observed(
 
 
 def estimate(
-    observations: Sequence[Observation], *, train: int, dev: int, fixed_steps: bool = False
+    observations: Sequence[Observation],
+    *,
+    train: int,
+    dev: int,
+    fixed_steps: bool = False,
+    reading: float = 0.0,
 ) -> Estimate:
     """What a run will cost that reads a number of characters.
 
-    Seconds are those of starting and loading, which are the same for any data, plus those of
-    training and of prediction, each in proportion to its texts. With several sizes of training
-    data, training is a line through the two largest: batches have costs of their own. Memory is
-    that of the largest observation, and so is disk.
+    Seconds are those of starting and reading plus those of training and of prediction, each in
+    proportion to its texts. With several sizes of training data, training is a line through the two
+    largest: batches have costs of their own. Memory is that of the largest observation, and so is
+    disk.
 
     Args:
         observations: of the same rung on this machine, one or more.
         train: characters to train on.
         dev: characters to predict.
         fixed_steps: training takes as many steps on any data.
+        reading: seconds by which all data take longer to be read than those of a probe.
     """
     by_size = sorted(observations, key=lambda own: own.train)
     largest = by_size[-1]
-    fixed = max(0.0, largest.seconds - largest.training - largest.prediction)
+    fixed = largest.fixed + (reading if largest.source == "probe" else 0.0)
     training = largest.training if fixed_steps else _training_seconds(by_size, train)
     prediction = largest.prediction * dev / max(1, largest.dev)
     return Estimate(
