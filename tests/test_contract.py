@@ -3,7 +3,10 @@
 import json
 
 import pytest
-from conftest import ROOT, run_python
+from conftest import ROOT
+from recipe_cases import call
+
+from pipelines import cli
 
 TEXTS = [
     ("Gout hurts", "Gout"),
@@ -107,17 +110,17 @@ RUNS = {
 CASES = [(name, layout) for name, (_, _, layouts, _) in RUNS.items() for layout in layouts]
 
 
-def pipelines(*arguments, cwd):
-    done = run_python("-m", "pipelines.cli", *arguments, cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def pipelines(*arguments):
+    assert cli.main([str(argument) for argument in arguments]) == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "layout"), CASES, ids=[f"{name}, {layout}" for name, layout in CASES]
 )
-def test_commands_give_what_the_run_gave(name, layout, tiny_llama, tiny_bert, tmp_path):
+def test_commands_give_what_the_run_gave(
+    name, layout, tiny_llama, tiny_bert, tmp_path, monkeypatch, capsys
+):
     recipe, options, layouts, columns = RUNS[name]
     files = {}
     for split, rows in (("train", ROWS[:20]), ("dev", ROWS[20:26]), ("test", ROWS[26:])):
@@ -132,17 +135,8 @@ def test_commands_give_what_the_run_gave(name, layout, tiny_llama, tiny_bert, tm
         for part in options
     ]
     run = tmp_path / "run"
-    done = run_python(
-        ROOT / "recipes" / f"{recipe}.py",
-        *options,
-        *model,
-        *given,
-        *columns,
-        "--run_dir",
-        run,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert call(recipe, *options, *model, *given, *columns, "--run_dir", run) == 0
+    monkeypatch.chdir(tmp_path)
 
     # predict: the same bytes, though no column is named again.
     # The head search scores dev by the head that dev chose, and saves one that has learnt from dev too.
@@ -155,7 +149,6 @@ def test_commands_give_what_the_run_gave(name, layout, tiny_llama, tiny_bert, tm
             files[split],
             "--output",
             tmp_path / f"{split}.jsonl",
-            cwd=tmp_path,
         )
         assert (tmp_path / f"{split}.jsonl").read_bytes() == (
             run / "predictions" / f"{split}.jsonl"
@@ -175,14 +168,13 @@ def test_commands_give_what_the_run_gave(name, layout, tiny_llama, tiny_bert, tm
         "--json",
         tmp_path / "r.json",
         "--allow_new_labels",
-        cwd=tmp_path,
     )
     again = json.loads((tmp_path / "r.json").read_text())
     for metric in ("strict", "accuracy", "gold_sha256"):
         assert again.get(metric) == report.get(metric)
 
     # compare: reads gold and predictions again, and refuses where they are not what was scored.
-    pipelines("compare", run, "--json", tmp_path / "c.json", cwd=tmp_path)
+    pipelines("compare", run, "--json", tmp_path / "c.json")
     assert json.loads((tmp_path / "c.json").read_text())["runs"][0]["name"] == "run"
 
     # convert: predictions as a corpus, read back.
@@ -194,7 +186,6 @@ def test_commands_give_what_the_run_gave(name, layout, tiny_llama, tiny_bert, tm
         run / "predictions" / "test.jsonl",
         "--out",
         tmp_path / "answers.jsonl",
-        cwd=tmp_path,
     )
     ids = [json.loads(line)["id"] for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert ids == [
@@ -224,10 +215,11 @@ def test_commands_give_what_the_run_gave(name, layout, tiny_llama, tiny_bert, tm
         "label" if answer == "label" else "json_strings",
         "--out",
         tmp_path / "s.csv",
-        cwd=tmp_path,
     )
     assert len((tmp_path / "s.csv").read_text().splitlines()) == len(ids) + 1
 
     # inspect, for taggers.
     if name in ("token_tagger", "word tagger"):
-        assert ids[0] in pipelines("inspect", "--run", run, "--id", ids[0], cwd=tmp_path)
+        capsys.readouterr()
+        pipelines("inspect", "--run", run, "--id", ids[0])
+        assert ids[0] in capsys.readouterr().out
