@@ -13,7 +13,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from conftest import ROOT, load_recipe, run_python
+from conftest import ROOT, load_recipe
+from recipe_cases import call
 from test_frozen_head import POINTS, data_for
 
 from pipelines import cli
@@ -24,6 +25,8 @@ from pipelines.examples import Example
 from pipelines.families.frozen_head import head_search, head_study
 from pipelines.families.frozen_head.head_search import search
 from pipelines.families.frozen_head.head_study import search_study
+
+RECIPE = ROOT / "recipes" / "grid_search_head.py"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -202,7 +205,7 @@ def recipe_arguments(tiny_bert, tmp_path_factory):
     ]
     (folder / "all.json").write_text(json.dumps(rows), encoding="utf-8")
     return [
-        ROOT / "recipes" / "grid_search_head.py",
+        "grid_search_head",
         "--model_name_or_path",
         tiny_bert,
         "--train_file",
@@ -224,8 +227,7 @@ def recipe_arguments(tiny_bert, tmp_path_factory):
 def test_the_recipe_from_texts_to_a_checkpoint(
     options, points, recipe_arguments, tiny_bert, tmp_path
 ):
-    done = run_python(*recipe_arguments, *options, "--run_dir", tmp_path / "run")
-    assert done.returncode == 0, done.stderr
+    assert call(*recipe_arguments, *options, "--run_dir", tmp_path / "run") == 0
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["split"] == "test"
     assert len(json.loads((tmp_path / "run" / "grid.json").read_text())["points"]) == points
@@ -290,24 +292,29 @@ def test_too_few_texts_for_the_folds_are_reported_before_any_is_encoded(
 
 
 @pytest.mark.slow
-def test_a_search_that_was_killed_ends_with_the_same_table(recipe_arguments, tmp_path):
+def test_a_search_that_was_killed_ends_with_the_same_table(recipe_arguments, tmp_path, capsys):
     grids = [
         "--hidden_layer",
         "0",
         "64",
         "--dropout",
         "0.1",
-        "0.3",
         "--epochs",
         "30",
         "--pooling",
         "mean",
         "cls",
     ]
-    whole = run_python(*recipe_arguments, *grids, "--run_dir", tmp_path / "whole")
-    assert whole.returncode == 0, whole.stderr
+    assert call(*recipe_arguments, *grids, "--run_dir", tmp_path / "whole") == 0
     process = subprocess.Popen(
-        [sys.executable, *map(str, [*recipe_arguments, *grids, "--run_dir", tmp_path / "run"])],
+        [
+            sys.executable,
+            RECIPE,
+            *map(str, recipe_arguments[1:]),
+            *grids,
+            "--run_dir",
+            str(tmp_path / "run"),
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=ROOT,
@@ -318,10 +325,11 @@ def test_a_search_that_was_killed_ends_with_the_same_table(recipe_arguments, tmp
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "run" / "grid.json").exists()
-    again = run_python(*recipe_arguments, *grids, "--run_dir", tmp_path / "run")
-    assert again.returncode == 0, again.stderr
-    assert "points are there from an earlier search" in again.stdout
-    assert "train: 144 texts, 0 encoded now" in again.stdout
+    capsys.readouterr()
+    assert call(*recipe_arguments, *grids, "--run_dir", tmp_path / "run") == 0
+    out = capsys.readouterr().out
+    assert "points are there from an earlier search" in out
+    assert "train: 144 texts, 0 encoded now" in out
     assert (tmp_path / "run" / "grid.json").read_bytes() == (
         tmp_path / "whole" / "grid.json"
     ).read_bytes()
@@ -337,20 +345,18 @@ def test_searches_share_a_study_and_one_that_was_killed_goes_on(
         "64",
         "--dropout",
         "0.1",
-        "0.3",
         "--epochs",
         "30",
         "--pooling",
         "mean",
         "cls",
     ]
-    alone = run_python(*recipe_arguments, *grids, "--run_dir", tmp_path / "alone")
-    assert alone.returncode == 0, alone.stderr
+    assert call(*recipe_arguments, *grids, "--run_dir", tmp_path / "alone") == 0
 
     def start(name):
-        arguments = [*recipe_arguments, *grids, "--study", storage, "--run_dir", tmp_path / name]
+        options = [*recipe_arguments[1:], *grids, "--study", storage, "--run_dir", tmp_path / name]
         return subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
+            [sys.executable, RECIPE, *map(str, options)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
