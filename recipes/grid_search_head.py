@@ -165,10 +165,17 @@ def search_and_refit(
             everything, tokenizer, window=window
         )
         max_length = min(asked, window)
-        vectors = {
-            split: read_features(split, part, encoder, tokenizer, max_length, options)
-            for split, part in found.splits.items()
-        }
+    vectors = {}
+    for split, part in found.splits.items():
+        stage = "predict_dev" if split == "dev" else "features"
+        with meter.stage(stage):
+            vectors[split], encoded = read_features(
+                split, part, encoder, tokenizer, max_length, options
+            )
+        if split == "dev" and not encoded:
+            del meter.seconds[stage]  # what prediction takes is not known
+        elif split == "dev":  # texts from the cache would take as long as the others
+            meter.seconds[stage] *= len(part) / encoded
     settings = ClassifierSettings(found.labels, found.multi_label, max_length)
     data = search_data(found, vectors, settings, options, folds, encoder, tokenizer)
     with meter.stage("search"):
@@ -225,8 +232,8 @@ def read_features(
     tokenizer: Any,
     max_length: int,
     options: RecipeArguments,
-) -> dict[str, np.ndarray]:
-    """Pooling -> (N, H), for `token` (N, T, H), from the cache or the encoder."""
+) -> tuple[dict[str, np.ndarray], int]:
+    """Pooling -> (N, H), for `token` (N, T, H), and how many texts were not in the cache."""
     kinds = {pooling == "token" for pooling in options.pooling}
     parts = [
         features.extract(
@@ -252,7 +259,8 @@ def read_features(
             max_length,
             some(cut),
         )
-    return {pooling: vectors for part in parts for pooling, vectors in part.vectors.items()}
+    vectors = {pooling: own for part in parts for pooling, own in part.vectors.items()}
+    return vectors, encoded
 
 
 def usable_vectors(

@@ -103,6 +103,28 @@ def test_front_leaves_out_what_another_beats():
     assert front([*ladder(), worse, unknown]) == ["dictionary", "crf", "encoder"]
 
 
+@pytest.mark.parametrize(
+    ("test", "sentence"),
+    [
+        (
+            verdict("encoder", 0.05, 0.2, significant=False),
+            "crf (CRF on hand-made features) is cheaper and not significantly worse: 80.00 [76.00, 84.00], difference 5.00 "
+            "[-1.00, 11.00] (p = 0.2), in 10 s instead of 1.7 min.",
+        ),
+        (verdict("encoder", 0.05, 0.001, significant=True), None),
+        (verdict("lora", 0.05, 0.2, significant=False), None),
+        (None, None),
+    ],
+)
+def test_a_cheaper_model_that_may_be_as_good_is_named(test, sentence):
+    if test:
+        test |= {"interval": [-0.01, 0.11]}
+    rows = ladder(crf={"best": test})
+    text = paragraph(choice_of(rows, goal=0.81))
+    assert ("not significantly worse" in text) == bool(sentence)
+    assert (sentence or "") in text
+
+
 scores = st.floats(0.1, 0.9)
 
 

@@ -165,6 +165,7 @@ def paragraph(choice: Fields) -> str:
         return " ".join(_nothing_chosen(choice))
     sentences = [
         *_chosen(choice, chosen),
+        *_cheaper_as_good(rungs, chosen),
         *_left_out(rungs),
         *_on_test(choice, chosen),
         *_next_adds(choice, chosen),
@@ -234,6 +235,22 @@ def _chosen_without_goal(choice: Fields, chosen: Fields) -> Iterator[str]:
     else:
         yield f"The cheapest model not significantly worse than the best is {name}: {on_dev}."
         yield f"The best on dev is {best['name']}: {_scored(best)}."
+
+
+def _cheaper_as_good(rungs: Sequence[Fields], chosen: Fields) -> Iterator[str]:
+    """The cheaper models that cannot be told from the chosen one, by a paired test."""
+    finished = by_cost(rungs)
+    for row in finished[: finished.index(chosen)]:
+        tests = [row.get("best"), row.get("next")]
+        test = next((own for own in tests if own and own["rung"] == chosen["name"]), None)
+        if test and not test["significant"]:
+            yield (
+                f"{_with_title(row)} is cheaper and not significantly worse: {_scored(row)}, "
+                f"difference {score(test['delta'])} {interval(test['interval'])} "
+                f"(p = {test['p']:.2g}), in {seconds(seconds_of(row))} instead of "
+                f"{seconds(seconds_of(chosen))}."
+            )
+            return
 
 
 def _left_out(rungs: Sequence[Fields]) -> Iterator[str]:

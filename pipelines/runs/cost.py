@@ -35,7 +35,7 @@ class CostMeter:
 
         unit = 1 if sys.platform == "darwin" else 1024
         cost: JsonObject = {
-            "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
+            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
             "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
         }
         if torch.cuda.is_available():

@@ -142,8 +142,8 @@ FASTER = 3  # times, for which it is worth to ask a second model
 
 def pair_for_cascade(rows: Sequence[JsonObject]) -> tuple[JsonObject, JsonObject] | None:
     """The best rung, and the best of those that predict at least `FASTER` times as fast."""
-    able = [row for row in rows if row["status"] == "finished" and not row["members"]]
-    able = [row for row in able if row is not rows[0] and row["cost"]["seconds_per_million"]]
+    able = [row for row in rows[1:] if row["status"] == "finished" and not row["members"]]
+    able = [row for row in able if row["cost"]["seconds_per_million"] is not None]
     if not able:
         return None
     dear = max(able, key=lambda row: float(row["score"]))

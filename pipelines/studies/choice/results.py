@@ -18,7 +18,7 @@ from pipelines.examples import Fields, JsonObject
 from pipelines.formatting import seconds
 from pipelines.runs.run import Run
 from pipelines.studies.choice.climb import Climb, Outcome
-from pipelines.studies.choice.estimates import Observation
+from pipelines.studies.choice.estimates import PREDICTION, Observation
 from pipelines.studies.choice.ladder import Rung
 from pipelines.studies.choice.runners import stopping
 from pipelines.studies.workers import Command
@@ -86,13 +86,14 @@ def _cost(
     voters = [climb.observed(other) for other in plan.rungs if other.name in members]
     parts = [own, *voters]
     prediction = sum(part.prediction for part in voters) if voters else own.prediction
+    is_timed = f"{PREDICTION}dev" in report.get("cost", {}).get("seconds", {})
     return {
         "seconds": sum(part.seconds for part in parts),
         "work_seconds": sum(part.training + part.prediction for part in voters or [own]),
         "training_seconds": sum(part.training for part in voters or [own]),
         "memory": max(part.memory for part in parts),
         "disk": sum(part.disk for part in parts),
-        "seconds_per_million": prediction / texts * 1e6,
+        "seconds_per_million": prediction / texts * 1e6 if is_timed else None,
         "parameters": report.get("cost", {}).get("parameters"),
     }
 
