@@ -2,13 +2,13 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 import yaml
 from conftest import ROOT, run_python
 from recipe_cases import RECIPES, arguments_of, call, classes, data, models, pictures, sequences  # noqa: F401 - fixtures
+
+from pipelines import cli
 
 WITHOUT = ("grid_search_head", "pretrain_encoder", "train_sequence_regressor")
 ABLATING = [name for name in RECIPES if name.split()[0] not in WITHOUT]
@@ -45,7 +45,7 @@ def test_options_that_a_network_does_not_read_are_refused(models, data, tmp_path
 
 
 @pytest.mark.slow
-def test_a_real_ablation_ends_on_test(data, tmp_path):
+def test_a_real_ablation_ends_on_test(data, tmp_path, capsys):
     files = data["classes"]
     config = tmp_path / "ablation.yaml"
     variants = {"c": [0.01], "majority": {"network": "majority"}}
@@ -68,16 +68,11 @@ def test_a_real_ablation_ends_on_test(data, tmp_path):
     assert {row["name"] for row in results["test"]["variants"]} == rows.keys()
     assert results["test"]["examples"] == 6
     assert re.search(r"Dev's ranking (held|did not hold) on test", done.stdout)
-    again = run_python(*words)
-    assert again.returncode == 0
-    assert "it is scored once" in again.stdout
+    assert call("train_text_classifier", *words[1:]) == 0
+    assert "it is scored once" in capsys.readouterr().out
     page = (folder / "ablation.html").read_text(encoding="utf-8")
     assert "Ablation of train_text_classifier" in page
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", "compare", *folder.glob("*/seed-42")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "what differs" in done.stdout
-    assert "c 0.01, network linear_svm" in done.stdout
+    assert cli.main(["compare", *map(str, folder.glob("*/seed-42"))]) == 0
+    compared = capsys.readouterr().out
+    assert "what differs" in compared
+    assert "c 0.01, network linear_svm" in compared
