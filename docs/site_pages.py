@@ -1,4 +1,4 @@
-"""Makes the site's pages of the documents, which are written to be read in a checkout; see mkdocs.yml.
+"""The site's pages, made of documents that are written to be read in a checkout; see mkdocs.yml.
 
 - Documents outside docs/, such as README.md, become pages.
 - A link leads to the page of its document. A file that has no page, such as a config, is named
