@@ -5,6 +5,7 @@
   without a link.
 - `docs/NAME.md` in the text becomes a link too, with the page's name in the nav.
 - A fence with a file's name and options (data/README.md) gets them as its title.
+- A list gets the blank line before it that Python-Markdown needs, and GitHub does not.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ OUTSIDE = {
     "kaggle/README.md": "notebooks.md",
 }
 _FENCE = re.compile(r"^( *)(```+)(\w*) ?(.*)$")
+_ITEM = re.compile(r"[-*] |\d+\. ")
 _DOCUMENT = r"(?:(?:docs|data|kaggle)/\w+\.md|CONTRIBUTING\.md|CHANGELOG\.md)"
 _REFERENCE = re.compile(
     rf"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)"
@@ -88,7 +90,8 @@ def for_site(markdown: str, document: str, pages: dict[str, str], names: dict[st
         name = names.get(pages[path], path)
         return f"[{name}]({posixpath.relpath(pages[path], posixpath.dirname(here) or '.')})"
 
-    lines, fence = [], ""
+    lines: list[str] = []
+    fence = block = ""  # what closes the open fence; the first line since the last blank one
     for line in markdown.split("\n"):
         match = _FENCE.match(line)
         if fence:
@@ -96,9 +99,14 @@ def for_site(markdown: str, document: str, pages: dict[str, str], names: dict[st
         elif match:
             fence = match[2]
             title = f' title="{match[4]}"' if match[4] else ""
-            line = f"{match[1]}{match[2]}{match[3]}{title}"
+            language = "json" if match[3] == "jsonl" else match[3]  # for the colours
+            line = f"{match[1]}{match[2]}{language}{title}"
         else:
+            if block and _ITEM.match(line) and not _ITEM.match(block):
+                lines.append("")
+                block = line
             line = _REFERENCE.sub(rewrite, line)
+        block = (block or line) if line.strip() else ""
         lines.append(line)
     return "\n".join(lines)
 
@@ -110,6 +118,7 @@ def _link(match: re.Match[str], document: str, here: str, pages: dict[str, str])
         return match[0]
     path = posixpath.normpath(posixpath.join(posixpath.dirname(document), target))
     if path not in pages:
-        return match["text"]
+        # Of a file that does not exist the link stays, so that a strict build refuses it.
+        return match["text"] if (ROOT / path).exists() else match[0]
     page = posixpath.relpath(pages[path], posixpath.dirname(here) or ".")
     return f"{match['image']}[{match['text']}]({page}{'#' if anchor else ''}{anchor})"

@@ -27,7 +27,8 @@ NAMES = {"layouts.md": "Every layout", "sft.md": "Language model"}
         ("docs/sft.md", "[x](../data/README.md#tags)", "[x](layouts.md#tags)"),
         ("data/README.md", "[x](../docs/sft.md)", "[x](sft.md)"),
         ("README.md", "![x](docs/figures/a.png)", "![x](figures/a.png)"),
-        ("docs/sft.md", "[`a.yaml`](../recipes/ladders/a.yaml)", "`a.yaml`"),
+        ("docs/sft.md", "[`Makefile`](../Makefile)", "`Makefile`"),
+        ("docs/sft.md", "[x](nothing.md)", "[x](nothing.md)"),
         ("docs/sft.md", "[x](#here), [y](https://a.b)", "[x](#here), [y](https://a.b)"),
         ("README.md", "more (docs/sft.md)", "more ([Language model](sft.md))"),
         ("README.md", "see `data/README.md`.", "see [Every layout](layouts.md)."),
@@ -45,8 +46,23 @@ def test_a_link_leads_to_the_page_of_its_document(document, text, page):
 
 
 def test_a_fence_keeps_its_text_and_shows_its_file():
-    text = "```csv a.csv --label_column y\n[x](docs/sft.md)\n```\ndocs/sft.md"
-    page = '```csv title="a.csv --label_column y"\n[x](docs/sft.md)\n```\n[Language model](sft.md)'
+    text = "```jsonl a.jsonl --label_column y\n[x](docs/sft.md)\n```\ndocs/sft.md"
+    page = (
+        '```json title="a.jsonl --label_column y"\n[x](docs/sft.md)\n```\n[Language model](sft.md)'
+    )
+    assert site_pages.for_site(text, "README.md", PAGES, NAMES) == page
+
+
+@pytest.mark.parametrize(
+    ("text", "page"),
+    [
+        ("Two:\n- a\n- b", "Two:\n\n- a\n- b"),
+        ("1. a:\n\n    more\n2. b", "1. a:\n\n    more\n\n2. b"),
+        ("- a\n  goes on\n- b", "- a\n  goes on\n- b"),
+        ("```\na\n- b\n```\n- c", "```\na\n- b\n```\n\n- c"),
+    ],
+)
+def test_a_list_begins_after_a_blank_line(text, page):
     assert site_pages.for_site(text, "README.md", PAGES, NAMES) == page
 
 
