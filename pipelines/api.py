@@ -126,7 +126,9 @@ def fit(
 
     Args:
         recipe: name of a recipe, such as `train_tagger`, or of a network, such as `crf`.
-        train, dev, test: files, or what `read` gave; without any, the sample corpus.
+        train: a file, or what `read` gave; without any, the sample corpus.
+        dev: the same, to choose a checkpoint by and to score.
+        test: the same, to predict, and to score where it is labelled.
         run_dir: folder of the run; default: `runs/`, the recipe and the time.
         config: a YAML file of options.
         **options: those of `pipelines train NAME --help`, with Python's types; None leaves an

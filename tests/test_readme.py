@@ -16,9 +16,9 @@ BLOCK = re.compile(r"^```\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ELSEWHERE = ("make ", "accelerate ", "sft_tinyllama.yaml")
 
 
-def commands():
+def commands(page=README):
     """The commands in the order of the page, those of several lines in one."""
-    lines = "".join(BLOCK.findall(README)).replace("\\\n", " ").splitlines()
+    lines = "".join(BLOCK.findall(page)).replace("\\\n", " ").splitlines()
     found = [" ".join(line.split()) for line in lines]
     return [line for line in found if line.startswith(("pipelines ", "python ", "make "))]
 
@@ -28,16 +28,26 @@ def test_readme_shows_the_path_of_a_user():
     assert first[:7] == ["demo", "choose", "check", "train", "predict", "evaluate", "choose"]
 
 
-@pytest.mark.slow
-def test_each_command_runs_as_it_stands(tmp_path):
-    for folder in ("data", "recipes"):
-        (tmp_path / folder).symlink_to(ROOT / folder)
+def paste(command, folder):
+    """Runs a command as a user does in a checkout, and returns what it printed."""
+    for name in ("data", "recipes"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
     bin_folder = Path(sys.executable).parent
     environment = os.environ | {
         "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "HF_HUB_OFFLINE": "1",
     }
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr[-2000:]}"
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_each_command_runs_as_it_stands(tmp_path):
     pasted = [c for c in commands() if not any(word in c for word in ELSEWHERE)]
     assert len(pasted) >= 5
     for line in pasted:
@@ -47,10 +57,7 @@ def test_each_command_runs_as_it_stands(tmp_path):
             if line.startswith("pipelines choose")
             else line
         )
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{command}\n{done.stderr[-2000:]}"
+        paste(command, tmp_path)
     assert (tmp_path / "report.html").is_file()
     assert (tmp_path / "runs" / "choice" / "choice.html").is_file()
     shutil.rmtree(tmp_path / "runs")

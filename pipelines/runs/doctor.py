@@ -30,6 +30,7 @@ EXTRAS = {
     "postgresql": ("psycopg2", "keeps a search of heads in a PostgreSQL server"),
     "kaggle": ("kaggle", "downloads from and submits to Kaggle"),
     "demo": ("gradio", "a page to try models on"),
+    "docs": ("mkdocs", "builds the documents as a site"),
     "notebooks": ("nbclient", "runs the notebooks of kaggle/ as tests"),
     "ray": ("ray", "hands the models of `pipelines choose` to a cluster"),
     "trackers": ("trackio", "follows a training in TensorBoard or trackio"),
