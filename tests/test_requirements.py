@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib import metadata
 
 import pytest
 from conftest import ROOT
@@ -60,6 +61,23 @@ def test_torch_and_cuda_are_not_locked_and_nothing_is_locked_twice():
     default, dev = map(locked, LOCKS)
     assert not [name for name in default | dev if NOT_LOCKED.fullmatch(name)]
     assert not default.keys() & dev.keys()
+
+
+def test_what_locked_packages_require_is_locked_too():
+    """They are installed without dependencies, as they are listed."""
+    everything = locked(LOCKS[0]) | locked(LOCKS[1])
+    looked_at = 0
+    for name in everything:
+        try:
+            lines = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue  # of another platform
+        looked_at += 1
+        for line in lines:
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                assert canonicalize_name(needed.name) in {*everything, "torch"}, (name, line)
+    assert looked_at > 50
 
 
 def test_make_and_the_container_install_with_hashes():
