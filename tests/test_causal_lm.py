@@ -19,6 +19,7 @@ from pipelines.families.causal_lm import (
     answer_ids,
     load,
     load_network,
+    loading,
     predict,
     prompt_for,
     prompt_ids,
@@ -219,6 +220,12 @@ def test_a_run_in_4_bits_is_scored_with_the_base_it_was_trained_on(tokenizer, tm
         error_on_whole_base = (whole(input_ids=ids).logits - expected).abs().max()
     # The kernel for 4 bits rounds states on a CPU.
     assert error < 0.01 < 0.1 < error_on_whole_base
+
+
+def test_4_bits_without_bitsandbytes_are_refused_before_weights_are_read(monkeypatch):
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"nowhere: a model in 4 bits .* ner-pipelines\[gpu\]"):
+        four_bit("nowhere")
 
 
 @pytest.fixture

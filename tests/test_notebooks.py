@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,35 @@ def test_the_shared_cells_are_the_same_in_all_notebooks(mark, end, notebooks):
         assert reached
         found.append(lines)
     assert len(set(found)) == 1
+
+
+def found_project(folder: Path, **variables: object) -> subprocess.CompletedProcess[str]:
+    """What the cells up to `the project lies in` do in a folder."""
+    source = cells(COLAB[0])
+    last = next(i for i, cell in enumerate(source) if '"clone"' in cell)
+    code = "\n".join(source[: last + 1])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("NB_")}
+    env = kept | {name: str(value) for name, value in variables.items()}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, env=env
+    )
+
+
+def test_a_notebook_without_the_project_says_what_to_set_or_upload(tmp_path):
+    done = found_project(tmp_path)
+    assert done.returncode == 1
+    assert "Set REPOSITORY in the cell with the settings" in done.stderr
+    assert f"whose name begins with pipelines, into {tmp_path}" in done.stderr
+
+
+def test_a_notebook_unpacks_an_uploaded_zip(tmp_path):
+    with zipfile.ZipFile(tmp_path / "pipelines-main.zip", "w") as archive:
+        for name in ("pyproject.toml", "recipes/sft_tinyllama.py"):
+            archive.write(ROOT / name, f"pipelines-main/{name}")
+    lies = f"the project lies in {tmp_path / 'pipelines' / 'pipelines-main'}\n"
+    for _ in range(2):  # cells are run again
+        done = found_project(tmp_path)
+        assert done.stdout == lies, done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,12 @@ class Parts:
             sizes[contents.BASE_MODEL] = contents.size_of(self.base, contents.is_model_file)
         return sizes
 
+    def extras(self) -> list[str]:
+        """The extras of the project that the run needs."""
+        if self.run is None:
+            return []
+        return ["gpu"] if contents.is_quantized(self.run) else []
+
 
 def parts_of(*, run: str | None, recipe: str | None, model: str | None) -> Parts:
     """Finds the parts of a bundle.
@@ -126,7 +132,13 @@ def check_folder(out: Path) -> None:
 
 
 def write_offline_bundle(
-    parts: Parts, out: Path, *, target: Target, without: Collection[str], kaggle_id: str | None
+    parts: Parts,
+    out: Path,
+    *,
+    target: Target,
+    without: Collection[str],
+    extras: Collection[str] = (),
+    kaggle_id: str | None = None,
 ) -> JsonObject:
     """Writes a bundle; the folder appears whole, or not at all.
 
@@ -135,6 +147,7 @@ def write_offline_bundle(
         out: the folder to write.
         target: the machine that it is for.
         without: packages that this machine has.
+        extras: of the project, to be packed too; those that the run needs are packed anyway.
         kaggle_id: `USER/NAME` of the Kaggle data set that it is to become.
 
     Returns:
@@ -156,7 +169,11 @@ def write_offline_bundle(
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        manifest = _fill(partial, out.name, parts, project, target, without, kaggle_id)
+        manifest = _fill(partial, parts, project, target, without, {*extras, *parts.extras()})
+        (partial / "README.md").write_text(bundle_readme(out.name, manifest), encoding="utf-8")
+        manifest["files"] = _listed(partial)
+        _write_json(partial / MANIFEST, manifest)
+        _write_json(partial / KAGGLE, kaggle_metadata(out.name, kaggle_id))
         if out.exists():
             shutil.rmtree(out)
         partial.rename(out)
@@ -167,19 +184,19 @@ def write_offline_bundle(
 
 def _fill(
     folder: Path,
-    name: str,
     parts: Parts,
     project: Path,
     target: Target,
     without: Collection[str],
-    kaggle_id: str | None,
+    extras: Collection[str],
 ) -> JsonObject:
+    """Writes all but the README and the manifest; returns the manifest without its files."""
     wheel_folder = folder / "wheels"
     wheel_folder.mkdir(parents=True)
     # First what can fail, then what takes time to copy.
     wheel = wheels.build_project_wheel(project, wheel_folder)
     pins = wheels.read_pins(project / "constraints.txt")
-    needs = wheels.add_dependencies(wheel, target=target, pins=pins, without=without)
+    needs = wheels.add_dependencies(wheel, target=target, pins=pins, without=without, extras=extras)
     requirements = wheels.requirements_with_hashes(wheel_folder)
     (folder / "requirements.txt").write_text(requirements, encoding="utf-8")
     shutil.copy(install_script.__file__, folder / "install.py")
@@ -190,15 +207,18 @@ def _fill(
         shutil.copy(predict_script.__file__, folder / "predict.py")
     else:
         contents.copy_recipes(project, folder)
-    manifest: JsonObject = {
+    return {
         "recipe": parts.recipe,
         "base_model": contents.without_paths(parts.base_name),
         "python": target.python,
         "platform": target.platform,
         "needs": needs,
     }
-    (folder / "README.md").write_text(bundle_readme(name, manifest), encoding="utf-8")
-    manifest["files"] = {
+
+
+def _listed(folder: Path) -> JsonObject:
+    """Name -> hash and size of each file below a folder."""
+    return {
         path.relative_to(folder).as_posix(): {
             "sha256": sha256(path),
             "bytes": path.stat().st_size,
@@ -206,9 +226,6 @@ def _fill(
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-    _write_json(folder / MANIFEST, manifest)
-    _write_json(folder / KAGGLE, kaggle_metadata(name, kaggle_id))
-    return manifest
 
 
 def kaggle_metadata(name: str, kaggle_id: str | None) -> JsonObject:

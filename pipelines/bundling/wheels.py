@@ -14,6 +14,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 
@@ -28,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 # The files that the project's wheel is built from.
 SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "pipelines", "recipes", "data")
-# Pure Python, but published without a wheel: they are built here.
-SOURCE_ONLY = frozenset({"seqeval"})
 
 
 def build_project_wheel(project: Path, folder: Path) -> Path:
@@ -64,7 +63,12 @@ def _has_setuptools() -> bool:
 
 
 def add_dependencies(
-    wheel: Path, *, target: Target, pins: Mapping[str, str], without: Collection[str]
+    wheel: Path,
+    *,
+    target: Target,
+    pins: Mapping[str, str],
+    without: Collection[str],
+    extras: Collection[str] = (),
 ) -> list[str]:
     """Downloads the wheels of all that a wheel requires, into its folder.
 
@@ -73,18 +77,23 @@ def add_dependencies(
         target: the machine that they are for.
         pins: canonical name of a package -> its version; others get the newest that fits.
         without: packages that the machine has. What they require is not followed.
+        extras: of the project, whose packages are wanted too.
 
     Returns:
         The requirements for the packages that were left out, one line each, such as
         `torch>=2.13,<3`.
 
     Raises:
-        UserError: when pip finds no wheel, or the versions do not fit each other.
+        UserError: for an unknown extra, or when pip finds no wheel, or the versions do not fit each
+            other.
     """
     folder = wheel.parent
+    known = _metadata(wheel).get_all("Provides-Extra") or []
+    if unknown := sorted(set(extras) - set(known)):
+        raise UserError(f"got --extras {' '.join(unknown)}; wanted some of {', '.join(known)}")
     absent = {canonicalize_name(name) for name in without}
     wheels: dict[str, Path] = {"ner-pipelines": wheel}
-    requirements = _requirements(wheel, (), target)
+    requirements = _requirements(wheel, extras, target)
     everything = list(requirements)
     followed: set[tuple[str, frozenset[str]]] = set()
     while requirements:
@@ -132,15 +141,19 @@ def read_pins(constraints: Path) -> dict[str, str]:
     return {canonicalize_name(name): version.strip() for name, version in pairs}
 
 
-def _requirements(wheel: Path, extras: Collection[str], target: Target) -> list[Requirement]:
-    """What a wheel requires on a machine, with some of its extras."""
+def _metadata(wheel: Path) -> Message:
+    """The metadata of a wheel: names and values of its core metadata."""
     with zipfile.ZipFile(wheel) as archive:
         [name] = [
             name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)
         ]
-        metadata = HeaderParser().parsestr(archive.read(name).decode())
+        return HeaderParser().parsestr(archive.read(name).decode())
+
+
+def _requirements(wheel: Path, extras: Collection[str], target: Target) -> list[Requirement]:
+    """What a wheel requires on a machine, with some of its extras."""
     found = []
-    for line in metadata.get_all("Requires-Dist") or ():
+    for line in _metadata(wheel).get_all("Requires-Dist") or ():
         requirement = Requirement(line)
         marker = requirement.marker
         environments = [target.markers() | {"extra": extra} for extra in ("", *extras)]
@@ -152,23 +165,16 @@ def _requirements(wheel: Path, extras: Collection[str], target: Target) -> list[
 def _download(
     wanted: Mapping[str, Requirement], folder: Path, target: Target, pins: Mapping[str, str]
 ) -> None:
-    """Downloads or builds a wheel for each requirement."""
-    specifiers = {
-        name: f"{name}=={pins[name]}" if name in pins else f"{name}{requirement.specifier}"
+    """Downloads a wheel for each requirement."""
+    specifiers = [
+        f"{name}=={pins[name]}" if name in pins else f"{name}{requirement.specifier}"
         for name, requirement in wanted.items()
-    }
-    for name in sorted(specifiers.keys() & SOURCE_ONLY):
-        _pip("wheel", "--no-deps", "--wheel-dir", folder, specifiers.pop(name))
-        [built] = folder.glob(f"{name}-*.whl")
-        if not built.name.endswith("-none-any.whl"):
-            raise UserError(f"{built.name}: built for this machine alone; wanted a pure wheel")
-    if not specifiers:
-        return
+    ]
     platforms = [word for tag in target.platforms() for word in ("--platform", tag)]
     _pip(
         *("download", "--no-deps", "--only-binary", ":all:", "--dest", folder),
         *("--python-version", target.python, *platforms),
-        *sorted(specifiers.values()),
+        *sorted(specifiers),
     )
 
 

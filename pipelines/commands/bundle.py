@@ -44,6 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: torch); without a name, none is left out",
     )
     parser.add_argument(
+        "--extras",
+        nargs="+",
+        default=[],
+        metavar="EXTRA",
+        help="extras of the project to pack too, such as gpu for --load_in_4bit; a run's own needs "
+        "are packed without it",
+    )
+    parser.add_argument(
         "--kaggle_id",
         metavar="USER/NAME",
         help="the Kaggle data set that it becomes, for dataset-metadata.json",
@@ -63,7 +71,12 @@ def run(options: argparse.Namespace) -> int:
         print(f"{name:<12} {size / 1e6:10,.1f} MB")
     print("wheels       are downloaded now", flush=True)
     manifest = write_offline_bundle(
-        parts, out, target=target, without=options.without, kaggle_id=options.kaggle_id
+        parts,
+        out,
+        target=target,
+        without=options.without,
+        extras=options.extras,
+        kaggle_id=options.kaggle_id,
     )
     sizes = [entry["bytes"] for entry in manifest["files"].values()]
     n_wheels = sum(name.endswith(".whl") for name in manifest["files"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,8 +100,14 @@ def load_network(
         options: for `from_pretrained`.
 
     Raises:
-        UserError: when it could not be loaded, or is not a causal language model.
+        UserError: when it could not be loaded, is not a causal language model, or is to be
+            quantised without bitsandbytes.
     """
+    if options.get("quantization_config") is not None and find_spec("bitsandbytes") is None:
+        raise UserError(
+            f"{name}: a model in 4 bits needs bitsandbytes, which is not installed; run `pip "
+            "install 'ner-pipelines[gpu]'`, or train without --load_in_4bit"
+        )
     try:
         return AutoModelForCausalLM.from_pretrained(
             weights.resolve(name),
