@@ -52,12 +52,6 @@ class Parts:
             sizes[contents.BASE_MODEL] = contents.size_of(self.base, contents.is_model_file)
         return sizes
 
-    def extras(self) -> list[str]:
-        """The extras of the project that the run needs."""
-        if self.run is None:
-            return []
-        return ["gpu"] if contents.is_quantized(self.run) else []
-
 
 def parts_of(*, run: str | None, recipe: str | None, model: str | None) -> Parts:
     """Finds the parts of a bundle.
@@ -147,7 +141,7 @@ def write_offline_bundle(
         out: the folder to write.
         target: the machine that it is for.
         without: packages that this machine has.
-        extras: of the project, to be packed too; those that the run needs are packed anyway.
+        extras: of the project, to be packed too.
         kaggle_id: `USER/NAME` of the Kaggle data set that it is to become.
 
     Returns:
@@ -169,7 +163,7 @@ def write_offline_bundle(
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        manifest = _fill(partial, parts, project, target, without, {*extras, *parts.extras()})
+        manifest = _fill(partial, parts, project, target, without, extras)
         (partial / "README.md").write_text(bundle_readme(out.name, manifest), encoding="utf-8")
         manifest["files"] = _listed(partial)
         _write_json(partial / MANIFEST, manifest)

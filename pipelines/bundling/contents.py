@@ -47,12 +47,6 @@ def base_model_of(run: Run) -> str | None:
     return str(settings["base_model"]) if needs_base else None
 
 
-def is_quantized(run: Run) -> bool:
-    """Whether a run's base model is loaded in 4 or 8 bits."""
-    settings_file = run.model_folder()[1] / "prompt.json"
-    return settings_file.is_file() and bool(_read_object(settings_file).get("quantization"))
-
-
 def find_model(name: str) -> Path:
     """The folder of a model; one of the Hub is downloaded into its cache.
 

@@ -48,8 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="EXTRA",
-        help="extras of the project to pack too, such as gpu for --load_in_4bit; a run's own needs "
-        "are packed without it",
+        help="extras of the project to pack too, such as demo",
     )
     parser.add_argument(
         "--kaggle_id",

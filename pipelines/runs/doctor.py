@@ -26,7 +26,6 @@ LEAST_DISK = 5 << 30  # bytes: a few checkpoints of a small model, and the cache
 LEAST_MEMORY = 4 << 30  # bytes: fine-tuning SmolLM2 takes about 3 GiB
 # Extra -> module, and what it is for.
 EXTRAS = {
-    "gpu": ("bitsandbytes", "loads a model in 4 bits (--load_in_4bit)"),
     "spacy": ("spacy", "reads and writes DocBin files"),
     "postgresql": ("psycopg2", "keeps a search of heads in a PostgreSQL server"),
     "kaggle": ("kaggle", "downloads from and submits to Kaggle"),

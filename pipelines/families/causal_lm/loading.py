@@ -106,7 +106,7 @@ def load_network(
     if options.get("quantization_config") is not None and find_spec("bitsandbytes") is None:
         raise UserError(
             f"{name}: a model in 4 bits needs bitsandbytes, which is not installed; run `pip "
-            "install 'ner-pipelines[gpu]'`, or train without --load_in_4bit"
+            "install bitsandbytes`, or train without --load_in_4bit"
         )
     try:
         return AutoModelForCausalLM.from_pretrained(
