@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -50,7 +50,9 @@ class Engine:
     address: str = LOCAL
     workers: int | None = None
 
-    def progress(self, job: Job, shards: Sequence[Shard]) -> Iterator[tuple[Shard, Progress]]:
+    def progress(
+        self, job: Job, shards: Sequence[Shard]
+    ) -> Generator[tuple[Shard, Progress], None, None]:
         """Answers shards, and says of each batch what became of it."""
         if self.name == "ray":
             from pipelines.bulk.ray_engine import ray_progress
@@ -72,7 +74,8 @@ class Tally:
         finished: of them, before too.
         rows: read now, of finished shards.
         failed: rows set aside, of all finished shards.
-        seconds: of the work now.
+        seconds: of the work now, without those before the first batch.
+        seconds_to_start: until the first batch was answered: workers and models are loaded.
     """
 
     shards: int
@@ -80,14 +83,16 @@ class Tally:
     rows: int = 0
     failed: int = 0
     seconds: float = 0.0
+    seconds_to_start: float = 0.0
 
     def described(self) -> str:
         """The tally, in one line."""
-        speed = f", {self.rows / self.seconds:,.0f} a second" if self.rows else ""
+        speed = f", {self.rows / self.seconds:,.0f} a second" if self.rows and self.seconds else ""
         failed = f", {counted(self.failed, 'row')} set aside in failed/" if self.failed else ""
         return (
             f"{self.finished} of {counted(self.shards, 'shard')} finished; "
-            f"{counted(self.rows, 'row')} read now in {self.seconds:.1f} s{speed}{failed}"
+            f"{counted(self.rows, 'row')} read now in {self.seconds:.1f} s{speed} (and "
+            f"{self.seconds_to_start:.1f} s to start){failed}"
         )
 
 
@@ -162,10 +167,15 @@ def _answer_all(
         return tally
     begin = time.perf_counter()
     work, account = engine.progress(job, todo), Account(folder.url, job.max_failed, tally)
-    with contextlib.closing(account), contextlib.closing(work):
-        for shard, progress in work:
-            account.add(shard, progress)
-    tally.seconds = time.perf_counter() - begin
+    try:
+        with contextlib.closing(account), contextlib.closing(work):
+            for shard, progress in work:
+                if not tally.seconds_to_start:
+                    tally.seconds_to_start = time.perf_counter() - begin
+                account.add(shard, progress)
+    finally:
+        folder.remove_temporaries(folder.names())  # of workers that died
+    tally.seconds = time.perf_counter() - begin - tally.seconds_to_start
     account.refuse_faults()
     return tally
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.bulk.shards import Shard
@@ -57,11 +57,15 @@ class ShardActor:
 class Pool:
     """The actors and what each is asked for."""
 
-    def __init__(self, job: Job, options: dict[str, float]):
+    def __init__(self, job: Job, *, gpus: int):
         import ray
 
         self.job = job
-        self.remote: Any = ray.remote(**options)(ShardActor)
+        # Ray sets OMP_NUM_THREADS to the cores of an actor: each computes with one thread. A death
+        # is ours to handle: Ray would repeat a batch in an actor that has not begun the shard.
+        self.remote: Any = ray.remote(
+            num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0
+        )(ShardActor)
         # What is awaited -> the actor, and its shard; no shard while it loads the model.
         self.asked: dict[ray.ObjectRef, tuple[Any, Shard | None]] = {}
 
@@ -102,7 +106,7 @@ class Pool:
 
 def ray_progress(
     job: Job, shards: Sequence[Shard], *, address: str, workers: int | None
-) -> Iterator[tuple[Shard, Progress]]:
+) -> Generator[tuple[Shard, Progress], None, None]:
     """Answers shards, the largest first, and says of each batch what became of it.
 
     Args:
@@ -119,9 +123,11 @@ def ray_progress(
     if not was_connected:
         join_cluster(address, cores=workers if address == LOCAL else None)
     try:
-        count, options = _workers(workers)
-        logger.info("Ray: %s of %s", counted(count, "worker"), _described(options))
-        yield from _progress(Pool(job, options), shards, min(count, len(shards)))
+        count, gpus = _workers(workers)
+        count = min(count, len(shards))
+        kind = "one GPU and one core" if gpus else "one core"
+        logger.info("Ray: %s of %s", counted(count, "worker"), kind)
+        yield from _progress(Pool(job, gpus=gpus), shards, count)
     finally:
         if not was_connected:
             ray.shutdown()
@@ -138,8 +144,8 @@ def import_ray_or_say_so() -> None:
         ) from None
 
 
-def _workers(asked: int | None) -> tuple[int, dict[str, float]]:
-    """The number of actors and the resources of each: a GPU and a core, or a core."""
+def _workers(asked: int | None) -> tuple[int, int]:
+    """The number of actors, and the GPUs of each: one, or none where the cluster has none."""
     import ray
 
     total = ray.cluster_resources()
@@ -151,13 +157,7 @@ def _workers(asked: int | None) -> tuple[int, dict[str, float]]:
             f"got --workers {asked}; the cluster has {counted(has_room, kind)}, and each worker "
             "takes one"
         )
-    # Ray sets OMP_NUM_THREADS to the cores of an actor: each computes with one thread.
-    options = {"num_cpus": 1.0, "num_gpus": 1.0 if gpus else 0.0}
-    return asked or max(1, has_room), options | {"max_restarts": 0, "max_task_retries": 0}
-
-
-def _described(options: dict[str, float]) -> str:
-    return "one GPU and one core" if options["num_gpus"] else "one core"
+    return asked or max(1, has_room), min(gpus, 1)
 
 
 def _progress(pool: Pool, shards: Sequence[Shard], count: int) -> Iterator[tuple[Shard, Progress]]:

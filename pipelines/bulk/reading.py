@@ -205,8 +205,10 @@ def _csv_records(
         if fields and fields[-1].endswith(_END):
             raise _cut_off(path, begin)
         if any(field.strip() for field in fields):
+            # A header without its end may lack columns, a last row fields; else none can be seen.
+            is_short = width is None or len(fields) < width
             width = width or len(fields)
-            if len(fields) < width and not last.endswith("\n"):
+            if is_short and not last.endswith("\n"):
                 raise _cut_off(path, begin)
             yield begin, fields
         begin = reader.line_num + 1

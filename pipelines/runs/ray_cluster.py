@@ -29,31 +29,40 @@ def join_cluster(address: str, *, cores: int | None = None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # and not its warning
     try:
-        import ray
+        import ray  # noqa: F401
     except ImportError:
         raise UserError(
             "--ray needs Ray, which is not installed; pip install 'ray>=2.50,<3' (the extra `ray`)"
         ) from None
     _refuse_unreachable(address)
-    options = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == LOCAL:
-            ray.init(num_cpus=cores, **options)
+            _init(None, cores)
         else:
-            _init_in_time(address, options)
+            _init_in_time(address)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise _unreachable(address, error) from None
 
 
-def _init_in_time(address: str, options: dict[str, object]) -> None:
-    """`ray.init`, which waits long for what listens and does not answer as a cluster does."""
+def _init(address: str | None, cores: int | None = None) -> None:
     import ray
 
+    ray.init(
+        address=address,
+        num_cpus=cores,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def _init_in_time(address: str) -> None:
+    """`ray.init`, which waits long for what listens and does not answer as a cluster does."""
     results: queue.Queue[BaseException | None] = queue.Queue()
 
     def connect() -> None:
         try:
-            ray.init(address=address, **options)
+            _init(address)
             results.put(None)
         except BaseException as error:
             results.put(error)
