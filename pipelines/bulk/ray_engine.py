@@ -10,6 +10,7 @@ that one batch an actor is in flight, and hears of a death at the next.
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ class ShardActor:
     """A `Worker` in a process of its own, which goes on by a batch when it is asked to."""
 
     def __init__(self, job: Job):
+        # Tokenizers would start a thread for each core of the machine, in each worker.
+        os.environ.setdefault("RAYON_NUM_THREADS", "1")
         self.job = job
         self.worker: Worker | None = None
         self.shard: Shard | None = None

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
@@ -125,8 +125,9 @@ def writer(file: IO[bytes], ending: str) -> Iterator[Writer]:
         # Without name and time, so that the same answers are the same bytes.
         packed = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
     target: IO[bytes] = packed or file  # type: ignore[assignment]
+    kinds: dict[str, Callable[[IO[bytes]], Writer]]
     kinds = {".jsonl": JsonLines, ".csv": Csv, ".parquet": Parquet}
-    opened: Writer = kinds[plain](target)
+    opened = kinds[plain](target)
     try:
         yield opened
     except BaseException:

@@ -58,6 +58,7 @@ def _init(address: str | None, cores: int | None = None) -> None:
 
 def _init_in_time(address: str) -> None:
     """`ray.init`, which waits long for what listens and does not answer as a cluster does."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # its warnings say no more than ours
     results: queue.Queue[BaseException | None] = queue.Queue()
 
     def connect() -> None:
