@@ -40,7 +40,7 @@ ONE_THREAD = {
     "HF_HUB_OFFLINE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-RECIPES = {
+RECIPES: dict[str, list[str | Path]] = {
     "crf": ["train_tagger.py", "--network", "crf", "--max_iterations", "30"],
     "minilm": [
         "finetune_token_tagger.py",

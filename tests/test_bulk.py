@@ -168,6 +168,12 @@ def test_what_cannot_be_done_is_one_line(pattern, more, said, run, tmp_path, mon
     assert error.count("\n") == 1
 
 
+def test_a_file_is_no_place_for_shards(run, tmp_path, capsys):
+    shard = write(tmp_path / "a.parquet", rows(2))
+    assert "wanted a folder" in refusal(capsys, run, shard, tmp_path / "p.jsonl")
+    assert not (tmp_path / "p.jsonl").exists()
+
+
 def test_ray_that_is_not_installed_is_named_with_its_extra(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
     pattern = shards(tmp_path, a=rows(2))

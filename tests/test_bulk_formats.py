@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 from bulk_inputs import files, rows, write
@@ -15,7 +16,9 @@ from pipelines.bulk.reading import ShardError, blocks, first_table
 from pipelines.bulk.writing import COLUMNS, writer
 from pipelines.cli import main
 from pipelines.corpora.corpus import ColumnNames
-from pipelines.examples import Prediction, Span
+from pipelines.examples import Example, Prediction, Span
+from pipelines.families import composite, lexical
+from pipelines.families.lexical import bag_of_words
 
 TEXTS = ['She has gout, and "flu".' if n % 3 else f"Text {n}: BRCA1 and gout." for n in range(1300)]
 CONTENT = [{"id": f"r{n}", "text": text} for n, text in enumerate(TEXTS)]
@@ -59,6 +62,28 @@ def test_parquet_gives_the_answers_of_json_lines_and_its_own_format(dictionary, 
     with (tmp_path / "csv" / "a.csv").open(newline="") as f:
         cells = list(csv.DictReader(f))
     assert [json.loads(row["spans"]) for row in cells] == [row["spans"] for row in lines]
+
+
+@pytest.mark.parametrize("kind", ["composite", "classifier"])
+def test_other_families_take_the_same_way(kind, dictionary, tmp_path):
+    folder = tmp_path / "run" / "model"
+    folder.mkdir(parents=True)
+    (folder.parent / "config.yaml").write_text("{}")
+    if kind == "composite":
+        one = composite.member("one", dictionary / "model")
+        composite.save(folder, composite.Composite("vote", (one, one, one)))
+    else:
+        train = [Example(str(n), text) for n, text in enumerate(TEXTS[:21])]
+        targets = np.arange(21) % 3 == 0
+        bag = bag_of_words.fit(train, targets.astype(int), ["a", "b"], method="naive_bayes")
+        lexical.save(folder, lexical.Lexical("naive_bayes", bag))
+    shard = write(tmp_path / "a.jsonl", CONTENT)
+    words = ["predict", "--run", str(folder.parent), "--input", str(shard)]
+    assert main([*words, "--output", str(tmp_path / "alone.jsonl")]) == 0
+    assert main([*words, "--output", str(tmp_path / "out"), "--engine", "local"]) == 0
+    answers = (tmp_path / "out" / "a.jsonl").read_bytes()
+    assert answers == (tmp_path / "alone.jsonl").read_bytes()
+    assert (b'"label"' in answers, answers.count(b"\n")) == (True, len(CONTENT))
 
 
 ANSWERS = [

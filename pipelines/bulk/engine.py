@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pipelines.bulk.manifest import MANIFEST, identity_of, read_manifest, refuse_other_job
 from pipelines.bulk.reading import ShardError, columns_of, first_table
-from pipelines.bulk.shards import Shard, file_system, find_shards, format_of
+from pipelines.bulk.shards import FORMATS, Shard, file_system, find_shards, format_of
 from pipelines.bulk.worker import Job, Progress, Worker
 from pipelines.bulk.writing import OUTPUT_FORMATS, OutputFolder
 from pipelines.corpora.corpus import ColumnNames, Columns, counted, fault_lines
@@ -140,6 +140,8 @@ def predict_shards(
         max_failed,
     )
     _refuse_same_output(job, shards)
+    if Path(output).suffix in FORMATS:
+        raise UserError(f"{output}: the name of a file; wanted a folder, for the shards")
     _refuse_family(run)
     with _only_job_in(folder):
         present = folder.names()
