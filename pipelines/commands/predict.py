@@ -1,4 +1,4 @@
-"""Answers the examples of a file with the model of a run."""
+"""Answers the examples of a file, or of a corpus of many files, with the model of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from pipelines.commands.outputs import check_output
 from pipelines.errors import UserError
 from pipelines.examples import BATCH, Fields, prediction_to_json, replacing
 
-HELP = "answer the examples of a file with the model of a run"
+HELP = "answer the examples of a file, or of many, with the model of a run"
+OF_SHARDS = ("engine", "ray", "workers", "output_format", "max_failed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,13 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input",
         required=True,
         metavar="FILE",
-        help="examples, in any layout of data/README.md; `-` is standard input",
+        help="examples, in any layout of data/README.md; `-` is standard input; or a quoted "
+        "pattern or URL of many files, 'shards/*.parquet': see docs/corpora.md",
     )
     parser.add_argument(
         "--output",
         required=True,
         metavar="P.jsonl",
-        help="where the predictions go; `-` is standard output",
+        help="where the predictions go; `-` is standard output; of many files a folder",
     )
     parser.add_argument(
         "--resume",
@@ -54,7 +56,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out spans with a lower score; of classes, keep all with this score or a higher "
         "one. `pipelines evaluate --guarantee` finds one",
     )
+    add_shard_options(parser)
     add_columns(parser)
+
+
+def add_shard_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of a corpus of many files, `OF_SHARDS`."""
+    group = parser.add_argument_group("many files")
+    group.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        help="local: one after the other in this process (default); ray: on a Ray cluster, which "
+        "needs the extra `ray`",
+    )
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="the cluster of --engine ray: local (default: one on this machine), auto, or "
+        "HOST:PORT, ray://HOST:PORT",
+    )
+    group.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="of --engine ray (default: one for each GPU, without GPUs for each core)",
+    )
+    group.add_argument(
+        "--output_format",
+        metavar="FORMAT",
+        help="jsonl, parquet or csv (default: as the input; of plain text jsonl)",
+    )
+    group.add_argument(
+        "--max_failed",
+        type=int,
+        metavar="N",
+        help="rows that may fail before the job stops; each is set aside in OUTPUT/failed/ with "
+        "its reason (default: 100)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -72,6 +110,8 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(
             f"got --min_score {options.min_score:g}; wanted a score between 0 and 1, as models give"
         )
+    if is_of_shards(options):
+        return predict_shards(options)
     check_output(options.output, options.input)
     run = Run.open(options.run_dir)
     family, folder = run.model_folder()
@@ -126,6 +166,60 @@ def run(options: argparse.Namespace) -> int:
         since = f", {len(kept)} of them kept from before" if kept else ""
         print(f"{options.output}: {answered} answers of {folder}{since}")
     return 0
+
+
+def is_of_shards(options: argparse.Namespace) -> bool:
+    """Whether the input is a corpus of many files: by an option, a pattern, a URL or Parquet."""
+    path = str(options.input)
+    is_pattern = any(sign in path for sign in "*?[") and not Path(path).exists()
+    is_asked_for = any(getattr(options, name) is not None for name in OF_SHARDS)
+    return is_asked_for or is_pattern or "://" in path or path.lower().endswith(".parquet")
+
+
+def predict_shards(options: argparse.Namespace) -> int:
+    """Answers many files; see `pipelines.bulk`."""
+    from pipelines.bulk import engine as bulk
+    from pipelines.runs.ray_cluster import LOCAL
+
+    refuse_options(options)
+    engine = bulk.Engine(options.engine or "local", options.ray or LOCAL, options.workers)
+    max_failed = bulk.MAX_FAILED if options.max_failed is None else options.max_failed
+    try:
+        tally = bulk.predict_shards(
+            options.run_dir,
+            options.input,
+            options.output,
+            columns=columns_of(options),
+            engine=engine,
+            output_format=options.output_format,
+            batch_tokens=options.batch_tokens,
+            min_score=options.min_score,
+            max_failed=max_failed,
+            resume=options.resume,
+        )
+    except KeyboardInterrupt:
+        print("interrupted: finished shards are kept; --resume does the others", file=sys.stderr)
+        return 130
+    print(f"{options.output}: {tally.described()}")
+    return 0
+
+
+def refuse_options(options: argparse.Namespace) -> None:
+    """Raises a `UserError` for options that have no effect on a corpus of many files."""
+    if "-" in (options.input, options.output):
+        raise UserError("many files are read from files and written to a folder; got `-`")
+    if options.engine != "ray" and (options.ray or options.workers is not None):
+        raise UserError("--ray and --workers are options of --engine ray; give that too")
+    for name, least in (("workers", 1), ("max_failed", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise UserError(f"got --{name} {value}; wanted {least} or more")
+    if options.skip_bad_rows:
+        raise UserError(
+            "got --skip_bad_rows; of many files bad rows are set aside, up to --max_failed"
+        )
+    if options.layout is not None:
+        raise UserError("got --layout; of many files the ending says the format")
 
 
 class Partial:

@@ -110,6 +110,23 @@ def read_corpus(
     return corpora["file"]
 
 
+def corpus_of_texts(path: str, table: Table, names: ColumnNames, *, first_row: int = 0) -> Corpus:
+    """Reads the texts of rows whose columns are known, as `read_corpus(…, answer="text")` does.
+
+    Args:
+        path: of the file, for messages.
+        table: rows of the file, or of a part of it.
+        first_row: number of rows before them, from which rows without an id are counted.
+    """
+    rows = [
+        read_row(number, value, names)
+        for number, (_, value) in enumerate(table.rows, start=first_row)
+    ]
+    mark_duplicate_ids(rows, table)
+    set_text(rows, names)
+    return _corpus(Reading(path, table, names, rows, False))
+
+
 def _checked_answer(columns: Columns, answer: str | None) -> str | None:
     """The answer that is asked for.
 

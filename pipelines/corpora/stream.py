@@ -113,17 +113,22 @@ def _examples_in_pieces(
 
 @contextmanager
 def _opened(path: str) -> Iterator[IO[str]]:
-    """The file as text, unzipped, without a byte order mark; only `\\n` ends a line."""
+    """The file, or standard input, as text; see `decoded`."""
     raw: IO[bytes] = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115
     try:
-        buffered: io.BufferedReader | gzip.GzipFile
-        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[arg-type]
-        if buffered.peek(2)[:2] == b"\x1f\x8b":
-            buffered = gzip.GzipFile(fileobj=buffered)
-        yield io.TextIOWrapper(buffered, encoding=encoding_of(buffered.peek(2)), newline="\n")
+        yield decoded(raw)
     finally:
         if path != "-":
             raw.close()
+
+
+def decoded(raw: IO[bytes]) -> IO[str]:
+    """A stream of bytes as text, unzipped, without a byte order mark; only `\\n` ends a line."""
+    buffered: io.BufferedReader | gzip.GzipFile
+    buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[arg-type]
+    if buffered.peek(2)[:2] == b"\x1f\x8b":
+        buffered = gzip.GzipFile(fileobj=buffered)
+    return io.TextIOWrapper(buffered, encoding=encoding_of(buffered.peek(2)), newline="\n")
 
 
 def _pieces(

@@ -23,19 +23,20 @@ LOCK_FILE = ".lock"
 
 
 @contextlib.contextmanager
-def run_lock(folder: str | Path) -> Iterator[None]:
+def run_lock(folder: str | Path, *, option: str = "--run_dir") -> Iterator[None]:
     """Keeps a second run out of a folder; for the main process of a launch alone.
 
     The system releases the lock when the process ends, however it ends.
 
     Args:
         folder: of the run; has to exist.
+        option: the option that names it.
 
     Raises:
         UserError: naming the process that holds the lock.
     """
     path = Path(folder, LOCK_FILE)
-    handle = _locked(path)
+    handle = _locked(path, option)
     try:
         yield
     finally:
@@ -43,7 +44,7 @@ def run_lock(folder: str | Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _locked(path: Path) -> int:
+def _locked(path: Path, option: str) -> int:
     """An open handle of the lock file, which holds the lock."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -54,7 +55,7 @@ def _locked(path: Path) -> int:
             os.close(handle)
             raise UserError(
                 f"{path.parent} is in use by {holder}; wait until it ends, stop it, or give "
-                "another --run_dir"
+                f"another {option}"
             ) from None
         except OSError as error:
             logger.warning(

@@ -100,7 +100,7 @@ def _records_of(source: Source) -> tuple[str, list[Record], list[str]]:
     sep_line = _SEP_LINE.match(source.head[0])
     if sep_line:
         content = content.lstrip("\r\n").partition("\n")[2]
-    delimiter = sep_line[1] if sep_line else _delimiter(source.content)
+    delimiter = sep_line[1] if sep_line else delimiter_of(source.content)
     # A carriage return alone, in a field without quotes, is not a line end here.
     without_returns = content.replace("\r\n", "\n").replace("\r", " ")
     notes = []
@@ -120,7 +120,7 @@ def _records_of(source: Source) -> tuple[str, list[Record], list[str]]:
     return delimiter, records, notes
 
 
-def _delimiter(content: str) -> str:
+def delimiter_of(content: str) -> str:
     """The mark that cuts most of the first rows into as many fields as the first, more than one."""
     sample = content[:200_000].lstrip("\n").replace("\r", " ")
     lines = sample.split("\n")[:200]

@@ -79,15 +79,7 @@ def _json_lines(source: Source) -> Table | None:
     """Reads one JSON value a line; `None` where the file is something else."""
     rows: list[tuple[int, object]] = []
     for number, line in source.numbered_lines():
-        try:
-            value = loads(line, allow_nan=True)
-        except json.JSONDecodeError as error:
-            value = Unreadable(f"invalid JSON: {error.msg} at column {error.colno}")
-        except DuplicateKey as error:
-            value = Unreadable(f"{error}; give it once", "duplicate_key")
-        except ValueError as error:
-            value = Unreadable(str(error))
-        rows.append((number, value))
+        rows.append((number, line_value(line)))
     is_json = [
         not isinstance(value, Unreadable) or value.kind == "duplicate_key" for _, value in rows
     ]
@@ -96,6 +88,18 @@ def _json_lines(source: Source) -> Table | None:
     if not begins_with_row and 2 * sum(is_json) <= len(rows):
         return None
     return Table(rows, "JSON lines", unit="line")
+
+
+def line_value(line: str) -> object:
+    """The JSON value of a line, `Unreadable` where it is none."""
+    try:
+        return loads(line, allow_nan=True)
+    except json.JSONDecodeError as error:
+        return Unreadable(f"invalid JSON: {error.msg} at column {error.colno}")
+    except DuplicateKey as error:
+        return Unreadable(f"{error}; give it once", "duplicate_key")
+    except ValueError as error:
+        return Unreadable(str(error))
 
 
 def _table(path: str, value: object) -> Table:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.errors import UserError
+from pipelines.runs.ray_cluster import LOCAL, join_cluster
 from pipelines.studies.choice.runners import Beat, Ended, Stopped
 from pipelines.studies.workers import (
     Command,
@@ -25,9 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOCAL = "local"
 POLL_SECONDS = 0.2
-SECONDS_TO_CONNECT = 10
 
 
 class RayRunner:
@@ -44,25 +41,15 @@ class RayRunner:
         Raises:
             UserError: where Ray is not installed or the cluster cannot be reached.
         """
-        try:
-            import ray
-        except ImportError:
-            raise UserError(
-                "--ray needs Ray, which is not installed; pip install 'ray>=2.50,<3'"
-            ) from None
+        join_cluster(address)
+        import ray
+
         self.jobs = jobs
         self._is_stopped = False
         self._tasks: set[ray.ObjectRef] = set()
         self._lock = threading.Lock()
-        where = None if address == LOCAL else address
-        _refuse_unreachable(address)
-        try:
-            ray.init(address=where, include_dashboard=False, log_to_driver=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"--ray {address}: no cluster can be reached: {reason}") from None
         total = ray.cluster_resources()
-        self._cores = max(1, int(total.get("CPU", 1)) // jobs if where is None else cores())
+        self._cores = max(1, int(total.get("CPU", 1)) // jobs if address == LOCAL else cores())
         self._gpus = 1 if total.get("GPU") else 0
         logger.info("Ray: %g cores, %g GPUs", total.get("CPU", 0), total.get("GPU", 0))
 
@@ -110,17 +97,6 @@ class RayRunner:
             task = remote.remote(command.name, list(command.words), str(command.log), self._cores)
             self._tasks.add(task)
             return task
-
-
-def _refuse_unreachable(address: str) -> None:
-    """Raises a `UserError` where nothing listens; Ray itself would try for minutes."""
-    host, separator, port = address.removeprefix("ray://").rpartition(":")
-    if not separator:
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=SECONDS_TO_CONNECT).close()
-    except (OSError, ValueError) as error:
-        raise UserError(f"--ray {address}: no cluster can be reached: {error}") from None
 
 
 def run_words(name: str, words: list[str], log: str, threads: int) -> int:
