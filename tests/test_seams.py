@@ -23,7 +23,7 @@ LAYERS = (
     ("cpu",),
     ("families",),
     ("runs",),
-    ("submission", "inspection", "studies", "bundling"),
+    ("submission", "inspection", "studies", "bundling", "exporting"),
     ("reporting",),
     ("job", "demo"),
     ("api",),
