@@ -21,9 +21,10 @@ from typing import Any
 import yaml
 
 from pipelines.errors import UserError
+from pipelines.evaluation.tasks import TASKS, answer_kind
 from pipelines.examples import Example, Fields, JsonObject
 from pipelines.exporting.comparison import TOLERANCE, Measured, measure, rows_of
-from pipelines.exporting.source import Source, open_source
+from pipelines.exporting.source import open_source
 from pipelines.formatting import size
 from pipelines.runs.provenance import hardware, sha256
 from pipelines.runs.run import EXPORT_FILE, Run
@@ -86,7 +87,12 @@ def export(
             **facts,
             "files": _files(folder),
             "hardware": hardware(),
-            "comparison": _comparison(run, source, examples, (before, after), folder, to, chosen),
+            "comparison": _comparison(
+                examples,
+                (before, after),
+                names=("run", f"{to} {chosen}"),
+                sizes=(source.bytes_on_disk(), _size_of(folder)),
+            ),
         }
         _write_json(folder / EXPORT_FILE, content)
     return content
@@ -176,19 +182,21 @@ def _files(folder: Path) -> dict[str, Fields]:
     }
 
 
+def _size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
 def _comparison(
-    run: Run,
-    source: Source,
     examples: list[Example],
     measured: tuple[Measured, Measured],
-    folder: Path,
-    to: str,
-    dtype: str,
+    *,
+    names: tuple[str, str],
+    sizes: tuple[int, int],
 ) -> JsonObject:
-    """What `export.json` says of both models on the dev set."""
-    task = run.task()
-    sizes = source.bytes_on_disk(), sum(path.stat().st_size for path in folder.iterdir())
-    rows = rows_of(task, examples, measured, names=("run", f"{to} {dtype}"), sizes=sizes)
+    """What `export.json` says of both models on the dev set, and a warning where they differ."""
+    kind = answer_kind(measured[0].predictions)
+    task = next(task for task in TASKS.values() if task.answer == kind)
+    rows = rows_of(task, examples, measured, names=names, sizes=sizes)
     difference = rows[1]["score"] - rows[0]["score"]
     within = abs(difference) <= TOLERANCE
     if not within:
