@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections import namedtuple
+from collections import Counter, namedtuple
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -184,6 +184,10 @@ def test_an_int8_classifier_is_smaller_and_nearly_the_same(classifier_run, tmp_p
     assert np.abs(logits["float32"] - own).max() < 1e-5
     assert 1e-5 < np.abs(logits["int8"] - own).max() < 0.1 * np.abs(own).max()
     assert sizes["int8"] < sizes["float32"]
+    import onnx
+
+    kinds = Counter(node.op_type for node in onnx.load(tmp_path / "int8" / "model.onnx").graph.node)
+    assert kinds["MatMulInteger"] == 2 * 5  # of each layer all but the last matmul
 
 
 @pytest.mark.parametrize("dtype", gguf_format.DTYPES)

@@ -150,14 +150,36 @@ def write_graph(model: Any, inputs: dict[str, Tensor], file: Path) -> None:
 
 
 def quantize(source: Path, target: Path) -> None:
-    """Writes a graph with int8 weights, a scale for each row; activations are quantised as it runs.
+    """Writes a graph whose matmuls compute in int8: weights with a scale a column, inputs as it runs.
 
-    Matmuls compute in int8; embeddings are stored in it.
+    Left in float32: embeddings, and matmuls that narrow their input. Those are the second layer of
+    each feed-forward block, whose inputs have outliers that one scale a batch does not hold, and
+    the head (on NCBI dev, F1 83.6: all in int8 82.8, without these layers 83.7).
     """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    graph = onnx.load(source).graph
+    shapes = {value.name: tuple(value.dims) for value in graph.initializer}
+    narrowing = [
+        node.name
+        for node in graph.node
+        if node.op_type == "MatMul" and _narrows(shapes.get(node.input[1], ()))
+    ]
     with _quiet():
-        quantize_dynamic(str(source), str(target), weight_type=QuantType.QInt8, per_channel=True)
+        quantize_dynamic(
+            str(source),
+            str(target),
+            op_types_to_quantize=["MatMul"],
+            nodes_to_exclude=narrowing,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+        )
+
+
+def _narrows(shape: tuple[int, ...]) -> bool:
+    """Whether a weight (inputs, outputs) has fewer outputs; false for what is no weight."""
+    return len(shape) == 2 and shape[0] > shape[1]
 
 
 @contextmanager
