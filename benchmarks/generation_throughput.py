@@ -1,34 +1,245 @@
-"""Seconds a sentence at prediction: `model.generate` one at a time in float32 against ours.
+"""Seconds a sentence at prediction: what other engines do with the same model, and ours.
 
-    python benchmarks/generation_throughput.py [--run RUN] [--sentences 64]
+    python benchmarks/generation_throughput.py [--run RUN] [--sentences 64] [--peers sorted int8]
 
-Both answer the same prompts of the NCBI disease corpus (or the sample corpus), greedily and without
-a grammar. Without --run the model is the untrained `local:smollm2` with answers of 8 tokens. The
-line before the last says how many answers are equal; the last ends with the ratio.
+All answer the same prompts of the NCBI disease corpus (or the sample corpus) in turn, greedily and
+without a grammar: `generate` one at a time in float32; `generate` in batches of sentences sorted by
+length, in our dtype; transformers' continuous batching; CTranslate2 in float32 and in int8; and
+llama.cpp on our GGUF files. Conversion and loading do not count. Without --run the model is the
+untrained `local:smollm2` with answers of 8 tokens. Each line says how many answers are those of
+`generate` in float32 where it ran, else ours, and the strict F1 of a trained model. What is not
+installed, or does not run here, is named without a number. The last line ends with the ratio to the
+fastest peer.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import importlib.util
 import os
+import tempfile
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import GenerationConfig
 
 from pipelines import cpu
 from pipelines.corpora import read_examples
 from pipelines.errors import UserError
+from pipelines.evaluation.span_scores import score_spans
+from pipelines.examples import Example
+from pipelines.exporting import gguf_format
+from pipelines.exporting.source import Source
 from pipelines.families import causal_lm
 from pipelines.families.causal_lm.generation import generate
-from pipelines.networks import precision, weights
+from pipelines.families.causal_lm.loading import GGUF_FILE
+from pipelines.networks import precision
+from pipelines.prompting import formats
 from pipelines.runs.cost import CostMeter
 
 ROOT = Path(__file__).resolve().parent.parent
+ROWS = 48  # sentences of a batch of `generate`
+Ids = list[list[int]]  # the tokens of each sentence
+
+
+@dataclass
+class Job:
+    """What all engines do, and the model in the form that each of them reads.
+
+    Attributes:
+        loaded: the model as `predict` uses it.
+        prompts: of each sentence.
+        limit: tokens of an answer.
+        folder: for converted models.
+        source: the folder that the model was loaded from, None where it is untrained.
+    """
+
+    loaded: causal_lm.Loaded
+    examples: Sequence[Example]
+    prompts: Ids
+    limit: int
+    folder: Path
+    source: Source | None
+
+    @property
+    def end(self) -> int:
+        return int(self.loaded.tokenizer.eos_token_id)
+
+    @cached_property
+    def plain(self) -> Any:
+        """The model in float32, as the library has it."""
+        if self.source is not None:
+            return self.source.load().model
+        return causal_lm.load_network("local:smollm2", dtype=torch.float32).eval()
+
+    @cached_property
+    def checkpoint(self) -> Path:
+        """The model as a folder of transformers."""
+        folder = self.folder / "checkpoint"
+        self.plain.save_pretrained(folder)
+        self.loaded.tokenizer.save_pretrained(folder)
+        return folder
+
+
+class NotRunnable(Exception):
+    """Why an engine gives no number here."""
+
+
+Run = Callable[[], Ids]  # answers, without the end token
+
+
+def ours(job: Job) -> Run:
+    model, tokenizer, *_ = job.loaded
+
+    def run() -> Ids:
+        limits = [job.limit] * len(job.prompts)
+        answers = generate(model, tokenizer, job.prompts, limits=limits)
+        return [answer.ids for answer in answers]
+
+    return run
+
+
+def library(job: Job, *, rows: int, dtype: torch.dtype) -> Run:
+    """`generate`, in batches of sentences of about one length."""
+    model = job.plain.to(dtype)
+    pad = job.loaded.tokenizer.pad_token_id
+    order = sorted(range(len(job.prompts)), key=lambda index: len(job.prompts[index]))
+
+    @torch.inference_mode()
+    def run() -> Ids:
+        answers: Ids = [[] for _ in job.prompts]
+        for start in range(0, len(order), rows):
+            batch = order[start : start + rows]
+            longest = len(job.prompts[batch[-1]])
+            padded = [[pad] * (longest - len(p)) + p for p in map(job.prompts.__getitem__, batch)]
+            masks = [
+                [0] * (longest - len(p)) + [1] * len(p) for p in map(job.prompts.__getitem__, batch)
+            ]
+            written = model.generate(
+                input_ids=torch.tensor(padded),
+                attention_mask=torch.tensor(masks),
+                do_sample=False,
+                max_new_tokens=job.limit,
+                pad_token_id=pad,
+            )
+            for index, ids in zip(batch, written[:, longest:].tolist(), strict=True):
+                answers[index] = before_end(ids, job.end)
+        return answers
+
+    return run
+
+
+def before_end(ids: Sequence[int], end: int) -> list[int]:
+    ids = list(ids)
+    return ids[: ids.index(end)] if end in ids else ids
+
+
+def one_at_a_time(job: Job) -> Run:
+    return library(job, rows=1, dtype=torch.float32)
+
+
+def sorted_batches(job: Job) -> Run:
+    return library(job, rows=ROWS, dtype=precision.choose().weights)
+
+
+def continuous(job: Job) -> Run:
+    """The library's continuous batching, in our dtype."""
+    model = job.plain.to(precision.choose().weights)
+    config = GenerationConfig(
+        max_new_tokens=job.limit,
+        do_sample=False,
+        eos_token_id=job.end,
+        pad_token_id=job.loaded.tokenizer.pad_token_id,
+    )
+
+    def run() -> Ids:
+        try:
+            found = model.generate_batch(job.prompts, generation_config=config)
+        except Exception as error:  # whatever its kernels need that a CPU lacks
+            raise NotRunnable(f"{type(error).__name__}: {error}") from error
+        if len(found) != len(job.prompts):
+            raise NotRunnable(f"answered {len(found)} of {len(job.prompts)}")
+        by_number = sorted(found.values(), key=lambda one: int(one.request_id.rpartition("_")[2]))
+        return [before_end(one.generated_tokens, job.end) for one in by_number]
+
+    return run
+
+
+def ctranslate(job: Job, quantization: str) -> Run:
+    """CTranslate2: batches by tokens, sorted by length by itself."""
+    import ctranslate2
+    from ctranslate2.converters import TransformersConverter
+
+    folder = job.folder / f"ctranslate2-{quantization}"
+    try:
+        job.plain.to(torch.float32)
+        TransformersConverter(str(job.checkpoint)).convert(str(folder), quantization=quantization)
+    except Exception as error:
+        raise NotRunnable(f"{type(error).__name__}: {error}") from error
+    threads = torch.get_num_threads()
+    generator = ctranslate2.Generator(str(folder), device="cpu", intra_threads=threads)
+    tokenizer = job.loaded.tokenizer
+    prompts = [tokenizer.convert_ids_to_tokens(ids) for ids in job.prompts]
+
+    def run() -> Ids:
+        found = generator.generate_batch(
+            prompts,
+            max_batch_size=2048,
+            batch_type="tokens",
+            max_length=job.limit,
+            sampling_topk=1,
+            end_token=tokenizer.eos_token,
+            include_prompt_in_result=False,
+        )
+        return [before_end(one.sequences_ids[0], job.end) for one in found]
+
+    return run
+
+
+def llama_cpp(job: Job, dtype: str) -> Run:
+    """llama.cpp on the file that `pipelines export --to gguf` writes, a sentence at a time."""
+    from llama_cpp import Llama
+
+    if job.source is None:
+        raise NotRunnable("wants --run")
+    folder = job.folder / f"gguf-{dtype}"
+    folder.mkdir()
+    job.plain.to(torch.float32)
+    exported = job.loaded._replace(model=job.plain)
+    gguf_format.write(job.source, exported, job.examples, folder, dtype)
+    threads = torch.get_num_threads()
+    model = Llama(str(folder / GGUF_FILE), n_ctx=1024, n_threads=threads, verbose=False)
+
+    def run() -> Ids:
+        answers: Ids = []
+        for prompt in job.prompts:
+            answers.append([])
+            model.reset()
+            for token in model.generate(prompt, top_k=1, temp=0.0):
+                if token == job.end or len(answers[-1]) == job.limit:
+                    break
+                answers[-1].append(token)
+        return answers
+
+    return run
+
+
+# Name -> the package that it needs, and what makes it ready.
+ENGINES: dict[str, tuple[str, Callable[[Job], Run]]] = {
+    "single": ("transformers", one_at_a_time),
+    "ours": ("torch", ours),
+    "sorted": ("transformers", sorted_batches),
+    "continuous": ("transformers", continuous),
+    "ctranslate2_float32": ("ctranslate2", lambda job: ctranslate(job, "float32")),
+    "ctranslate2_int8": ("ctranslate2", lambda job: ctranslate(job, "int8")),
+    "llama_cpp_float16": ("llama_cpp", lambda job: llama_cpp(job, "float16")),
+    "llama_cpp_int8": ("llama_cpp", lambda job: llama_cpp(job, "int8")),
+}
 
 
 def main() -> None:
@@ -37,55 +248,34 @@ def main() -> None:
     )
     parser.add_argument("--run", help="run folder with a trained model")
     parser.add_argument("--sentences", type=int, default=96)
-    parser.add_argument("--batch_tokens", type=int, default=1024)
+    peers = [name for name in ENGINES if name != "ours"]
+    parser.add_argument("--peers", nargs="*", choices=peers, default=peers)
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            job = make_job(options.run, options.sentences, Path(folder))
+        except UserError as error:
+            parser.error(str(error))
+        measure(job, [name for name in ENGINES if name == "ours" or name in options.peers])
+
+
+def make_job(run: str | None, sentences: int, folder: Path) -> Job:
     data = Path(os.environ.get("PIPELINES_DATA", ROOT.parent / "shared" / "data"))
     corpus = data / "ncbi_disease" / "dev.json"
     if not corpus.exists():
         corpus = ROOT / "data" / "samples" / "disease_ner" / "dev.json"
     examples = read_examples(corpus)
-    examples = examples[:: max(1, len(examples) // options.sentences)][: options.sentences]
-    adapter = Path(options.run) / "model" if options.run else None
-    try:
-        loaded, base = trained(adapter) if adapter else untrained("local:smollm2")
-    except UserError as error:
-        parser.error(str(error))
-    limit = 128 if adapter else 8
-    model, tokenizer, prompt, _ = loaded
-    prompts = [causal_lm.prompt_ids(tokenizer, example.text, prompt) for example in examples]
-
-    start = time.perf_counter()
-    ours = generate(
-        model, tokenizer, prompts, limits=[limit] * len(prompts), batch_tokens=options.batch_tokens
-    )
-    our_seconds = time.perf_counter() - start
-    peak = CostMeter().to_json()["peak_memory"] / 2**30
-    single: Any = AutoModelForCausalLM.from_pretrained(
-        weights.resolve(base), dtype=torch.float32, trust_remote_code=False
-    )
-    if adapter:
-        single = PeftModel.from_pretrained(single, adapter).merge_and_unload()
-    single.eval().to(model.device)
-    start = time.perf_counter()
-    theirs = [one_at_a_time(single, tokenizer, ids, limit) for ids in prompts]
-    their_seconds = time.perf_counter() - start
-    equal = sum(answer.ids == other for answer, other in zip(ours, theirs, strict=True))
-    print(f"{equal} of {len(prompts)} answers equal; our peak memory {peak:.2f} GiB")
-    print(
-        f"generation: one at a time {their_seconds / len(prompts):.3f} s a sentence, ours "
-        f"{our_seconds / len(prompts):.3f} s, {their_seconds / our_seconds:.1f}x"
-    )
+    examples = examples[:: max(1, len(examples) // sentences)][:sentences]
+    source = Source(causal_lm, "causal_lm", Path(run) / "model") if run else None
+    loaded = source.load_as_run() if source else untrained("local:smollm2")
+    prompts = [
+        causal_lm.prompt_ids(loaded.tokenizer, example.text, loaded.prompt) for example in examples
+    ]
+    return Job(loaded, examples, prompts, 128 if run else 8, folder, source)
 
 
-def trained(folder: Path) -> tuple[causal_lm.Loaded, str]:
-    """The model of a run, and the name of its base."""
-    loaded = causal_lm.load(folder)
-    settings = json.loads((folder / causal_lm.PROMPT_FILE).read_text(encoding="utf-8"))
-    return loaded, settings["base_model"]
-
-
-def untrained(name: str) -> tuple[causal_lm.Loaded, str]:
-    """A model as it is, and its name."""
+def untrained(name: str) -> causal_lm.Loaded:
+    """A model as it is."""
     tokenizer = causal_lm.load_tokenizer(name)
     prompt = causal_lm.prompt_for(
         tokenizer, format="list", labels=("Disease",), style="plain", constrained=False
@@ -93,22 +283,57 @@ def untrained(name: str) -> tuple[causal_lm.Loaded, str]:
     model: Any = causal_lm.load_network(name).eval()
     model.to(precision.choose().device)
     cpu.for_prediction(model)
-    return causal_lm.Loaded(model, tokenizer, prompt), name
+    return causal_lm.Loaded(model, tokenizer, prompt)
 
 
-@torch.inference_mode()
-def one_at_a_time(model: Any, tokenizer: Any, prompt: list[int], limit: int) -> list[int]:
-    """Token ids of the library's answer, without the end token."""
-    ids = torch.tensor([prompt], device=model.device)  # (1, T)
-    written = model.generate(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        do_sample=False,
-        max_new_tokens=limit,
-        pad_token_id=tokenizer.pad_token_id,
+def measure(job: Job, names: Sequence[str]) -> None:
+    """Runs the engines in turn, and prints a line for each and the ratio."""
+    seconds: dict[str, float] = {}
+    reference: Ids | None = None
+    for name in names:
+        package, prepare = ENGINES[name]
+        if importlib.util.find_spec(package) is None:
+            print(f"{name:<20} not installed ({package})", flush=True)
+            continue
+        try:
+            run = prepare(job)
+            start = time.perf_counter()
+            answers = run()
+        except NotRunnable as error:
+            print(f"{name:<20} does not run here: {' '.join(str(error).split())[:160]}", flush=True)
+            continue
+        seconds[name] = (time.perf_counter() - start) / len(job.prompts)
+        reference = reference or answers
+        equal = sum(mine == other for mine, other in zip(answers, reference, strict=True))
+        scored = f", strict F1 {100 * f1(job, answers):.1f}" if job.source else ""
+        print(
+            f"{name:<20} {seconds[name]:.3f} s a sentence, {equal} of {len(answers)} answers equal"
+            f"{scored}",
+            flush=True,
+        )
+    mine = seconds.pop("ours")
+    print(f"our peak memory is below {CostMeter().to_json()['peak_memory'] / 2**30:.2f} GiB")
+    if not seconds:
+        print(f"generation: ours {mine:.3f} s a sentence")
+        return
+    best = min(seconds, key=seconds.__getitem__)
+    print(
+        f"generation: {best} {seconds[best]:.3f} s a sentence, ours {mine:.3f} s, "
+        f"{seconds[best] / mine:.1f}x"
     )
-    answer = written[0, len(prompt) :].tolist()
-    return [token for token in answer if token != tokenizer.eos_token_id]
+
+
+def f1(job: Job, answers: Ids) -> float:
+    """Strict F1 of answers, parsed as `predict` parses them."""
+    _, tokenizer, prompt, _ = job.loaded
+    layout = formats.prompt_format(prompt.format)
+    predicted = []
+    for example, ids in zip(job.examples, answers, strict=True):
+        raw = str(tokenizer.decode(ids, skip_special_tokens=True))
+        parsed = layout.parse(raw, example.text, prompt.labels, cut_off=False)
+        predicted.append([mention.span for mention in parsed.mentions if mention.span])
+    gold = [example.spans or () for example in job.examples]
+    return float(score_spans(gold, predicted)["strict"]["f1"])
 
 
 if __name__ == "__main__":

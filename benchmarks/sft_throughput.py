@@ -1,11 +1,12 @@
-"""Training tokens a second: the `trl sft` command against ours; model, data, LoRA and dtype agree.
+"""Training tokens a second: `trl sft`, as it comes and at its best, a plain `Trainer` and ours.
 
-    python benchmarks/sft_throughput.py [--rounds 2] [--batch_tokens 1024] [--ours]
+    python benchmarks/sft_throughput.py [--rounds 2] [--peers trl_best trainer]
 
-Both run in turn, each in a process of its own, on the NCBI disease corpus (or the sample corpus if
+All run in turn, each in a process of its own, on the NCBI disease corpus (or the sample corpus if
 that is absent), once for a few steps and once for more: the difference is timed, so that neither
-loading nor compilation counts. A token is one of a prompt or an answer, not padding. The last line
-ends with the ratio.
+loading nor compilation counts. Model, data, dtype and LoRA agree; all adapt every layer. At its
+best, a peer groups rows by length and computes the loss of answers only. A token is one of a prompt
+or an answer, not padding. The last line ends with the ratio to the fastest peer.
 """
 
 from __future__ import annotations
@@ -18,8 +19,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig, DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
 from pipelines.corpora import read_examples
 from pipelines.families import causal_lm
@@ -28,6 +34,7 @@ from pipelines.networks import precision, weights
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 16
+PEERS = ("trl", "trl_best", "trainer")
 LORA = ["--lora_r", "16", "--lora_alpha", "32", "--lora_dropout", "0"]
 
 
@@ -39,14 +46,22 @@ def main() -> None:
     parser.add_argument("--warm_up", type=int, default=2, help="steps that are not timed")
     parser.add_argument("--steps", type=int, default=40, help="timed, of ours")
     parser.add_argument(
-        "--trl_steps", type=int, default=4, help=f"timed, of `trl sft`, each of {BATCH} rows"
+        "--peer_steps", type=int, default=4, help=f"timed, of each peer, each of {BATCH} rows"
     )
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument(
         "--batch_tokens", type=int, help="of ours (default: as in the shipped configuration)"
     )
-    parser.add_argument("--ours", action="store_true", help="time only ours")
+    parser.add_argument(
+        "--peers", nargs="*", choices=PEERS, default=PEERS, help="time these (default: all)"
+    )
+    parser.add_argument(
+        "--train_plain", nargs=2, metavar=("FOLDER", "STEPS"), help=argparse.SUPPRESS
+    )
     options = parser.parse_args()
+    if options.train_plain:
+        train_plain(options.model, Path(options.train_plain[0]), int(options.train_plain[1]))
+        return
     data = Path(os.environ.get("PIPELINES_DATA", ROOT.parent / "shared" / "data"))
     corpus = data / "ncbi_disease" / "train.json"
     if not corpus.exists():
@@ -62,25 +77,26 @@ def main() -> None:
         def ours(steps: int) -> list[str]:
             return our_command(options, Path(folder), corpus, steps)
 
-        def trl(steps: int) -> list[str]:
-            return trl_command(options, Path(folder), steps)
-
+        commands: dict[str, Callable[[int], list[str]]] = {
+            name: partial(peer_command, name, options, Path(folder)) for name in options.peers
+        }
         run(ours(options.warm_up))  # compiled code is cached from here on
-        our_speeds, trl_speeds = [], []
+        speeds: dict[str, float] = {}
         for _ in range(options.rounds):
-            our_speeds.append(speed(ours, options.warm_up, options.steps))
-            print(f"ours    {our_speeds[-1]:8.1f} tokens/s", flush=True)
-            if not options.ours:
-                trl_speeds.append(speed(trl, options.warm_up, options.trl_steps))
-                print(f"trl sft {trl_speeds[-1]:8.1f} tokens/s", flush=True)
-        best, best_trl = max(our_speeds), max(trl_speeds, default=None)
-        if best_trl is None:
-            print(f"training: ours {best:.1f} tokens/s")
-        else:
-            print(
-                f"training: trl sft {best_trl:.1f} tokens/s, ours {best:.1f} tokens/s, "
-                f"{best / best_trl:.1f}x"
-            )
+            for name, command in {"ours": ours, **commands}.items():
+                steps = options.steps if name == "ours" else options.peer_steps
+                found = speed(command, options.warm_up, steps)
+                speeds[name] = max(found, speeds.get(name, 0.0))
+                print(f"{name:<9} {found:8.1f} tokens/s", flush=True)
+        mine = speeds.pop("ours")
+        if not speeds:
+            print(f"training: ours {mine:.1f} tokens/s")
+            return
+        best = max(speeds, key=speeds.__getitem__)
+        print(
+            f"training: {best} {speeds[best]:.1f} tokens/s, ours {mine:.1f} tokens/s, "
+            f"{mine / speeds[best]:.1f}x"
+        )
 
 
 def write_data(examples: list, model: str, folder: Path) -> int:
@@ -103,7 +119,10 @@ def write_data(examples: list, model: str, folder: Path) -> int:
     return sum(len(row["input_ids"]) for row in rows)
 
 
-def trl_command(options: argparse.Namespace, folder: Path, steps: int) -> list[str]:
+def peer_command(name: str, options: argparse.Namespace, folder: Path, steps: int) -> list[str]:
+    if name == "trainer":
+        plain = ["--model", options.model, "--train_plain", str(folder), str(steps)]
+        return [sys.executable, __file__, *plain]
     bf16 = precision.choose().weights.itemsize == 2
     arguments = {
         "model_name_or_path": weights.resolve(options.model),
@@ -120,8 +139,47 @@ def trl_command(options: argparse.Namespace, folder: Path, steps: int) -> list[s
         "max_steps": steps,
         "logging_steps": steps,
     }
+    if name == "trl_best":
+        arguments |= {"train_sampling_strategy": "group_by_length", "completion_only_loss": True}
     command = str(Path(sys.executable).with_name("trl"))
     return [command, "sft", "--use_peft", "--use_cpu", *LORA, *as_options(arguments)]
+
+
+def train_plain(model_name: str, folder: Path, steps: int) -> None:
+    """Trains LoRA with the library's own `Trainer`, and prints tokens and seconds as TRL does."""
+    tokenizer = causal_lm.load_tokenizer(model_name)
+    rows = []
+    with open(folder / "data" / "train.jsonl", encoding="utf-8") as f:
+        for row in map(json.loads, f):
+            prompt = tokenizer(row["prompt"])["input_ids"]
+            answer = [*tokenizer(row["completion"])["input_ids"], tokenizer.eos_token_id]
+            labels = [-100] * len(prompt) + answer
+            rows.append({"input_ids": prompt + answer, "labels": labels})
+    dtype = precision.choose().weights
+    network: Any = causal_lm.load_network(model_name, dtype=dtype)
+    lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    arguments = TrainingArguments(
+        str(folder / "plain"),
+        per_device_train_batch_size=BATCH,
+        learning_rate=1e-3,
+        bf16=dtype == torch.bfloat16,
+        use_cpu=True,
+        train_sampling_strategy="group_by_length",
+        include_num_input_tokens_seen="non_padding",
+        save_strategy="no",
+        report_to="none",
+        max_steps=steps,
+        logging_steps=steps,
+    )
+    trainer = Trainer(
+        model=get_peft_model(network, lora),
+        args=arguments,
+        train_dataset=rows,
+        data_collator=DataCollatorForSeq2Seq(tokenizer),
+    )
+    seconds = trainer.train().metrics["train_runtime"]
+    seen = trainer.state.num_input_tokens_seen
+    print({"num_tokens": float(seen), "train_runtime": seconds})
 
 
 def our_command(options: argparse.Namespace, folder: Path, corpus: Path, steps: int) -> list[str]:
@@ -135,11 +193,17 @@ def our_command(options: argparse.Namespace, folder: Path, corpus: Path, steps: 
         "load_best_model_at_end": "false",
         "max_steps": steps,
         "logging_steps": steps,
+        "lora_layers": layers_of(options.model),  # of ours fewer are the default: peers adapt all
     }
     if options.batch_tokens:
         arguments["batch_tokens"] = options.batch_tokens
     recipe = str(ROOT / "recipes" / "sft_tinyllama.py")
     return [sys.executable, recipe, *LORA, *as_options(arguments)]
+
+
+def layers_of(model: str) -> int:
+    config = AutoConfig.from_pretrained(weights.resolve(model), trust_remote_code=False)
+    return int(config.num_hidden_layers)
 
 
 def as_options(arguments: dict[str, Any]) -> list[str]:

@@ -28,6 +28,7 @@ COMMANDS = (
     "report",
     "submit",
     "push",
+    "export",
     "vocabulary",
     "parameters",
     "shapes",

@@ -23,7 +23,7 @@ LAYERS = (
     ("cpu",),
     ("families",),
     ("runs",),
-    ("submission", "inspection", "studies", "bundling", "bulk"),
+    ("submission", "inspection", "studies", "bundling", "exporting", "bulk"),
     ("reporting",),
     ("job", "demo"),
     ("api",),

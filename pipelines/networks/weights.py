@@ -192,8 +192,16 @@ def _convert_gguf(file: Path, folder: Path) -> None:
         file.parent, gguf_file=file.name, dtype="float32", trust_remote_code=False
     )
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
-    # The weights are no longer quantised; these two would make `save_pretrained` refuse.
-    model.hf_quantizer = None
-    del model.config.quantization_config
+    forget_gguf(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def forget_gguf(model: Any) -> None:
+    """Removes what says that weights are quantised: those of a GGUF file no longer are, once read.
+
+    It would make `save_pretrained` refuse.
+    """
+    model.hf_quantizer = None
+    model.is_quantized = False
+    del model.config.quantization_config

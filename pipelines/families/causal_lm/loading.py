@@ -31,6 +31,7 @@ from pipelines.networks import precision, weights
 from pipelines.networks.encoder_config import UNLIMITED
 
 PROMPT_FILE = "prompt.json"
+GGUF_FILE = "model.gguf"  # in a folder that `pipelines export` wrote
 
 
 class Loaded(NamedTuple):
@@ -181,7 +182,7 @@ def save(
 def load(
     folder: str | Path, *, device: str | None = None, trust_remote_code: bool = False
 ) -> Loaded:
-    """Loads what `save` wrote, for prediction.
+    """Loads what `save` wrote, or what was exported from it, for prediction.
 
     An adapter is merged into its base, except into a quantised one, which would be rounded again.
 
@@ -218,12 +219,7 @@ def load(
             "device_map": {"": device},
             "dtype": chosen.weights,
         }
-    if (folder / "adapter_config.json").is_file():
-        model = _with_adapter(load_network(base_of(settings, folder), **options), folder)
-    elif settings.get("untrained"):
-        model = load_network(base_of(settings, folder), **options)
-    else:
-        model = load_network(str(folder), **options)
+    model = load_merged(folder, settings, **options)
     if not getattr(model, "is_quantized", False):
         # Merged in float32, and rounded once. Buffers stay: rotary frequencies need float32.
         for weight in model.parameters():
@@ -233,6 +229,27 @@ def load(
     cpu.for_prediction(model)
     by = settings.get("shots_by")
     return Loaded(model, tokenizer, prompt, load_shots(folder, prompt, by) if by else None)
+
+
+def load_merged(folder: Path, settings: JsonObject, **options: Any) -> PreTrainedModel:
+    """The network of a model folder, its adapter merged unless the base is quantised.
+
+    Args:
+        settings: from `read_settings`.
+        options: for `load_network`.
+
+    Raises:
+        UserError: when the weights or the base could not be loaded.
+    """
+    if (folder / "adapter_config.json").is_file():
+        return _with_adapter(load_network(base_of(settings, folder), **options), folder)
+    if settings.get("untrained"):
+        return load_network(base_of(settings, folder), **options)
+    if not (folder / GGUF_FILE).is_file():
+        return load_network(str(folder), **options)
+    model: Any = load_network(str(folder), gguf_file=GGUF_FILE, **options)
+    weights.forget_gguf(model)
+    return model
 
 
 def base_of(settings: JsonObject, folder: Path) -> str:

@@ -21,7 +21,7 @@ from transformers import (
 from pipelines.errors import UserError
 from pipelines.examples import JsonObject, replacing
 from pipelines.formatting import some
-from pipelines.networks import encoder_config, precision, text_classifier, weights
+from pipelines.networks import encoder_config, onnx_network, precision, text_classifier, weights
 from pipelines.networks.encoder_tokenizer import load_tokenizer
 from pipelines.networks.labels import follow_labels, label_map, labels_of
 from pipelines.networks.pooled_classifier import POOLINGS, PooledClassifier, PooledClassifierConfig
@@ -52,7 +52,7 @@ class ClassifierSettings:
 class Loaded(NamedTuple):
     """A model ready to predict."""
 
-    model: PreTrainedModel
+    model: Any  # a PreTrainedModel, or an OnnxNetwork
     tokenizer: PreTrainedTokenizerBase
     settings: ClassifierSettings
 
@@ -189,7 +189,7 @@ def save(
 
 
 def load(folder: str | Path, *, device: str | None = None) -> Loaded:
-    """Loads what `save` wrote.
+    """Loads what `save` wrote, or what was exported from it.
 
     Raises:
         UserError: when the folder holds no finished model, or one without a head for its classes.
@@ -197,6 +197,8 @@ def load(folder: str | Path, *, device: str | None = None) -> Loaded:
     folder = Path(folder)
     settings = _read_settings(folder)
     tokenizer = load_tokenizer(str(folder))
+    if onnx_network.is_in(folder):
+        return Loaded(onnx_network.OnnxNetwork(folder), tokenizer, settings)
     try:
         model, report = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False

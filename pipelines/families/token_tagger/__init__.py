@@ -41,6 +41,7 @@ from pipelines.networks import (
     encoder_config,
     encoder_tagger,
     feedforward,
+    onnx_network,
     precision,
     recurrent,
     tagger_ensemble,
@@ -290,7 +291,7 @@ def save(
 
 
 def load(folder: str | Path, *, device: str | None = None) -> Loaded:
-    """Loads what `save` wrote.
+    """Loads what `save` wrote, or what was exported from it.
 
     Raises:
         UserError: when the folder holds no finished tagger, or weights are missing in it.
@@ -305,6 +306,8 @@ def load(folder: str | Path, *, device: str | None = None) -> Loaded:
             "tagger; give the folder of a run that finished training"
         ) from error
     tokenizer = load_tokenizer(str(folder))
+    if onnx_network.is_in(folder):
+        return Loaded(onnx_network.OnnxNetwork(folder), tokenizer, settings)
     model, missing = load_network(str(folder))
     if missing:
         raise UserError(
