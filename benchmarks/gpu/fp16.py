@@ -31,7 +31,15 @@ def train(setting: Setting, words: Any) -> JsonObject:
     values: JsonObject = {}
     with peak_memory(values):
         trainer, clock = train_ours(
-            setting, network, words, rows, plan, bf16=False, fp16=True, logging_steps=1
+            setting,
+            network,
+            words,
+            rows,
+            plan,
+            bf16=False,
+            fp16=True,
+            logging_steps=1,
+            learning_rate=1e-3,
         )
     logged = losses(trainer)
     assert torch.isfinite(torch.tensor(logged)).all(), f"losses {logged}"

@@ -101,9 +101,13 @@ def _unpacked(packed: np.ndarray, device: torch.device) -> Tensor:
     """The bits (B, 8 N) of bytes (B, N), the lowest first; a GPU is sent the bytes."""
     if device.type == "cpu":  # where numpy is faster
         return torch.from_numpy(np.unpackbits(packed, axis=1, bitorder="little"))
-    shifts = torch.arange(8, dtype=torch.uint8, device=device)
-    sent = torch.from_numpy(packed).to(device)
-    return sent[..., None].bitwise_right_shift(shifts).bitwise_and(1).flatten(1)
+    return bits_of(torch.from_numpy(packed).to(device))
+
+
+def bits_of(packed: Tensor) -> Tensor:
+    """The bits (B, 8 N) of bytes (B, N), the lowest first, on their device."""
+    shifts = torch.arange(8, dtype=torch.uint8, device=packed.device)
+    return packed[..., None].bitwise_right_shift(shifts).bitwise_and(1).flatten(1)
 
 
 @cache
