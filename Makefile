@@ -2,6 +2,7 @@
 # make choose  finds the cheapest model for the sample corpus
 # make test   runs the tests;  make check adds the slow ones, the linter and the type checker
 # make docs   builds the documents as a site, site/index.html
+# make gpu-check  checks and measures what a CUDA machine does here, in under 8 minutes (GPU="--parts sft")
 # make glove  installs the word vectors that `--embeddings local:glove` reads
 # make lock   writes requirements.txt and requirements-dev.txt anew from pyproject.toml and constraints.txt
 # make install TORCH_INDEX=URL  takes torch from another index, such as that of its wheels for a CPU
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet
 LOCK := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command "make lock" --no-emit-package torch
 
-.PHONY: install lock glove demo demo-short choose test check lint docs
+.PHONY: install lock glove demo demo-short choose test check lint docs gpu-check
 
 install: .venv/installed
 
@@ -52,6 +53,10 @@ test: install
 
 check: install lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+# The machine's own Python, such as Colab's, where there is no .venv: nothing is installed for it.
+gpu-check:
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu $(GPU)
 
 lint: install
 	$(BIN)/ruff check .

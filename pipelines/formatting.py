@@ -99,6 +99,15 @@ def size(number_of_bytes: float | None) -> str:
     return f"{number_of_bytes:.2f} GiB"
 
 
+def energy(watt_hours: float | None) -> str:
+    """An energy in mWh, Wh or kWh."""
+    if watt_hours is None:
+        return ""
+    if watt_hours < 0.1:
+        return f"{1000 * watt_hours:.2g} mWh"
+    return f"{watt_hours:.3g} Wh" if watt_hours < 1000 else f"{watt_hours / 1000:,.2f} kWh"
+
+
 def short_count(number: float | None) -> str:
     """A number of parameters, such as 134.5M."""
     if number is None:

@@ -39,7 +39,7 @@ from pipelines.reporting.text import report_as_text, summary
 from pipelines.runs import push, sessions, trackers
 from pipelines.runs.arguments import DataArguments
 from pipelines.runs.checkpoints import CheckpointManifest, checkpoint_to_resume
-from pipelines.runs.cost import CostMeter, parameter_counts
+from pipelines.runs.cost import CostMeter, matmul_peak, parameter_counts, training_flops_a_token
 from pipelines.runs.defaults import changed_options
 from pipelines.runs.lock import interruptible, run_lock
 from pipelines.runs.options import given_files
@@ -304,11 +304,20 @@ class Job:
             tokens = sum(
                 len(row["input_ids" if "input_ids" in row else "features"]) for row in rows
             )
+        work: JsonObject = {}
+        if tokens:
+            # TRL's own loss and ours compute logits of answers alone, a tenth of all tokens.
+            with_head = not hasattr(trainer, "answer_logits_only")
+            network = trainer.accelerator.unwrap_model(trainer.model)
+            flops = training_flops_a_token(network, with_head=with_head)
+            peak = matmul_peak() * trainer.args.world_size
+            work = {"flops": flops * round(tokens * epochs), "peak_flops": round(peak)}
         self.record(
             parameters=every,
             trained_parameters=trained,
             epochs=round(epochs, 2),
             tokens=round(tokens * epochs),
+            **work,
         )
 
     def record(self, **figures: object) -> None:
@@ -317,19 +326,40 @@ class Job:
             sessions.record(self.run.folder, **figures)
 
     def cost(self) -> JsonObject:
-        """Seconds of each stage, memory, and the figures recorded over all sessions."""
+        """Seconds of each stage, memory, energy, and the figures recorded over all sessions."""
         figures = sessions.total(self.run.folder)
         seconds, tokens = figures.pop("seconds", 0.0), figures.pop("tokens", None)
+        flops, peak = figures.pop("flops", None), figures.pop("peak_flops", None)
         figures.pop("steps", None)
         if tokens and seconds:
             figures["training_tokens_per_second"] = round(tokens / seconds, 1)
+        if flops and peak and seconds:
+            figures["training_share_of_peak"] = float(f"{flops / seconds / peak:.3g}")
         measured = self.meter.to_json()
         if self.earlier_seconds is not None:
             spent = measured["seconds"].get("training", 0.0) + self.earlier_seconds
             measured["seconds"] = (
                 {"training": round(spent, 2)} | measured["seconds"] | {"training": round(spent, 2)}
             )
-        return {**figures, **measured}
+        measured |= self.meter.energy(measured["seconds"])
+        return {**figures, **self._prediction_speed(), **measured}
+
+    def _prediction_speed(self) -> JsonObject:
+        """Examples and words a second over the splits that were predicted.
+
+        Words, not tokens: with those of its own tokenizer no two models could be compared.
+        """
+        taken = {
+            split: self.meter.seconds.get(f"predict_{split}", 0.0) for split in ("dev", "test")
+        }
+        predicted = [split for split, seconds in taken.items() if seconds]
+        examples = [example for split in predicted for example in self.examples.get(split, ())]
+        if not examples:
+            return {}
+        seconds = sum(taken.values())
+        words = sum(len(example.text.split()) for example in examples)
+        speed = {"prediction_examples_per_second": round(len(examples) / seconds, 2)}
+        return speed | ({"prediction_words_per_second": round(words / seconds, 1)} if words else {})
 
     def trains(self) -> bool:
         """Whether there is no model yet, or a finished run is to train for more epochs."""

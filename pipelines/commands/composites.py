@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines import job
@@ -212,6 +212,13 @@ class MembersCost(CostMeter):
         """The parameters of all members that have any."""
         counts = [cost["parameters"] for cost in self.costs if cost.get("parameters")]
         return {"parameters": sum(counts)} if counts else {}
+
+    def energy(self, seconds: Mapping[str, float]) -> JsonObject:
+        """The sum of the members' estimates; without one of them, at the power of this process."""
+        known = [cost.get("energy_watt_hours") for cost in self.costs]
+        if None in known or not known:
+            return super().energy(seconds)
+        return {"energy_watt_hours": round(sum(known), 4), "energy_basis": "sum of the members'"}
 
     def to_json(self) -> JsonObject:
         """As of any run; the memory is the largest of a member's and of this process."""

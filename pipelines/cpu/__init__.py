@@ -1,12 +1,17 @@
-"""What makes a model fast on a CPU, behind two verbs that do nothing on another device."""
+"""What makes a model fast on a CPU, behind two verbs.
+
+On another device prediction is left alone; training takes only the LoRA layers, where weights are
+whole: they save passes over memory on a GPU too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
 from pipelines.cpu.attention import grouped_attention_during, use_grouped_attention
@@ -17,6 +22,8 @@ from pipelines.cpu.memory import keep_freed_memory, lay_out_for_few_rows, return
 from pipelines.cpu.used_embeddings import train_used_embeddings
 
 __all__ = ["for_prediction", "training"]
+# Where a layer's weights are whole only while the library's own `forward` runs.
+SHARDED = DistributedType.FSDP, DistributedType.DEEPSPEED
 
 
 @contextmanager
@@ -37,8 +44,10 @@ def training(
             autocast. What is trained and saved stays float32. For one process, without gradient
             checkpointing.
     """
-    if PartialState().device.type != "cpu":
-        yield
+    state = PartialState()
+    if state.device.type != "cpu":
+        with nullcontext() if state.distributed_type in SHARDED else fused_adapters(model):
+            yield
         return
     with ExitStack() as stack:
         stack.enter_context(grouped_attention_during(model))

@@ -10,7 +10,7 @@ from pipelines.evaluation.mistakes import KINDS
 from pipelines.evaluation.sanity import COMPARED, ERRORS
 from pipelines.evaluation.tasks import TASKS, interval_path, metric, metric_name
 from pipelines.examples import Example, Fields
-from pipelines.formatting import count, interval, score, seconds, short_count, size, some
+from pipelines.formatting import count, energy, interval, score, seconds, short_count, size, some
 from pipelines.reporting.markdown import escaped, table_lines
 from pipelines.reporting.run_facts import machine, run_facts
 from pipelines.runs.run import PLACEHOLDER, Run
@@ -297,7 +297,11 @@ def cost(run: Run) -> Iterator[str]:
         ("trained_parameters", short_count),
         ("tokens", short_count),
         ("training_tokens_per_second", count),
+        ("training_share_of_peak", score),
+        ("prediction_words_per_second", count),
         ("epochs", count),
+        ("energy_watt_hours", energy),
+        ("energy_basis", str),
     ):
         if figures.get(key) is not None:
             rows.append((key.replace("_", " "), write(figures[key])))

@@ -11,7 +11,7 @@ from pipelines.errors import UserError
 from pipelines.evaluation.choice import named, neighbour, paragraph
 from pipelines.evaluation.tasks import TASKS, metric_name
 from pipelines.examples import Fields, JsonObject
-from pipelines.formatting import count, interval, score, seconds, short_count, size
+from pipelines.formatting import count, energy, interval, score, seconds, short_count, size
 from pipelines.reporting.cascade import cascade_section
 from pipelines.reporting.choice_differences import (
     SHOWN,
@@ -212,7 +212,8 @@ def _costs(choice: Fields) -> Table:
         parameters = short_count(cost.get("parameters"))
         training = seconds(cost.get("training_seconds"))
         members = " + ".join(rung.get("members") or ())
-        rows.append((rung["name"], *times, training, *predicting, *sizes, parameters, members))
+        of_model = *sizes, parameters, energy(cost.get("watt_hours"))
+        rows.append((rung["name"], *times, training, *predicting, *of_model, members))
     head = (
         "model",
         "estimated",
@@ -223,10 +224,14 @@ def _costs(choice: Fields) -> Table:
         "memory",
         "disk",
         "parameters",
+        "energy",
         "made of",
     )
+    shown, kept = _without_empty(head, rows)
     note = "Took: to train and to predict dev."
-    return Table(*_without_empty(head, rows), note=note, prose=("made of",))
+    if "energy" in shown:
+        note += " Energy is an estimate: seconds of the runs times power."
+    return Table(shown, kept, note=note, prose=("made of",))
 
 
 def _estimates(choice: Fields) -> Iterator[str]:

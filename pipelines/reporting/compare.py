@@ -257,6 +257,7 @@ def _row(system: System, task: Task) -> JsonObject:
         "ms_per_example": None if predicting is None else 1000 * predicting / report["examples"],
         "peak_memory": cost.get("peak_memory"),
         "peak_gpu_memory": cost.get("peak_gpu_memory"),
+        "energy": cost.get("energy_watt_hours"),
         "disk": sum(file.stat().st_size for file in files) or None,
         "hardware": machine(provenance.get("hardware", {})),
         "facts": run_facts(config, provenance),

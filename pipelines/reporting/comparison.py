@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipelines.evaluation.tasks import TASKS, metric_name
 from pipelines.examples import Fields
-from pipelines.formatting import interval, score, seconds, short_count, size, some
+from pipelines.formatting import energy, interval, score, seconds, short_count, size, some
 from pipelines.reporting import plots
 from pipelines.reporting.compare import COSTS
 from pipelines.reporting.page import Cell, Picture, Section, Table, write_page
@@ -28,6 +28,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "ms/example": lambda row: _milliseconds(row["ms_per_example"]),
     "memory": lambda row: size(row["peak_memory"]),
     "GPU memory": lambda row: size(row["peak_gpu_memory"]),
+    "energy (est.)": lambda row: energy(row.get("energy")),
     "model/": lambda row: size(row["disk"]),
     "hardware": lambda row: row["hardware"],
     "what differs": lambda row: _differences(row["differs"]),

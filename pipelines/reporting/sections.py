@@ -9,7 +9,7 @@ from pipelines.evaluation.mistakes import KINDS
 from pipelines.evaluation.reports import Report
 from pipelines.evaluation.tasks import TASKS, Task, interval_path, metric, metric_name
 from pipelines.examples import Fields
-from pipelines.formatting import count, interval, score, seconds, short_count, size
+from pipelines.formatting import count, energy, interval, score, seconds, short_count, size
 from pipelines.reporting import plots
 from pipelines.reporting.guarantee import guarantee_parts
 from pipelines.reporting.page import Cell, Picture, Row, Section, Table
@@ -314,13 +314,20 @@ def _cost(report: Report) -> Iterator[Table]:
         "parameters": short_count(cost.get("parameters")),
         "of these trained": short_count(cost.get("trained_parameters")),
         "training tokens per second": short_count(cost.get("training_tokens_per_second")),
+        "share of the matmul peak": score(cost.get("training_share_of_peak")),
+        "prediction examples per second": short_count(cost.get("prediction_examples_per_second")),
+        "prediction words per second": short_count(cost.get("prediction_words_per_second")),
         "peak memory": size(cost.get("peak_memory")),
         "peak GPU memory": size(cost.get("peak_gpu_memory")),
+        "energy, estimated": energy(cost.get("energy_watt_hours")),
     }
     rows = [(name, figure) for name, figure in figures.items() if figure]
     rows += [(_plain(stage), seconds(time)) for stage, time in cost.get("seconds", {}).items()]
+    note = ""
+    if cost.get("energy_basis"):
+        note = f"Energy is an estimate: seconds times power, of {cost['energy_basis']}."
     if rows:
-        yield Table(("", ""), rows)
+        yield Table(("", ""), rows, note=note)
 
 
 def _plain(name: str) -> str:

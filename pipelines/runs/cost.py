@@ -1,4 +1,4 @@
-"""What a run costs: seconds of each stage, and memory."""
+"""What a run costs: seconds of each stage, memory, work and energy."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import contextlib
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pipelines.examples import JsonObject
+from pipelines.runs.energy import PowerMeter, energy
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,6 +21,7 @@ class CostMeter:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.power = PowerMeter()
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -42,6 +44,10 @@ class CostMeter:
             cost["peak_gpu_memory"] = torch.cuda.max_memory_allocated()
         return cost
 
+    def energy(self, seconds: Mapping[str, float]) -> JsonObject:
+        """Estimated energy of stages that took so long, at the mean power of this process."""
+        return energy(seconds, self.power.power())
+
 
 def parameter_counts(model: nn.Module) -> tuple[int, int]:
     """How many parameters a model has, and how many of them are trained."""
@@ -51,3 +57,55 @@ def parameter_counts(model: nn.Module) -> tuple[int, int]:
         return every, trained
     parameters = list(model.parameters())
     return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
+
+
+def training_flops_a_token(model: nn.Module, *, with_head: bool = True) -> int:
+    """Floating-point operations of training on a token, from the weights of the layers.
+
+    Two for each weight in the forward pass, two for the gradient of what the layer read, and two
+    for that of the weight itself where it is trained: 6 N for a whole model (Kaplan et al. 2020,
+    section 2.1), 4 N for a frozen one with adapters. Embeddings are looked up, not multiplied;
+    attention's own products are left out, and frozen layers below the first trained one counted.
+
+    Args:
+        model: a network that reads each token once.
+        with_head: whether the output embeddings are computed at each token.
+    """
+    from torch import nn
+
+    output = getattr(model, "get_output_embeddings", lambda: None)()
+    every = trained = 0
+    for module in model.modules():
+        if isinstance(module, nn.Embedding) or (module is output and not with_head):
+            continue
+        for weight in module.parameters(recurse=False):
+            if weight.dim() < 2:
+                continue
+            count = weight.numel()
+            if isinstance(module, nn.Linear):  # 4-bit weights are packed
+                count = module.in_features * module.out_features
+            every += count
+            trained += count * weight.requires_grad
+    return 4 * every + 2 * trained
+
+
+def matmul_peak(rounds: int = 3) -> float:
+    """Floating-point operations a second of a square product, the best of some rounds.
+
+    On the device and in the dtype that the machine computes fastest.
+    """
+    import torch
+
+    from pipelines.networks import precision
+
+    chosen = precision.choose()
+    size = 8192 if chosen.device == "cuda" else 1024
+    left = torch.ones(size, size, dtype=chosen.weights, device=chosen.device)
+    right = torch.ones_like(left)
+    best = 0.0
+    for _ in range(rounds + 1):  # the first one prepares the kernel
+        start = time.perf_counter()
+        product = left @ right
+        float(product[0, 0])  # waits for a GPU
+        best = max(best, 2 * size**3 / (time.perf_counter() - start))
+    return best

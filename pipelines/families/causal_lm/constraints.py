@@ -1,21 +1,23 @@
-"""Grammars as constraints on the next token, by llguidance."""
+"""Grammars as constraints on the next token, by llguidance, which only they need."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from copy import copy
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from llguidance import LLMatcher, LLTokenizer
-from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.errors import UserError
 from pipelines.families.causal_lm.control_tokens import MARK
+
+if TYPE_CHECKING:
+    from llguidance import LLExecutor, LLMatcher, LLTokenizer
 
 
 @lru_cache(maxsize=2)  # it takes up to a second for a large vocabulary
@@ -29,6 +31,8 @@ def token_constraint(tokenizer: PreTrainedTokenizerBase) -> LLTokenizer:
         raise UserError(
             "answers can be constrained only with a fast tokenizer; take --constrained false"
         )
+    from llguidance import LLTokenizer
+
     backend = copy(tokenizer.backend_tokenizer)
     backend.no_padding()
     backend.no_truncation()
@@ -65,6 +69,8 @@ def matcher_for(constraint: LLTokenizer | None, grammar: str | None) -> LLMatche
     """
     if constraint is None or grammar is None:
         return None
+    from llguidance import LLMatcher
+
     matcher = LLMatcher(constraint, grammar)
     if matcher.is_error():
         raise UserError(
@@ -78,9 +84,35 @@ def forbid(logits: Tensor, matchers: Sequence[LLMatcher | None]) -> None:
     """Sets logits (B, V) of tokens that the grammars rule out to minus infinity, in place."""
     if not any(matchers):
         return
-    bits = allocate_token_bitmask(len(matchers), logits.shape[1])  # (B, V / 32)
-    for row, matcher in enumerate(matchers):
-        if matcher is not None and not matcher.is_error():
-            fill_next_token_bitmask(matcher, bits, row)
-    allowed = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little")[:, : logits.shape[1]]
-    logits.masked_fill_(torch.from_numpy(allowed == 0).to(logits.device), -torch.inf)
+    from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask_par
+
+    bits = allocate_token_bitmask(len(matchers), logits.shape[1])  # (B, V / 32), all set
+    constrained = [
+        (matcher, row)
+        for row, matcher in enumerate(matchers)
+        if matcher is not None and not matcher.is_error()
+    ]
+    fill_next_token_bitmask_par(_executor(), constrained, bits)
+    allowed = _unpacked(bits.view(np.uint8), logits.device)[:, : logits.shape[1]]
+    logits.masked_fill_(allowed == 0, -torch.inf)
+
+
+def _unpacked(packed: np.ndarray, device: torch.device) -> Tensor:
+    """The bits (B, 8 N) of bytes (B, N), the lowest first; a GPU is sent the bytes."""
+    if device.type == "cpu":  # where numpy is faster
+        return torch.from_numpy(np.unpackbits(packed, axis=1, bitorder="little"))
+    return bits_of(torch.from_numpy(packed).to(device))
+
+
+def bits_of(packed: Tensor) -> Tensor:
+    """The bits (B, 8 N) of bytes (B, N), the lowest first, on their device."""
+    shifts = torch.arange(8, dtype=torch.uint8, device=packed.device)
+    return packed[..., None].bitwise_right_shift(shifts).bitwise_and(1).flatten(1)
+
+
+@cache
+def _executor() -> LLExecutor:
+    """Threads that look up the next tokens of several grammars at a time."""
+    from llguidance import LLExecutor
+
+    return LLExecutor()

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from llguidance import LLMatcher, LLTokenizer
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
@@ -22,11 +21,15 @@ from pipelines.cpu import one_pass
 from pipelines.families.causal_lm.constraints import forbid, matcher_for, token_constraint
 from pipelines.networks.key_value_cache import is_preallocated, keep_rows, preallocated_cache
 
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+
 Grammar = Callable[[str], str | None]
 # While fewer rows are running, the next prompts are read: reading all weights for a step then costs
 # more than the rows do. With more rows, copying their keys and values when others join costs more
-# (SmolLM2 in float32, on two cores).
-ROWS_A_STEP = 32
+# (SmolLM2 in float32, on two cores). A GPU takes as long to start the kernels of one row as of
+# hundreds (an assumption, not measured).
+ROWS_A_STEP = {"cpu": 32, "cuda": 256}
 
 
 @dataclass(slots=True)
@@ -127,9 +130,10 @@ def _generate_in_turn(
 ) -> None:
     """A pass reads prompts, or the last token of all rows; rows are padded on the left."""
     batch: _Batch | None = None
+    most = ROWS_A_STEP.get(model.device.type, 32)
     while waiting or batch:
         # Where a layer's cache holds a window of each row, rows have no common last column.
-        can_join = batch is None or (len(batch.rows) < ROWS_A_STEP and is_preallocated(batch.cache))
+        can_join = batch is None or (len(batch.rows) < most and is_preallocated(batch.cache))
         if waiting and can_join:
             lengths = repeat(len(waiting[0].prompt), len(waiting))
             count = one_pass.fitting(lengths, batch_tokens)
@@ -238,10 +242,12 @@ def _append_tokens(
         if not row.answer.log_probabilities and row.grammar is not None:
             row.matcher = matcher_for(constraint, row.grammar(""))
     forbid(logits, [row.matcher for row in rows])
-    log_probabilities, tokens = logits.log_softmax(-1).max(-1)  # (B,), (B,)
-    chosen = zip(rows, tokens.tolist(), log_probabilities.tolist(), strict=True)
+    # Both in one tensor, since each reading waits for a GPU: float32 holds ids up to 16 million.
+    values, ids = logits.log_softmax(-1).max(-1)  # (B,), (B,)
+    best = torch.stack([values, ids.to(values.dtype)]).tolist()  # (2, B)
     kept = []
-    for index, (row, token, log_probability) in enumerate(chosen):
+    for index, (row, log_probability, id) in enumerate(zip(rows, *best, strict=True)):
+        token = int(id)
         row.answer.log_probabilities.append(log_probability)
         if token == tokenizer.eos_token_id:
             row.answer.ended = True

@@ -157,9 +157,9 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
 
     Args:
         prompt: how texts are put to the model.
-        answer_logits_only: project to the vocabulary only where the loss is, a tenth of all tokens;
-            TRL projects every position on a CPU, and does the same by itself on a GPU. By default
-            on a CPU.
+        answer_logits_only: project to the vocabulary only where the loss is, a tenth of all tokens.
+            Otherwise TRL's loss, which projects every position on a CPU; on a GPU it projects the
+            same ones in tiles, and waits for the GPU several times a step.
         generation_batch_tokens: prompt tokens of a batch at evaluation.
         compile_layers: compile the layers, where there is a C++ compiler.
     """
@@ -168,7 +168,7 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
         self,
         *arguments: Any,
         prompt: Prompt,
-        answer_logits_only: bool | None = None,
+        answer_logits_only: bool = True,
         generation_batch_tokens: int = 1024,
         compile_layers: bool = False,
         **keywords: Any,
@@ -178,8 +178,12 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
             # TRL wants a dataset to evaluate, and checks its columns; `score` reads `dev`.
             keywords["eval_dataset"] = keywords["train_dataset"].select([0])
         super().__init__(*arguments, **{"train_sample": TRAIN_SAMPLE} | keywords)
-        on_cpu = self.accelerator.device.type == "cpu"
-        self.answer_logits_only = on_cpu if answer_logits_only is None else answer_logits_only
+        self.answer_logits_only = answer_logits_only
+        # Rows are padded on the right, which no earlier token sees. Without a mask attention takes
+        # its fastest kernel on a GPU; ours on a CPU reads the mask.
+        self.masks_padding = self.accelerator.device.type == "cpu"
+        if getattr(self.model, "is_quantized", False):
+            train_in_float32(self.model)
         compilers = os.environ.get("CXX", "c++"), "g++", "clang++"
         if compile_layers and any(map(shutil.which, compilers)):
             # Layer by layer, so that one compilation serves them, for any number of rows and
@@ -198,38 +202,48 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
         if not self.answer_logits_only:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         targets = pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)  # (B, T)
-        answers = targets != IGNORED
+        # Before the forward pass: the number of answer tokens is what a step waits for on a GPU.
+        positions = (targets != IGNORED).flatten().nonzero()[:, 0]  # (N,)
         # A batch of one row is rare, and would be compiled by itself; so would one without
         # gradients.
         eager = len(targets) == 1 or not model.training
         stance = torch.compiler.set_stance("force_eager" if eager else "default")
-        with stance, self._logits_only_at(answers):
+        with stance, self._logits_only_at(positions):
             # The wrapped model is called, so that several processes exchange their gradients.
             outputs = model(
                 input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
+                attention_mask=inputs["attention_mask"] if self.masks_padding else None,
                 use_cache=False,
             )
         loss = cross_entropy(
             outputs.logits.float(),
-            targets[answers],
+            targets.flatten()[positions],
             reduction="sum",
             label_smoothing=self.args.label_smoothing_factor,
         )
         if model.training:
-            tokens = int(inputs["attention_mask"].sum())
+            tokens: Any = inputs["attention_mask"].sum()  # read when it is logged
             self._total_train_tokens += tokens * self.args.world_size
             self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
-        loss = loss / (answers.sum() if num_items_in_batch is None else num_items_in_batch)
+        loss = loss / (len(positions) if num_items_in_batch is None else num_items_in_batch)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
+    def log(self, *arguments: Any, **keywords: Any) -> None:
+        """Logs, with the tokens seen so far as a number."""
+        self._total_train_tokens = int(self._total_train_tokens)
+        if "num_tokens" in self._metrics["train"]:
+            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+        super().log(*arguments, **keywords)
+
     @contextmanager
     def _logits_only_at(self, positions: Tensor) -> Iterator[None]:
-        """Projects to the vocabulary, (N, V), only where `positions` (B, T) is true."""
+        """Projects to the vocabulary, (N, V), only at `positions` (N,) of the flattened states."""
         head = self._network().get_output_embeddings()
-        hook = head.register_forward_pre_hook(lambda _, states: states[0][positions])  # (N, H)
+        hook = head.register_forward_pre_hook(
+            lambda _, states: states[0].flatten(0, 1)[positions]  # (N, H)
+        )
         try:
             yield
         finally:
@@ -260,6 +274,16 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
     def _network(self) -> Any:
         trained = trained_model(self)
         return trained.get_base_model() if isinstance(trained, PeftModel) else trained
+
+
+def train_in_float32(model: nn.Module) -> None:
+    """Makes the trained weights of a quantised model float32; TRL makes them bf16.
+
+    A step of fp16 (on a T4) cannot unscale gradients in bf16, and small steps vanish in it.
+    """
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
 
 
 def class_scores(

@@ -179,9 +179,7 @@ class Climb:
 
     def _observation(self, rung: Rung, part: str, source: str) -> Observation:
         """What the runs of a rung cost together."""
-        runs = [self.plan.run_of(rung)]
-        if rung.recipe:
-            runs = [run for run, _ in self.plan.steps(rung, part)]
+        runs = self.runs_of(rung, part)
         train, dev = self._sizes(part)
         parts = [
             observed(
@@ -204,6 +202,12 @@ class Climb:
             sum(part.disk for part in parts),
             source,
         )
+
+    def runs_of(self, rung: Rung, part: str = "") -> list[Run]:
+        """The runs that a rung consists of, of a part."""
+        if rung.recipe:
+            return [run for run, _ in self.plan.steps(rung, part)]
+        return [self.plan.run_of(rung)]
 
     def reason_not_to_run(self, expected: Estimate) -> str:
         """Why a run does not fit what is left; empty where it does."""

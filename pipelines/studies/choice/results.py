@@ -20,6 +20,7 @@ from pipelines.runs.run import Run
 from pipelines.studies.choice.climb import Climb, Outcome
 from pipelines.studies.choice.estimates import PREDICTION, Observation
 from pipelines.studies.choice.ladder import Rung
+from pipelines.studies.choice.plan import Plan
 from pipelines.studies.choice.runners import stopping
 from pipelines.studies.workers import Command
 
@@ -83,7 +84,7 @@ def _cost(
     """What a rung cost; votes cost what their members did."""
     plan = climb.plan
     texts = max(1, len(plan.splits["dev"]))
-    voters = [climb.observed(other) for other in plan.rungs if other.name in members]
+    voters = [climb.observed(other) for other in voters_of(plan, members)]
     parts = [own, *voters]
     prediction = sum(part.prediction for part in voters) if voters else own.prediction
     is_timed = f"{PREDICTION}dev" in report.get("cost", {}).get("seconds", {})
@@ -95,7 +96,20 @@ def _cost(
         "disk": sum(part.disk for part in parts),
         "seconds_per_million": prediction / texts * 1e6 if is_timed else None,
         "parameters": report.get("cost", {}).get("parameters"),
+        "watt_hours": _energy(climb, voters_of(plan, members) or [rung]),
     }
+
+
+def voters_of(plan: Plan, members: Sequence[str]) -> list[Rung]:
+    """The rungs that vote in one."""
+    return [rung for rung in plan.rungs if rung.name in members]
+
+
+def _energy(climb: Climb, rungs: Sequence[Rung]) -> float | None:
+    """Estimated energy of all runs of rungs; None where a report has none."""
+    runs = [run for rung in rungs for run in climb.runs_of(rung)]
+    known = [run.report().get("cost", {}).get("energy_watt_hours") for run in runs]
+    return None if None in known else sum(known)
 
 
 def _tested(climb: Climb, row: Fields, other: Fields) -> JsonObject:
