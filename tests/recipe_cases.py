@@ -41,6 +41,11 @@ RECIPES = {
         "encoder",
         ["--config", CONFIGS / "tagger_minilm.yaml", "--num_train_epochs", 1],
     ),
+    "distil_tagger": (
+        "spans",
+        "encoder",
+        ["--config", CONFIGS / "distil_minilm.yaml", "--num_train_epochs", 1],
+    ),
     "train_tagger": (
         "spans",
         None,
@@ -131,7 +136,8 @@ def arguments_of(name, models, data):
     ]
     named = ["--model_name_or_path", models[model]] if model else []
     cache = ["--cache_dir", data["cache"]] if name == "grid_search_head" else []
-    return [*options, *named, *files, *cache]
+    teaching = ["--teachers", *data["teachers"], "--unlabelled", data["more texts"]]
+    return [*options, *named, *files, *cache, *(teaching if name == "distil_tagger" else [])]
 
 
 def call(name, *arguments):
@@ -179,7 +185,19 @@ def pictures(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(corpus, classes, sequences, pictures, tmp_path_factory):
     kinds = {"spans": corpus, "classes": classes, "sequences": sequences, "pictures": pictures}
-    return kinds | {"cache": tmp_path_factory.mktemp("features")}
+    more = tmp_path_factory.mktemp("more") / "more.txt"
+    texts = [f"Patient {n} had breast cancer or ataxia-telangiectasia." for n in range(30)]
+    more.write_text("\n".join(texts), encoding="utf-8")
+    teachers = []
+    for network in ("dictionary", "crf"):
+        teachers.append(tmp_path_factory.mktemp("teachers") / network)
+        files = ("--train_file", corpus["train"], "--dev_file", corpus["dev"])
+        assert call("train_tagger", "--network", network, *files, "--run_dir", teachers[-1]) == 0
+    return kinds | {
+        "cache": tmp_path_factory.mktemp("features"),
+        "teachers": teachers,
+        "more texts": more,
+    }
 
 
 @pytest.fixture(scope="module")
