@@ -186,7 +186,9 @@ def pictures(tmp_path_factory):
 def data(corpus, classes, sequences, pictures, tmp_path_factory):
     kinds = {"spans": corpus, "classes": classes, "sequences": sequences, "pictures": pictures}
     more = tmp_path_factory.mktemp("more") / "more.txt"
-    texts = [f"Patient {n} had breast cancer or ataxia-telangiectasia." for n in range(30)]
+    rows = json.loads(corpus["train"].read_text(encoding="utf-8"))
+    mentions = [entity["text"] for row in rows for entity in row["entities"]][:30]
+    texts = [f"Patient {n} had {mention} ." for n, mention in enumerate(mentions)]
     more.write_text("\n".join(texts), encoding="utf-8")
     teachers = []
     for network in ("dictionary", "crf"):

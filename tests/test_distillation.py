@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny_encoder
 import torch
+from conftest import load_recipe
 from recipe_cases import (  # noqa: F401 - fixtures among them
     arguments_of,
     call,
@@ -22,9 +23,11 @@ from torch.nn.functional import cross_entropy, kl_div
 from transformers import AutoTokenizer, TrainingArguments
 
 from pipelines import cli
+from pipelines.errors import UserError
 from pipelines.evaluation.silver import SilverText
 from pipelines.examples import Example, Span
 from pipelines.families import teachers
+from pipelines.families.teachers import Teacher
 from pipelines.families.token_tagger import TaggerSettings, distillation, tagging
 from pipelines.families.token_tagger.distillation import gold_rows, silver_rows, soft_tags
 
@@ -94,17 +97,17 @@ def test_the_loss_of_gold_is_the_taggers_and_that_of_silver_is_weighted(student,
 
 def test_texts_are_distinct_new_and_drawn_in_order(tmp_path):
     file = tmp_path / "a.txt"
-    file.write_text("one\ntwo\none\nthree\nfour\nfive\n", encoding="utf-8")
-    read = teachers.unlabelled_texts([str(file)], {"two"}, most=None, seed=1)
-    assert [example.text for example in read] == ["one", "three", "four", "five"]
+    file.write_text("a one\na two\na one\na three\na four\na five\n", encoding="utf-8")
+    read = teachers.unlabelled_texts([str(file)], {"a two"}, most=None, seed=1)
+    assert [example.text for example in read] == ["a one", "a three", "a four", "a five"]
     assert len({example.id for example in read}) == 4
-    drawn = teachers.unlabelled_texts([str(file)], {"two"}, most=2, seed=1)
+    drawn = teachers.unlabelled_texts([str(file)], {"a two"}, most=2, seed=1)
     texts = [example.text for example in read]
     assert len(drawn) == 2
     assert [texts.index(one.text) for one in drawn] == sorted(
         texts.index(one.text) for one in drawn
     )
-    assert drawn == teachers.unlabelled_texts([str(file)], {"two"}, most=2, seed=1)
+    assert drawn == teachers.unlabelled_texts([str(file)], {"a two"}, most=2, seed=1)
 
 
 # The recipe
@@ -114,8 +117,7 @@ def test_a_run_keeps_its_silver_data_which_any_tagger_trains_on(runs, data, tmp_
     run = runs("distil_tagger")
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     silver = report["silver"]
-    assert silver["texts"] == 30
-    assert silver["kept"] == 30
+    assert silver["texts"] == silver["kept"] > 10
     assert [row["name"] for row in silver["teachers"]] == ["dictionary", "crf"]
     assert "Silver data" in (run / "report.html").read_text(encoding="utf-8")
     texts = teachers.read_silver(run / "silver")
@@ -130,23 +132,43 @@ def test_a_run_keeps_its_silver_data_which_any_tagger_trains_on(runs, data, tmp_
     assert call("train_tagger", *options) == 0
 
 
-def test_answers_are_kept_and_other_teachers_are_refused(models, data, tmp_path, capsys):
+def test_answers_are_kept_and_other_teachers_are_refused(
+    models, data, tmp_path, capsys, monkeypatch
+):
     arguments = [*arguments_of("distil_tagger", models, data), "--run_dir", tmp_path / "run"]
     silver = tmp_path / "run" / "silver"
-    assert call("distil_tagger", *arguments, "--min_confidence", "1.0") == 2
-    assert "no silver text is left" in one_error(capsys.readouterr().err)
+    recipe = load_recipe("distil_tagger")
+
+    def stopped(*_):
+        raise UserError("stopped")
+
+    monkeypatch.setattr(recipe, "train", stopped)
+    again = ["--resume_from_checkpoint", "true"]
+    assert call("distil_tagger", *arguments) == 2
     before = {file: file.stat().st_mtime_ns for file in silver.glob("teacher-*.jsonl")}
     assert len(before) == 2
-    shutil.rmtree(tmp_path / "run" / "checkpoints", ignore_errors=True)
-    again = ["--min_confidence", "1.0", "--resume_from_checkpoint", "true"]
     assert call("distil_tagger", *arguments, *again) == 2
-    capsys.readouterr()
     assert {file: file.stat().st_mtime_ns for file in before} == before
+    capsys.readouterr()
     names = json.loads((silver / "teachers.json").read_text())
     names[0]["sha256"] = "0" * 64
     (silver / "teachers.json").write_text(json.dumps(names))
     assert call("distil_tagger", *arguments, *again) == 2
     assert "of other teachers" in one_error(capsys.readouterr().err)
+
+
+def test_texts_on_which_teachers_are_unsure_are_left_out(data, runs, tmp_path):
+    folder = shutil.copytree(runs("distil_tagger") / "silver", tmp_path / "silver")
+    texts = teachers.read_silver(folder)
+    own = [Teacher(run.name, run / "model") for run in data["teachers"]]
+    examples = [text.example for text in texts]
+    for name in ("confidence", "agreement"):
+        values = sorted({getattr(text, name) for text in texts})
+        assert len(values) > 1
+        summary = teachers.teach(own, examples, folder, **{f"min_{name}": values[1]})
+        wanted = [text for text in texts if getattr(text, name) >= values[1]]
+        assert teachers.read_silver(folder) == wanted
+        assert summary["kept"] == len(wanted) < summary["texts"] == len(texts)
 
 
 def test_bad_options_and_teachers_are_one_line(models, data, runs, tmp_path, capsys):

@@ -26,10 +26,12 @@ def test_the_joint_answer_is_that_of_the_vote():
         "id": "1",
         "text": "flu cold",
         "spans": [{"start": 0, "end": 3, "label": "D"}],
-        "confidence": 0.7,
-        # The three teachers gave five spans, of which three are the vote's: 2 * 3 / (3 + 5).
-        "agreement": 0.75,
     }
+    votes = text.votes_to_json()
+    assert [span["score"] for span in votes["spans"]] == [0.9, 0.3]
+    assert votes["certainty"] == 0.7
+    # The three teachers gave five spans, of which three are the vote's: 2 * 3 / (3 + 5).
+    assert votes["agreement"] == 0.75
 
 
 def test_confidence_is_that_of_the_least_sure_decision():

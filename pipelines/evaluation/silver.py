@@ -8,7 +8,14 @@ from itertools import combinations
 
 from pipelines.evaluation.span_scores import precision_recall_f1
 from pipelines.evaluation.voting import majority, proposed_spans
-from pipelines.examples import Example, JsonObject, Prediction, Span, span_to_json
+from pipelines.examples import (
+    Example,
+    JsonObject,
+    Prediction,
+    Span,
+    prediction_to_json,
+    span_to_json,
+)
 
 
 @dataclass(frozen=True)
@@ -38,9 +45,17 @@ class SilverText:
             "id": self.example.id,
             "text": self.example.text,
             "spans": [span_to_json(span) for span in self.spans],
-            "confidence": round(self.confidence, 4),
-            "agreement": round(self.agreement, 4),
         }
+
+    def votes_to_json(self) -> JsonObject:
+        """A row of predictions with every proposal, and how far the answer is to be trusted."""
+        proposed = [
+            Span(span.start, span.end, span.label, round(span.score or 0.0, 6))
+            for span in self.proposals
+        ]
+        certainty = round(self.confidence, 6)
+        answer = Prediction(self.example.id, spans=tuple(proposed), certainty=certainty)
+        return {**prediction_to_json(answer), "agreement": round(self.agreement, 6)}
 
 
 def silver_text(example: Example, answers: Sequence[Sequence[Span]]) -> SilverText:

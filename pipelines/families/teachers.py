@@ -5,7 +5,8 @@
     teachers.json     name and SHA-256 of each teacher's model
     teacher-N.jsonl   what each answered to all texts, as predictions
     silver.jsonl      the texts that are kept, with the spans that the teachers voted for
-    votes.jsonl       of these texts, every span that a teacher gave, with its mean score
+    votes.jsonl       of these texts, every span that a teacher gave, with its mean score;
+                      confidence (as `certainty`) and agreement
     summary.json      how many texts were kept, and how far the teachers agree
 """
 
@@ -29,6 +30,7 @@ from pipelines.examples import (
     Example,
     JsonObject,
     Prediction,
+    prediction_from_json,
     replacing,
     write_jsonl,
     write_predictions,
@@ -130,8 +132,7 @@ def teach(
         if text.confidence >= min_confidence and text.agreement >= min_agreement
     ]
     write_jsonl(folder / SILVER, (text.to_json() for text in kept))
-    votes = (Prediction(text.example.id, spans=text.proposals) for text in kept)
-    write_predictions(folder / VOTES, votes)
+    write_jsonl(folder / VOTES, (text.votes_to_json() for text in kept))
     summary = _summary(teachers, silver, kept, answers, taken)
     with replacing(folder / SUMMARY) as f:
         json.dump(summary, f, indent=1, ensure_ascii=False)
@@ -223,11 +224,14 @@ def read_summary(folder: Path) -> JsonObject:
 
 def read_silver(folder: Path) -> list[SilverText]:
     """The texts that `teach` kept, with every span that a teacher gave."""
-    lines = (folder / SILVER).read_text(encoding="utf-8").splitlines()
-    votes = read_predictions(folder / VOTES)
     texts = []
-    for line, voted in zip(lines, votes, strict=True):
-        row = json.loads(line)
+    for row, votes in zip(_rows(folder / SILVER), _rows(folder / VOTES), strict=True):
+        proposals = prediction_from_json(votes).spans or ()
         example = Example(row["id"], row["text"])
-        texts.append(SilverText(example, voted.spans or (), row["confidence"], row["agreement"]))
+        texts.append(SilverText(example, proposals, votes["certainty"], votes["agreement"]))
     return texts
+
+
+def _rows(file: Path) -> Iterator[JsonObject]:
+    with open(file, encoding="utf-8") as f:
+        yield from map(json.loads, f)
