@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -27,6 +28,7 @@ TEXTS_AT_ONCE = 1000  # that are given to the tokenizer
 ROWS_AT_ONCE = 1000  # that are written to disk
 HELD_OUT_TOKENS = 50_000  # about, on which a loss is compared
 CHARACTERS_OF_A_TOKEN = 4  # about
+CHARACTERS_OF_A_HEAD = 1000  # of a document, by which copies are known
 Piece = tuple[int, str]
 
 
@@ -103,17 +105,23 @@ def rows_of_texts(
 def held_out(texts: Iterable[Piece], *, share: float, seed: int, wanted: bool) -> Iterator[Piece]:
     """The texts of the documents that are held out, or those of all others.
 
-    A hash of its first text and the seed decides on a document: copies stay together, and nothing
+    A hash of its beginning and the seed decides on a document: copies stay together, and nothing
     has to be remembered.
     """
-    document, chosen = None, False
-    for number, text in texts:
-        if number != document:
-            document = number
-            digest = blake2b(f"{seed}\0{text}".encode("utf-8", "surrogatepass"), digest_size=8)
-            chosen = int.from_bytes(digest.digest()) < share * 2**64
+    for _, document in groupby(texts, key=itemgetter(0)):
+        head: list[Piece] = []
+        size = 0
+        for piece in document:
+            head.append(piece)
+            size += len(piece[1])
+            if size >= CHARACTERS_OF_A_HEAD:
+                break
+        beginning = "\n".join(text for _, text in head)
+        digest = blake2b(f"{seed}\0{beginning}".encode("utf-8", "surrogatepass"), digest_size=8)
+        chosen = int.from_bytes(digest.digest()) < share * 2**64
         if chosen == wanted:
-            yield number, text
+            yield from head
+            yield from document  # noqa: B031 - the rest of it
 
 
 def write_rows(
