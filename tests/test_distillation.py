@@ -160,7 +160,7 @@ def test_answers_are_kept_and_other_teachers_are_refused(
 def test_texts_on_which_teachers_are_unsure_are_left_out(data, runs, tmp_path):
     folder = shutil.copytree(runs("distil_tagger") / "silver", tmp_path / "silver")
     texts = teachers.read_silver(folder)
-    own = [Teacher(run.name, run / "model") for run in data["teachers"]]
+    own = [Teacher(name, data["teaching"] / name / "model") for name in ("dictionary", "crf")]
     examples = [text.example for text in texts]
     for name in ("confidence", "agreement"):
         values = sorted({getattr(text, name) for text in texts})
