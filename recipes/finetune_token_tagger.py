@@ -298,7 +298,13 @@ def train_tagger(
             r=options.lora_r, lora_alpha=options.lora_alpha, target_modules="all-linear"
         ),
     )
-    settings = settings_for(model, tokenizer, options)
+    settings = tagging.settings_for(
+        model,
+        tokenizer,
+        decode=options.decode,
+        window=options.window,
+        stride=options.stride,
+    )
     found = tagging.training_rows(train_examples, model, tokenizer, settings)
     report_rows(found, settings, show=show)
     weight = (
@@ -335,25 +341,6 @@ def train_tagger(
     read = round(tokens * (trainer.state.epoch or 0))
     log = trainer.state.log_history
     return Tagger(encoders.merged(trained), settings, *counts, tokens=read, log=log)
-
-
-def settings_for(
-    model: Any, tokenizer: Any, options: RecipeArguments
-) -> token_tagger.TaggerSettings:
-    """How texts are cut and tags read.
-
-    Raises:
-        UserError: for a window that the model cannot take, or that has no room for a text.
-    """
-    largest = token_tagger.window_of(model, tokenizer)
-    window, least = options.window or largest, tokenizer.num_special_tokens_to_add() + 2
-    if not least <= window <= largest:
-        raise UserError(
-            f"got --window {options.window}; wanted {least} to {largest}, as the model has it"
-        )
-    if options.stride < 0:
-        raise UserError(f"got --stride {options.stride}; wanted 0 or more")
-    return token_tagger.TaggerSettings(options.decode, window, min(options.stride, window // 2))
 
 
 def report_rows(found: tagging.Rows, settings: token_tagger.TaggerSettings, *, show: bool) -> None:

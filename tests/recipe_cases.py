@@ -41,6 +41,11 @@ RECIPES = {
         "encoder",
         ["--config", CONFIGS / "tagger_minilm.yaml", "--num_train_epochs", 1],
     ),
+    "distil_tagger": (
+        "spans",
+        "encoder",
+        ["--config", CONFIGS / "distil_minilm.yaml", "--num_train_epochs", 1],
+    ),
     "train_tagger": (
         "spans",
         None,
@@ -131,7 +136,23 @@ def arguments_of(name, models, data):
     ]
     named = ["--model_name_or_path", models[model]] if model else []
     cache = ["--cache_dir", data["cache"]] if name == "grid_search_head" else []
-    return [*options, *named, *files, *cache]
+    teaching = teaching_options(data) if name == "distil_tagger" else []
+    return [*options, *named, *files, *cache, *teaching]
+
+
+def teaching_options(data):
+    """Two teachers, trained when first asked for, and texts with the mentions of train."""
+    folder, corpus = data["teaching"], data["spans"]
+    teachers, more = [folder / "dictionary", folder / "crf"], folder / "more.txt"
+    if not more.is_file():
+        files = ("--train_file", corpus["train"], "--dev_file", corpus["dev"])
+        for run in teachers:
+            assert call("train_tagger", "--network", run.name, *files, "--run_dir", run) == 0
+        rows = json.loads(corpus["train"].read_text(encoding="utf-8"))
+        mentions = [entity["text"] for row in rows for entity in row["entities"]][:30]
+        texts = [f"Patient {n} had {mention} ." for n, mention in enumerate(mentions)]
+        more.write_text("\n".join(texts), encoding="utf-8")
+    return ["--teachers", *teachers, "--unlabelled", more]
 
 
 def call(name, *arguments):
@@ -179,7 +200,8 @@ def pictures(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(corpus, classes, sequences, pictures, tmp_path_factory):
     kinds = {"spans": corpus, "classes": classes, "sequences": sequences, "pictures": pictures}
-    return kinds | {"cache": tmp_path_factory.mktemp("features")}
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("features", "teaching")}
+    return kinds | {"cache": folders["features"], "teaching": folders["teaching"]}
 
 
 @pytest.fixture(scope="module")

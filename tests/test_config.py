@@ -24,6 +24,7 @@ RECIPES = {
     "text_": ("train_text_classifier", ("RecipeArguments", "TextTrainingArguments")),
     "tagger_": ("train_tagger", ("RecipeArguments", "TaggerTrainingArguments")),
     "classifier_": ("finetune_classifier", ("RecipeArguments", "TrainingArguments")),
+    "distil_": ("distil_tagger", ("RecipeArguments", "TrainingArguments")),
     "pretrain_": ("pretrain_encoder", ("RecipeArguments", "TrainingArguments")),
     "sequence_": (
         "train_sequence_regressor",

@@ -42,7 +42,7 @@ def test_it_leaves_options_provenance_model_and_cost(name, runs):
     assert not [file for file in files if file.endswith((".partial", ".old"))]
     assert json.loads((run / "report.json").read_text())["cost"]["seconds"]
     provenance = json.loads((run / "provenance.json").read_text())
-    assert len(provenance["data"]) == 3
+    assert len(provenance["data"]) == 3 + (name == "distil_tagger")  # and the unlabelled texts
     assert provenance["precision"]
 
 
@@ -161,6 +161,7 @@ def test_a_trained_run_goes_on_with_prediction(name, copied, runs, models, data,
     "name",
     [
         "finetune_token_tagger",
+        "distil_tagger",
         "train_tagger",
         "finetune_classifier",
         "train_text_classifier",

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 
 import pytest
 import tiny_encoder
@@ -17,6 +18,7 @@ from transformers import (
 
 from pipelines.errors import UserError
 from pipelines.families.language_model import masked_lm
+from pipelines.families.language_model.text_rows import WeightedRows, rows_of_texts
 from pipelines.runs import options as config
 
 RECIPE = ROOT / "recipes" / "pretrain_encoder.py"
@@ -43,7 +45,7 @@ def bert(tmp_path_factory):
 def loaded(folder):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     torch.manual_seed(0)
-    rows = masked_lm.text_rows(TEXTS, tokenizer, window=tiny_encoder.WINDOW)
+    rows = WeightedRows(rows_of_texts(TEXTS, tokenizer, window=tiny_encoder.WINDOW))
     return masked_lm.new_model(str(folder), rows).model, tokenizer, rows
 
 
@@ -70,13 +72,13 @@ def test_rows_hold_each_text_once_and_all_of_it(bert):
     tokenizer = AutoTokenizer.from_pretrained(bert)
     [flu, long, rest] = [
         row["input_ids"]
-        for row in masked_lm.text_rows(["flu", " ", "abcdefgh", "", "flu"], tokenizer, window=7)
+        for row in rows_of_texts(["flu", " ", "abcdefgh", "", "flu"], tokenizer, window=7)
     ]
     start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
     assert tokenizer.convert_ids_to_tokens(flu) == ["[CLS]", "f", "##l", "##u", "[SEP]"]
     assert [long[0], rest[0], long[-1], rest[-1]] == [start, start, end, end]
     assert long[1:-1] + rest[1:-1] == tokenizer("abcdefgh", add_special_tokens=False)["input_ids"]
-    assert masked_lm.text_rows(["", "\n"], tokenizer, window=7) == []
+    assert rows_of_texts(["", "\n"], tokenizer, window=7) == []
 
 
 def test_a_new_head_begins_with_the_frequencies_and_one_that_is_there_is_kept(bert, tmp_path):
@@ -136,9 +138,8 @@ def test_a_batch_with_nothing_to_guess_changes_nothing(bert, tmp_path):
 def test_it_learns_to_guess(bert, tmp_path, half_copies):
     folder = write(tmp_path / "bert")
     model, tokenizer, _ = loaded(folder)
-    rows = masked_lm.text_rows(
-        [f"{'ab' * 8} {number}" for number in range(64)], tokenizer, window=48
-    )
+    texts = [f"{'ab' * 8} {number}" for number in range(64)]
+    rows = WeightedRows(rows_of_texts(texts, tokenizer, window=48))
     arguments = TrainingArguments(
         output_dir=str(tmp_path),
         use_cpu=True,
@@ -166,7 +167,66 @@ def test_it_learns_to_guess(bert, tmp_path, half_copies):
     assert all(weight.dtype == torch.float32 for weight in model.parameters())
 
 
+def test_the_loss_on_held_out_text_is_the_librarys_and_always_the_same(bert, tmp_path):
+    trainer = trainer_for(bert, tmp_path)
+    rows = trainer.train_dataset
+    found = trainer.masked_loss(rows, batch_tokens=10_000)
+    batch = trainer.data_collator(sorted(rows, key=lambda row: len(row["input_ids"])))
+    assert found.masked == int((batch["labels"] != -100).sum())
+    assert found.loss == pytest.approx(trainer.model.eval()(**batch).loss.item(), abs=1e-5)
+    trainer.model.train()
+    assert trainer.masked_loss(rows, batch_tokens=10_000) == found
+
+
 # The recipe
+
+
+def test_further_text_is_trained_on_held_out_and_resumed_exactly(bert, corpus, tmp_path, capsys):
+    recipe = load_recipe("pretrain_encoder")
+    more = tmp_path / "more.txt"
+    more.write_text("\n".join(f"cat {n} had the flu" for n in range(150)), encoding="utf-8")
+    config_file = ROOT / "recipes" / "configs" / "pretrain_minilm_text.yaml"
+
+    def run(folder, *options):
+        given = ["--config", config_file, "--model_name_or_path", bert, "--run_dir", folder]
+        given += ["--train_file", corpus["train"], "--text_files", more, "--held_out", "0.2"]
+        given += [
+            "--learning_rate",
+            "1e-2",
+            "--task_weight",
+            "2",
+            "--batch_tokens",
+            "512",
+            "--save_steps",
+            "6",
+        ]
+        parsed = config.parse(
+            (recipe.RecipeArguments, recipe.TrainingArguments),
+            arguments=list(map(str, [*given, *options])),
+        )
+        recipe.run(*parsed)
+        return (folder / "model" / "model.safetensors").read_bytes()
+
+    whole = run(tmp_path / "run")
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["held_out"]["after"]["loss"] < report["held_out"]["before"]["loss"]
+    assert report["cost"]["training_tokens_per_second"] > 0
+    provenance = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    assert str(more) in provenance["data"]
+    assert not (tmp_path / "run" / "checkpoints" / "text").exists()
+    # As if it had been killed after the first checkpoint.
+    checkpoints = sorted(
+        (tmp_path / "run" / "checkpoints").glob("checkpoint-*"),
+        key=lambda path: int(path.name[11:]),
+    )
+    assert len(checkpoints) == 2  # of six
+    for left_over in (checkpoints[1], tmp_path / "run" / "model"):
+        shutil.rmtree(left_over)
+    (tmp_path / "run" / "report.json").unlink()
+    assert run(tmp_path / "run", "--resume_from_checkpoint", "true") == whole
+    more.write_text("other\ntext", encoding="utf-8")
+    with pytest.raises(UserError, match=r"more\.txt was changed"):
+        run(tmp_path / "run", "--resume_from_checkpoint", "true")
 
 
 @pytest.mark.slow
@@ -253,6 +313,13 @@ def test_bad_options_and_texts_are_reported_in_one_line(bert, corpus, tiny_llama
     assert f"got --window 2; wanted 4 to {tiny_encoder.WINDOW}" in fault("--window", "2")
     assert "could not be loaded" in fault("--model_name_or_path", tmp_path)
     assert "has no mask token" in fault("--model_name_or_path", unmasked)
+    assert "--task_weight: no effect without --text_files" in fault("--task_weight", "2")
+    blank = tmp_path / "blank.txt"
+    blank.write_text("\n \n")
+    assert f"{blank}: empty" in fault("--text_files", blank)
+    wanted = "got --documents page; wanted one of line, blank_line"
+    assert wanted in fault("--text_files", blank, "--documents", "page")
+    assert "got --held_out 1; wanted" in fault("--text_files", blank, "--held_out", "1")
     assert "has no mask token" in fault("--model_name_or_path", tiny_llama)
     assert "no text has a word in it" in fault("--train_file", empty)
     assert not (tmp_path / "run" / "model").exists()

@@ -22,6 +22,7 @@ RECIPES = {
     ),
     "finetune_token_tagger": ((TrainingArguments,), ("RecipeArguments", "TrainingArguments")),
     "finetune_classifier": ((TrainingArguments,), ("RecipeArguments", "TrainingArguments")),
+    "distil_tagger": ((TrainingArguments,), ("RecipeArguments", "TrainingArguments")),
     "pretrain_encoder": ((TrainingArguments,), ("RecipeArguments", "TrainingArguments")),
     "train_text_classifier": (
         (TrainingArguments,),

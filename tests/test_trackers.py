@@ -14,6 +14,7 @@ RECIPES = {
     "sft_tinyllama": ("RecipeArguments", "TrainingArguments", "ModelArguments"),
     "finetune_token_tagger": ("RecipeArguments", "TrainingArguments"),
     "finetune_classifier": ("RecipeArguments", "TrainingArguments"),
+    "distil_tagger": ("RecipeArguments", "TrainingArguments"),
     "pretrain_encoder": ("RecipeArguments", "TrainingArguments"),
     "train_tagger": ("RecipeArguments", "TaggerTrainingArguments"),
     "train_text_classifier": ("RecipeArguments", "TextTrainingArguments"),

@@ -74,7 +74,7 @@ def stream_examples(
     if path != "-" and (is_whole or holds_pictures(source, columns)):
         yield from _examples(source, columns, like)[0]
         return
-    with _opened(path) as stream:
+    with opened_text(path) as stream:
         try:
             yield from _examples_in_pieces(path, stream, columns, like)
         except UnicodeDecodeError as error:
@@ -112,7 +112,7 @@ def _examples_in_pieces(
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[IO[str]]:
+def opened_text(path: str) -> Iterator[IO[str]]:
     """The file, or standard input, as text; see `decoded`."""
     raw: IO[bytes] = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115
     try:

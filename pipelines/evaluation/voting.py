@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 
 from pipelines.errors import DataError
@@ -105,9 +105,8 @@ def _scores(prediction: Prediction) -> list[object]:
 def _joined(answers: Sequence[Prediction]) -> Prediction:
     first = answers[0]
     if first.spans is not None:
-        return Prediction(
-            first.id, spans=_spans([prediction.spans or () for prediction in answers])
-        )
+        proposed = proposed_spans([prediction.spans or () for prediction in answers])
+        return Prediction(first.id, spans=majority(proposed))
     if first.value is not None:
         return Prediction(first.id, value=fmean(prediction.value or 0.0 for prediction in answers))
     scored = [prediction.scores for prediction in answers if prediction.scores]
@@ -121,17 +120,25 @@ def _joined(answers: Sequence[Prediction]) -> Prediction:
     return Prediction(first.id, label=max(best, key=best.__getitem__), scores=scores)
 
 
-def _spans(answers: Sequence[Sequence[Span]]) -> tuple[Span, ...]:
+def proposed_spans(answers: Sequence[Sequence[Span]]) -> tuple[Span, ...]:
+    """Every span that a model gives to a text, with the mean of all models' scores for it."""
     totals: dict[Span, float] = defaultdict(float)
     for spans in answers:
         for span in dict.fromkeys(spans):  # one that a model gives twice is one
             totals[span] += 1.0 if span.score is None else span.score
-    kept = [
-        Span(span.start, span.end, span.label, round(total / len(answers), 6))
+    proposed = [
+        Span(span.start, span.end, span.label, total / len(answers))
         for span, total in totals.items()
-        if 2 * total > len(answers)
     ]
-    return tuple(sorted(kept))
+    return tuple(sorted(proposed))
+
+
+def majority(proposed: Iterable[Span]) -> tuple[Span, ...]:
+    """The spans whose mean score is above one half."""
+    kept = (span for span in proposed if span.score is not None and span.score > 0.5)
+    return tuple(
+        Span(span.start, span.end, span.label, round(span.score or 0.0, 6)) for span in kept
+    )
 
 
 def _mean(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:

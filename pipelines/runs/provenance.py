@@ -131,5 +131,9 @@ def sha256(file: str | Path) -> str:
 
 def files_named_by(options: DataArguments) -> list[str]:
     """Files that the options name, such as a lexicon: a change of one refuses a resume."""
-    values = [getattr(options, field.name) for field in dataclasses.fields(options)]
-    return [value for value in values if isinstance(value, str) and Path(value).is_file()]
+    named: list[str] = []
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        values = value if isinstance(value, list) else [value]
+        named += [one for one in values if isinstance(one, str) and Path(one).is_file()]
+    return named

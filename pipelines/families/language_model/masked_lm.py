@@ -6,49 +6,29 @@ what it gains on the texts of a task, labelled or not, before fine-tuning.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForMaskedLM,
-    DataCollatorForLanguageModeling,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    Trainer,
-)
+from transformers import AutoModelForMaskedLM, PreTrainedModel, Trainer
 
 from pipelines.errors import UserError
+from pipelines.families.batching import length_batches
+from pipelines.families.language_model.masking import MaskingCollator
+from pipelines.families.language_model.text_rows import WeightedRows
 from pipelines.families.training.batches import LengthBatches
 from pipelines.families.training.cpu_training import CpuTraining
 from pipelines.families.training.encoders import LayerRates, NewModel
 from pipelines.families.training.losses import SummedLoss
+from pipelines.families.training.time_budget import TimeBudget
 from pipelines.networks import weights
 from pipelines.networks.labels import IGNORED
 
 
-def text_rows(
-    texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, window: int
-) -> list[dict[str, list[int]]]:
-    """Token ids of each text that is not empty, once; one longer than a window is several rows."""
-    distinct = list(dict.fromkeys(text for text in texts if text.strip()))
-    if not distinct:
-        return []
-    encoding = tokenizer(
-        distinct,
-        truncation=True,
-        max_length=window,
-        return_overflowing_tokens=True,
-        split_special_tokens=True,
-    )
-    return [{"input_ids": ids} for ids in encoding["input_ids"]]
-
-
-def new_model(name: str, rows: Sequence[dict[str, list[int]]], **options: object) -> NewModel:
+def new_model(name: str, rows: WeightedRows, **options: object) -> NewModel:
     """Loads an encoder with the head that predicts masked words.
 
     Where the checkpoint has none, its bias is log((n + 1) / (N + V)) for a word that is n of the
@@ -80,25 +60,38 @@ def new_model(name: str, rows: Sequence[dict[str, list[int]]], **options: object
     parameters = model.named_parameters(remove_duplicate=False)
     names_of_bias = {name for name, weight in parameters if weight is head.bias}
     if names_of_bias & set(new):
-        counts = Counter(token for row in rows for token in row["input_ids"])
-        frequencies = torch.tensor([counts[token] + 1.0 for token in range(len(head.bias))])  # (V,)
+        counts = torch.from_numpy(rows.token_counts(len(head.bias)))  # (V,)
+        frequencies = counts + 1.0
         with torch.no_grad():
-            head.bias.copy_((frequencies / frequencies.sum()).log())
+            head.bias.copy_((frequencies / frequencies.sum()).log().float())
     return NewModel(model, new)
 
 
-class MaskedWordTrainer(CpuTraining, LayerRates, LengthBatches, SummedLoss, Trainer):
+class MaskedWordTrainer(CpuTraining, LayerRates, TimeBudget, LengthBatches, SummedLoss, Trainer):
     """Trains on masked words, masked anew in each epoch; only these go through the head.
 
     Args:
         mlm_probability: the share of tokens that are to be predicted.
+        mask_words: mask whole words; the rows know where these start.
     """
 
-    def __init__(self, *arguments: Any, mlm_probability: float, **keywords: Any):
-        mask_rows = DataCollatorForLanguageModeling(
-            keywords["processing_class"], mlm_probability=mlm_probability
+    def __init__(
+        self,
+        *arguments: Any,
+        mlm_probability: float,
+        mask_words: bool = False,
+        **keywords: Any,
+    ):
+        collator = MaskingCollator(
+            keywords["processing_class"],
+            mlm_probability=mlm_probability,
+            words=mask_words,
+            draw_seed=keywords["args"].seed,
         )
-        super().__init__(*arguments, **keywords | {"data_collator": mask_rows})
+        super().__init__(*arguments, **keywords | {"data_collator": collator})
+
+    def _used_ids(self) -> None:
+        """All embeddings are trained: the mask and random words are in no row."""
 
     def summed_loss(self, model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, object]:
         """The loss of a batch, summed over its masked words, and what the model returned."""
@@ -108,6 +101,30 @@ class MaskedWordTrainer(CpuTraining, LayerRates, LengthBatches, SummedLoss, Trai
         with states_at(encoder, masked):
             outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
         return self.class_loss(outputs.logits[0], labels[masked]), outputs
+
+    @torch.inference_mode()
+    def masked_loss(self, rows: WeightedRows, *, batch_tokens: int) -> HeldOutLoss:
+        """The mean loss over masked words of rows, always the same ones, in nats.
+
+        Args:
+            batch_tokens: tokens of a batch at most, padding included.
+        """
+        model: Any = self.accelerator.unwrap_model(self.model).eval()
+        collator: Any = self.data_collator
+        total, masked = 0.0, 0
+        for batch in length_batches(rows.lengths, batch_tokens):
+            inputs = self._prepare_inputs(collator([rows[index] for index in batch]))
+            loss, _ = self.summed_loss(model, inputs)
+            total += float(loss)
+            masked += int((inputs["labels"] != IGNORED).sum())
+        return HeldOutLoss(total / max(masked, 1), masked)
+
+
+class HeldOutLoss(NamedTuple):
+    """The mean loss, in nats, and over how many masked tokens."""
+
+    loss: float
+    masked: int
 
 
 @contextmanager

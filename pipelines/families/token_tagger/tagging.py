@@ -35,6 +35,7 @@ from pipelines.families.token_tagger import (
     spans_from,
     unit_logits,
     unreachable,
+    window_of,
 )
 from pipelines.families.training.averaging import WeightAveraging
 from pipelines.families.training.batches import LengthBatches
@@ -72,6 +73,31 @@ class Rows(NamedTuple):
     lost: list[tuple[str, Span]]
     empty: list[str]
     long: list[str]
+
+
+def settings_for(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    decode: str,
+    window: int | None,
+    stride: int,
+) -> TaggerSettings:
+    """How texts are cut and tags read.
+
+    Args:
+        window: sub-words; None for as many as the model takes.
+
+    Raises:
+        UserError: for a window that the model cannot take, or that has no room for a text.
+    """
+    largest = window_of(model, tokenizer)
+    size, least = window or largest, tokenizer.num_special_tokens_to_add() + 2
+    if not least <= size <= largest:
+        raise UserError(f"got --window {window}; wanted {least} to {largest}, as the model has it")
+    if stride < 0:
+        raise UserError(f"got --stride {stride}; wanted 0 or more")
+    return TaggerSettings(decode, size, min(stride, size // 2))
 
 
 def training_rows(

@@ -71,12 +71,18 @@ class LengthBatches(TrainerMixin):
             return super()._get_train_sampler(train_dataset)
         rows: Any = self.train_dataset if train_dataset is None else train_dataset
         return LengthBatchSampler(
-            [len(ids) for ids in input_ids(rows)],
+            lengths_of(rows),
             batch_tokens=self.batch_tokens,
             processes=self.args.world_size,
             rank=self.args.process_index,
             seed=self.args.seed,
         )
+
+
+def lengths_of(rows: Any) -> Sequence[int]:
+    """Tokens of each row; rows that lie on disk know them, as `lengths`."""
+    known: Sequence[int] | None = getattr(rows, "lengths", None)
+    return [len(ids) for ids in input_ids(rows)] if known is None else known
 
 
 def input_ids(rows: Any) -> Any:

@@ -36,7 +36,8 @@ class CpuTraining(TrainerMixin):
         with cpu.training(network, used_ids=used_ids, half_copies=self.half_copies):
             return super().train(*arguments, **keywords)
 
-    def _used_ids(self) -> Tensor:
+    def _used_ids(self) -> Tensor | None:
+        """All token ids that training reads; None to train all embeddings."""
         tokenizer: Any = self.processing_class
         padding = torch.tensor([tokenizer.pad_token_id or 0])
         rows = [torch.as_tensor(ids) for ids in input_ids(self.train_dataset)]

@@ -1,0 +1,302 @@
+"""Distils teachers into one small encoder: it learns gold mentions and their votes on other text.
+
+    python recipes/distil_tagger.py --teachers runs/crf runs/tagger-11 runs/tagger-12 \\
+        --unlabelled papers.txt.gz --train_file train.json --dev_file dev.json \\
+        --test_file test.json --run_dir runs/distilled
+
+A teacher is any finished run that finds mentions: a tagger, a CRF, a language model, votes of runs.
+Everything lands in the run folder, as of finetune_token_tagger.py; beside it silver/ with the
+teachers' answers, and silver/silver.jsonl, which any recipe for mentions takes as --train_file.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pipelines.runs import options as config
+from pipelines.runs.arguments import (
+    DataArguments,
+    EncoderArguments,
+    EpochTrainingArguments,
+    option,
+)
+from pipelines.runs.usage import answer_help
+
+if __name__ == "__main__":
+    answer_help(__file__)  # before the imports below, which take seconds
+
+import transformers
+from accelerate import PartialState
+from peft import LoraConfig
+from transformers import set_seed
+
+from pipelines import job
+from pipelines.errors import DataError, UserError, one_line_errors
+from pipelines.examples import JsonObject
+from pipelines.families import teachers, token_tagger
+from pipelines.families.teachers import Teacher
+from pipelines.families.token_tagger import distillation, tagging
+from pipelines.families.training import cpu_training, dev_scores, early_stopping, encoders
+from pipelines.formatting import some
+from pipelines.reporting.silver import silver_section
+from pipelines.runs.log import log_to_terminal
+from pipelines.runs.run import Run, replacing_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+DECODERS = ("argmax", "viterbi")
+logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
+
+
+@dataclass
+class RecipeArguments(EncoderArguments, DataArguments):
+    teachers: list[str] | None = option(
+        None, "finished runs that find mentions, of any recipe", group="silver data"
+    )
+    unlabelled: list[str] | None = option(
+        None, "files of texts that the teachers answer, in any layout of data/README.md"
+    )
+    max_unlabelled: int | None = option(
+        None, "answer N of these texts, drawn by --seed (default: all)"
+    )
+    min_confidence: float = option(
+        0.0,
+        "leave out a text on whose mentions the teachers' mean score is less sure: between 0.5 and "
+        "1, as near as it is to one half",
+    )
+    min_agreement: float = option(
+        0.0, "leave out a text on which the F1 of the teachers against their vote is lower"
+    )
+    silver_weight: float = option(1.0, "weight of a silver tag in the loss; a gold one has 1")
+    student: str | None = option(
+        None, "the encoder that learns: another name of --model_name_or_path", group="model"
+    )
+    head_rate: float = option(10.0, "learning rate of the head, as a multiple of --learning_rate")
+    decode: str = option("viterbi", "argmax; viterbi: the likeliest legal BIO tags")
+    case_feature: bool = option(
+        False, "add a vector for the case of letters, which an uncased tokenizer drops"
+    )
+    window: int | None = option(None, "sub-words of a window (default: as many as the model takes)")
+    stride: int = option(128, "sub-words that neighbouring windows of a long text share")
+
+
+@dataclass
+class TrainingArguments(EpochTrainingArguments, transformers.TrainingArguments):
+    """Transformers', with defaults for tagging."""
+
+    metrics: ClassVar[tuple[str, ...]] = (*dev_scores.SPAN_METRICS, "loss")
+
+    learning_rate: float = option(
+        1e-4, "largest learning rate of the encoder's top layer", group="training"
+    )
+    num_train_epochs: float = option(3.0, "passes over gold and silver texts")
+    logging_steps: float = option(20, "steps between lines of the log")
+    metric_for_best_model: str | None = option("strict_f1", "score that decides which is best")
+
+
+def main() -> None:
+    with one_line_errors():
+        log_to_terminal()
+        options, training = config.parse(
+            (RecipeArguments, TrainingArguments),
+            default_config=ROOT / "recipes" / "configs" / "distil_minilm.yaml",
+        )
+        run(options, training)
+
+
+def run(options: RecipeArguments, training: TrainingArguments) -> JsonObject:
+    """The whole job; returns the report of the last labelled split."""
+    options.model_name_or_path = options.student or options.model_name_or_path
+    options.student = options.model_name_or_path
+    check(options, training)
+    answering = [teacher_of(folder) for folder in options.teachers or ()]
+    data = job.read(options, answer="spans", project=ROOT)
+    tags = token_tagger.tags_for(data.splits["train"])
+    if tags == ["O"]:
+        raise DataError(
+            f"{data.files['train']} has no mention, so there is nothing to learn; give a file with "
+            "mentions"
+        )
+    with job.start(
+        "distilled",
+        data,
+        options,
+        training,
+        model=options.model_name_or_path,
+        resume=training.resume_from_checkpoint is not None,
+    ) as work:
+        silver = work.run.folder / "silver"
+        if work.trains():
+            with work.meter.stage("teaching"):
+                teach(work, options, training, answering, silver)
+            with work.meter.stage("training"):
+                train(work, options, training, silver)
+        PartialState().wait_for_everyone()
+        gc.collect()
+        if not job.is_main():
+            return {}
+        loaded = token_tagger.load(work.run.model)
+        facts = teachers.read_summary(silver)
+        return work.finish(
+            lambda part: token_tagger.predict(loaded, part, progress=sys.stderr.isatty()),
+            facts={"silver": facts},
+            more=lambda *_: [silver_section(facts)],
+        )
+
+
+def check(options: RecipeArguments, training: TrainingArguments) -> None:
+    """Refuses options that no run could follow, before anything is read."""
+    for name, value, wanted in (
+        ("decode", options.decode, DECODERS),
+        ("tune", options.tune, encoders.TUNING_MODES),
+    ):
+        if value not in wanted:
+            raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
+    if not options.teachers or not options.unlabelled:
+        raise UserError(
+            "wanted --teachers RUN… and --unlabelled FILE…: finished runs, and texts that they "
+            "answer"
+        )
+    for name in ("min_confidence", "min_agreement"):
+        value = getattr(options, name)
+        if not 0 <= value <= 1:
+            raise UserError(f"got --{name} {value:g}; wanted a number between 0 and 1")
+    if options.silver_weight <= 0:
+        raise UserError(f"got --silver_weight {options.silver_weight:g}; wanted a number above 0")
+    if options.max_unlabelled is not None and options.max_unlabelled < 1:
+        raise UserError(f"got --max_unlabelled {options.max_unlabelled}; wanted 1 or more")
+    if options.focal_gamma or options.class_weight_power or training.label_smoothing_factor:
+        raise UserError(
+            "--focal_gamma, --class_weight_power and --label_smoothing_factor change the loss of "
+            "single tags, and this one is against the teachers' votes; leave them at 0"
+        )
+    cpu_training.use_half_copies(options.half_copies, training)
+
+
+def teacher_of(folder: str) -> Teacher:
+    """The model of a run.
+
+    Raises:
+        UserError: for a run that does not find mentions, or is not finished.
+    """
+    run = Run.open(folder)
+    _, model = run.model_folder()
+    answer = run.provenance().get("reading", {}).get("answer", "spans")
+    if answer != "spans":
+        raise UserError(f"{folder}: answers a {answer}; wanted runs that find mentions")
+    return Teacher(Path(folder).resolve().name, model)
+
+
+def teach(
+    work: job.Job,
+    options: RecipeArguments,
+    training: TrainingArguments,
+    answering: list[Teacher],
+    folder: Path,
+) -> None:
+    """Writes what the teachers answer to the unlabelled texts, and which of it is kept."""
+    if job.is_main():
+        known = {example.text for part in work.examples.values() for example in part}
+        texts = teachers.unlabelled_texts(
+            options.unlabelled or (), known, most=options.max_unlabelled, seed=training.seed
+        )
+        summary = teachers.teach(
+            answering,
+            texts,
+            folder,
+            min_confidence=options.min_confidence,
+            min_agreement=options.min_agreement,
+            show=sys.stderr.isatty(),
+        )
+        for line in teachers.described(summary):
+            logger.info("%s", line)
+        if not summary["kept"]:
+            raise UserError(
+                "no silver text is left; lower --min_confidence or --min_agreement, or give more "
+                "texts by --unlabelled"
+            )
+    PartialState().wait_for_everyone()
+
+
+def train(
+    work: job.Job, options: RecipeArguments, training: TrainingArguments, folder: Path
+) -> None:
+    """Trains the student on gold and silver, and saves it into the run."""
+    set_seed(training.seed)
+    examples, dev = work.examples["train"], work.examples.get("dev", [])
+    callbacks = early_stopping.choose_on_dev(training, dev, options.early_stopping_patience)
+    tokenizer = token_tagger.load_tokenizer(options.model_name_or_path)
+    tags = token_tagger.tags_for(examples)
+    model, new = tagging.new_model(
+        options.model_name_or_path,
+        tags,
+        case_feature=options.case_feature,
+        dropout=options.dropout,
+    )
+    if new:
+        logger.info(
+            "%s has no %s for these tags: they start at random",
+            options.model_name_or_path,
+            ", ".join(new),
+        )
+    lora = LoraConfig(r=options.lora_r, lora_alpha=options.lora_alpha, target_modules="all-linear")
+    encoders.choose_trained(model, options.tune, last_n=options.last_n, lora=lora)
+    settings = tagging.settings_for(
+        model,
+        tokenizer,
+        decode=options.decode,
+        window=options.window,
+        stride=options.stride,
+    )
+    gold = tagging.training_rows(examples, model, tokenizer, settings)
+    silver = teachers.read_silver(folder)
+    report_types([span.label for text in silver for span in text.spans], tags)
+    rows = [
+        *distillation.gold_rows(gold.rows, len(tags)),
+        *distillation.silver_rows(silver, model, tokenizer, settings, weight=options.silver_weight),
+    ]
+    logger.info("%d rows of %d gold and %d silver texts", len(rows), len(examples), len(silver))
+    trainer = distillation.StudentTrainer(
+        model=model,
+        args=training,
+        train_dataset=rows,
+        processing_class=tokenizer,
+        train=examples,
+        dev=dev,
+        settings=settings,
+        batch_tokens=options.batch_tokens,
+        layer_decay=options.layer_decay,
+        head_rate=options.head_rate,
+        half_copies=options.half_copies,
+        ema_decay=options.ema_decay,
+        callbacks=[*callbacks, *work.callbacks()],
+    )
+    trainer.train(resume_from_checkpoint=work.checkpoint(training))
+    work.record_training(trainer)
+    work.record(unreachable_mentions=len(gold.lost), silver_texts=len(silver))
+    trained: Any = encoders.merged(trainer.accelerator.unwrap_model(trainer.model))
+    if job.is_main():
+        with replacing_folder(work.run.model) as saved:
+            token_tagger.save(saved, model=trained, tokenizer=tokenizer, settings=settings)
+
+
+def report_types(labels: list[str], tags: list[str]) -> None:
+    """Says which of the teachers' types gold lacks, and refuses teachers of other types alone."""
+    unknown = Counter(label for label in labels if f"B-{label}" not in tags)
+    listed = some([f"{label} ({count})" for label, count in unknown.items()])
+    if labels and len(labels) == sum(unknown.values()):
+        raise UserError(
+            f"the teachers find {listed}, and train has none of these types; wanted runs of the "
+            "same types"
+        )
+    if unknown:
+        logger.warning("types of the teachers that train lacks, which are left out: %s", listed)
+
+
+if __name__ == "__main__":
+    main()
