@@ -302,6 +302,13 @@ def test_what_can_choose_a_checkpoint_is_not(arguments):
     config.parse(groups, arguments=arguments)
 
 
+def test_the_patience_of_a_config_does_not_forbid_to_train_without_scores_on_dev():
+    """As the notebooks rehearse, and as weights that are sharded are trained."""
+    path = ROOT / "recipes" / "configs" / "sft_tinyllama.yaml"
+    words = ["--config", str(path), *DATA, "--eval_strategy", "no"]
+    parse_shipped(path, [*words, "--load_best_model_at_end", "false"])
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_a_shipped_config_is_accepted_without_dev(path):
     parse_shipped(path, ["--config", str(path), "--train_file", "a.json"])

@@ -212,7 +212,8 @@ def _check_selection(groups: Sequence[Any], on_command_line: Set[str]) -> None:
 
     Raises:
         UserError: for no steps, an unknown metric, or early stopping where dev is not scored. A
-            config file may set a patience for all corpora: without dev it has no effect.
+            config file may set a patience for all corpora: where dev is not scored it has no
+            effect.
     """
     training = next((group for group in groups if isinstance(group, RunTrainingArguments)), None)
     if training is None:
@@ -234,7 +235,10 @@ def _check_selection(groups: Sequence[Any], on_command_line: Set[str]) -> None:
     got = f"got --early_stopping_patience {patience}"
     if patience < 1:
         raise UserError(f"{got}; wanted 1 or more")
+    is_asked_for = "early_stopping_patience" in on_command_line
     if getattr(training, "eval_strategy", "no") == "no":
+        if not is_asked_for:
+            return
         raise UserError(
             f"{got} with --eval_strategy no, so that dev is not scored; take --eval_strategy "
             "epoch, or leave the patience out"
@@ -245,12 +249,7 @@ def _check_selection(groups: Sequence[Any], on_command_line: Set[str]) -> None:
             "true, or leave the patience out"
         )
     cuts_dev = isinstance(options, ClassArguments) or options.answer == "label"
-    if (
-        "early_stopping_patience" in on_command_line
-        and options.train_file
-        and not options.dev_file
-        and not cuts_dev
-    ):
+    if is_asked_for and options.train_file and not options.dev_file and not cuts_dev:
         raise UserError(
             f"{got} without --dev_file, whose scores decide when to stop; add the file, or "
             "leave the patience out"
