@@ -312,7 +312,7 @@ def refuse_sharded_generation() -> None:
     if PartialState().distributed_type in sharded:
         raise UserError(
             "answers cannot be generated while the weights are sharded (FSDP, ZeRO-3); "
-            "take --eval_strategy no --load_best_model_at_end false"
+            "take --eval_strategy no"
         )
 
 
