@@ -51,10 +51,18 @@ def fork(count: int, work) -> list[int]:
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
+def float32_is_faster(dtype) -> float:
+    """Stands in for the trial of dtypes: sums of bf16 depend on how rows are batched."""
+    return 0.0 if "float32" in str(dtype) else 1.0
+
+
 def run_commands(plan: list, folder: Path, rank: int) -> None:
     import torch.distributed
     from conftest import load_recipe
 
+    from pipelines.networks import precision
+
+    precision._matmul_seconds = float32_is_faster
     done = []
     for name, arguments in plan:
         sys.argv = [f"{name}.py", *arguments]
