@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ from pipelines.reporting.text import report_as_text, summary
 from pipelines.runs import push, sessions, trackers
 from pipelines.runs.arguments import DataArguments
 from pipelines.runs.checkpoints import CheckpointManifest, checkpoint_to_resume
-from pipelines.runs.cost import CostMeter, matmul_peak, parameter_counts, training_flops_a_token
+from pipelines.runs.cost import CostMeter, parameter_counts, prediction_speed, training_work
 from pipelines.runs.defaults import changed_options
 from pipelines.runs.lock import interruptible, run_lock
 from pipelines.runs.options import given_files
@@ -50,7 +51,7 @@ from pipelines.runs.resuming import (
     refuse_differences,
     searched_options,
 )
-from pipelines.runs.run import Run, config_of
+from pipelines.runs.run import Run, config_of, replacing_folder
 from pipelines.studies import ablation
 from pipelines.submission import of_run
 
@@ -304,14 +305,7 @@ class Job:
             tokens = sum(
                 len(row["input_ids" if "input_ids" in row else "features"]) for row in rows
             )
-        work: JsonObject = {}
-        if tokens:
-            # TRL's own loss and ours compute logits of answers alone, a tenth of all tokens.
-            with_head = not hasattr(trainer, "answer_logits_only")
-            network = trainer.accelerator.unwrap_model(trainer.model)
-            flops = training_flops_a_token(network, with_head=with_head)
-            peak = matmul_peak() * trainer.args.world_size
-            work = {"flops": flops * round(tokens * epochs), "peak_flops": round(peak)}
+        work = training_work(trainer, round(tokens * epochs)) if tokens else {}
         self.record(
             parameters=every,
             trained_parameters=trained,
@@ -345,21 +339,13 @@ class Job:
         return {**figures, **self._prediction_speed(), **measured}
 
     def _prediction_speed(self) -> JsonObject:
-        """Examples and words a second over the splits that were predicted.
-
-        Words, not tokens: with those of its own tokenizer no two models could be compared.
-        """
-        taken = {
+        """Of the splits that were predicted in this session."""
+        seconds = {
             split: self.meter.seconds.get(f"predict_{split}", 0.0) for split in ("dev", "test")
         }
-        predicted = [split for split, seconds in taken.items() if seconds]
-        examples = [example for split in predicted for example in self.examples.get(split, ())]
-        if not examples:
-            return {}
-        seconds = sum(taken.values())
-        words = sum(len(example.text.split()) for example in examples)
-        speed = {"prediction_examples_per_second": round(len(examples) / seconds, 2)}
-        return speed | ({"prediction_words_per_second": round(words / seconds, 1)} if words else {})
+        predicted = [split for split in seconds if seconds[split]]
+        texts = [example.text for split in predicted for example in self.examples.get(split, ())]
+        return prediction_speed(texts, sum(seconds.values()))
 
     def trains(self) -> bool:
         """Whether there is no model yet, or a finished run is to train for more epochs."""
@@ -367,6 +353,20 @@ class Job:
             return True
         logger.info("%s is there already: going on with prediction", self.run.model)
         return False
+
+    @contextlib.contextmanager
+    def model_folder(self) -> Iterator[Path]:
+        """The folder to save the model in, which becomes the run's; then all processes go on.
+
+        Every process saves: the first one's folder is kept, the others' are thrown away.
+        """
+        if is_main():
+            with replacing_folder(self.run.model) as folder:
+                yield folder
+        else:
+            with tempfile.TemporaryDirectory() as thrown_away:
+                yield Path(thrown_away)
+        PartialState().wait_for_everyone()
 
     def is_labelled(self, split: str) -> bool:
         """Whether the predictions of a split can be scored: of texts alone, always."""

@@ -29,7 +29,7 @@ from pipelines import job
 from pipelines.errors import UserError, one_line_errors
 from pipelines.examples import JsonObject
 from pipelines.reporting.choice import choice_text, write_choice_page
-from pipelines.runs.defaults import changed_options
+from pipelines.runs.defaults import changed_options, refuse_processes
 from pipelines.runs.log import log_to_terminal
 from pipelines.studies import choice
 from pipelines.studies.choice.durations import parse_duration, parse_goal
@@ -81,6 +81,7 @@ def main() -> None:
 
 def run(options: ChoiceArguments) -> JsonObject:
     """Answers the question; returns what `choice.json` holds."""
+    refuse_processes("the choice of a model")
     _check(options)
     goal = None if options.goal is None else parse_goal(options.goal)
     budget = None if options.budget is None else parse_duration(options.budget, "--budget")

@@ -42,6 +42,7 @@ from pipelines.families.sequence_classifier import ClassifierSettings
 from pipelines.formatting import some
 from pipelines.reporting.grid import grid_as_text, write_grid
 from pipelines.reporting.run_facts import run_facts
+from pipelines.runs.defaults import refuse_processes
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import Run, replacing_folder
 
@@ -122,6 +123,7 @@ def run(options: RecipeArguments) -> JsonObject:
         )
     if options.folds < 0 or options.folds == 1:
         raise UserError(f"got --folds {options.folds}; wanted 2 or more, or 0 for dev alone")
+    refuse_processes("the search of a head")
     points = head_search.grid(
         **{name: getattr(options, name) for name in frozen_head.Point.__slots__}
     )

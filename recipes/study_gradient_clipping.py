@@ -29,7 +29,7 @@ from pipelines.examples import JsonObject, write_jsonl
 from pipelines.reporting.gradient_clipping import study_as_text, write_study
 from pipelines.reporting.run_facts import run_facts
 from pipelines.runs.cost import CostMeter
-from pipelines.runs.defaults import changed_options
+from pipelines.runs.defaults import changed_options, refuse_processes
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.provenance import provenance
 from pipelines.runs.run import Run, config_of
@@ -69,6 +69,7 @@ def main() -> None:
 
 def run(options: StudyArguments) -> JsonObject:
     """Trains all pairs and writes the run folder; returns the report."""
+    refuse_processes("the study of clipping")
     options.check()
     default = f"runs/study_gradient_clipping-{time.strftime('%Y%m%d-%H%M%S')}"
     run = Run(options.run_dir or default)

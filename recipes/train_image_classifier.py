@@ -36,6 +36,7 @@ from pipelines.runs.usage import answer_help
 if __name__ == "__main__":
     answer_help(__file__)  # before the imports below, which take seconds
 
+from accelerate import PartialState
 from transformers import (
     BaseImageProcessor,
     PreTrainedModel,
@@ -215,11 +216,12 @@ def find_splits(options: RecipeArguments) -> None:
     """Names the folders of train, dev and test, and draws the sample where no file is named."""
     named = options.train_file or options.dev_file or options.test_file
     if not named:
-        if not SAMPLE.is_dir():
-            logger.info("%s: drawing the sample pictures", SAMPLE)
-            script = SAMPLE.with_name("make_windows.py")
-            with replacing_folder(SAMPLE) as drawn:
-                subprocess.run([sys.executable, script, "--out", drawn], check=True)
+        with PartialState().main_process_first():
+            if not SAMPLE.is_dir():
+                logger.info("%s: drawing the sample pictures", SAMPLE)
+                script = SAMPLE.with_name("make_windows.py")
+                with replacing_folder(SAMPLE) as drawn:
+                    subprocess.run([sys.executable, script, "--out", drawn], check=True)
         options.train_file = str(SAMPLE)
     if options.train_file and not (options.dev_file and options.test_file):
         for split, folder in split_folders(options.train_file).items():
@@ -247,7 +249,7 @@ def fit(
         record_parts(work, loaded, trained=loaded.model.num_parameters())
     else:
         loaded = fit_head(work, options, training, settings)
-    with replacing_folder(work.run.model) as folder:
+    with work.model_folder() as folder:
         image_classifier.save(
             folder, model=loaded.model, processor=loaded.processor, settings=settings
         )

@@ -47,7 +47,7 @@ from pipelines.formatting import count, text_table
 from pipelines.networks import recurrent_lm
 from pipelines.runs.defaults import changed_options, refuse_unread
 from pipelines.runs.log import log_to_terminal
-from pipelines.runs.run import config_of, replacing_folder
+from pipelines.runs.run import config_of
 from pipelines.runs.search import search_options
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -214,14 +214,14 @@ def fit(work: job.Job, options: RecipeArguments, training: LanguageTrainingArgum
     if options.network == language_model.TRIGRAM:
         with work.meter.stage("training"):
             loaded = count_trigrams(vocabulary, work.examples["train"])
-        with replacing_folder(work.run.model) as folder:
+        with work.model_folder() as folder:
             language_model.save(folder, loaded)
         work.record(seconds=work.meter.seconds["training"])
         return
     trainer = train(work.examples, vocabulary, options, training, work=work)
     work.record_training(trainer)
     network = trainer.accelerator.unwrap_model(trainer.model).eval()
-    with replacing_folder(work.run.model) as folder:
+    with work.model_folder() as folder:
         language_model.save(folder, trainer.scored._replace(model=network))
 
 

@@ -49,7 +49,7 @@ from pipelines.networks.sequence_regression import ALIGNMENTS, NETWORKS
 from pipelines.reporting.network_comparison import compare_networks
 from pipelines.reporting.network_pages import networks_as_text, write_networks
 from pipelines.runs.log import log_to_terminal
-from pipelines.runs.run import Run, replacing_folder
+from pipelines.runs.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = Path("data", "samples", "sequences")
@@ -264,7 +264,7 @@ def fit(work: job.Job, options: RecipeArguments, training: RegressorTrainingArgu
         trainer.train(resume_from_checkpoint=work.checkpoint(training))
     work.record_training(trainer)
     network = trainer.accelerator.unwrap_model(trainer.model).eval()
-    with replacing_folder(work.run.model) as folder:
+    with work.model_folder() as folder:
         sequence_regressor.save(folder, model=network)
 
 

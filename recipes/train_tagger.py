@@ -43,7 +43,7 @@ from pipelines.networks.recurrent import CELLS, INITIAL_STATES, RecurrentConfig,
 from pipelines.networks.tagger import Tagger
 from pipelines.runs.defaults import refuse_beside, refuse_unread
 from pipelines.runs.log import log_to_terminal
-from pipelines.runs.run import config_of, replacing_folder
+from pipelines.runs.run import config_of
 from pipelines.runs.search import SAMPLERS, search_options
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -234,7 +234,7 @@ def run(options: RecipeArguments, training: TaggerTrainingArguments) -> JsonObje
 def fit(work: job.Job, options: RecipeArguments, training: TaggerTrainingArguments) -> None:
     """Counts or trains a model and saves it into the run."""
     if options.network in lexical.TAGGERS:
-        with work.meter.stage("training"), replacing_folder(work.run.model) as folder:
+        with work.meter.stage("training"), work.model_folder() as folder:
             model = fit_lexical(work.examples["train"], options)
             lexical.save(folder, model)
         work.record(seconds=work.meter.seconds["training"])
@@ -245,7 +245,7 @@ def fit(work: job.Job, options: RecipeArguments, training: TaggerTrainingArgumen
         trainer = train(work.examples, words, options, training, work=work)
     model = trainer.accelerator.unwrap_model(trainer.model)
     work.record_training(trainer)
-    with replacing_folder(work.run.model) as folder:
+    with work.model_folder() as folder:
         token_tagger.save(folder, model=model, tokenizer=words.tokenizer, settings=trainer.settings)
 
 

@@ -49,7 +49,7 @@ from pipelines.networks.initialization import INITIALIZATIONS, initialize
 from pipelines.networks.recurrent import CELLS
 from pipelines.runs.defaults import refuse_beside, refuse_unread
 from pipelines.runs.log import log_to_terminal
-from pipelines.runs.run import config_of, replacing_folder
+from pipelines.runs.run import config_of
 from pipelines.runs.search import SAMPLERS, search_options
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -213,7 +213,7 @@ def fit(work: job.Job, options: RecipeArguments, training: TextTrainingArguments
     classes = work.data.classes
     assert classes is not None
     if options.network in lexical.CLASSIFIERS:
-        with work.meter.stage("training"), replacing_folder(work.run.model) as folder:
+        with work.meter.stage("training"), work.model_folder() as folder:
             model = bag_of_words.calibrated(
                 fit_linear(classes, options),
                 classes.usable("dev"),
@@ -233,7 +233,7 @@ def fit(work: job.Job, options: RecipeArguments, training: TextTrainingArguments
     loaded = Loaded(network, words.tokenizer, trainer.settings)
     if tunes_thresholds(options.tune_thresholds, classes):
         loaded = with_thresholds(loaded, classes.usable("dev"))
-    with replacing_folder(work.run.model) as folder:
+    with work.model_folder() as folder:
         sequence_classifier.save(
             folder, model=network, tokenizer=words.tokenizer, settings=loaded.settings
         )

@@ -302,11 +302,18 @@ def test_what_can_choose_a_checkpoint_is_not(arguments):
     config.parse(groups, arguments=arguments)
 
 
-def test_the_patience_of_a_config_does_not_forbid_to_train_without_scores_on_dev():
-    """As the notebooks rehearse, and as weights that are sharded are trained."""
-    path = ROOT / "recipes" / "configs" / "sft_tinyllama.yaml"
-    words = ["--config", str(path), *DATA, "--eval_strategy", "no"]
-    parse_shipped(path, [*words, "--load_best_model_at_end", "false"])
+@pytest.mark.parametrize("patience", [[], ["--early_stopping_patience", "2"]])
+def test_eval_strategy_no_needs_no_second_option(patience, yaml_file):
+    recipe = load_recipe("finetune_token_tagger")
+    groups = [getattr(recipe, name) for name in TAGGING]
+    at = yaml_file("early_stopping_patience: 3\nload_best_model_at_end: true\n")
+    arguments = ["--config", at, *DATA, "--eval_strategy", "no"]
+    options, training = config.parse(groups, arguments=arguments)
+    assert training.load_best_model_at_end is False
+    assert options.early_stopping_patience is None
+    if patience:  # asked for beside it
+        with pytest.raises(UserError, match="with --eval_strategy no"):
+            config.parse(groups, arguments=[*arguments, *patience])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

@@ -10,8 +10,10 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from pipelines import job
+from pipelines.commands.composites import MembersCost
 from pipelines.examples import Example
 from pipelines.formatting import energy as written
+from pipelines.reporting import choice
 from pipelines.runs import energy
 from pipelines.runs.cost import CostMeter, matmul_peak, training_flops_a_token
 
@@ -161,3 +163,24 @@ def test_a_run_reports_its_speed_share_and_energy(smoke_run):
 )
 def test_energies_are_written_in_a_unit_that_suits(watt_hours, text):
     assert written(watt_hours) == text
+
+
+def test_a_choice_shows_energy_where_all_is_known():
+    def table(*watt_hours):
+        rungs = [
+            {"name": name, "status": "finished", "cost": {"watt_hours": value, "disk": 1}}
+            for name, value in zip("ab", watt_hours, strict=True)
+        ]
+        return choice.cost_table({"rungs": rungs, "price_per_hour": None})
+
+    shown = table(1.5, None)
+    assert shown.head == ["model", "disk", "energy"]
+    assert [row[2] for row in shown.rows] == ["1.5 Wh", ""]
+    assert "estimate" in shown.note
+    assert "estimate" not in table(None, None).note
+
+
+def test_runs_that_are_joined_took_what_their_members_took():
+    members = [{"energy_watt_hours": 1.0}, {"energy_watt_hours": 2.5}]
+    assert MembersCost(members).energy({})["energy_watt_hours"] == 3.5
+    assert "busy cores" in MembersCost([{}, *members]).energy({"training": 1.0})["energy_basis"]

@@ -70,7 +70,7 @@ def compare_answers(setting: Setting, words: Any, *, constrained: bool) -> JsonO
         words, format="list", labels=["Disease"], style="chat", constrained=constrained
     )
     texts = examples("dev", 12)
-    written = []
+    written: list[list[object]] = []
     with exact_float32():
         for device in ("cpu", setting.device):
             # Wide initial weights, so that the best token is clearly the best.

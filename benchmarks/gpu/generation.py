@@ -49,7 +49,7 @@ def measure_model(setting: Setting, record: Recorder, name: str, model: Any, wor
     cpu.for_prediction(model)
     rules = [grammars.grammar("list", text, ["Disease"]) for text in texts]
 
-    def first_only(rule: str) -> Callable[[str], str | None]:
+    def first_only(rule: str | None) -> Callable[[str], str | None]:
         return lambda so_far: None if so_far else rule
 
     def ours(constrained: bool) -> JsonObject:

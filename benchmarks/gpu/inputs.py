@@ -92,8 +92,9 @@ def llama(
 ) -> Any:
     """A Llama with random weights, made on the device; `options` are of its config."""
     torch.manual_seed(seed)
+    sizes: Any = shape
     config = LlamaConfig(
-        **shape,
+        **sizes,
         max_position_embeddings=2048,
         bos_token_id=1,
         eos_token_id=2,
@@ -105,9 +106,8 @@ def llama(
 
 
 def bert_config(small: bool, vocabulary: int) -> BertConfig:
-    return BertConfig(
-        **(SMALL_BERT if small else BERT_BASE), vocab_size=vocabulary, max_position_embeddings=512
-    )
+    sizes: Any = SMALL_BERT if small else BERT_BASE
+    return BertConfig(**sizes, vocab_size=vocabulary, max_position_embeddings=512)
 
 
 def tokenizer(size: int = 2_000) -> PreTrainedTokenizerFast:

@@ -158,7 +158,8 @@ def train_trl(
         from trl import pack_dataset
 
         dataset = pack_dataset(dataset, packed_to, "bfd")
-        batch, own = plan.pass_tokens // packed_to, {"packing": True, "max_length": packed_to}
+        batch = plan.pass_tokens // packed_to
+        own: JsonObject = {"packing": True, "max_length": packed_to}
     else:
         mean = sum(len(row["input_ids"]) for row in rows) / len(rows)
         batch, own = int(plan.pass_tokens / mean), {"train_sampling_strategy": "group_by_length"}

@@ -215,8 +215,8 @@ class MembersCost(CostMeter):
 
     def energy(self, seconds: Mapping[str, float]) -> JsonObject:
         """The sum of the members' estimates; without one of them, at the power of this process."""
-        known = [cost.get("energy_watt_hours") for cost in self.costs]
-        if None in known or not known:
+        known = [cost["energy_watt_hours"] for cost in self.costs if "energy_watt_hours" in cost]
+        if not known or len(known) < len(self.costs):
             return super().energy(seconds)
         return {"energy_watt_hours": round(sum(known), 4), "energy_basis": "sum of the members'"}
 

@@ -74,7 +74,7 @@ def choice_sections(choice: JsonObject, folder: Path) -> tuple[Differences | Non
     sections = [
         Section("models", "Models", [_scores(choice), *_unfinished(choice)]),
         Section("quality", "Quality against cost", [picture] if picture else []),
-        Section("costs", "What they cost", [_costs(choice), *_estimates(choice)]),
+        Section("costs", "What they cost", [cost_table(choice), *_estimates(choice)]),
         Section("curves", "What more labels would add", list(_curves(choice))),
         *_cascade(choice),
         Section("errors", _beside_title(choice), beside),
@@ -197,7 +197,8 @@ def _unfinished(choice: Fields) -> list[Table]:
     return [Table(head, kept, prose=("reason",))] if rows else []
 
 
-def _costs(choice: Fields) -> Table:
+def cost_table(choice: Fields) -> Table:
+    """The finished rungs with what they took."""
     rows: list[Row] = []
     price = choice["price_per_hour"]
     for rung in _finished(choice):

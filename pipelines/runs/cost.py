@@ -6,7 +6,7 @@ import contextlib
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.examples import JsonObject
@@ -14,6 +14,7 @@ from pipelines.runs.energy import PowerMeter, energy
 
 if TYPE_CHECKING:
     from torch import nn
+    from transformers import Trainer
 
 
 class CostMeter:
@@ -57,6 +58,27 @@ def parameter_counts(model: nn.Module) -> tuple[int, int]:
         return every, trained
     parameters = list(model.parameters())
     return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
+
+
+def prediction_speed(texts: Sequence[str], seconds: float) -> JsonObject:
+    """Examples and words a second; empty without a text.
+
+    Words, not tokens: with those of its own tokenizer no two models could be compared.
+    """
+    if not texts or not seconds:
+        return {}
+    words = sum(len(text.split()) for text in texts)
+    speed = {"prediction_examples_per_second": round(len(texts) / seconds, 2)}
+    return speed | ({"prediction_words_per_second": round(words / seconds, 1)} if words else {})
+
+
+def training_work(trainer: Trainer, tokens: int) -> JsonObject:
+    """Operations of a training on so many tokens, and the peak of its devices a second."""
+    network = trainer.accelerator.unwrap_model(trainer.model)
+    # TRL's own loss and ours compute logits of answers alone, a tenth of all tokens.
+    with_head = not hasattr(trainer, "answer_logits_only")
+    flops = training_flops_a_token(network, with_head=with_head) * tokens
+    return {"flops": flops, "peak_flops": round(matmul_peak() * trainer.args.world_size)}
 
 
 def training_flops_a_token(model: nn.Module, *, with_head: bool = True) -> int:

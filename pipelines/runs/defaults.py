@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Set
 from typing import TYPE_CHECKING
 
@@ -74,8 +75,10 @@ def refuse_unread(
             `READ_WITHOUT_TRAINER`.
 
     Raises:
-        UserError: naming them.
+        UserError: naming them; for a network without a trainer in one of several processes.
     """
+    if not has_trainer:
+        refuse_processes(f"--network {network}")
     searched = set(options.searched())
     if "network" in searched:
         raise UserError(
@@ -94,6 +97,20 @@ def refuse_unread(
     if unread:
         listed = ", ".join(f"--{name}" for name in sorted(unread))
         raise UserError(f"--network {network} does not read {listed}; leave it out")
+
+
+def refuse_processes(what: str) -> None:
+    """Refuses what would be done by each of several processes again.
+
+    Raises:
+        UserError: in a process that `accelerate launch` or `torchrun` started beside others.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count > 1:
+        raise UserError(
+            f"got {what} in {count} processes; it works in one: start it without accelerate or "
+            "torchrun"
+        )
 
 
 def refuse_beside(option: str, options: SearchArguments, others: Set[str]) -> None:

@@ -84,7 +84,9 @@ def parse(
         if word == "--config":
             config = _read_config("".join(words[position + 1 : position + 2]), dataclasses)
     on_command_line = _check_names(words, dataclasses)
-    groups = _instances(words, dataclasses, names=on_command_line | config.keys())
+    groups = _instances(
+        words, dataclasses, on_command_line=on_command_line, in_config=config.keys()
+    )
     _check_selection(groups, on_command_line)
     for group in groups:
         if getattr(group, "batch_tokens", None) == 0:
@@ -117,7 +119,11 @@ def _split_config(arguments: Sequence[str]) -> list[str]:
 
 
 def _instances(
-    words: list[str], dataclasses: Sequence[type], *, names: Set[str]
+    words: list[str],
+    dataclasses: Sequence[type],
+    *,
+    on_command_line: Set[str],
+    in_config: Set[str],
 ) -> tuple[Any, ...]:
     from trl import TrlParser
 
@@ -128,7 +134,8 @@ def _instances(
         def parse_known_args(self, *arguments: Any, **keywords: Any) -> Any:
             # Before the dataclasses are built, for which the libraries set up devices.
             values, rest = super().parse_known_args(*arguments, **keywords)
-            refuse_unused(dataclasses, vars(values), names)
+            _leave_dev_out(values, on_command_line)
+            refuse_unused(dataclasses, vars(values), on_command_line | in_config)
             refuse_missing(getattr(values, "report_to", None))
             return values, rest
 
@@ -142,6 +149,19 @@ def _instances(
     for group in groups:
         _expand_home(group)
     return groups
+
+
+def _leave_dev_out(values: Any, on_command_line: Set[str]) -> None:
+    """`--eval_strategy no` on the command line turns off what a config or a default does with dev.
+
+    What else stands on the command line stays, and is refused where it does not fit.
+    """
+    strategy = getattr(values, "eval_strategy", None)
+    if "eval_strategy" not in on_command_line or getattr(strategy, "value", strategy) != "no":
+        return
+    for name, off in (("load_best_model_at_end", False), ("early_stopping_patience", None)):
+        if hasattr(values, name) and name not in on_command_line:
+            setattr(values, name, off)
 
 
 def _expand_home(group: Any) -> None:

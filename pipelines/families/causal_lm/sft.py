@@ -182,8 +182,9 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
         # Rows are padded on the right, which no earlier token sees. Without a mask attention takes
         # its fastest kernel on a GPU; ours on a CPU reads the mask.
         self.masks_padding = self.accelerator.device.type == "cpu"
-        if getattr(self.model, "is_quantized", False):
-            train_in_float32(self.model)
+        network: Any = self.model
+        if getattr(network, "is_quantized", False):
+            train_in_float32(network)
         compilers = os.environ.get("CXX", "c++"), "g++", "clang++"
         if compile_layers and any(map(shutil.which, compilers)):
             # Layer by layer, so that one compilation serves them, for any number of rows and
@@ -312,7 +313,7 @@ def refuse_sharded_generation() -> None:
     if PartialState().distributed_type in sharded:
         raise UserError(
             "answers cannot be generated while the weights are sharded (FSDP, ZeRO-3); "
-            "take --eval_strategy no --load_best_model_at_end false"
+            "take --eval_strategy no"
         )
 
 
