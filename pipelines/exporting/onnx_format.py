@@ -150,7 +150,7 @@ def write_graph(model: Any, inputs: dict[str, Tensor], file: Path) -> None:
 
 
 def quantize(source: Path, target: Path) -> None:
-    """Writes a graph whose matmuls compute in int8: weights with a scale a column, inputs as it runs.
+    """Writes a graph whose matmuls compute in int8: a scale for each column, and for each input.
 
     Left in float32: embeddings, and matmuls that narrow their input. Those are the second layer of
     each feed-forward block, whose inputs have outliers that one scale a batch does not hold, and
@@ -166,12 +166,14 @@ def quantize(source: Path, target: Path) -> None:
         for node in graph.node
         if node.op_type == "MatMul" and _narrows(shapes.get(node.input[1], ()))
     ]
+    # Layers on pooled vectors, by the name that the quantiser gives them.
+    on_vectors = [f"{node.name}_MatMul" for node in graph.node if node.op_type == "Gemm"]
     with _quiet():
         quantize_dynamic(
             str(source),
             str(target),
             op_types_to_quantize=["MatMul"],
-            nodes_to_exclude=narrowing,
+            nodes_to_exclude=[*narrowing, *on_vectors],
             weight_type=QuantType.QInt8,
             per_channel=True,
         )
