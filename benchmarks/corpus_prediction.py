@@ -69,7 +69,7 @@ def main() -> None:
             write_shards(shards, options.sentences, options.shards)
         for model in options.models:
             run = folder / model
-            if not (run / "report.json").exists():
+            if not (run / "model").exists():
                 train(model, run)
             measure(model, run, shards, options)
 
