@@ -17,11 +17,11 @@ LOCK := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 
 install: .venv/installed
 
 # Every package of the two lock files is compared with its SHA-256. They are complete, hence --no-deps. torch comes after
-# them, without a hash: its wheel and the CUDA libraries that it brings depend on the machine.
+# them, without a hash: its wheel and the CUDA libraries that it brings depend on the machine. seqeval has no wheel.
 .venv/installed: pyproject.toml constraints.txt requirements.txt requirements-dev.txt weights.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed; make PYTHON=... names one")'
 	$(PYTHON) -m venv .venv
-	$(PIP) --no-deps --require-hashes --only-binary :all: --requirement requirements.txt
+	$(PIP) --no-deps --require-hashes --only-binary :all: --no-binary seqeval --requirement requirements.txt
 	$(PIP) --no-deps --require-hashes --requirement requirements-dev.txt
 	$(PIP) --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(PIP) --no-deps --no-build-isolation --editable .
