@@ -5,6 +5,7 @@ The processes are forks of one (`processes.py`), over gloo.
 
 import json
 import os
+import shutil
 
 import pytest
 from conftest import ROOT, load_recipe, run_python
@@ -100,16 +101,26 @@ def float32(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def two(models, data, tmp_path_factory):
+def still(models, tmp_path_factory):
+    """The models, with an encoder whose config has no dropout: `--dropout` may be of a head alone."""
+    encoder = shutil.copytree(models["encoder"], tmp_path_factory.mktemp("still") / "bert")
+    config = json.loads((encoder / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (encoder / "config.json").write_text(json.dumps(config))
+    return models | {"encoder": str(encoder)}
+
+
+@pytest.fixture(scope="module")
+def two(still, data, tmp_path_factory):
     """Runs of all recipes in two processes: their folder, and what each process said."""
     folder = tmp_path_factory.mktemp("two")
-    plan = [command(name, models, data, folder / name, 2) for name in [*TRAINERS, *RANDOM]]
+    plan = [command(name, still, data, folder / name, 2) for name in [*TRAINERS, *RANDOM]]
     for name in IN_ONE:
-        arguments = [*arguments_of(name, models, data), "--run_dir", folder / name]
+        arguments = [*arguments_of(name, still, data), "--run_dir", folder / name]
         plan.append([name.split()[0], [str(word) for word in arguments]])
     files = [f"--{split}_file={data['spans'][split]}" for split in ("train", "dev", "test")]
     config = ["--config", str(ROOT / "recipes" / "configs" / "sft_tinyllama.yaml")]
-    readme = [*config, "--eval_strategy", "no", "--model_name_or_path", str(models["llm"]), *files]
+    readme = [*config, "--eval_strategy", "no", "--model_name_or_path", str(still["llm"]), *files]
     readme += ["--max_steps", "2", "--run_dir", str(folder / README)]
     plan.append(["sft_tinyllama", readme])
     found = in_processes(2, plan, folder / "out")
@@ -119,12 +130,12 @@ def two(models, data, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*TRAINERS, *RANDOM])
-def test_two_processes_take_the_steps_of_one(name, two, models, data, tmp_path, float32):
+def test_two_processes_take_the_steps_of_one(name, two, still, data, tmp_path, float32):
     folder, said = two
     assert [code for code, _ in said[name]] == [0, 0], said[name]
     if name in RANDOM:
         return
-    recipe, arguments = command(name, models, data, tmp_path / "one", 1)
+    recipe, arguments = command(name, still, data, tmp_path / "one", 1)
     assert call(recipe, *arguments) == 0
     one = losses(tmp_path / "one")
     assert len(one) == 3
@@ -165,12 +176,12 @@ def test_what_starts_runs_itself_refuses_too(name, monkeypatch):
 
 
 @pytest.mark.slow
-def test_four_processes_take_the_steps_of_one(models, data, tmp_path, float32):
+def test_four_processes_take_the_steps_of_one(still, data, tmp_path, float32):
     four = in_processes(
-        4, [command("sft_tinyllama", models, data, tmp_path / "four", 4)], tmp_path / "out"
+        4, [command("sft_tinyllama", still, data, tmp_path / "four", 4)], tmp_path / "out"
     )
     assert [process[0][0] for process in four] == [0] * 4, four
-    recipe, arguments = command("sft_tinyllama", models, data, tmp_path / "one", 1)
+    recipe, arguments = command("sft_tinyllama", still, data, tmp_path / "one", 1)
     assert call(recipe, *arguments) == 0
     assert losses(tmp_path / "four") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
     found = read_predictions(tmp_path / "four" / "predictions" / "test.jsonl")

@@ -1,4 +1,4 @@
-"""Training with what is fast on a CPU; on another device nothing changes."""
+"""Training with what is fast on a CPU; on another device LoRA layers alone are fused."""
 
 from __future__ import annotations
 
