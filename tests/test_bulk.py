@@ -198,6 +198,14 @@ def test_a_full_disk_ends_the_job_and_keeps_what_is_finished(run, tmp_path, monk
     assert sorted(files(out)) == ["a.jsonl", "job.json"]
 
 
+def test_a_job_without_a_finished_shard_leaves_the_folder_free(run, tmp_path, capsys):
+    pattern, out = shards(tmp_path, a=[*rows(5), {"id": "x", "text": "BOOM"}]), tmp_path / "out"
+    assert "more than 0 rows" in refusal(capsys, run, pattern, out, "--max_failed", "0")
+    assert sorted(files(out)) == ["job.json"]
+    assert command(run, pattern, out, "--output_format", "csv") == 0
+    assert sorted(files(out)) == ["a.csv", "failed/a.jsonl", "job.json"]
+
+
 def test_shards_of_several_folders_keep_them_and_their_own_output_is_no_input(run, tmp_path):
     for name in ("x/a", "y/a"):
         write(tmp_path / "in" / f"{name}.jsonl", rows(2, name=name[0]))

@@ -51,7 +51,7 @@ def identity_of(
 
 
 def read_manifest(folder: OutputFolder, present: set[str], *, resume: bool) -> JsonObject | None:
-    """The manifest of an earlier start, `None` in an empty folder.
+    """The manifest of an earlier start, `None` where no shard is finished.
 
     Raises:
         UserError: when the folder holds other files, or a job that is not to be resumed.
@@ -72,6 +72,8 @@ def read_manifest(folder: OutputFolder, present: set[str], *, resume: bool) -> J
             f"{folder.url}/{MANIFEST}: damaged ({type(error).__name__}: {error}); give another "
             "folder"
         ) from None
+    if not outputs & present:
+        return None  # it ended before its first shard: nothing of it would be mixed in
     if not resume:
         finished = f"{len(outputs & present)} of {counted(len(outputs), 'shard')}"
         raise UserError(

@@ -84,12 +84,12 @@ class Pool:
         import ray
 
         ready, _ = ray.wait(list(self.asked), timeout=SECONDS_OF_PATIENCE)
-        if not ready:
+        n_waiting = sum(shard is None for _, shard in self.asked.values())
+        if not ready and n_waiting:
             free = ray.available_resources()
             logger.warning(
-                "%s: no answer within %d s; free on the cluster: %g cores, %g GPUs",
-                counted(len(self.asked), "worker"),
-                SECONDS_OF_PATIENCE,
+                "%s not started yet; free on the cluster: %g cores, %g GPUs",
+                counted(n_waiting, "worker"),
                 free.get("CPU", 0),
                 free.get("GPU", 0),
             )
