@@ -184,7 +184,8 @@ def tensors(model: Any, dtype: str) -> Iterator[tuple[str, np.ndarray, gguf.GGML
             stored = gguf.GGMLQuantizationType.F32
         elif stored == gguf.GGMLQuantizationType.Q8_0 and values.shape[-1] % BLOCK:
             stored = gguf.GGMLQuantizationType.F16
-        yield names.get_name(key, try_suffixes=(".weight",)), gguf.quantize(values, stored), stored
+        name = names.get_name(key, try_suffixes=(".weight",)) or key
+        yield name, gguf.quantize(values, stored), stored
 
 
 def interleaved(weight: Tensor, heads: int) -> Tensor:

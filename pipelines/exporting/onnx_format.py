@@ -129,7 +129,7 @@ def write_graph(model: Any, inputs: dict[str, Tensor], file: Path) -> None:
         inputs: a batch of two rows or more: a dimension of one would be taken for a constant.
         file: the graph with its weights.
     """
-    encoder = getattr(model, "encoder", None)
+    encoder: Any = getattr(model, "encoder", None)
     # Written-out attention becomes matmuls, which the quantiser knows.
     (encoder if hasattr(encoder, "set_attn_implementation") else model).set_attn_implementation(
         "eager"
