@@ -15,6 +15,7 @@ import gc
 import logging
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -114,7 +115,7 @@ def run(options: RecipeArguments, training: TrainingArguments) -> JsonObject:
     options.model_name_or_path = options.student or options.model_name_or_path
     options.student = options.model_name_or_path
     check(options, training)
-    answering = [teacher_of(folder) for folder in options.teachers or ()]
+    answering = teachers_of(options.teachers or ())
     data = job.read(options, answer="spans", project=ROOT)
     tags = token_tagger.tags_for(data.splits["train"])
     if tags == ["O"]:
@@ -178,18 +179,25 @@ def check(options: RecipeArguments, training: TrainingArguments) -> None:
     cpu_training.use_half_copies(options.half_copies, training)
 
 
-def teacher_of(folder: str) -> Teacher:
-    """The model of a run.
+def teachers_of(folders: Sequence[str]) -> list[Teacher]:
+    """The models of runs.
 
     Raises:
-        UserError: for a run that does not find mentions, or is not finished.
+        UserError: for a run that is named twice, does not find mentions, or is not finished.
     """
-    run = Run.open(folder)
-    _, model = run.model_folder()
-    answer = run.provenance().get("reading", {}).get("answer", "spans")
-    if answer != "spans":
-        raise UserError(f"{folder}: answers a {answer}; wanted runs that find mentions")
-    return Teacher(Path(folder).resolve().name, model)
+    paths = [Path(folder).resolve() for folder in folders]
+    if len(set(paths)) < len(paths):
+        raise UserError(f"got --teachers {' '.join(folders)}: a run twice; name each once")
+    are_unlike = len({path.name for path in paths}) == len(paths)
+    found = []
+    for folder, path in zip(folders, paths, strict=True):
+        run = Run.open(folder)
+        _, model = run.model_folder()
+        answer = run.provenance().get("reading", {}).get("answer", "spans")
+        if answer != "spans":
+            raise UserError(f"{folder}: answers a {answer}; wanted runs that find mentions")
+        found.append(Teacher(path.name if are_unlike else folder, model))
+    return found
 
 
 def teach(

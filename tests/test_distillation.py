@@ -158,7 +158,8 @@ def test_answers_are_kept_and_other_teachers_are_refused(
 
 
 def test_texts_on_which_teachers_are_unsure_are_left_out(data, runs, tmp_path):
-    folder = shutil.copytree(runs("distil_tagger") / "silver", tmp_path / "silver")
+    run = runs("distil_tagger")
+    folder = shutil.copytree(run / "silver", tmp_path / "silver")
     texts = teachers.read_silver(folder)
     own = [Teacher(name, data["teaching"] / name / "model") for name in ("dictionary", "crf")]
     examples = [text.example for text in texts]
@@ -169,6 +170,8 @@ def test_texts_on_which_teachers_are_unsure_are_left_out(data, runs, tmp_path):
         wanted = [text for text in texts if getattr(text, name) >= values[1]]
         assert teachers.read_silver(folder) == wanted
         assert summary["kept"] == len(wanted) < summary["texts"] == len(texts)
+        # What the teachers took is that of the first time.
+        assert summary["teachers"] == teachers.read_summary(run / "silver")["teachers"]
 
 
 def test_bad_options_and_teachers_are_one_line(models, data, runs, tmp_path, capsys):
@@ -187,6 +190,8 @@ def test_bad_options_and_teachers_are_one_line(models, data, runs, tmp_path, cap
     assert "answers a label; wanted" in fault(
         "--teachers", runs("train_text_classifier linear_svm")
     )
+    crf = data["teaching"] / "crf"
+    assert "a run twice; name each once" in fault("--teachers", crf, crf)
     train = data["spans"]["train"]
     assert "no text that train, dev and test do not have" in fault("--unlabelled", train)
     assert not (tmp_path / "run" / "model").exists()

@@ -265,9 +265,10 @@ def test_a_damaged_model_is_one_line(name, copied, data, tmp_path, capsys):
 def test_an_interrupted_job_ends_with_one_line(
     name, number, code, models, data, tmp_path, monkeypatch, capsys
 ):
+    arguments = arguments_of(name, models, data)  # first, as it may train teachers
     cost = job.Job.cost
     monkeypatch.setattr(job.Job, "cost", lambda work: os.kill(os.getpid(), number) or cost(work))
-    assert call(name, *arguments_of(name, models, data), "--run_dir", tmp_path / "run") == code
+    assert call(name, *arguments, "--run_dir", tmp_path / "run") == code
     [line] = [line for line in capsys.readouterr().err.splitlines() if "interrupted by" in line]
     assert line.startswith(f"interrupted by {number.name}: {tmp_path / 'run'} holds model")
     assert line.endswith(f"--run_dir {tmp_path / 'run'} --resume_from_checkpoint true")

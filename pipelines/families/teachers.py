@@ -114,14 +114,16 @@ def teach(
         UserError: for a teacher that gives no spans; where other teachers worked in the folder.
     """
     _check_same(teachers, folder)
+    known = read_summary(folder)["teachers"] if (folder / SUMMARY).is_file() else []
     answers, taken = [], []
-    for number, teacher in enumerate(teachers, start=1):
+    for number, teacher in enumerate(teachers):
         start = time.perf_counter()
-        file = folder / f"teacher-{number}.jsonl"
+        file = folder / f"teacher-{number + 1}.jsonl"
         if not file.is_file():
             write_predictions(file, _answers(teacher, texts, show=show))
         answers.append(read_predictions(file))
-        taken.append(time.perf_counter() - start)
+        seconds_taken = known[number]["seconds"] if known else time.perf_counter() - start
+        taken.append(seconds_taken)
     silver = [
         silver_text(example, [one.spans or () for one in own])
         for example, *own in zip(texts, *answers, strict=True)
