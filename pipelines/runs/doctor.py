@@ -26,10 +26,12 @@ LEAST_DISK = 5 << 30  # bytes: a few checkpoints of a small model, and the cache
 LEAST_MEMORY = 4 << 30  # bytes: fine-tuning SmolLM2 takes about 3 GiB
 # Extra -> module, and what it is for.
 EXTRAS = {
+    "gpu": ("pynvml", "reports what a GPU consumes"),
     "spacy": ("spacy", "reads and writes DocBin files"),
     "postgresql": ("psycopg2", "keeps a search of heads in a PostgreSQL server"),
     "kaggle": ("kaggle", "downloads from and submits to Kaggle"),
     "demo": ("gradio", "a page to try models on"),
+    "export": ("onnxruntime", "exports to ONNX, and predicts from it"),
     "docs": ("mkdocs", "builds the documents as a site"),
     "notebooks": ("nbclient", "runs the notebooks of kaggle/ as tests"),
     "ray": ("ray", "hands the models of `pipelines choose` to a cluster"),
