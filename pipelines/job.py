@@ -333,7 +333,7 @@ class Job:
         if self.earlier_seconds is not None:
             spent = measured["seconds"].get("training", 0.0) + self.earlier_seconds
             measured["seconds"] = (
-                {"training": round(spent, 2)} | measured["seconds"] | {"training": round(spent, 2)}
+                {"training": round(spent, 4)} | measured["seconds"] | {"training": round(spent, 4)}
             )
         measured |= self.meter.energy(measured["seconds"])
         return {**figures, **self._prediction_speed(), **measured}

@@ -85,7 +85,7 @@ def test_a_folder_with_something_else_is_refused_and_an_earlier_bundle_is_not(tm
     [
         ({}, "wants a run"),
         ({"run": "a", "recipe": "b"}, "wants a run"),
-        ({"recipe": "train_nothing"}, "wanted one of choose_model, finetune_classifier"),
+        ({"recipe": "train_nothing"}, "wanted one of choose_model, distil_tagger"),
         ({"recipe": "sft_tinyllama"}, "wants the base model"),
         ({"run": "nowhere"}, "no such folder"),
     ],

@@ -20,7 +20,7 @@ from pipelines.families.causal_lm.control_tokens import (
 )
 from pipelines.families.causal_lm.generation import generate
 from pipelines.families.causal_lm.sft import assert_trainable, training_rows
-from pipelines.families.language_model import masked_lm
+from pipelines.families.language_model import text_rows
 from pipelines.prompting import formats, prompts
 
 TEXT = "a</s>b got <s><unk> and </s> then gout"
@@ -170,5 +170,5 @@ def test_encoders_read_control_tokens_as_text(tmp_path):
         len(row["input_ids"])
         for row in sequence_classifier.encode(pairs, tokenizer, max_length=99).rows
     )
-    [row] = masked_lm.text_rows(["a [SEP] b"], tokenizer, window=40)
+    [row] = text_rows.rows_of_texts(["a [SEP] b"], tokenizer, window=40)
     assert [id for id in row["input_ids"] if id in controls] == [2, 3]

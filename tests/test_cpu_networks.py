@@ -276,8 +276,10 @@ def test_training_puts_its_parts_in_and_takes_them_out_again():
     assert parts(model) == before
 
 
-def test_on_another_device_nothing_is_changed(monkeypatch):
-    monkeypatch.setattr(cpu, "PartialState", lambda: SimpleNamespace(device=torch.device("cuda")))
+@pytest.mark.parametrize("kind", cpu.SHARDED)
+def test_where_weights_are_sharded_nothing_is_changed(kind, monkeypatch):
+    state = SimpleNamespace(device=torch.device("cuda"), distributed_type=kind)
+    monkeypatch.setattr(cpu, "PartialState", lambda: state)
     model = adapted()
     before = parts(model)
     with cpu.training(model, used_ids=torch.arange(5), half_copies=True):

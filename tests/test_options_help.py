@@ -129,7 +129,7 @@ def test_train_names_the_nearest_recipe(capsys):
     assert "did you mean train_tagger?" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(["train", "zzz"])
-    assert "wanted one of choose_model, finetune_classifier, " in capsys.readouterr().err
+    assert "wanted one of choose_model, distil_tagger, " in capsys.readouterr().err
 
 
 def test_train_hands_its_options_to_the_recipe(monkeypatch, tmp_path):

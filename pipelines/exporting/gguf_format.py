@@ -205,7 +205,9 @@ def check_tokenizer(
     Raises:
         UserError: naming the first text that it cuts differently.
     """
-    written: Any = AutoTokenizer.from_pretrained(folder, gguf_file=GGUF_FILE)
+    written: Any = AutoTokenizer.from_pretrained(
+        folder, gguf_file=GGUF_FILE, trust_remote_code=False
+    )
     if pre == "smollm":  # which transformers does not read
         backend = written.backend_tokenizer
         backend.pre_tokenizer = pre_tokenizers.Sequence(

@@ -76,7 +76,7 @@ class SessionRecorder(TrainerCallback):
         if state.is_world_process_zero:
             record(
                 self.folder,
-                seconds=round(time.perf_counter() - self.begin, 2),
+                seconds=round(time.perf_counter() - self.begin, 4),
                 epochs=round(state.epoch or 0.0, 4),
                 steps=state.global_step,
             )
@@ -116,7 +116,7 @@ def total(folder: str | Path) -> JsonObject:
     figures: JsonObject = {}
     for session in sessions(folder):
         seconds = figures.get("seconds", 0.0) + session.get("seconds", 0.0)
-        figures |= {**session, "seconds": round(seconds, 2)}
+        figures |= {**session, "seconds": round(seconds, 4)}
     return figures
 
 
