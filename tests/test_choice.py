@@ -101,12 +101,14 @@ def test_each_rung_is_estimated_from_a_probe_before_it_runs(choose, tmp_path):
     assert "slow: about" in out
 
 
+@pytest.mark.slow
 def test_a_fixed_number_of_steps_takes_as_long_on_any_data(choose, tmp_path):
     choose({"base": rung(), "steps": rung(seconds=0.1, max_steps=30)})
     row = result(tmp_path)["rungs"][1]
     assert row["estimate"]["seconds"] == pytest.approx(row["cost"]["seconds"], rel=0.4)
 
 
+@pytest.mark.slow
 def test_the_next_model_is_that_of_more_work_not_of_a_slower_start(choose, tmp_path):
     choose(LADDER, "--until", "budget", "--budget", "5m")
     rows = {row["name"]: row for row in result(tmp_path)["rungs"]}
@@ -115,6 +117,7 @@ def test_the_next_model_is_that_of_more_work_not_of_a_slower_start(choose, tmp_p
     assert rows["middle"]["cost"]["work_seconds"] == pytest.approx(0.65, abs=0.05)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_the_budget_is_skipped(choose, tmp_path):
     ladder = {"base": rung(), "slow": rung(seconds=0.15), "after": rung(quality=0.7)}
     code, _, errors = choose(ladder, "--budget", "18s")

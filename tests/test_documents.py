@@ -60,6 +60,18 @@ def structure() -> ModuleType:
     return module
 
 
+def sources(*tops: str) -> list:
+    """The Python files of some folders."""
+    files = [file for top in tops for file in sorted((ROOT / top).rglob("*.py"))]
+    return [structure().Source(ROOT, file) for file in files]
+
+
+@cache
+def measured() -> list:
+    """What `benchmarks/structure.py` measures, parsed once."""
+    return sources(*structure().MEASURED)
+
+
 @pytest.mark.parametrize(("document", "path"), names(TODAY, PATH))
 def test_a_path_that_a_document_names_exists(document, path):
     assert any(ROOT.glob(path.rstrip("/"))), f"{document} names {path}"
@@ -95,10 +107,8 @@ def test_the_options_that_documents_name_exist():
     from trl import ModelConfig, SFTConfig
 
     known = {field.name for library in (ModelConfig, SFTConfig) for field in fields(library)}
-    for top in ("pipelines", "recipes", "benchmarks", "data"):
-        for file in (ROOT / top).rglob("*.py"):
-            words = structure().Source(ROOT, file).names()
-            known |= {word.removeprefix("--") for word in words}
+    for source in sources("pipelines", "recipes", "benchmarks", "data"):
+        known |= {word.removeprefix("--") for word in source.names()}
     unknown = [pair for pair in names(TODAY, OPTION) if pair[1] not in known | OTHER_PROGRAMS]
     assert not unknown
 
@@ -133,9 +143,5 @@ def test_the_files_to_touch_name_the_example(kind):
 @pytest.mark.parametrize("kind", [kind for kind in touches() if kind != "command"])
 def test_no_other_file_names_the_example(kind):
     example, files = touches()[kind]
-    module = structure()
-    sources = [
-        module.Source(ROOT, file) for top in module.MEASURED for file in (ROOT / top).rglob("*.py")
-    ]
-    named = {path.as_posix() for path in module.touched(sources, example)}
+    named = {path.as_posix() for path in structure().touched(measured(), example)}
     assert named <= {file.removesuffix("/__init__.py") for file in files} | set(files)
