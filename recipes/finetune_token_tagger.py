@@ -258,25 +258,8 @@ def search(
     return search_options(score, options, training, work.run, metric=metric, check=check)
 
 
-def train_tagger(
-    examples: dict[str, list[Example]],
-    tokenizer: Any,
-    options: RecipeArguments,
-    training: TrainingArguments,
-    callbacks: Sequence[Any],
-    *,
-    work: job.Job | None = None,
-    show: bool = False,
-) -> Tagger:
-    """Trains one tagger; its adapters, if it has any, are merged.
-
-    Args:
-        work: the job whose checkpoints it keeps; a trial of a search keeps none.
-        show: whether what training cannot use, and what starts at random, is logged.
-    """
-    set_seed(training.seed)
-    train_examples, dev = examples["train"], examples.get("dev", [])
-    tags = token_tagger.tags_for(train_examples)
+def model_to_train(options: RecipeArguments, tags: Sequence[str], *, show: bool) -> Any:
+    """A tagger on the encoder, in which what `--tune` says is trained."""
     model, new = tagging.new_model(
         options.model_name_or_path,
         tags,
@@ -298,6 +281,29 @@ def train_tagger(
             r=options.lora_r, lora_alpha=options.lora_alpha, target_modules="all-linear"
         ),
     )
+    return model
+
+
+def train_tagger(
+    examples: dict[str, list[Example]],
+    tokenizer: Any,
+    options: RecipeArguments,
+    training: TrainingArguments,
+    callbacks: Sequence[Any],
+    *,
+    work: job.Job | None = None,
+    show: bool = False,
+) -> Tagger:
+    """Trains one tagger; its adapters, if it has any, are merged.
+
+    Args:
+        work: the job whose checkpoints it keeps; a trial of a search keeps none.
+        show: whether what training cannot use, and what starts at random, is logged.
+    """
+    set_seed(training.seed)
+    train_examples, dev = examples["train"], examples.get("dev", [])
+    tags = token_tagger.tags_for(train_examples)
+    model = model_to_train(options, tags, show=show)
     settings = tagging.settings_for(
         model,
         tokenizer,
