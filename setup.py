@@ -13,7 +13,7 @@ setup(
     package_dir=PROJECT,
     package_data={
         "pipelines": ["py.typed", "reporting/templates/*"],
-        "pipelines._project.recipes": ["configs/*.yaml", "accelerate/*.yaml", "ladders/*.yaml"],
+        "pipelines._project.recipes": ["*/*.yaml", "cluster/*"],
         "pipelines._project.data": ["README.md", "samples/*/*"],
     },
 )
