@@ -30,6 +30,8 @@ ENVIRONMENT = {
     "GRADIO_NUM_WORKERS": "0",
     "GRADIO_ALLOWED_PATHS": "",
     "GRADIO_ROOT_PATH": "",
+    # Gradio remembers 10,000 requests by default, at some 10 KiB each.
+    "GRADIO_ANALYTICS_MAX_EVENTS": "100",
 }
 
 
