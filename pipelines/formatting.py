@@ -69,6 +69,11 @@ def score(value: float | None, scale: float = 100) -> str:
     return f"{100 * value:.2f}" if scale == 100 else f"{scale * value:.4g}"
 
 
+def percent(share: float | None) -> str:
+    """A share in percent."""
+    return "" if share is None else f"{100 * share:.3g} %"
+
+
 def interval(ends: Sequence[float] | None, scale: float = 100) -> str:
     """The two ends of an interval of scores."""
     return f"[{score(ends[0], scale)}, {score(ends[1], scale)}]" if ends else ""

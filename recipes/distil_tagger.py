@@ -112,9 +112,8 @@ def main() -> None:
 
 def run(options: RecipeArguments, training: TrainingArguments) -> JsonObject:
     """The whole job; returns the report of the last labelled split."""
-    options.model_name_or_path = options.student or options.model_name_or_path
-    options.student = options.model_name_or_path
     check(options, training)
+    options.model_name_or_path = options.student = options.student or options.model_name_or_path
     answering = teachers_of(options.teachers or ())
     data = job.read(options, answer="spans", project=ROOT)
     tags = token_tagger.tags_for(data.splits["train"])
@@ -167,6 +166,12 @@ def check(options: RecipeArguments, training: TrainingArguments) -> None:
         value = getattr(options, name)
         if not 0 <= value <= 1:
             raise UserError(f"got --{name} {value:g}; wanted a number between 0 and 1")
+    default, given = RecipeArguments().model_name_or_path, options.model_name_or_path
+    if options.student and given not in (default, options.student):
+        raise UserError(
+            f"got --student {options.student} and --model_name_or_path {given}, which are one "
+            "option; give one of them"
+        )
     if options.silver_weight <= 0:
         raise UserError(f"got --silver_weight {options.silver_weight:g}; wanted a number above 0")
     if options.max_unlabelled is not None and options.max_unlabelled < 1:
@@ -240,20 +245,20 @@ def train(
     callbacks = early_stopping.choose_on_dev(training, dev, options.early_stopping_patience)
     tokenizer = token_tagger.load_tokenizer(options.model_name_or_path)
     tags = token_tagger.tags_for(examples)
-    model, new = tagging.new_model(
-        options.model_name_or_path,
+    name = options.model_name_or_path
+    model, new = tagging.model_to_train(
+        name,
         tags,
+        tune=options.tune,
+        last_n=options.last_n,
+        lora=LoraConfig(
+            r=options.lora_r, lora_alpha=options.lora_alpha, target_modules="all-linear"
+        ),
         case_feature=options.case_feature,
         dropout=options.dropout,
     )
     if new:
-        logger.info(
-            "%s has no %s for these tags: they start at random",
-            options.model_name_or_path,
-            ", ".join(new),
-        )
-    lora = LoraConfig(r=options.lora_r, lora_alpha=options.lora_alpha, target_modules="all-linear")
-    encoders.choose_trained(model, options.tune, last_n=options.last_n, lora=lora)
+        logger.info("%s has no %s for these tags: they start at random", name, ", ".join(new))
     settings = tagging.settings_for(
         model,
         tokenizer,

@@ -258,32 +258,6 @@ def search(
     return search_options(score, options, training, work.run, metric=metric, check=check)
 
 
-def model_to_train(options: RecipeArguments, tags: Sequence[str], *, show: bool) -> Any:
-    """A tagger on the encoder, in which what `--tune` says is trained."""
-    model, new = tagging.new_model(
-        options.model_name_or_path,
-        tags,
-        case_feature=options.case_feature,
-        crf=options.decode == "crf",
-        dropout=options.dropout,
-    )
-    if show and new:
-        logger.info(
-            "%s has no %s for these tags: they start at random",
-            options.model_name_or_path,
-            ", ".join(new),
-        )
-    encoders.choose_trained(
-        model,
-        options.tune,
-        last_n=options.last_n,
-        lora=LoraConfig(
-            r=options.lora_r, lora_alpha=options.lora_alpha, target_modules="all-linear"
-        ),
-    )
-    return model
-
-
 def train_tagger(
     examples: dict[str, list[Example]],
     tokenizer: Any,
@@ -303,7 +277,21 @@ def train_tagger(
     set_seed(training.seed)
     train_examples, dev = examples["train"], examples.get("dev", [])
     tags = token_tagger.tags_for(train_examples)
-    model = model_to_train(options, tags, show=show)
+    name = options.model_name_or_path
+    model, new = tagging.model_to_train(
+        name,
+        tags,
+        tune=options.tune,
+        last_n=options.last_n,
+        lora=LoraConfig(
+            r=options.lora_r, lora_alpha=options.lora_alpha, target_modules="all-linear"
+        ),
+        case_feature=options.case_feature,
+        crf=options.decode == "crf",
+        dropout=options.dropout,
+    )
+    if show and new:
+        logger.info("%s has no %s for these tags: they start at random", name, ", ".join(new))
     settings = tagging.settings_for(
         model,
         tokenizer,

@@ -184,6 +184,7 @@ def test_bad_options_and_teachers_are_one_line(models, data, runs, tmp_path, cap
     assert "got --min_agreement 2; wanted a number" in fault("--min_agreement", "2")
     assert "got --silver_weight 0; wanted" in fault("--silver_weight", "0")
     assert "got --max_unlabelled 0; wanted" in fault("--max_unlabelled", "0")
+    assert "which are one option" in fault("--student", "a", "--model_name_or_path", "b")
     assert "leave them at 0" in fault("--focal_gamma", "2")
     assert "got --decode crf; wanted one of argmax, viterbi" in fault("--decode", "crf")
     assert "no such folder" in fault("--teachers", tmp_path / "none")

@@ -230,6 +230,7 @@ def test_the_recipe_from_texts_to_a_checkpoint(
     assert call(*recipe_arguments, *options, "--run_dir", tmp_path / "run") == 0
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["split"] == "test"
+    assert report["cost"]["seconds"]["predict_dev"] > 0
     assert len(json.loads((tmp_path / "run" / "grid.json").read_text())["points"]) == points
     page = (tmp_path / "run" / "grid.html").read_text()
     assert "learning_rate and pooling" in page or "pooling and learning_rate" in page
@@ -330,6 +331,9 @@ def test_a_search_that_was_killed_ends_with_the_same_table(recipe_arguments, tmp
     out = capsys.readouterr().out
     assert "points are there from an earlier search" in out
     assert "train: 144 texts, 0 encoded now" in out
+    # Dev was not encoded either: what answering it takes is unknown, not nothing.
+    seconds = json.loads((tmp_path / "run" / "report.json").read_text())["cost"]["seconds"]
+    assert "predict_dev" not in seconds
     assert (tmp_path / "run" / "grid.json").read_bytes() == (
         tmp_path / "whole" / "grid.json"
     ).read_bytes()

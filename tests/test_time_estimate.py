@@ -24,13 +24,13 @@ def logged(monkeypatch, caplog, *, step_seconds, max_steps, first_step=1, answer
     ("options", "message"),
     [
         # 92 steps of 2 s are left after 8 of 100; half as many texts are answered as are trained on.
-        ({"max_steps": 100}, "about 3.1 min more, by the first 8 steps"),
+        ({"max_steps": 100}, "92 steps to go: about 3.1 min, by the first 8"),
         (
             {"max_steps": 100, "answered": 0.5},
-            "about 4.7 min more, 1.7 min of it for answers, by the first 8 steps",
+            "92 steps to go: about 3.1 min, and 1.7 min for answers, by the first 8",
         ),
         # A resumed training has done 50 before.
-        ({"max_steps": 100, "first_step": 51}, "about 1.4 min more, by the first 8 steps"),
+        ({"max_steps": 100, "first_step": 51}, "42 steps to go: about 1.4 min, by the first 8"),
     ],
 )
 def test_the_rest_is_estimated_once_from_the_first_steps(options, message, monkeypatch, caplog):

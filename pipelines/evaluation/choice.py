@@ -238,7 +238,7 @@ def _chosen_without_goal(choice: Fields, chosen: Fields) -> Iterator[str]:
 
 
 def _cheaper_as_good(rungs: Sequence[Fields], chosen: Fields) -> Iterator[str]:
-    """The cheaper models that cannot be told from the chosen one, by a paired test."""
+    """The cheapest model that a paired test finds no worse than the chosen one."""
     finished = by_cost(rungs)
     for row in finished[: finished.index(chosen)]:
         tests = [row.get("best"), row.get("next")]

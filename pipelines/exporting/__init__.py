@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from pipelines.errors import UserError
-from pipelines.evaluation.tasks import TASKS, answer_kind
+from pipelines.evaluation.tasks import TASKS, answer_kind, metric_name
 from pipelines.examples import Example, Fields, JsonObject
 from pipelines.exporting.comparison import TOLERANCE, Measured, measure, rows_of
 from pipelines.exporting.source import open_source
@@ -127,7 +127,10 @@ def _dev_examples(run: Run, dev_file: str | None) -> list[Example]:
             "--dev_file"
         )
     else:
-        examples = run.examples("dev")
+        try:
+            examples = run.examples("dev")
+        except UserError as error:
+            raise UserError(f"{error} by --dev_file") from None
     if not examples:
         raise UserError(f"{run.folder}: its dev set is empty; give labelled examples by --dev_file")
     return examples
@@ -201,9 +204,9 @@ def _comparison(
     within = abs(difference) <= TOLERANCE
     if not within:
         logger.warning(
-            "%s of the export differs by %+.2f from the run's, more than %.1f: take another format "
-            "or dtype",
-            task.primary_metric,
+            "the %s of the export differs by %+.2f from the run's, more than %.1f: take another "
+            "format or dtype",
+            metric_name(task.primary_metric),
             100 * difference,
             100 * TOLERANCE,
         )

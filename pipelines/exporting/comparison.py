@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from pipelines.evaluation.tasks import Task
+from pipelines.evaluation.tasks import Task, metric_name
 from pipelines.examples import Example, JsonObject, Prediction, joined_by_id
 from pipelines.formatting import score, seconds, size, text_table
 
@@ -77,7 +77,7 @@ def answer(prediction: Prediction) -> object:
 
 def table(comparison: JsonObject) -> list[str]:
     """The lines of the comparison in `export.json`, for a terminal."""
-    head = ["model", comparison["metric"], "equal answers", "a text", "on disk"]
+    head = ["model", metric_name(comparison["metric"]), "equal answers", "a text", "on disk"]
     rows = [
         [
             row["name"],

@@ -10,7 +10,17 @@ from pipelines.evaluation.mistakes import KINDS
 from pipelines.evaluation.sanity import COMPARED, ERRORS
 from pipelines.evaluation.tasks import TASKS, interval_path, metric, metric_name
 from pipelines.examples import Example, Fields
-from pipelines.formatting import count, energy, interval, score, seconds, short_count, size, some
+from pipelines.formatting import (
+    count,
+    energy,
+    interval,
+    percent,
+    score,
+    seconds,
+    short_count,
+    size,
+    some,
+)
 from pipelines.reporting.markdown import escaped, table_lines
 from pipelines.reporting.run_facts import machine, run_facts
 from pipelines.runs.run import PLACEHOLDER, Run
@@ -297,7 +307,7 @@ def cost(run: Run) -> Iterator[str]:
         ("trained_parameters", short_count),
         ("tokens", short_count),
         ("training_tokens_per_second", count),
-        ("training_share_of_peak", score),
+        ("training_share_of_peak", percent),
         ("prediction_words_per_second", count),
         ("epochs", count),
         ("energy_watt_hours", energy),

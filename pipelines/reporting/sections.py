@@ -9,7 +9,7 @@ from pipelines.evaluation.mistakes import KINDS
 from pipelines.evaluation.reports import Report
 from pipelines.evaluation.tasks import TASKS, Task, interval_path, metric, metric_name
 from pipelines.examples import Fields
-from pipelines.formatting import count, energy, interval, score, seconds, short_count, size
+from pipelines.formatting import count, energy, interval, percent, score, seconds, short_count, size
 from pipelines.reporting import plots
 from pipelines.reporting.guarantee import guarantee_parts
 from pipelines.reporting.page import Cell, Picture, Row, Section, Table
@@ -314,7 +314,7 @@ def _cost(report: Report) -> Iterator[Table]:
         "parameters": short_count(cost.get("parameters")),
         "of these trained": short_count(cost.get("trained_parameters")),
         "training tokens per second": short_count(cost.get("training_tokens_per_second")),
-        "share of the matmul peak": score(cost.get("training_share_of_peak")),
+        "share of the matmul peak": percent(cost.get("training_share_of_peak")),
         "prediction examples per second": short_count(cost.get("prediction_examples_per_second")),
         "prediction words per second": short_count(cost.get("prediction_words_per_second")),
         "peak memory": size(cost.get("peak_memory")),

@@ -73,7 +73,7 @@ def prediction_speed(texts: Sequence[str], seconds: float) -> JsonObject:
 
 
 def training_work(trainer: Trainer, tokens: int) -> JsonObject:
-    """Operations of a training on so many tokens, and the peak of its devices a second."""
+    """Operations of a training on a number of tokens, and what its devices do a second at most."""
     network = trainer.accelerator.unwrap_model(trainer.model)
     # TRL's own loss and ours compute logits of answers alone, a tenth of all tokens.
     with_head = not hasattr(trainer, "answer_logits_only")

@@ -20,11 +20,19 @@ OF_NO_CONCERN = (
 
 
 class TerminalHandler(logging.Handler):
-    """Writes notes to standard output and warnings to standard error, as they are at that time."""
+    """Writes notes to standard output and warnings to standard error, as they are at that time.
+
+    A progress bar that is shown meanwhile is drawn again below.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
-        print(without_passwords(self.format(record)), file=stream, flush=True)
+        text = without_passwords(self.format(record))
+        if "tqdm" in sys.modules:
+            sys.modules["tqdm"].tqdm.write(text, file=stream)
+        else:
+            print(text, file=stream)
+        stream.flush()
 
 
 def log_to_terminal() -> None:

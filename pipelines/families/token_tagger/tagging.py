@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from peft import LoraConfig
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
@@ -41,7 +42,12 @@ from pipelines.families.training.averaging import WeightAveraging
 from pipelines.families.training.batches import LengthBatches
 from pipelines.families.training.cpu_training import CpuTraining
 from pipelines.families.training.dev_scores import DevScores, strict_scores
-from pipelines.families.training.encoders import FrozenParts, LayerRates, NewModel
+from pipelines.families.training.encoders import (
+    FrozenParts,
+    LayerRates,
+    NewModel,
+    choose_trained,
+)
 from pipelines.families.training.losses import SummedLoss, frequency_weights
 from pipelines.networks import weights
 from pipelines.networks.encoder_tagger import EncoderTagger, EncoderTaggerConfig
@@ -73,6 +79,27 @@ class Rows(NamedTuple):
     lost: list[tuple[str, Span]]
     empty: list[str]
     long: list[str]
+
+
+def model_to_train(
+    name: str,
+    tags: Sequence[str],
+    *,
+    tune: str,
+    last_n: int,
+    lora: LoraConfig,
+    case_feature: bool = False,
+    crf: bool = False,
+    dropout: float | None = None,
+) -> NewModel:
+    """A tagger on a checkpoint, in which what `tune` says is trained.
+
+    Raises:
+        UserError: as `new_model` and `encoders.choose_trained`.
+    """
+    made = new_model(name, tags, case_feature=case_feature, crf=crf, dropout=dropout)
+    choose_trained(made.model, tune, last_n=last_n, lora=lora)
+    return made
 
 
 def settings_for(

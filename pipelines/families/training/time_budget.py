@@ -99,7 +99,7 @@ class StopAfter(TrainerCallback):
 
 
 def check_minutes(max_minutes: float, *, processes: int = 1) -> None:
-    """Refuses a budget that is none, or that several processes would each measure by themselves."""
+    """Refuses a budget of no minutes, and one that several processes would each measure alone."""
     if max_minutes <= 0:
         raise UserError(f"got --max_minutes {max_minutes:g}; wanted a number above 0")
     if processes > 1:

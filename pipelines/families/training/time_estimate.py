@@ -35,18 +35,17 @@ class TimeEstimate(TrainerCallback):
             self.start = time.perf_counter()
         if self.steps == SKIPPED + TIMED and state.is_world_process_zero:
             step = (time.perf_counter() - self.start) / TIMED
-            self._say(
-                training=step * (state.max_steps - state.global_step),
-                answering=step * state.max_steps * self.answered,
-            )
+            left = state.max_steps - state.global_step
+            self._say(left, training=step * left, answering=step * state.max_steps * self.answered)
 
-    def _say(self, *, training: float, answering: float) -> None:
+    def _say(self, steps: int, *, training: float, answering: float) -> None:
         if training + answering < WORTH_SAYING:
             return
-        parts = f", {seconds(answering)} of it for answers" if answering else ""
+        answers = f", and {seconds(answering)} for answers" if answering else ""
         logger.info(
-            "about %s more%s, by the first %d steps",
-            seconds(training + answering),
-            parts,
+            "%d steps to go: about %s%s, by the first %d",
+            steps,
+            seconds(training),
+            answers,
             SKIPPED + TIMED,
         )
