@@ -13,7 +13,7 @@ import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +40,7 @@ from pipelines.reporting.text import report_as_text, summary
 from pipelines.runs import push, sessions, trackers
 from pipelines.runs.arguments import DataArguments
 from pipelines.runs.checkpoints import CheckpointManifest, checkpoint_to_resume
-from pipelines.runs.cost import CostMeter, parameter_counts, prediction_speed, training_work
+from pipelines.runs.cost import CostMeter, cost_of_run, training_figures
 from pipelines.runs.defaults import changed_options
 from pipelines.runs.lock import interruptible, run_lock
 from pipelines.runs.options import given_files
@@ -296,23 +296,7 @@ class Job:
         if not is_main():
             return
         self.run.write_json("trainer_log.json", trainer.state.log_history)
-        every, trained = parameter_counts(trainer.accelerator.unwrap_model(trainer.model))
-        epochs = trainer.state.epoch or 0
-        tokens = 0
-        if getattr(trainer.train_dataset, "has_tokens", True):
-            rows: Iterable[Mapping[str, Sequence[int]]] = trainer.train_dataset  # type: ignore[assignment]
-            # Of a row of a sequence, its steps.
-            tokens = sum(
-                len(row["input_ids" if "input_ids" in row else "features"]) for row in rows
-            )
-        work = training_work(trainer, round(tokens * epochs)) if tokens else {}
-        self.record(
-            parameters=every,
-            trained_parameters=trained,
-            epochs=round(epochs, 2),
-            tokens=round(tokens * epochs),
-            **work,
-        )
+        self.record(**training_figures(trainer))
 
     def record(self, **figures: object) -> None:
         """Keeps figures of the cost of training, such as `tokens`, over any number of resumes."""
@@ -322,30 +306,7 @@ class Job:
     def cost(self) -> JsonObject:
         """Seconds of each stage, memory, energy, and the figures recorded over all sessions."""
         figures = sessions.total(self.run.folder)
-        seconds, tokens = figures.pop("seconds", 0.0), figures.pop("tokens", None)
-        flops, peak = figures.pop("flops", None), figures.pop("peak_flops", None)
-        figures.pop("steps", None)
-        if tokens and seconds:
-            figures["training_tokens_per_second"] = round(tokens / seconds, 1)
-        if flops and peak and seconds:
-            figures["training_share_of_peak"] = float(f"{flops / seconds / peak:.3g}")
-        measured = self.meter.to_json()
-        if self.earlier_seconds is not None:
-            spent = measured["seconds"].get("training", 0.0) + self.earlier_seconds
-            measured["seconds"] = (
-                {"training": round(spent, 4)} | measured["seconds"] | {"training": round(spent, 4)}
-            )
-        measured |= self.meter.energy(measured["seconds"])
-        return {**figures, **self._prediction_speed(), **measured}
-
-    def _prediction_speed(self) -> JsonObject:
-        """Of the splits that were predicted in this session."""
-        seconds = {
-            split: self.meter.seconds.get(f"predict_{split}", 0.0) for split in ("dev", "test")
-        }
-        predicted = [split for split in seconds if seconds[split]]
-        texts = [example.text for split in predicted for example in self.examples.get(split, ())]
-        return prediction_speed(texts, sum(seconds.values()))
+        return cost_of_run(self.meter, self.examples, figures, self.earlier_seconds)
 
     def trains(self) -> bool:
         """Whether there is no model yet, or a finished run is to train for more epochs."""

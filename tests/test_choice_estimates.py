@@ -1,7 +1,12 @@
 """What a model will cost, from what it cost on a part: cases worked by hand."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from pipelines.examples import Example
+from pipelines.studies.choice import results
+from pipelines.studies.choice.climb import Climb
 from pipelines.studies.choice.estimates import Observation, estimate
 
 GIB = 2.0**30
@@ -23,6 +28,37 @@ def test_reading_all_data_takes_longer_than_those_of_a_probe():
     assert found.seconds == pytest.approx(5 + 4 + 30 + 10)
     finished = seen(source="finished run")
     assert estimate([finished], train=100, dev=20, reading=4.0).seconds == pytest.approx(10)
+
+
+def climb_of(observations, finished):
+    """A climb that has seen `observations` of its rungs, of which some are finished."""
+    rungs = [SimpleNamespace(name=name) for name in observations]
+    plan = SimpleNamespace(
+        rungs=rungs, run_of=lambda rung: SimpleNamespace(is_finished=lambda: rung.name in finished)
+    )
+    progress = SimpleNamespace(observations=observations)
+    return SimpleNamespace(plan=plan, progress=progress, observed=lambda rung: finished[rung.name])
+
+
+def test_what_reading_takes_is_the_median_over_finished_models():
+    # To start and read: 5 s in each probe; 8, 6 and 12 s with all data.
+    probes = {name: [seen()] for name in "abcd"} | {"part": [seen(source="part")]}
+    whole = {name: seen(seconds=start + 5) for name, start in zip("abc", (8, 6, 12), strict=True)}
+    assert Climb.reading(climb_of(probes, whole | {"part": seen(seconds=99)})) == 3
+    assert Climb.reading(climb_of(probes, {})) == 0
+    # A machine that has become faster takes no time back.
+    assert Climb.reading(climb_of(probes, {"a": seen(seconds=6)})) == 0
+
+
+@pytest.mark.parametrize(
+    ("timed", "expected"), [({"predict_dev": 2.0}, 1e5), ({"training": 3.0}, None)]
+)
+def test_a_prediction_that_was_not_timed_is_not_free(timed, expected, monkeypatch):
+    monkeypatch.setattr(results, "_energy", lambda *_: None)
+    plan = SimpleNamespace(splits={"dev": [Example(str(i), "a") for i in range(20)]}, rungs=[])
+    report = {"cost": {"seconds": timed}}
+    cost = results._cost(SimpleNamespace(plan=plan), None, seen(), report, [])
+    assert cost["seconds_per_million"] == expected
 
 
 def test_fixed_steps_take_as_long_on_any_data():

@@ -6,10 +6,10 @@ import contextlib
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipelines.examples import JsonObject
+from pipelines.examples import Example, JsonObject
 from pipelines.runs.energy import PowerMeter, energy
 
 if TYPE_CHECKING:
@@ -70,6 +70,64 @@ def prediction_speed(texts: Sequence[str], seconds: float) -> JsonObject:
     words = sum(len(text.split()) for text in texts)
     speed = {"prediction_examples_per_second": round(len(texts) / seconds, 2)}
     return speed | ({"prediction_words_per_second": round(words / seconds, 1)} if words else {})
+
+
+def prediction_speed_of(meter: CostMeter, examples: Mapping[str, Sequence[Example]]) -> JsonObject:
+    """Of the splits that were predicted in this session."""
+    seconds = {split: meter.seconds.get(f"predict_{split}", 0.0) for split in ("dev", "test")}
+    predicted = [split for split in seconds if seconds[split]]
+    texts = [example.text for split in predicted for example in examples.get(split, ())]
+    return prediction_speed(texts, sum(seconds.values()))
+
+
+def cost_of_run(
+    meter: CostMeter,
+    examples: Mapping[str, Sequence[Example]],
+    recorded: JsonObject,
+    earlier_seconds: float | None = None,
+) -> JsonObject:
+    """Seconds of each stage, memory, energy, and what was recorded of training.
+
+    Args:
+        examples: split -> examples; dev and test are predicted.
+        recorded: `training_figures`, and `seconds` of training, summed over all sessions.
+        earlier_seconds: of training, before this run was resumed; None for a new one.
+    """
+    figures = dict(recorded)
+    seconds, tokens = figures.pop("seconds", 0.0), figures.pop("tokens", None)
+    flops, peak = figures.pop("flops", None), figures.pop("peak_flops", None)
+    figures.pop("steps", None)
+    if tokens and seconds:
+        figures["training_tokens_per_second"] = round(tokens / seconds, 1)
+    if flops and peak and seconds:
+        figures["training_share_of_peak"] = float(f"{flops / seconds / peak:.3g}")
+    measured = meter.to_json()
+    if earlier_seconds is not None:
+        spent = measured["seconds"].get("training", 0.0) + earlier_seconds
+        measured["seconds"] = (
+            {"training": round(spent, 4)} | measured["seconds"] | {"training": round(spent, 4)}
+        )
+    measured |= meter.energy(measured["seconds"])
+    return {**figures, **prediction_speed_of(meter, examples), **measured}
+
+
+def training_figures(trainer: Trainer) -> JsonObject:
+    """Parameters, epochs, tokens and operations of a trainer's training so far."""
+    every, trained = parameter_counts(trainer.accelerator.unwrap_model(trainer.model))
+    epochs = trainer.state.epoch or 0
+    tokens = 0
+    if getattr(trainer.train_dataset, "has_tokens", True):
+        rows: Iterable[Mapping[str, Sequence[int]]] = trainer.train_dataset  # type: ignore[assignment]
+        # Of a row of a sequence, its steps.
+        tokens = sum(len(row["input_ids" if "input_ids" in row else "features"]) for row in rows)
+    work = training_work(trainer, round(tokens * epochs)) if tokens else {}
+    return {
+        "parameters": every,
+        "trained_parameters": trained,
+        "epochs": round(epochs, 2),
+        "tokens": round(tokens * epochs),
+        **work,
+    }
 
 
 def training_work(trainer: Trainer, tokens: int) -> JsonObject:
