@@ -306,7 +306,7 @@ def test_one_class_is_refused(choose, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["parts/probe/slow", "rungs/slow", "rungs/last"])
+@pytest.mark.parametrize("moment", ["parts/probe/slow", "rungs/slow"])
 def test_a_killed_choice_goes_on_where_it_was_and_ends_with_the_same_answer(
     choose, files, tmp_path, moment
 ):

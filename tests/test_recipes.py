@@ -674,8 +674,7 @@ def test_two_processes_make_one_run_with_all_predictions(smoke_arguments, corpus
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("decode", ["viterbi", "crf"])
-def test_two_processes_train_one_tagger(decode, tiny_bert, corpus, tmp_path):
+def test_two_processes_train_one_tagger(tiny_bert, corpus, tmp_path):
     done = run_python(
         "-m",
         "accelerate.commands.launch",
@@ -691,7 +690,7 @@ def test_two_processes_train_one_tagger(decode, tiny_bert, corpus, tmp_path):
         "--dev_file",
         corpus["dev"],
         "--decode",
-        decode,
+        "crf",
         "--num_train_epochs",
         1,
         "--run_dir",
