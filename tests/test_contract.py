@@ -137,89 +137,64 @@ def test_commands_give_what_the_run_gave(
     run = tmp_path / "run"
     assert call(recipe, *options, *model, *given, *columns, "--run_dir", run) == 0
     monkeypatch.chdir(tmp_path)
-
-    # predict: the same bytes, though no column is named again.
-    # The head search scores dev by the head that dev chose, and saves one that has learnt from dev too.
+    # The head search scores dev by the head that dev chose, and saves one that has learnt from dev.
     for split in ("test",) if name == "frozen head" else ("dev", "test"):
-        pipelines(
-            "predict",
-            "--run",
-            run,
-            "--input",
-            files[split],
-            "--output",
-            tmp_path / f"{split}.jsonl",
-        )
-        assert (tmp_path / f"{split}.jsonl").read_bytes() == (
-            run / "predictions" / f"{split}.jsonl"
-        ).read_bytes()
-
-    # evaluate: the same scores.
-    report = json.loads((run / "report.json").read_text())
-    pipelines(
-        "evaluate",
-        "--gold",
-        files["test"],
-        "--predictions",
-        run / "predictions" / "test.jsonl",
-        "--train",
-        files["train"],
-        *columns,
-        "--json",
-        tmp_path / "r.json",
-        "--allow_new_labels",
-    )
-    again = json.loads((tmp_path / "r.json").read_text())
-    for metric in ("strict", "accuracy", "gold_sha256"):
-        assert again.get(metric) == report.get(metric)
-
-    # compare: reads gold and predictions again, and refuses where they are not what was scored.
-    pipelines("compare", run, "--json", tmp_path / "c.json")
-    assert json.loads((tmp_path / "c.json").read_text())["runs"][0]["name"] == "run"
-
-    # convert: predictions as a corpus, read back.
-    pipelines(
-        "convert",
-        files["test"],
-        *columns,
-        "--predictions",
-        run / "predictions" / "test.jsonl",
-        "--out",
-        tmp_path / "answers.jsonl",
-    )
-    ids = [json.loads(line)["id"] for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
-    assert ids == [
-        json.loads(line)["id"]
-        for line in (run / "predictions" / "test.jsonl").read_text().splitlines()
-    ]
-
-    # submit.
-    answer = (
-        "label"
-        if "label" in json.loads((run / "predictions" / "test.jsonl").read_text().splitlines()[0])
-        else "spans"
-    )
-    sample = tmp_path / "sample.csv"
-    empty = "well" if answer == "label" else "[]"
-    sample.write_text(f"id,{answer}\n" + "".join(f"{id},{empty}\n" for id in ids), encoding="utf-8")
-    pipelines(
-        "submit",
-        "--predictions",
-        run / "predictions" / "test.jsonl",
-        "--sample",
-        sample,
-        "--input",
-        files["test"],
-        *columns,
-        "--format",
-        "label" if answer == "label" else "json_strings",
-        "--out",
-        tmp_path / "s.csv",
-    )
-    assert len((tmp_path / "s.csv").read_text().splitlines()) == len(ids) + 1
-
-    # inspect, for taggers.
+        predict_gives_the_same_bytes(run, split, files[split])
+    evaluate_gives_the_same_scores(run, files, columns)
+    compare_finds_what_was_scored(run)
+    ids = convert_keeps_every_answer(run, files["test"], columns)
+    submit_fills_a_sample(run, files["test"], columns, ids)
     if name in ("token_tagger", "word tagger"):
         capsys.readouterr()
         pipelines("inspect", "--run", run, "--id", ids[0])
         assert ids[0] in capsys.readouterr().out
+
+
+def answers(run):
+    """The rows of the predictions for test."""
+    return [json.loads(row) for row in answers_file(run).read_text().splitlines()]
+
+
+def answers_file(run):
+    return run / "predictions" / "test.jsonl"
+
+
+def predict_gives_the_same_bytes(run, split, file):
+    """Though no column is named again."""
+    out = run.parent / f"{split}.jsonl"
+    pipelines("predict", "--run", run, "--input", file, "--output", out)
+    assert out.read_bytes() == (run / "predictions" / f"{split}.jsonl").read_bytes()
+
+
+def evaluate_gives_the_same_scores(run, files, columns):
+    given = ["--gold", files["test"], "--predictions", answers_file(run), "--train", files["train"]]
+    out = run.parent / "r.json"
+    pipelines("evaluate", *given, *columns, "--json", out, "--allow_new_labels")
+    report, again = json.loads((run / "report.json").read_text()), json.loads(out.read_text())
+    for metric in ("strict", "accuracy", "gold_sha256"):
+        assert again.get(metric) == report.get(metric)
+
+
+def compare_finds_what_was_scored(run):
+    """It reads gold and predictions again, and refuses where they are not what was scored."""
+    pipelines("compare", run, "--json", run.parent / "c.json")
+    assert json.loads((run.parent / "c.json").read_text())["runs"][0]["name"] == "run"
+
+
+def convert_keeps_every_answer(run, file, columns):
+    """Predictions as a corpus, read back; returns their ids."""
+    out = run.parent / "answers.jsonl"
+    pipelines("convert", file, *columns, "--predictions", answers_file(run), "--out", out)
+    ids = [json.loads(line)["id"] for line in out.read_text().splitlines()]
+    assert ids == [row["id"] for row in answers(run)]
+    return ids
+
+
+def submit_fills_a_sample(run, file, columns, ids):
+    has_label = "label" in answers(run)[0]
+    answer, empty = ("label", "well") if has_label else ("spans", "[]")
+    sample, out = run.parent / "sample.csv", run.parent / "s.csv"
+    sample.write_text(f"id,{answer}\n" + "".join(f"{id},{empty}\n" for id in ids), encoding="utf-8")
+    given = ["--predictions", answers_file(run), "--sample", sample, "--input", file, *columns]
+    pipelines("submit", *given, "--format", "label" if has_label else "json_strings", "--out", out)
+    assert len(out.read_text().splitlines()) == len(ids) + 1
