@@ -28,12 +28,14 @@ if __name__ == "__main__":
 from pipelines import job
 from pipelines.errors import UserError, one_line_errors
 from pipelines.examples import JsonObject
+from pipelines.families.teachers import unlabelled_texts
+from pipelines.formatting import some
 from pipelines.reporting.choice import choice_text, write_choice_page
 from pipelines.runs.defaults import changed_options, refuse_processes
 from pipelines.runs.log import log_to_terminal
 from pipelines.studies import choice
 from pipelines.studies.choice.durations import parse_duration, parse_goal
-from pipelines.studies.choice.ladder import read_ladder
+from pipelines.studies.choice.ladder import Rung, read_ladder
 from pipelines.studies.choice.plan import UNTIL
 from pipelines.studies.choice.runners import LocalRunner, Runner
 
@@ -64,6 +66,8 @@ class ChoiceArguments(DataArguments):
         [0.1, 0.25, 0.5, 1.0], "shares of train for learning curves; 1: no curves"
     )
     price: float | None = option(None, "price of an hour of this machine, for the costs")
+    unlabelled: list[str] = option([], "files of further texts, for the models that read them")
+    max_unlabelled: int = option(20_000, "texts of --unlabelled that are read, drawn by --seed")
     jobs: int = option(1, "cheap models that run side by side")
     ray: str | None = option(
         None, "run the models on a Ray cluster that shares this folder: its address, or local"
@@ -90,7 +94,9 @@ def run(options: ChoiceArguments) -> JsonObject:
     rungs = read_ladder(
         ladder, recipes=ROOT / "recipes", names=options.rungs, llms=options.llms, gpu=_has_gpu()
     )
+    rungs = _with_texts(rungs, options)
     data = job.read(options, answer=answer, project=ROOT, seed=options.seed)
+    known = {example.text for part in data.splits.values() for example in part}
     question = choice.Question(
         task=job.TASK_OF_ANSWER[answer],
         files=data.files,
@@ -102,9 +108,34 @@ def run(options: ChoiceArguments) -> JsonObject:
         fractions=options.fractions,
         price=options.price,
         seed=options.seed,
+        unlabelled_files=options.unlabelled,
+        unlabelled=unlabelled_texts(
+            options.unlabelled, known, most=options.max_unlabelled, seed=options.seed
+        )
+        if options.unlabelled
+        else (),
+        max_unlabelled=options.max_unlabelled,
     )
     folder = Path(options.run_dir or f"runs/choice-{time.strftime('%Y%m%d-%H%M%S')}")
     return choice.run(question, rungs, folder=folder, runner=_runner(options), show=show)
+
+
+def _with_texts(rungs: list[Rung], options: ChoiceArguments) -> list[Rung]:
+    """The rungs that can be tried: without unlabelled texts, not those that read them.
+
+    Raises:
+        UserError: where texts are given that no rung reads, or a rung is asked for that needs some.
+    """
+    readers = [rung.name for rung in rungs if rung.reads_unlabelled()]
+    if options.unlabelled and not readers:
+        raise UserError("got --unlabelled, which none of the models to try reads; leave it out")
+    if options.unlabelled or not readers:
+        return rungs
+    asked = [name for name in readers if name in options.rungs]
+    if asked:
+        raise UserError(f"--rungs: {some(asked)} reads unlabelled texts; give --unlabelled FILE")
+    logger.info("without --unlabelled, left out: %s", ", ".join(readers))
+    return [rung for rung in rungs if not rung.reads_unlabelled()]
 
 
 def show(found: JsonObject, folder: Path) -> None:
@@ -125,6 +156,8 @@ def _check(options: ChoiceArguments) -> None:
         faults.append(f"got --until {options.until}; wanted {' or '.join(UNTIL)}")
     if options.jobs < 1:
         faults.append(f"got --jobs {options.jobs}; wanted 1 or more")
+    if options.max_unlabelled < 1:
+        faults.append(f"got --max_unlabelled {options.max_unlabelled}; wanted 1 or more")
     outside = [fraction for fraction in options.fractions if not 0 < fraction <= 1]
     if outside:
         faults.append(f"got --fractions {outside[0]:g}; wanted shares of train over 0, up to 1")

@@ -36,6 +36,8 @@ def parsed():
     parser.add_argument("--max_steps", type=int, default=-1, help="instead of training examples")
     parser.add_argument("--memory", type=float, default=2**20)
     parser.add_argument("--fail", default="")
+    parser.add_argument("--teachers", nargs="*", default=[])
+    parser.add_argument("--unlabelled")
     return parser.parse_args()
 
 
@@ -50,6 +52,9 @@ def main():
         sys.exit(f"error: {options.fail}")
     while options.wait_for and not Path(options.wait_for).exists():
         time.sleep(0.02)
+    if options.unlabelled:
+        texts = Path(options.unlabelled).read_text(encoding="utf-8").splitlines()
+        (run / "texts.txt").write_text(str(len(texts)), encoding="utf-8")
     n_train = len(Path(options.train_file).read_text(encoding="utf-8").splitlines())
     steps = options.max_steps if options.max_steps > 0 else n_train
     time.sleep(options.seconds * steps)

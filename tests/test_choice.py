@@ -16,7 +16,9 @@ FAKE = str(ROOT / "tests" / "fake_rung.py")
 
 
 def rung(**options):
-    own = {name: options.pop(name) for name in ("cheap", "votes", "llm") if name in options}
+    own = {
+        name: options.pop(name) for name in ("cheap", "votes", "llm", "teachers") if name in options
+    }
     return {"recipe": FAKE, "options": options, **own}
 
 
@@ -236,6 +238,63 @@ def test_times_of_another_choice_on_this_machine_take_the_place_of_a_probe(choos
     choose(LADDER, "--rungs", "small")
     assert result(tmp_path)["rungs"][1]["estimate"]["source"] == "finished run"
     assert starts(tmp_path, "small", "parts/probe") == 0
+
+
+TAUGHT = rung(quality=0.97, unlabelled="{unlabelled}", teachers=2)
+TAUGHT["options"]["teachers"] = "{teachers}"
+READERS = LADDER | {"taught": TAUGHT}
+
+
+def unlabelled(tmp_path, count=400):
+    file = tmp_path / "texts.txt"
+    file.write_text("".join(f"new text {n}\n" for n in range(count)), encoding="utf-8")
+    return ["--unlabelled", file, "--max_unlabelled", 320]
+
+
+def test_a_rung_learns_from_the_best_before_it_on_unlabelled_texts(choose, tmp_path):
+    words = [*unlabelled(tmp_path), "--until", "budget"]
+    code, _, _ = choose(READERS, *words)
+    assert code == 0
+    rows = {row["name"]: row for row in result(tmp_path)["rungs"]}
+    assert rows["taught"]["teachers"] == ["middle", "large"]
+    folder = tmp_path / "choice"
+    config = yaml.safe_load((folder / "rungs" / "taught" / "config.yaml").read_text())
+    assert config["teachers"] == [str(folder / "rungs" / name) for name in ("large", "middle")]
+    # The probe reads half of train, so half of the texts.
+    assert (folder / "rungs" / "taught" / "texts.txt").read_text() == "320"
+    assert (folder / "parts" / "probe" / "taught" / "texts.txt").read_text() == "160"
+    # What taught it was trained first.
+    own = [rows[name]["cost"]["training_seconds"] for name in ("middle", "large")]
+    assert rows["taught"]["cost"]["training_seconds"] == pytest.approx(sum(own))
+    assert "taught by middle, large" in (folder / "choice.html").read_text(encoding="utf-8")
+    assert choose(READERS, *words)[0] == 0
+    assert starts(tmp_path, "taught") == 1
+    code, _, errors = choose(READERS, *words[:2], "--max_unlabelled", 100)
+    assert code == 2
+    assert "max_unlabelled changed" in errors
+
+
+def test_without_unlabelled_texts_what_reads_them_is_left_out(choose, tmp_path):
+    code, out, _ = choose(READERS)
+    assert code == 0
+    assert "without --unlabelled, left out: taught" in out
+    assert "taught" not in statuses(tmp_path)
+    code, _, errors = choose(READERS, "--rungs", "taught")
+    assert code == 2
+    assert "taught reads unlabelled texts; give --unlabelled FILE" in errors
+    code, _, errors = choose(LADDER, *unlabelled(tmp_path))
+    assert code == 2
+    assert "none of the models to try reads" in errors
+
+
+def test_a_rung_without_teachers_is_skipped(choose, tmp_path):
+    ladder = {"base": LADDER["base"], "taught": TAUGHT}
+    choose(ladder, *unlabelled(tmp_path))
+    row = result(tmp_path)["rungs"][1]
+    assert (row["status"], row["reason"]) == (
+        "skipped",
+        "no model before it is finished that could teach",
+    )
 
 
 @pytest.mark.slow

@@ -213,6 +213,8 @@ def cost_table(choice: Fields) -> Table:
         parameters = short_count(cost.get("parameters"))
         training = seconds(cost.get("training_seconds"))
         members = " + ".join(rung.get("members") or ())
+        if rung.get("teachers"):
+            members = f"taught by {', '.join(rung['teachers'])}"
         of_model = *sizes, parameters, energy(cost.get("watt_hours"))
         rows.append((rung["name"], *times, training, *predicting, *of_model, members))
     head = (

@@ -7,6 +7,7 @@ What is finished is kept when the same command is given again.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ class Question:
         files: split -> file, as given.
         splits: split -> examples, as read.
         sizes: shares or numbers of examples, where dev is cut from train.
+        unlabelled_files: whose texts are `unlabelled`, drawn from them as `max_unlabelled` says.
         price: of an hour of this machine; None where that is of no interest.
     """
 
@@ -67,6 +69,9 @@ class Question:
     fractions: Sequence[float]
     price: float | None
     seed: int
+    unlabelled_files: Sequence[str] = ()
+    unlabelled: Sequence[Example] = ()
+    max_unlabelled: int = 0
 
 
 def run(
@@ -138,6 +143,13 @@ def make_plan(question: Question, rungs: Sequence[Rung], *, folder: Path, notes:
         notes.append("without a test file, the answer rests on dev, on which it was chosen")
     splits["probe-train"] = part_for_probe(splits["train"], PROBE_TRAIN, seed=question.seed)
     splits["probe-dev"] = part_for_probe(splits["dev"], PROBE_DEV, seed=question.seed)
+    if question.unlabelled:
+        splits["unlabelled"] = list(question.unlabelled)
+        # As large a part as that of train, so that what a probe cost grows by one factor.
+        share = len(splits["probe-train"]) / len(splits["train"])
+        number = max(1, round(share * len(question.unlabelled)))
+        generator = random.Random(question.seed)
+        splits["probe-unlabelled"] = generator.sample(splits["unlabelled"], number)
     parts = _parts(splits["train"], question, notes)
     return Plan(
         task=question.task,
@@ -199,12 +211,15 @@ def _begin(plan: Plan, question: Question) -> None:
         UserError: when the data or the seed was changed since.
     """
     run = Run(plan.folder)
-    facts = provenance(list(question.files.values()), seed=plan.seed, sizes=question.sizes)
+    files = [*question.files.values(), *question.unlabelled_files]
+    most = question.max_unlabelled if question.unlabelled else None
+    asked = {"seed": plan.seed, "sizes": question.sizes, "max_unlabelled": most}
+    facts = provenance(files, **asked)
     before = run.provenance()
     if not before:
         run.write_json("provenance.json", facts)
         return
-    changed = [name for name in ("seed", "sizes") if before.get(name) != facts[name]]
+    changed = [name for name in asked if before.get(name) != facts[name]]
     # By content: the same files may lie elsewhere.
     if sorted(before.get("data", {}).values()) != sorted(facts["data"].values()):
         changed.insert(0, "data")
@@ -267,7 +282,7 @@ def labels_of(plan: Plan) -> int:
 def _state(climb: Climb) -> str:
     """What is finished, and how to go on, for who interrupts."""
     climb.progress.write()
-    done = len(climb.scores())
+    done = len(climb.plan.scores())
     return (
         f"{done} of {len(climb.plan.rungs)} rungs are finished; to continue, run the same command "
         f"with --run_dir {climb.plan.folder}"
@@ -294,6 +309,7 @@ def _choice(
         "examples": sizes,
         "labels": labels_of(plan),
         "files": given,
+        "unlabelled": {"files": list(question.unlabelled_files), "texts": len(question.unlabelled)},
         "notes": list(notes),
         "machine": machine,
         "seconds_spent": climb.progress.spent(),

@@ -37,11 +37,13 @@ class Outcome:
         status: `finished`, `skipped`, `failed` or `not reached`.
         reason: why it was not finished.
         members: names of those that vote.
+        teachers: names of those that it learnt from.
     """
 
     status: str
     reason: str = ""
     members: list[str] = field(default_factory=list)
+    teachers: list[str] = field(default_factory=list)
 
 
 class Climb:
@@ -85,20 +87,12 @@ class Climb:
         budget = self.plan.budget
         return float("inf") if budget is None else OVERTIME * budget - self.progress.spent()
 
-    def scores(self) -> dict[str, float]:
-        """Rung -> its score on dev, of those that are finished."""
-        runs = {rung.name: self.plan.run_of(rung) for rung in self.plan.rungs}
-        return {name: self._score(run) for name, run in runs.items() if run.is_finished()}
-
     def is_reached(self) -> bool:
         """Whether the lower bound of a rung's score is over the goal."""
         if self.plan.goal is None:
             return False
         runs = [self.plan.run_of(rung) for rung in self.plan.rungs]
         return any(self._interval(run)[0] >= self.plan.goal for run in runs if run.is_finished())
-
-    def _score(self, run: Run) -> float:
-        return float(metric(run.report(), self.plan.task_record.primary_metric) or 0.0)
 
     def _interval(self, run: Run) -> Sequence[float]:
         path = interval_path(self.plan.task_record.primary_metric)
@@ -112,6 +106,10 @@ class Climb:
             return Outcome("not reached", "the goal was reached before")
         if rung.votes:
             return self._vote(rung)
+        if rung.teachers and not self.plan.teachers(rung):
+            reason = "no model before it is finished that could teach"
+            self._say(rung, f"skipped: {reason}")
+            return Outcome("skipped", reason)
         ended = Ended() if self.observations(rung) else self.try_part(rung, "probe")
         if ended.reason:
             return self._not_finished(rung, ended)
@@ -233,7 +231,7 @@ class Climb:
         return self._finished(rung)
 
     def _vote(self, rung: Rung) -> Outcome:
-        members = self.plan.members(rung, self.scores())
+        members = self.plan.members(rung)
         if len(members) < 2:
             reason = "fewer than two models are finished that could vote"
             self._say(rung, f"skipped: {reason}")
@@ -268,14 +266,16 @@ class Climb:
 
     def _finished(self, rung: Rung, note: str = "") -> Outcome:
         run, task = self.plan.run_of(rung), self.plan.task_record
-        found = f"{metric_name(task.primary_metric)} {score(self._score(run))}"
+        found = f"{metric_name(task.primary_metric)} {score(self.plan.score_of(run))}"
         taken = self.observed(rung).seconds
         expected = self.progress.estimates.get(rung.name)
         estimated = f" (estimated {seconds(expected.seconds)})" if expected else ""
         ends = interval(self._interval(run))
         self._say(rung, f"{found} {ends}, {seconds(taken)}{estimated}{note}")
         members = composite.load(run.model).members if rung.votes else ()
-        return Outcome("finished", members=[member.name for member in members])
+        teachers = self.plan.teachers(rung) if rung.teachers else ()
+        names = [[own.name for own in group] for group in (members, teachers)]
+        return Outcome("finished", "", *names)
 
     def _tidy(self, rung: Rung, part: str = "") -> None:
         """Removes checkpoints, which are as large as models and which nothing goes on from."""

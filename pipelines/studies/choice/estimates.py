@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pipelines.examples import Example, Fields, JsonObject
 
 # Stages of a run whose time grows with the training texts; those of prediction grow with dev.
-TRAINING = ("search", "training", "features", "refit")
+TRAINING = ("search", "teaching", "training", "features", "refit")
 PREDICTION = "predict_"
 
 

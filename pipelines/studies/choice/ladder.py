@@ -19,7 +19,9 @@ from pipelines.examples import Fields, JsonObject
 from pipelines.formatting import some
 from pipelines.studies.ablation.variants import as_text
 
-BEFORE = "{before}"  # stands for the folder of the model that was trained before
+# In options, these stand for the folder of the model that was trained before, the file of
+# unlabelled texts, and the folders of the runs that teach.
+BEFORE, UNLABELLED, TEACHERS = "{before}", "{unlabelled}", "{teachers}"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Rung:
         before: trains the model that it starts from; its folder stands where the options say
             `{before}`.
         votes: how many of the best rungs so far vote; 0 for a model of its own.
+        teachers: how many of the best rungs before this one teach it; their folders stand where the
+            options say `{teachers}`.
         cheap: whether it needs seconds, so that several may run side by side.
         is_llm: whether `--llms` replaces it.
     """
@@ -67,6 +71,7 @@ class Rung:
     recipe: Recipe | None = None
     before: Recipe | None = None
     votes: int = 0
+    teachers: int = 0
     cheap: bool = False
     is_llm: bool = False
 
@@ -74,9 +79,14 @@ class Rung:
         """Whether training takes as many steps on any data."""
         return bool(self.recipe and self.recipe.options.get("max_steps", -1) > 0)
 
+    def reads_unlabelled(self) -> bool:
+        """Whether it, or what it starts from, reads the unlabelled texts."""
+        recipes = [recipe for recipe in (self.recipe, self.before) if recipe]
+        return any(UNLABELLED in recipe.options.values() for recipe in recipes)
+
     def digest(self) -> str:
         """A hash of what decides its result: runs with the same one are the same rung's."""
-        parts: list[object] = [self.votes]
+        parts: list[object] = [self.votes, self.teachers] if self.teachers else [self.votes]
         for recipe in (self.recipe, self.before):
             if recipe:
                 config = recipe.config.read_text(encoding="utf-8") if recipe.config else ""
@@ -125,8 +135,8 @@ def read_ladder(
 
 
 def _rung(name: str, entry: object, file: Path, recipes: Path, *, gpu: bool) -> Rung:
-    known = {"title", "recipe", "config", "gpu_config", "options", "before", "votes", "cheap"}
-    known |= {"llm"}
+    known = {"title", "recipe", "config", "gpu_config", "options", "before", "votes", "teachers"}
+    known |= {"cheap", "llm"}
     if not re.fullmatch(r"\w[\w.-]*", name) or not isinstance(entry, dict):
         raise UserError(f"{file}: {name}: wanted a plain name with title, recipe and options")
     unknown = sorted(entry.keys() - known)
@@ -143,6 +153,7 @@ def _rung(name: str, entry: object, file: Path, recipes: Path, *, gpu: bool) -> 
         recipe=_recipe(entry, file, recipes, gpu=gpu) if "recipe" in entry else None,
         before=_recipe(before, file, recipes, gpu=gpu) if before else None,
         votes=int(entry.get("votes", 0)),
+        teachers=int(entry.get("teachers", 0)),
         cheap=bool(entry.get("cheap", False)),
         is_llm=bool(entry.get("llm", False)),
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipelines.evaluation.tasks import TASKS, Task
+from pipelines.evaluation.tasks import TASKS, Task, metric
 from pipelines.examples import Example
 from pipelines.runs.run import Run
-from pipelines.studies.choice.ladder import BEFORE, Recipe, Rung
+from pipelines.studies.choice.ladder import BEFORE, TEACHERS, UNLABELLED, Recipe, Rung
 from pipelines.studies.workers import Command
 
 UNTIL = ("goal", "budget")
@@ -25,7 +25,8 @@ class Plan:
         task: the name of the task.
         folder: of the choice.
         rungs: the ladder, the cheapest first.
-        splits: `train`, `dev` and perhaps `test`, all written to `folder/splits`.
+        splits: `train`, `dev` and perhaps `test` and `unlabelled`, and those of the probe, all
+            written to `folder/splits`.
         goal: the score to reach, between 0 and 1; None to compare only.
         budget: seconds in all; None for no limit.
         until: `goal`: stop at the first rung that surely reaches it; `budget`: climb on.
@@ -54,7 +55,7 @@ class Plan:
         return self.rungs[0]
 
     def split_file(self, name: str) -> Path:
-        """`train`, `dev`, `test`, `probe-train`, `probe-dev`, or `train-0.5` of a part."""
+        """The file of a split; `train-0.5` is that of a part."""
         return self.folder / "splits" / f"{name}.jsonl"
 
     def run_of(self, rung: Rung, part: str = "") -> Run:
@@ -71,28 +72,50 @@ class Plan:
         """A run by its place in the folder, under which its seconds are kept."""
         return str(run.folder.relative_to(self.folder))
 
-    def members(self, rung: Rung, scores: Mapping[str, float]) -> list[Rung]:
+    def score_of(self, run: Run) -> float:
+        """What a finished run reached on dev."""
+        return float(metric(run.report(), self.task_record.primary_metric) or 0.0)
+
+    def scores(self) -> dict[str, float]:
+        """Rung -> its score on dev, of those that are finished."""
+        runs = {rung.name: self.run_of(rung) for rung in self.rungs}
+        return {name: self.score_of(run) for name, run in runs.items() if run.is_finished()}
+
+    def members(self, rung: Rung) -> list[Rung]:
         """The rungs that vote: the best so far on dev, the baseline not among them."""
-        able = [own for own in self.rungs if own.recipe and own.name in scores]
+        return self._best(self.rungs, rung.votes)
+
+    def teachers(self, rung: Rung) -> list[Rung]:
+        """The rungs that teach: the best on dev of those before, or those that a begun run has."""
+        begun = self.run_of(rung).config().get("teachers") or ()
+        names = {Path(folder).name for folder in begun}
+        if names:
+            return [own for own in self.rungs if own.name in names]
+        return self._best(self.rungs[: self.rungs.index(rung)], rung.teachers)
+
+    def _best(self, rungs: Sequence[Rung], number: int) -> list[Rung]:
+        """The finished ones with the best scores, the baseline and votes aside."""
+        scores = self.scores()
+        able = [own for own in rungs if own.recipe and own.name in scores]
         able = [own for own in able if own is not self.baseline]
-        return sorted(able, key=lambda own: -scores[own.name])[: rung.votes]
+        return sorted(able, key=lambda own: -scores[own.name])[:number]
 
     def steps(self, rung: Rung, part: str = "") -> list[tuple[Run, Command]]:
         """The runs of a rung, one after the other, with the command of each."""
         assert rung.recipe is not None
         run = self.run_of(rung, part)
-        if rung.before is None:
-            return [(run, self._command(rung.recipe, run, part))]
         before = Run(run.folder.with_name(f"{rung.name}-before"))
-        options = {
-            name: value.replace(BEFORE, str(before.model)) if isinstance(value, str) else value
-            for name, value in rung.recipe.options.items()
+        texts = "probe-unlabelled" if part == "probe" else "unlabelled"
+        places: dict[str, object] = {
+            BEFORE: str(before.model),
+            UNLABELLED: str(self.split_file(texts)),
         }
-        recipe = Recipe(rung.recipe.script, rung.recipe.config, options)
-        return [
-            (before, self._command(rung.before, before, part)),
-            (run, self._command(recipe, run, part)),
-        ]
+        if rung.teachers:
+            places[TEACHERS] = [str(self.run_of(own).folder) for own in self.teachers(rung)]
+        made = [(run, self._command(_filled(rung.recipe, places), run, part))]
+        if rung.before:
+            made.insert(0, (before, self._command(_filled(rung.before, places), before, part)))
+        return made
 
     def _command(self, recipe: Recipe, run: Run, part: str) -> Command:
         is_probe = part == "probe"
@@ -115,3 +138,11 @@ class Plan:
         words += ["--runs", *(str(self.run_of(member).folder) for member in members)]
         log = run.folder.with_name(f"{rung.name}.log")
         return run, Command(self.name_of(run), words, log)
+
+
+def _filled(recipe: Recipe, places: Mapping[str, object]) -> Recipe:
+    """A recipe in whose options places such as `{before}` have what stands there."""
+    options = {}
+    for name, value in recipe.options.items():
+        options[name] = places.get(value, value) if isinstance(value, str) else value
+    return replace(recipe, options=options)

@@ -59,6 +59,7 @@ def _row(climb: Climb, rung: Rung) -> JsonObject:
         "estimate": expected.to_json() if expected else None,
         "cost": None,
         "members": outcome.members or None,
+        "teachers": outcome.teachers or None,
         "test": None,
         "next": None,
         "best": None,
@@ -72,7 +73,7 @@ def _row(climb: Climb, rung: Rung) -> JsonObject:
         "score": metric(report, task.primary_metric),
         "interval": metric(report, interval_path(task.primary_metric)),
         "unseen": new.get("recall"),
-        "cost": _cost(climb, rung, seen, report, outcome.members),
+        "cost": _cost(climb, rung, seen, report, [*outcome.members, *outcome.teachers]),
         "digest": rung.digest(),
         "observation": seen.to_json(),
     }
@@ -81,27 +82,30 @@ def _row(climb: Climb, rung: Rung) -> JsonObject:
 def _cost(
     climb: Climb, rung: Rung, own: Observation, report: JsonObject, members: Sequence[str]
 ) -> JsonObject:
-    """What a rung cost; votes cost what their members did."""
+    """What a rung cost: votes what their members did, a model with teachers what these did too."""
     plan = climb.plan
     texts = max(1, len(plan.splits["dev"]))
-    voters = [climb.observed(other) for other in voters_of(plan, members)]
-    parts = [own, *voters]
-    prediction = sum(part.prediction for part in voters) if voters else own.prediction
+    others = [climb.observed(other) for other in members_of(plan, members)]
+    parts = [own, *others]
+    learns = parts if rung.recipe else others
+    answers = others if others and not rung.recipe else [own]
+    prediction = sum(part.prediction for part in answers)
+    own_run = [rung] if rung.recipe else []
     is_timed = f"{PREDICTION}dev" in report.get("cost", {}).get("seconds", {})
     return {
         "seconds": sum(part.seconds for part in parts),
-        "work_seconds": sum(part.training + part.prediction for part in voters or [own]),
-        "training_seconds": sum(part.training for part in voters or [own]),
+        "work_seconds": sum(part.training for part in learns) + prediction,
+        "training_seconds": sum(part.training for part in learns),
         "memory": max(part.memory for part in parts),
         "disk": sum(part.disk for part in parts),
         "seconds_per_million": prediction / texts * 1e6 if is_timed else None,
         "parameters": report.get("cost", {}).get("parameters"),
-        "watt_hours": _energy(climb, voters_of(plan, members) or [rung]),
+        "watt_hours": _energy(climb, [*members_of(plan, members), *own_run]),
     }
 
 
-def voters_of(plan: Plan, members: Sequence[str]) -> list[Rung]:
-    """The rungs that vote in one."""
+def members_of(plan: Plan, members: Sequence[str]) -> list[Rung]:
+    """The rungs that vote in one, or teach it."""
     return [rung for rung in plan.rungs if rung.name in members]
 
 
@@ -139,7 +143,8 @@ def known_observations(
         machine: as `runs.provenance.hardware` gives it.
         labels: how many types or classes there are: with another number, costs are others.
     """
-    digests = {rung.digest(): rung.name for rung in rungs}
+    # What is read beside train and dev is another text in another choice.
+    digests = {rung.digest(): rung.name for rung in rungs if not rung.reads_unlabelled()}
     found: dict[str, list[Observation]] = {}
     for file in sorted(folder.resolve().parent.glob(f"*/{FILE}")):
         if file.parent == folder.resolve():
