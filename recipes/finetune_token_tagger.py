@@ -50,6 +50,7 @@ from pipelines.families.token_tagger.units import describe_unreachable
 from pipelines.families.training import cpu_training, dev_scores, early_stopping, encoders
 from pipelines.formatting import some
 from pipelines.networks.tagger_ensemble import ensemble_of
+from pipelines.runs.cost import parameter_counts
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import config_of, replacing_folder
 from pipelines.runs.search import SAMPLERS, search_options
@@ -327,7 +328,7 @@ def train_tagger(
         trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=work.checkpoint(training) if work else None)
     trained = trainer.accelerator.unwrap_model(trainer.model)
-    counts = job.parameter_counts(trained)
+    counts = parameter_counts(trained)
     tokens = sum(len(row["input_ids"]) for row in found.rows)
     if work:
         work.record_training(trainer)
