@@ -17,14 +17,14 @@ import gc
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from pipelines.runs import options as config
 from pipelines.runs.arguments import (
+    AdapterArguments,
     DataArguments,
-    RunTrainingArguments,
+    GeneratorTrainingArguments,
     SearchArguments,
     option,
 )
@@ -35,7 +35,6 @@ if __name__ == "__main__":
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, PrinterCallback
 from trl import ModelConfig, SFTConfig, get_quantization_config
@@ -43,10 +42,11 @@ from trl import ModelConfig, SFTConfig, get_quantization_config
 from pipelines import job
 from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation import thresholds
-from pipelines.examples import Example, JsonObject, Prediction
+from pipelines.examples import Example, JsonObject
 from pipelines.families import causal_lm
 from pipelines.families.causal_lm import adapters, sft
 from pipelines.families.causal_lm.shots import RETRIEVERS, shots_of
+from pipelines.families.causal_lm.trained import Trained
 from pipelines.families.training import dev_scores
 from pipelines.families.training.early_stopping import choose_on_dev
 from pipelines.prompting.formats import prompt_format
@@ -71,10 +71,6 @@ class RecipeArguments(SearchArguments, DataArguments):
     prompt_style: str = option(
         "auto", "chat (the model's template), plain, or auto: chat where there is a template"
     )
-    lora_layers: int | None = option(
-        None, "adapt only the last N layers: the backward pass ends there (default: all)"
-    )
-    save_merged: bool = option(False, "also save the model with the adapter merged")
     batch_tokens: int | None = option(
         None,
         "batches of rows of one length with at most N tokens; 0: batches of "
@@ -108,11 +104,8 @@ class RecipeArguments(SearchArguments, DataArguments):
 
 
 @dataclass
-class TrainingArguments(RunTrainingArguments, SFTConfig):
-    """TRL's, with defaults for short texts."""
-
+class TrainingArguments(GeneratorTrainingArguments, SFTConfig):
     trainer: ClassVar[str] = "sft"
-    may_skip_training: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = (
         "auto",
         *dev_scores.SPAN_METRICS,
@@ -120,43 +113,10 @@ class TrainingArguments(RunTrainingArguments, SFTConfig):
         "loss",
     )
 
-    max_length: int | None = option(
-        512,
-        "tokens of prompt and answer: longer rows with mentions are left out of training, texts "
-        "with classes are cut; both are counted",
-        group="training",
-    )
-    learning_rate: float = option(2e-5, "largest learning rate")
-    num_train_epochs: float = option(3.0, "passes over the training examples")
-    logging_steps: float = option(10, "steps between lines of the log")
-    logging_nan_inf_filter: bool = False  # which waits for the GPU at each step
-    metric_for_best_model: str | None = option(
-        "auto", "score that decides between checkpoints: strict_f1 of mentions, macro_f1 of classes"
-    )
-    save_total_limit: int | None = option(2, "checkpoints kept")
-
 
 @dataclass
-class ModelArguments(ModelConfig):
-    """TRL's, for LoRA alone."""
-
-    model_name_or_path: str = option(
-        "local:smollm2",
-        "a causal language model: a folder, a Hub id, or local:smollm2",
-        group="model",
-    )
-    dtype: str | None = "auto"  # what the machine computes fast
-    use_peft: bool = True
-    lora_r: int = option(16, "rank of the adapters")
-    lora_alpha: int = option(32, "scale of the adapters, divided by their rank")
-    lora_dropout: float = option(0.05, "dropout on the input of the adapters")
-    load_in_4bit: bool = option(False, "quantise the base model to 4 bits (QLoRA)")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        # TRL makes one name a string, which peft matches against the whole path of a module.
-        if isinstance(self.lora_target_modules, str) and self.lora_target_modules.isidentifier():
-            self.lora_target_modules = [self.lora_target_modules]
+class ModelArguments(AdapterArguments, ModelConfig):
+    """TRL's, for what is trained of the model."""
 
 
 def main() -> None:
@@ -177,7 +137,7 @@ def run(
     if options.prompt_format:
         prompt_format(options.prompt_format)  # refuses an unknown one
     answer = job.answer_of(options, ROOT)
-    check_options(options, training, answer)
+    check_options(options, training, model_options, answer)
     data = job.read(
         options,
         answer=answer,
@@ -204,23 +164,33 @@ def run(
             with work.meter.stage("training"):
                 trained = train(data, options, training, model_options, work=work)
             work.record_training(trained.trainer)
-            save(work, trained, options, model_options)
+            save(work, trained, model_options, trust_remote_code=training.trust_remote_code)
             del trained
         PartialState().wait_for_everyone()
         gc.collect()
-        loaded = causal_lm.load(work.run.model, trust_remote_code=training.trust_remote_code)
+        _, folder = work.run.model_folder()  # of a quantised base, the merged model differs
+        loaded = causal_lm.load(folder, trust_remote_code=training.trust_remote_code)
         if training.max_steps == 0:
             work.record(parameters=loaded.model.num_parameters(), trained_parameters=0)
-        return work.finish(lambda part: predict_everywhere(loaded, part, options), everywhere=True)
+        tokens = options.generation_batch_tokens
+        return work.finish(
+            lambda part: causal_lm.predict_everywhere(loaded, part, batch_tokens=tokens),
+            everywhere=True,
+        )
 
 
-def check_options(options: RecipeArguments, training: TrainingArguments, answer: str) -> None:
+def check_options(
+    options: RecipeArguments,
+    training: TrainingArguments,
+    model_options: ModelArguments,
+    answer: str,
+) -> None:
     """Refuses options that do not fit what is learnt, and resolves the metric.
 
     Raises:
         UserError: with all of them.
     """
-    faults = []
+    faults = model_options.faults()
     metric = str(training.metric_for_best_model).removeprefix("eval_")
     if metric == "auto":
         metric = "strict_f1" if answer == "spans" else "macro_f1"
@@ -243,6 +213,12 @@ def check_options(options: RecipeArguments, training: TrainingArguments, answer:
         faults.append(f"--shots {options.shots}; wanted 0 or more")
     if options.shots_by not in RETRIEVERS:
         faults.append(f"--shots_by {options.shots_by}; wanted one of {', '.join(RETRIEVERS)}")
+    start = adapters.start_of(str(model_options.model_name_or_path))
+    if start.adapter is not None and training.max_steps == 0:
+        faults.append(
+            f"--max_steps 0 with an adapter; `pipelines predict --run {start.adapter.parent}` "
+            "predicts with it"
+        )
     if faults:
         learnt = "mentions" if answer == "spans" else "classes"
         raise UserError(f"for {learnt}, got {'; got '.join(faults)}")
@@ -304,14 +280,6 @@ def usable(data: job.Data, split: str) -> list[Example]:
     return data.classes.usable(split) if data.classes else data.splits.get(split, [])
 
 
-class Trained(NamedTuple):
-    """What `train` leaves: the trainer holds the best adapter."""
-
-    trainer: sft.AnswerTrainer
-    tokenizer: PreTrainedTokenizerBase
-    prompt: causal_lm.Prompt
-
-
 def train(
     data: job.Data,
     options: RecipeArguments,
@@ -320,15 +288,16 @@ def train(
     *,
     work: job.Job | None = None,
 ) -> Trained:
-    """Trains an adapter.
+    """Trains an adapter, or all weights.
 
     Args:
         work: the job whose checkpoints it keeps; a trial of a search keeps none, and logs nothing.
     """
     examples, dev = usable(data, "train"), usable(data, "dev")
-    name = str(model_options.model_name_or_path)
-    tokenizer = causal_lm.load_tokenizer(name, trust_remote_code=training.trust_remote_code)
-    context = causal_lm.context_length(name, trust_remote_code=training.trust_remote_code)
+    name, whole = str(model_options.model_name_or_path), model_options.tune == "full"
+    start, trusted = adapters.start_of(name), training.trust_remote_code
+    tokenizer = causal_lm.load_tokenizer(name, trust_remote_code=trusted)
+    context = causal_lm.context_length(start.base, trust_remote_code=trusted)
     max_length = min(training.max_length or context, context)
     of_texts = max_length if data.answer == "label" else None
     prompt = prompt_of(data, options, tokenizer, max_length=of_texts)
@@ -341,16 +310,29 @@ def train(
     stopping = choose_on_dev(training, dev, options.early_stopping_patience)
     if training.eval_strategy != "no":
         sft.refuse_sharded_generation()
-    network = adapters.load_base(model_options, trust_remote_code=training.trust_remote_code)
+    network = adapters.load_start(
+        start,
+        model_options,
+        trust_remote_code=trusted,
+        whole=whole,
+        merges=model_options.save_merged,
+    )
+    lora = None
+    if not whole:
+        lora = adapters.lora(
+            model_options,
+            network,
+            last=model_options.lora_layers,
+            initialization=model_options.init_lora_weights,
+        )
     training.dataset_kwargs = {"skip_prepare_dataset": True}
     trainer = sft.AnswerTrainer(
         model=network,
         args=training,
         train_dataset=Dataset.from_list(rows.rows),
         processing_class=tokenizer,
-        peft_config=adapters.lora(
-            model_options, network.config.num_hidden_layers, last=options.lora_layers
-        ),
+        peft_config=lora,
+        earlier_adapter=start.adapter,
         dev=dev,
         train=examples,
         prompt=prompt,
@@ -363,7 +345,7 @@ def train(
     if work is None:
         trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=work.checkpoint(training) if work else None)
-    return Trained(trainer, tokenizer, prompt)
+    return Trained(trainer, tokenizer, prompt, start.base)
 
 
 def answered(work: job.Job, training: TrainingArguments, dev: Sequence[Example]) -> float:
@@ -391,8 +373,8 @@ def search(
         )
     metric = str(training.metric_for_best_model).removeprefix("eval_")
 
-    def check(options: RecipeArguments, training: TrainingArguments, _: ModelArguments) -> None:
-        check_options(options, training, work.data.answer)
+    def check(options: RecipeArguments, training: TrainingArguments, model: ModelArguments) -> None:
+        check_options(options, training, model, work.data.answer)
 
     def score(*groups: Any) -> float:
         log = train(work.data, *groups).trainer.state.log_history
@@ -405,41 +387,19 @@ def search(
 
 
 def save(
-    work: job.Job, trained: Trained, options: RecipeArguments, model_options: ModelArguments
+    work: job.Job, trained: Trained, model_options: ModelArguments, *, trust_remote_code: bool
 ) -> None:
-    """Saves the adapter, and where asked the merged model before it.
+    """Saves what was trained, and where asked the merged model before it.
 
     `model/` appears last of all: a run that has it is not trained again.
     """
     if not job.is_main():
         return
-    network = sft.trained_model(trained.trainer)
-    write = partial(
-        causal_lm.save,
-        tokenizer=trained.tokenizer,
-        prompt=trained.prompt,
-        base_model=str(model_options.model_name_or_path),
-    )
     with replacing_folder(work.run.model) as folder:
-        write(folder, model=network)
-        if options.save_merged:
+        trained.save(folder)
+        if model_options.save_merged:
             with replacing_folder(work.run.merged) as merged:
-                write(merged, model=network.merge_and_unload())
-
-
-def predict_everywhere(
-    loaded: causal_lm.Loaded, examples: Sequence[Example], options: RecipeArguments
-) -> list[Prediction]:
-    """Each process predicts a part; all of them get the whole, in the order of the examples."""
-    state = PartialState()
-    mine = causal_lm.predict(
-        loaded,
-        examples[state.process_index :: state.num_processes],
-        batch_tokens=options.generation_batch_tokens,
-        progress=state.is_main_process,
-    )
-    by_id = {prediction.id: prediction for prediction in gather_object(mine)}
-    return [by_id[example.id] for example in examples]
+                trained.save_merged(merged, adapter=folder, trust_remote_code=trust_remote_code)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def check(source: Source) -> None:
     if settings.get("quantization"):
         raise UserError(
             f"{source.folder}: its base is quantised, and its adapter fits only those weights; "
-            "train it without --load_in_4bit or --load_in_8bit to export it"
+            "train it with --save_merged true, which adds it to the whole ones, to export it"
         )
 
 

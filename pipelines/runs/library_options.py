@@ -105,7 +105,7 @@ _SFT = {
     **_because(
         "download that revision and name its folder by --model_name_or_path", "model_revision"
     ),
-    **_because("only LoRA adapters are trained", "use_peft"),
+    **_because("take --tune lora or --tune full", "use_peft"),
     **_because(
         "adapters are trained on linear layers alone; take --lora_target_modules",
         "lora_modules_to_save",

@@ -12,6 +12,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
@@ -56,6 +58,7 @@ __all__ = [
     "load_network",
     "load_tokenizer",
     "predict",
+    "predict_everywhere",
     "prompt_for",
     "prompt_hash",
     "prompt_ids",
@@ -87,6 +90,21 @@ def predict(
         for part in chunks(examples):
             predictions += _predict_part(loaded, part, batch_tokens=batch_tokens, bar=bar)
     return predictions
+
+
+def predict_everywhere(
+    loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int
+) -> list[Prediction]:
+    """Each process predicts a part; all of them get the whole, in the order of the examples."""
+    state = PartialState()
+    mine = predict(
+        loaded,
+        examples[state.process_index :: state.num_processes],
+        batch_tokens=batch_tokens,
+        progress=state.is_main_process,
+    )
+    by_id = {prediction.id: prediction for prediction in gather_object(mine)}
+    return [by_id[example.id] for example in examples]
 
 
 class _Request(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
+from safetensors.torch import save_file
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -88,7 +91,7 @@ def _padding(tokenizer: PreTrainedTokenizerBase) -> str:
 def load_network(
     name: str,
     *,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     trust_remote_code: bool = False,
     **options: object,
 ) -> PreTrainedModel:
@@ -96,7 +99,7 @@ def load_network(
 
     Args:
         name: a folder, a Hub id or a `local:` name.
-        dtype: of its weights; by default the fastest one on this machine.
+        dtype: of its weights; `auto`: as they are stored; default: the machine's fastest one.
         trust_remote_code: whether code that lies beside the weights may run.
         options: for `from_pretrained`.
 
@@ -150,6 +153,7 @@ def save(
     base_model: str,
     quantization: QuantizationConfigMixin | None = None,
     shots: Shots | None = None,
+    initial: dict[str, Tensor] | None = None,
 ) -> None:
     """Saves an adapter or a whole model as safetensors, with its tokenizer and its prompt.
 
@@ -159,10 +163,15 @@ def save(
     Args:
         model: None for the base model as it is, which is loaded by its name.
         quantization: of that base model.
+        initial: the adapter before training, where it was taken out of the base (PiSSA, OLoRA):
+            what is saved is the difference, twice the rank, which fits the base as it was.
     """
     folder = Path(folder)
-    if model is not None:
+    if initial is not None:
+        _save_difference(model, initial, folder)
+    elif model is not None:
         model.save_pretrained(str(folder))
+    if model is not None:
         quantization = getattr(model.config, "quantization_config", None)
     tokenizer.save_pretrained(folder)
     if shots is not None:
@@ -177,6 +186,32 @@ def save(
     }
     with replacing(folder / PROMPT_FILE) as f:
         json.dump(settings, f, indent=1)
+
+
+def _save_difference(model: Any, initial: dict[str, Tensor], folder: Path) -> None:
+    """Saves an adapter minus what it started with (peft's conversion of PiSSA to LoRA)."""
+    with tempfile.TemporaryDirectory() as parent:
+        start = Path(parent) / "initial"
+        start.mkdir()
+        save_file(initial, start / "adapter_model.safetensors")
+        model.save_pretrained(str(folder), path_initial_model_for_weight_conversion=str(start))
+
+
+def save_merged(adapter: Path, folder: str | Path, *, trust_remote_code: bool = False) -> None:
+    """Saves the sum of an adapter of a quantised base and of that base as it is stored.
+
+    Args:
+        adapter: the model folder with the adapter.
+        folder: of the whole model.
+
+    Raises:
+        UserError: when the base could not be loaded.
+    """
+    settings, prompt = read_settings(adapter)
+    base = base_of(settings, adapter)
+    network = load_merged(adapter, settings, dtype="auto", trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(str(adapter), trust_remote_code=trust_remote_code)
+    save(folder, model=network, tokenizer=tokenizer, prompt=prompt, base_model=base)
 
 
 def load(

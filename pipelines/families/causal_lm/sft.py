@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,14 @@ from pipelines.corpora.splits import classes_of
 from pipelines.errors import UserError
 from pipelines.evaluation.thresholds import decision_scores
 from pipelines.examples import Example, Prediction
-from pipelines.families.causal_lm import Loaded, Prompt, answer_ids, predict, prompt_ids
+from pipelines.families.causal_lm import (
+    Loaded,
+    Prompt,
+    adapters,
+    answer_ids,
+    predict,
+    prompt_ids,
+)
 from pipelines.families.causal_lm.class_answers import fit, longest_answer
 from pipelines.families.causal_lm.merging import merged_adapter
 from pipelines.families.causal_lm.prompt_tokens import class_answer_ids, class_pieces
@@ -162,6 +170,10 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
             same ones in tiles, and waits for the GPU several times a step.
         generation_batch_tokens: prompt tokens of a batch at evaluation.
         compile_layers: compile the layers, where there is a C++ compiler.
+        earlier_adapter: the folder of an adapter whose weights the new one starts with.
+
+    Attributes:
+        initial_adapter: see `adapters.begin`.
     """
 
     def __init__(
@@ -171,6 +183,7 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
         answer_logits_only: bool = True,
         generation_batch_tokens: int = 1024,
         compile_layers: bool = False,
+        earlier_adapter: Path | None = None,
         **keywords: Any,
     ):
         self.prompt, self.generation_batch_tokens = prompt, generation_batch_tokens
@@ -183,6 +196,9 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
         # its fastest kernel on a GPU; ours on a CPU reads the mask.
         self.masks_padding = self.accelerator.device.type == "cpu"
         network: Any = self.model
+        self.initial_adapter: dict[str, Tensor] | None = None
+        if isinstance(network, PeftModel):
+            self.initial_adapter = adapters.begin(network, earlier_adapter)
         if getattr(network, "is_quantized", False):
             train_in_float32(network)
         compilers = os.environ.get("CXX", "c++"), "g++", "clang++"
