@@ -21,12 +21,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pipelines.runs import options as config
-from pipelines.runs.arguments import (
+from pipelines.runs.generator_arguments import (
     AdapterArguments,
-    DataArguments,
+    GeneratorArguments,
     GeneratorTrainingArguments,
-    SearchArguments,
-    option,
 )
 from pipelines.runs.usage import answer_help
 
@@ -45,62 +43,24 @@ from pipelines.evaluation import thresholds
 from pipelines.examples import Example, JsonObject
 from pipelines.families import causal_lm
 from pipelines.families.causal_lm import adapters, sft
+from pipelines.families.causal_lm.candidates import Candidates
 from pipelines.families.causal_lm.shots import RETRIEVERS, shots_of
 from pipelines.families.causal_lm.trained import Trained
 from pipelines.families.training import dev_scores
 from pipelines.families.training.early_stopping import choose_on_dev
 from pipelines.prompting.formats import prompt_format
 from pipelines.runs.log import log_to_terminal
-from pipelines.runs.run import config_of, replacing_folder
+from pipelines.runs.run import Run, config_of, replacing_folder
 from pipelines.runs.search import search_groups
+from pipelines.studies import cross_fitting
 
 ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
-class RecipeArguments(SearchArguments, DataArguments):
-    sizes: str = option(
-        "train=0.8,dev=0.1,test=0.1",
-        "of texts with classes: shares or numbers of texts where dev is cut from train",
-        group="data",
-    )
-    prompt_format: str | None = option(
-        None, "how the answer writes mentions: list (default), json or tagged", group="model"
-    )
-    prompt_style: str = option(
-        "auto", "chat (the model's template), plain, or auto: chat where there is a template"
-    )
-    batch_tokens: int | None = option(
-        None,
-        "batches of rows of one length with at most N tokens; 0: batches of "
-        "per_device_train_batch_size rows",
-        group="training",
-    )
-    eval_examples: int = option(
-        200, "dev examples, evenly spread, on which checkpoints are compared"
-    )
-    early_stopping_patience: int | None = option(
-        None, "stop after N evaluations without a better score"
-    )
-    answer_logits_only: bool = option(
-        True,
-        "compute logits of answers only; false: TRL's loss, on a GPU in tiles, which takes less "
-        "memory with a vocabulary of 200,000",
-    )
-    compile_layers: bool = option(
-        False,
-        "compile the layers if there is a C++ compiler: a minute or two at the start, a "
-        "quarter less time afterwards (on a CPU)",
-    )
-    constrained: bool = option(
-        True, "let answers hold only strings of their text", group="prediction"
-    )
-    generation_batch_tokens: int = option(1024, "prompt tokens of a batch in generation")
-    shots: int | None = option(
-        None, "training examples that stand before a text, with --max_steps 0: the model as it is"
-    )
-    shots_by: str = option("tfidf", "how similar ones are found: tfidf, or minilm")
+class RecipeArguments(GeneratorArguments):
+    """Options of data, prompts, training and prediction."""
 
 
 @dataclass
@@ -145,6 +105,8 @@ def run(
         seed=training.seed,
         prompt_format=options.prompt_format or "list",
     )
+    if options.candidates:
+        cross_fitting.check_source(Run.open(options.candidates), data.files["train"])
     with job.start(
         "sft_tinyllama",
         data,
@@ -154,15 +116,26 @@ def run(
         model=str(model_options.model_name_or_path),
         resume=training.resume_from_checkpoint is not None,
     ) as work:
+        trains, candidates = work.trains(), None
+        if options.candidates and trains:
+            folds = options.candidate_folds
+            with work.meter.stage("candidates"):
+                candidates = cross_fitting.named_candidates(
+                    Run(options.candidates), data.splits, work.run.folder, folds=folds
+                )
         if options.search:
             with work.meter.stage("search"):
-                options, training, model_options = search(options, training, model_options, work)
+                options, training, model_options = search(
+                    options, training, model_options, work, candidates
+                )
             work.run.write_config(config_of(options, training, model_options))
-        if work.trains() and training.max_steps == 0:
-            save_untrained(work, options, training, model_options)
-        elif work.trains():
+        if trains and training.max_steps == 0:
+            save_untrained(work, options, model_options, trusted=training.trust_remote_code)
+        elif trains:
             with work.meter.stage("training"):
-                trained = train(data, options, training, model_options, work=work)
+                trained = train(
+                    data, options, training, model_options, work=work, candidates=candidates
+                )
             work.record_training(trained.trainer)
             save(work, trained, model_options, trust_remote_code=training.trust_remote_code)
             del trained
@@ -190,7 +163,8 @@ def check_options(
     Raises:
         UserError: with all of them.
     """
-    faults = model_options.faults()
+    untrained = training.max_steps == 0
+    faults = [*options.faults(answer, untrained=untrained), *model_options.faults()]
     metric = str(training.metric_for_best_model).removeprefix("eval_")
     if metric == "auto":
         metric = "strict_f1" if answer == "spans" else "macro_f1"
@@ -198,81 +172,53 @@ def check_options(
     own = dev_scores.SPAN_METRICS if answer == "spans" else thresholds.OBJECTIVES
     if metric not in (*own, "loss"):
         faults.append(f"--metric_for_best_model {metric}; wanted one of {', '.join(own)} or loss")
-    if answer == "label" and options.prompt_format:
-        faults.append("--prompt_format, which is of mentions")
-    if answer == "label" and not options.constrained:
-        faults.append("--constrained false; answers are always among the classes")
-    if options.shots is not None and training.max_steps != 0:
-        faults.append(
-            f"--shots {options.shots} without --max_steps 0: examples stand before a text only "
-            "where nothing is trained"
-        )
-    if options.search and training.max_steps == 0:
-        faults.append("--search with --max_steps 0, which trains nothing")
-    if (options.shots or 0) < 0:
-        faults.append(f"--shots {options.shots}; wanted 0 or more")
     if options.shots_by not in RETRIEVERS:
         faults.append(f"--shots_by {options.shots_by}; wanted one of {', '.join(RETRIEVERS)}")
-    start = adapters.start_of(str(model_options.model_name_or_path))
-    if start.adapter is not None and training.max_steps == 0:
-        faults.append(
-            f"--max_steps 0 with an adapter; `pipelines predict --run {start.adapter.parent}` "
-            "predicts with it"
-        )
+    earlier = adapters.start_of(str(model_options.model_name_or_path)).adapter
+    if earlier is not None and untrained:
+        run = f"`pipelines predict --run {earlier.parent}`"
+        faults.append(f"--max_steps 0 with an adapter, with which {run} predicts")
     if faults:
         learnt = "mentions" if answer == "spans" else "classes"
         raise UserError(f"for {learnt}, got {'; got '.join(faults)}")
 
 
 def prompt_of(
-    data: job.Data,
-    options: RecipeArguments,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    shots: int = 0,
-    max_length: int | None = None,
+    data: job.Data, options: RecipeArguments, tokenizer: PreTrainedTokenizerBase, **more: Any
 ) -> causal_lm.Prompt:
     """How texts are put to the model, with its types or classes from the training examples."""
-    classes = data.classes
-    if classes is not None:
-        format, labels = "classes" if classes.multi_label else "class", list(classes.labels)
-    else:
-        spans = [span for example in data.splits["train"] for span in example.spans or ()]
-        format = options.prompt_format or "list"
-        labels = sorted({span.label for span in spans}) or ["Disease"]
-    prompt = causal_lm.prompt_for(
+    prompt = causal_lm.prompt_of_examples(
         tokenizer,
-        format=format,
-        labels=labels,
+        data.splits["train"],
+        data.classes,
+        format=options.prompt_format or "list",
         style=options.prompt_style,
         constrained=options.constrained,
     )
-    return replace(prompt, shots=shots, max_length=max_length)
+    return replace(prompt, **more)
 
 
 def save_untrained(
-    work: job.Job,
-    options: RecipeArguments,
-    training: TrainingArguments,
-    model_options: ModelArguments,
+    work: job.Job, options: RecipeArguments, model_options: ModelArguments, *, trusted: bool
 ) -> None:
     """Writes the model folder of the base model as it is, with the shots to choose from."""
     name = str(model_options.model_name_or_path)
-    tokenizer = causal_lm.load_tokenizer(name, trust_remote_code=training.trust_remote_code)
+    tokenizer = causal_lm.load_tokenizer(name, trust_remote_code=trusted)
     prompt = prompt_of(work.data, options, tokenizer, shots=options.shots or 0)
-    pool = usable(work.data, "train")
     logger.info("no training: the model as it is, %d shots by %s", prompt.shots, options.shots_by)
-    if job.is_main():
-        with replacing_folder(work.run.model) as folder:
-            causal_lm.save(
-                folder,
-                model=None,
-                tokenizer=tokenizer,
-                prompt=prompt,
-                base_model=name,
-                quantization=get_quantization_config(model_options),
-                shots=shots_of(pool, prompt, options.shots_by) if prompt.shots else None,
-            )
+    shots = shots_of(usable(work.data, "train"), prompt, options.shots_by) if prompt.shots else None
+    if not job.is_main():
+        return
+    with replacing_folder(work.run.model) as folder:
+        causal_lm.save(
+            folder,
+            model=None,
+            tokenizer=tokenizer,
+            prompt=prompt,
+            base_model=name,
+            quantization=get_quantization_config(model_options),
+            shots=shots,
+        )
 
 
 def usable(data: job.Data, split: str) -> list[Example]:
@@ -287,11 +233,13 @@ def train(
     model_options: ModelArguments,
     *,
     work: job.Job | None = None,
+    candidates: Candidates | None = None,
 ) -> Trained:
     """Trains an adapter, or all weights.
 
     Args:
         work: the job whose checkpoints it keeps; a trial of a search keeps none, and logs nothing.
+        candidates: what the prompts name behind the texts.
     """
     examples, dev = usable(data, "train"), usable(data, "dev")
     name, whole = str(model_options.model_name_or_path), model_options.tune == "full"
@@ -300,8 +248,12 @@ def train(
     context = causal_lm.context_length(start.base, trust_remote_code=trusted)
     max_length = min(training.max_length or context, context)
     of_texts = max_length if data.answer == "label" else None
-    prompt = prompt_of(data, options, tokenizer, max_length=of_texts)
-    rows = sft.training_rows(examples, tokenizer, prompt, max_length=max_length)
+    prompt = prompt_of(
+        data, options, tokenizer, max_length=of_texts, candidates=candidates is not None
+    )
+    rows = sft.training_rows(
+        examples, tokenizer, prompt, max_length=max_length, candidates=candidates
+    )
     shown = sft.assert_trainable(rows.rows, tokenizer)
     if work:
         sft.report_lengths(rows, max_length)
@@ -332,6 +284,7 @@ def train(
         train_dataset=Dataset.from_list(rows.rows),
         processing_class=tokenizer,
         peft_config=lora,
+        candidates=candidates,
         earlier_adapter=start.adapter,
         dev=dev,
         train=examples,
@@ -361,6 +314,7 @@ def search(
     training: TrainingArguments,
     model_options: ModelArguments,
     work: job.Job,
+    candidates: Candidates | None,
 ) -> tuple[RecipeArguments, TrainingArguments, ModelArguments]:
     """Trains with other options again and again; returns the best ones on dev.
 
@@ -377,7 +331,7 @@ def search(
         check_options(options, training, model, work.data.answer)
 
     def score(*groups: Any) -> float:
-        log = train(work.data, *groups).trainer.state.log_history
+        log = train(work.data, *groups, candidates=candidates).trainer.state.log_history
         gc.collect()
         return dev_scores.best_score(log, metric)
 

@@ -23,7 +23,7 @@ from trl import SFTTrainer
 from pipelines.corpora.splits import classes_of
 from pipelines.errors import UserError
 from pipelines.evaluation.thresholds import decision_scores
-from pipelines.examples import Example, Prediction
+from pipelines.examples import Example, Prediction, Span
 from pipelines.families.causal_lm import (
     Loaded,
     Prompt,
@@ -32,6 +32,7 @@ from pipelines.families.causal_lm import (
     predict,
     prompt_ids,
 )
+from pipelines.families.causal_lm.candidates import Candidates
 from pipelines.families.causal_lm.class_answers import fit, longest_answer
 from pipelines.families.causal_lm.merging import merged_adapter
 from pipelines.families.causal_lm.prompt_tokens import class_answer_ids, class_pieces
@@ -71,6 +72,7 @@ def training_rows(
     prompt: Prompt,
     *,
     max_length: int | None,
+    candidates: Candidates | None = None,
 ) -> Rows:
     """Token ids of prompt and answer, and labels that are -100 throughout the prompt.
 
@@ -80,8 +82,11 @@ def training_rows(
     if prompt.answer == "label":
         return class_rows(examples, tokenizer, prompt, max_length=max_length)
     rows, too_long = [], []
-    for example in examples:
-        question = prompt_ids(tokenizer, example.text, prompt)
+    named: Sequence[Sequence[Span] | None] = [None for _ in examples]
+    if candidates is not None:
+        named = candidates.of(examples)
+    for example, spans in zip(examples, named, strict=True):
+        question = prompt_ids(tokenizer, example.text, prompt, candidates=spans)
         answer = answer_ids(tokenizer, example.text, example.spans or (), prompt)
         if max_length is not None and len(question) + len(answer) > max_length:
             too_long.append(example.id)
@@ -170,6 +175,7 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
             same ones in tiles, and waits for the GPU several times a step.
         generation_batch_tokens: prompt tokens of a batch at evaluation.
         compile_layers: compile the layers, where there is a C++ compiler.
+        candidates: what the prompts name behind the texts, if anything.
         earlier_adapter: the folder of an adapter whose weights the new one starts with.
 
     Attributes:
@@ -183,10 +189,12 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
         answer_logits_only: bool = True,
         generation_batch_tokens: int = 1024,
         compile_layers: bool = False,
+        candidates: Candidates | None = None,
         earlier_adapter: Path | None = None,
         **keywords: Any,
     ):
         self.prompt, self.generation_batch_tokens = prompt, generation_batch_tokens
+        self.candidates = candidates
         if keywords.get("dev"):
             # TRL wants a dataset to evaluate, and checks its columns; `score` reads `dev`.
             keywords["eval_dataset"] = keywords["train_dataset"].select([0])
@@ -271,7 +279,13 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
         trained, tokenizer = trained_model(self), self._tokenizer
         options: Any = self.args
         part = evenly_spread(examples, LOSS_SAMPLE)
-        rows = training_rows(part, tokenizer, self.prompt, max_length=options.max_length).rows
+        rows = training_rows(
+            part,
+            tokenizer,
+            self.prompt,
+            max_length=options.max_length,
+            candidates=self.candidates,
+        ).rows
         rows.sort(key=lambda row: len(row["input_ids"]))
         # A growing cache would be compiled anew at each step.
         with torch.compiler.set_stance("force_eager"):
@@ -279,7 +293,7 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
             with merged_adapter(trained) as network:
                 show = self.is_world_process_zero() and not options.disable_tqdm
                 predictions = predict(
-                    Loaded(network, tokenizer, self.prompt),
+                    Loaded(network, tokenizer, self.prompt, candidates=self.candidates),
                     examples,
                     batch_tokens=self.generation_batch_tokens,
                     progress=show,

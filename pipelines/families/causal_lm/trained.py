@@ -36,6 +36,7 @@ class Trained(NamedTuple):
             prompt=self.prompt,
             base_model=self.base_model,
             initial=self.trainer.initial_adapter,
+            candidates=self.trainer.candidates,
         )
 
     def save_merged(self, folder: Path, *, adapter: Path, trust_remote_code: bool) -> None:
@@ -56,4 +57,5 @@ class Trained(NamedTuple):
             tokenizer=self.tokenizer,
             prompt=self.prompt,
             base_model=self.base_model,
+            candidates=self.trainer.candidates,
         )
