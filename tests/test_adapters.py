@@ -16,6 +16,8 @@ from test_causal_lm import four_bit
 from tiny_llama import write as write_tiny_llama
 from trl import SFTConfig
 
+from pipelines import cli
+from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import UserError
 from pipelines.families import causal_lm
 from pipelines.families.causal_lm import adapters, prompt_for, sft
@@ -216,6 +218,43 @@ def test_the_adapter_of_a_quantised_base_is_merged_into_whole_weights(tokenizer,
     torch.testing.assert_close(state[name], whole + delta, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_a_run_in_4_bits_with_whole_merged_weights(corpus, tmp_path):
+    base = write_tiny_llama(tmp_path / "base", hidden=64)
+    words = ["--config", CONFIGS / "sft_smoke.yaml", "--model_name_or_path", base]
+    words += [
+        part for name in ("train", "dev", "test") for part in (f"--{name}_file", corpus[name])
+    ]
+    run = tmp_path / "run"
+    words += ["--load_in_4bit", "true", "--save_merged", "true", "--run_dir", run]
+    assert call("sft_tinyllama", *words) == 0
+    assert causal_lm.load(run / "model").model.is_quantized
+    assert not getattr(causal_lm.load(run / "merged").model, "is_quantized", False)
+    out = tmp_path / "answers.jsonl"
+    words = ["predict", "--run", run, "--input", corpus["unlabelled"], "--output", out]
+    assert cli.main(list(map(str, words))) == 0
+    again, first = read_predictions(out), read_predictions(run / "predictions" / "test.jsonl")
+    assert [answer.raw for answer in again] == [answer.raw for answer in first]
+
+
+def test_a_base_that_is_stored_quantised_has_no_whole_weights(network, monkeypatch):
+    network.is_quantized = True
+    monkeypatch.setattr(adapters, "load_network", lambda *_, **__: network)
+    start = adapters.Start("some/base-4bit")
+    for keywords, option in (({"merges": True}, "--save_merged"), ({"whole": True}, "--tune full")):
+        with pytest.raises(UserError, match=f"some/base-4bit: .*, and {option} needs whole ones"):
+            adapters.load_start(start, model_options(), trust_remote_code=False, **keywords)
+    adapters.load_start(start, model_options(), trust_remote_code=False)
+
+
+def test_a_start_that_is_computed_otherwise_is_refused_with_its_checkpoints(tmp_path):
+    initial = {"a": torch.tensor([1.0, -2.0])}
+    adapters.keep_start(initial, tmp_path, resumes=False)
+    adapters.keep_start(initial, tmp_path, resumes=True)
+    with pytest.raises(UserError, match="began with an adapter that this machine computes"):
+        adapters.keep_start({"a": torch.tensor([-1.0, 2.0])}, tmp_path, resumes=True)
+
+
 # Earlier models that are trained on
 
 
@@ -250,6 +289,13 @@ def test_a_merged_model_is_trained_on(smoke_run, tmp_path):
     settings = json.loads((tmp_path / "second" / "model" / "prompt.json").read_text())
     assert settings["base_model"] == str(smoke_run / "merged")
     causal_lm.load(tmp_path / "second" / "model")
+
+
+def test_all_weights_start_from_the_sum_of_base_and_adapter(smoke_run, float32):
+    start = adapters.start_of(str(smoke_run / "model"))
+    network = adapters.load_start(start, model_options(), trust_remote_code=False, whole=True)
+    merged = causal_lm.load(smoke_run / "model").model
+    torch.testing.assert_close(logits_of(network), logits_of(merged), atol=1e-5, rtol=1e-5)
 
 
 def test_a_start_that_is_none_is_one_line(smoke_run, tmp_path):

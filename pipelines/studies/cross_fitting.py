@@ -50,7 +50,7 @@ LEFT_OUT = {
     ),
     *SUBMISSION,
     *("train_file", "dev_file", "test_file", "run_dir", "output_dir", "resume_from_checkpoint"),
-    *("push_to_hub", "report_to"),
+    *("push_to_hub", "report_to", "run_name"),
 }
 
 
@@ -167,7 +167,9 @@ def _command(run: Run, train: Sequence[Example], folder: Path) -> Command:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     options: JsonObject = {
-        name: value for name, value in run.config().items() if name not in LEFT_OUT
+        name: value
+        for name, value in run.config().items()
+        if name not in LEFT_OUT and not name.startswith("hub_")
     }
     options |= {"train_file": str(folder / "train.jsonl"), "run_dir": str(folder / "run")}
     write_split(folder / "train.jsonl", train)

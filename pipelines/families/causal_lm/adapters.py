@@ -11,13 +11,14 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.utils import load_peft_weights
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 from trl import ModelConfig, get_quantization_config
 
 from pipelines.errors import UserError
-from pipelines.examples import JsonObject
+from pipelines.examples import JsonObject, replacing
 from pipelines.families.causal_lm.loading import (
     PROMPT_FILE,
     base_of,
@@ -28,6 +29,7 @@ from pipelines.families.causal_lm.loading import (
 from pipelines.networks import precision, weights
 
 ADAPTER_FILE = "adapter_config.json"
+START_FILE = "initial_adapter.safetensors"  # among the checkpoints
 # Of an earlier adapter that is trained on: what its weights were trained with.
 FIXED = ("r", "lora_alpha", "use_rslora", "use_dora")
 
@@ -206,6 +208,31 @@ def begin(model: PeftModel, earlier: Path | None) -> dict[str, Tensor] | None:
     elif takes_weights:
         return {name: value.clone() for name, value in get_peft_model_state_dict(model).items()}
     return None
+
+
+def keep_start(initial: dict[str, Tensor], folder: Path, *, resumes: bool) -> None:
+    """Writes what `begin` returned beside the checkpoints, which fit the base only with it.
+
+    Args:
+        resumes: whether training goes on from a checkpoint; then it is compared instead.
+
+    Raises:
+        UserError: where the checkpoints began with other weights.
+    """
+    file = folder / START_FILE
+    if resumes and file.is_file():
+        before = load_file(file)
+        same = before.keys() == initial.keys() and all(
+            torch.allclose(before[name], value.cpu(), atol=1e-3) for name, value in initial.items()
+        )
+        if not same:
+            raise UserError(
+                f"{folder}: its checkpoints began with an adapter that this machine computes "
+                "otherwise (--init_lora_weights); train from the start, with another --run_dir"
+            )
+    elif PartialState().is_main_process:
+        with replacing(file, "wb") as f:
+            f.write(save({name: value.cpu().contiguous() for name, value in initial.items()}))
 
 
 def _takes_weights(model: PeftModel) -> bool:

@@ -216,6 +216,16 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
             for layer in getattr(self._network().base_model, "layers", []):
                 layer.compile(dynamic=True)
 
+    def train(self, resume_from_checkpoint: str | bool | None = None, **keywords: Any) -> Any:
+        """Trains; see `CpuTraining`."""
+        if self.initial_adapter is not None and self.args.output_dir:
+            adapters.keep_start(
+                self.initial_adapter,
+                Path(self.args.output_dir),
+                resumes=bool(resume_from_checkpoint),
+            )
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **keywords)
+
     def compute_loss(
         self,
         model: nn.Module,
