@@ -129,7 +129,7 @@ class GeneratorTrainingArguments(RunTrainingArguments):
 class AdapterArguments:
     """Stands before TRL's `ModelConfig`: what is trained of a language model."""
 
-    model_name_or_path: str = option(
+    model_name_or_path: str | None = option(
         "local:smollm2",
         "a causal language model: a folder, a Hub id, or local:smollm2; model/ or merged/ of a "
         "run, to train that run's model on",

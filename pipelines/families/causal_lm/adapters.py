@@ -128,6 +128,7 @@ def lora(
     refuse_unknown_modules(network, targets, str(options.model_name_or_path))
     # A string is matched as a whole, so that layer 1 is not layer 11.
     layers = network.config.num_hidden_layers
+    begins: Any = True if initialization == "default" else initialization
     below = "|".join(map(str, range(layers - last))) if last else None
     return LoraConfig(
         r=options.lora_r,
@@ -135,7 +136,7 @@ def lora(
         lora_dropout=options.lora_dropout,
         use_rslora=options.use_rslora,
         use_dora=options.use_dora,
-        init_lora_weights=True if initialization == "default" else initialization,
+        init_lora_weights=begins,
         task_type="CAUSAL_LM",
         target_modules=targets,
         exclude_modules=rf".*layers\.({below})\..*" if below else None,
@@ -244,7 +245,7 @@ def _continue(model: PeftModel, folder: Path) -> None:
     """Loads the weights of the adapter in a folder into the new adapter, which has to be alike."""
     try:
         weights_before = load_peft_weights(str(folder), "cpu")
-        theirs = LoraConfig.from_pretrained(folder)
+        theirs = LoraConfig.from_pretrained(str(folder))
     except (*weights.LOADING_ERRORS, AttributeError) as error:
         raise weights.unavailable(str(folder), error) from error
     ours = model.peft_config["default"]

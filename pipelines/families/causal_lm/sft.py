@@ -216,7 +216,9 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
             for layer in getattr(self._network().base_model, "layers", []):
                 layer.compile(dynamic=True)
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **keywords: Any) -> Any:
+    def train(
+        self, resume_from_checkpoint: str | bool | None = None, *arguments: Any, **keywords: Any
+    ) -> Any:
         """Trains; see `CpuTraining`."""
         if self.initial_adapter is not None and self.args.output_dir:
             adapters.keep_start(
@@ -224,7 +226,7 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
                 Path(self.args.output_dir),
                 resumes=bool(resume_from_checkpoint),
             )
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **keywords)
+        return super().train(resume_from_checkpoint, *arguments, **keywords)
 
     def compute_loss(
         self,
