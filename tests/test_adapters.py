@@ -87,6 +87,17 @@ def trained(folder, network, tokenizer, *arguments, earlier=None, **training):
     return Trained(trainer, tokenizer, prompt, base), before
 
 
+@pytest.fixture(scope="module")
+def earlier(tiny_llama, corpus, tmp_path_factory):
+    """The folder of a run with an adapter and the merged model."""
+    run = tmp_path_factory.mktemp("earlier") / "run"
+    words = ["--config", CONFIGS / "sft_smoke.yaml", "--model_name_or_path", tiny_llama]
+    words += ["--train_file", corpus["train"], "--max_steps", 2, "--eval_strategy", "no"]
+    words += ["--save_strategy", "no", "--save_merged", "true", "--run_dir", run]
+    assert call("sft_tinyllama", *words) == 0
+    return run
+
+
 # Target modules
 
 
@@ -203,6 +214,7 @@ def test_the_adapter_of_a_quantised_base_is_merged_into_whole_weights(tokenizer,
         model=model,
         accelerator=SimpleNamespace(unwrap_model=lambda wrapped: wrapped),
         initial_adapter=None,
+        candidates=None,
     )
     left = Trained(trainer, tokenizer, prompt, base)
     left.save(tmp_path / "model")
@@ -258,50 +270,48 @@ def test_a_start_that_is_computed_otherwise_is_refused_with_its_checkpoints(tmp_
 # Earlier models that are trained on
 
 
-def test_an_earlier_adapter_is_trained_on(smoke_run, tmp_path, corpus, capsys):
-    earlier = smoke_run / "model"
-    words = ["--config", smoke_run / "config.yaml", "--model_name_or_path", earlier]
-    words += ["--learning_rate", 0, "--max_steps", 1, "--eval_strategy", "no", "--save_strategy"]
-    words += ["no", "--save_merged", "false", "--test_file", corpus["unlabelled"]]
+def test_an_earlier_adapter_is_trained_on(earlier, tmp_path, corpus, capsys):
+    folder = earlier / "model"
+    words = ["--config", earlier / "config.yaml", "--model_name_or_path", folder]
+    words += ["--learning_rate", 0, "--max_steps", 1, "--save_merged", "false"]
+    words += ["--test_file", corpus["unlabelled"]]
     run = tmp_path / "second"
     assert call("sft_tinyllama", *words, "--run_dir", run) == 0
     before, after = (
-        load_file(folder / "adapter_model.safetensors") for folder in (earlier, run / "model")
+        load_file(path / "adapter_model.safetensors") for path in (folder, run / "model")
     )
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    settings = [
-        json.loads((folder / "prompt.json").read_text()) for folder in (earlier, run / "model")
-    ]
+    settings = [json.loads((path / "prompt.json").read_text()) for path in (folder, run / "model")]
     assert settings[1]["base_model"] == settings[0]["base_model"]
     capsys.readouterr()
     other = tmp_path / "other"
     assert call("sft_tinyllama", *words, "--lora_r", 8, "--lora_layers", 2, "--run_dir", other) == 2
     message = one_error(capsys.readouterr().err)
-    assert f"{earlier}: its adapter cannot be trained on with r 8 (its own: 4); give the" in message
+    assert f"{folder}: its adapter cannot be trained on with r 8 (its own: 4); give the" in message
 
 
 @pytest.mark.slow
-def test_a_merged_model_is_trained_on(smoke_run, tmp_path):
-    words = ["--config", smoke_run / "config.yaml", "--save_merged", "false", "--max_steps", 2]
-    words += ["--model_name_or_path", smoke_run / "merged", "--run_dir", tmp_path / "second"]
+def test_a_merged_model_is_trained_on(earlier, tmp_path):
+    words = ["--config", earlier / "config.yaml", "--save_merged", "false", "--max_steps", 2]
+    words += ["--model_name_or_path", earlier / "merged", "--run_dir", tmp_path / "second"]
     assert call("sft_tinyllama", *words) == 0
     settings = json.loads((tmp_path / "second" / "model" / "prompt.json").read_text())
-    assert settings["base_model"] == str(smoke_run / "merged")
+    assert settings["base_model"] == str(earlier / "merged")
     causal_lm.load(tmp_path / "second" / "model")
 
 
-def test_all_weights_start_from_the_sum_of_base_and_adapter(smoke_run, float32):
-    start = adapters.start_of(str(smoke_run / "model"))
+def test_all_weights_start_from_the_sum_of_base_and_adapter(earlier, float32):
+    start = adapters.start_of(str(earlier / "model"))
     network = adapters.load_start(start, model_options(), trust_remote_code=False, whole=True)
-    merged = causal_lm.load(smoke_run / "model").model
+    merged = causal_lm.load(earlier / "model").model
     torch.testing.assert_close(logits_of(network), logits_of(merged), atol=1e-5, rtol=1e-5)
 
 
-def test_a_start_that_is_none_is_one_line(smoke_run, tmp_path):
+def test_a_start_that_is_none_is_one_line(earlier, tmp_path):
     with pytest.raises(UserError, match=r"a run; to train its model on, give .*/model"):
-        adapters.start_of(str(smoke_run))
-    shutil.copytree(smoke_run / "model", tmp_path / "adapter")
+        adapters.start_of(str(earlier))
+    shutil.copytree(earlier / "model", tmp_path / "adapter")
     (tmp_path / "adapter" / "prompt.json").unlink()
     with pytest.raises(UserError, match=r"an adapter without prompt\.json"):
         adapters.start_of(str(tmp_path / "adapter"))
@@ -318,6 +328,7 @@ def test_all_weights_are_trained(tiny_llama, corpus, tmp_path):
     run = tmp_path / "run"
     words += ["--max_steps", 2, "--eval_strategy", "steps", "--eval_steps", 1, "--save_strategy"]
     words += ["steps", "--save_steps", 1, "--compile_layers", "false", "--learning_rate", 0.01]
+    words += ["--load_best_model_at_end", "false"]
     assert call("sft_tinyllama", *words, "--run_dir", run) == 0
     assert not (run / "model" / "adapter_config.json").exists()
     before = load_file(tiny_llama / "model.safetensors")

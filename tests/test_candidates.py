@@ -160,9 +160,11 @@ def test_spans_within_a_part():
 # Refusals
 
 
-def test_a_run_that_names_none_is_refused(smoke_run, corpus):
+def test_a_run_that_names_none_is_refused(tmp_path, corpus):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "prompt.json").write_text("{}")
     with pytest.raises(UserError, match=r"a run of causal_lm; wanted one of lexical or token_ta"):
-        cross_fitting.check_source(Run.open(smoke_run), str(corpus["train"]))
+        cross_fitting.check_source(Run.open(tmp_path), str(corpus["train"]))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ answers that one. Chernozhukov et al. 2018, Double/debiased machine learning, se
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,6 @@ from dataclasses import fields
 from pathlib import Path
 
 import yaml
-from accelerate import PartialState
 from tqdm import tqdm
 
 from pipelines.corpora import Columns
@@ -67,10 +67,9 @@ def named_candidates(
     candidates = candidates_of(source.folder.name, source.model_folder()[1])
     file = folder / "candidates.jsonl"
     train, dev = splits["train"], splits.get("dev", ())
-    with PartialState().main_process_first():
-        if not file.is_file():
-            answers = cross_fitted(source, train, folder / "cross_fitting", folds=folds)
-            write_predictions(file, answers)
+    if not file.is_file():
+        answers = cross_fitted(source, train, folder / "cross_fitting", folds=folds)
+        write_predictions(file, answers)
     answers = read_predictions(file)
     pairs = zip(train, answers, strict=True)
     candidates.known = {example.text: answer.spans or () for example, answer in pairs}
@@ -88,8 +87,13 @@ def check_source(run: Run, train_file: str) -> None:
 
     Raises:
         UserError: for a run of other training examples, of a recipe that is not repeated, or whose
-            model names no candidates.
+            model names no candidates; under a launcher.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            "got --candidates under a launcher; its models are trained in processes of their own: "
+            "start the recipe by python"
+        )
     candidates_of(run.folder.name, run.model_folder()[1])
     _recipe_of(run)
     known = run.provenance().get("data", {}).values()
