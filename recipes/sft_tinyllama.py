@@ -1,4 +1,4 @@
-"""Fine-tunes a causal language model with LoRA to write the mentions or the class of a text.
+"""Fine-tunes a causal language model, by LoRA or whole, to write a text's mentions or class.
 
     # TinyLlama on a GPU, SmolLM2 on a CPU
     accelerate launch recipes/sft_tinyllama.py
