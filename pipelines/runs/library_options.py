@@ -218,7 +218,9 @@ def refuse_unused(dataclasses: Sequence[type], values: Fields, names: Collection
     if trainer is None:
         return
     defaults = {field.name: _default(field) for class_ in dataclasses for field in fields(class_)}
-    changed = {name for name in names if name in values and values[name] != defaults[name]}
+    # Off is off, said by None or by false: a run's own config.yaml says false.
+    changed = {name for name in names if name in values}
+    changed = {name for name in changed if (values[name] or None) != (defaults[name] or None)}
     faults = [
         f"--{name} has no effect: {UNUSED[trainer][name]}"
         for name in sorted(changed & UNUSED[trainer].keys())

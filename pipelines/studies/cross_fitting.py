@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from pipelines.corpora import Columns
 from pipelines.corpora.predictions import read_predictions
-from pipelines.corpora.splits import stratified_folds, write_split
+from pipelines.corpora.splits import split_examples, write_split
 from pipelines.corpora.stream import batches
 from pipelines.errors import UserError
+from pipelines.evaluation.tasks import TASKS
 from pipelines.examples import Example, JsonObject, Prediction, replacing, write_predictions
 from pipelines.families.causal_lm.candidates import Candidates, candidates_of
 from pipelines.families.training.dev_scores import strict_scores
@@ -95,6 +96,8 @@ def check_source(run: Run, train_file: str) -> None:
             "start the recipe by python"
         )
     candidates_of(run.folder.name, run.model_folder()[1])
+    if run.task() is not TASKS["span_extraction"]:
+        raise UserError(f"{run.folder}: finds no mentions, so it names no candidates")
     _recipe_of(run)
     own = Path(str(run.config().get("train_file"))).name
     known = [
@@ -135,12 +138,13 @@ def cross_fitted(
         UserError: where a model could not be trained.
         SystemExit: after SIGINT or SIGTERM.
     """
-    parts = stratified_folds(examples, folds, seed=seed)
+    sizes = {str(number): 1 / folds for number in range(1, folds + 1)}
+    parts = split_examples(examples, sizes, seed=seed)
     commands = []
-    for number, part in enumerate(parts, start=1):
-        held_out = set(part)
-        others = [example for at, example in enumerate(examples) if at not in held_out]
-        commands.append(_command(run, others, folder / str(number)))
+    for name, part in parts.items():
+        held_out = {example.id for example in part}
+        others = [example for example in examples if example.id not in held_out]
+        commands.append(_command(run, others, folder / name))
     workers = Workers(min(folds, default_jobs()))
     waiting = list(commands)
     is_hidden = not sys.stderr.isatty()
@@ -160,13 +164,13 @@ def cross_fitted(
                         f"cross-fitting {run.folder}, fold {worker.command.name}: "
                         f"{reason_of_failure(code, log)} (see {log})"
                     )
-    answers: dict[int, Prediction] = {}
-    for number, part in enumerate(parts, start=1):
-        unseen = [examples[position] for position in part]
-        found = _answers(Run(folder / str(number) / "run"), unseen)
-        answers |= dict(zip(part, found, strict=True))
+    answers = {
+        answer.id: answer
+        for name, part in parts.items()
+        for answer in _answers(Run(folder / name / "run"), part)
+    }
     shutil.rmtree(folder)
-    return [answers[position] for position in range(len(examples))]
+    return [answers[example.id] for example in examples]
 
 
 def _command(run: Run, train: Sequence[Example], folder: Path) -> Command:

@@ -18,8 +18,8 @@ from pipelines.families import composite
 
 FOLDER = "candidates"  # in the folder of the model that reads them
 ORIGIN = "origin.json"  # in that folder, what they were copied from
-# Families whose models are whole in their folder, and much cheaper than a generator.
-NAMING = ("lexical", "token_tagger")
+# Families whose models are not whole in their folder, or no cheaper than who reads the candidates.
+NOT_NAMING = ("causal_lm", "composite")
 
 
 @dataclass
@@ -80,14 +80,14 @@ def candidates_of(name: str, folder: Path) -> Candidates:
         folder: of its model.
 
     Raises:
-        UserError: for a model of a family that does not name any.
+        UserError: for no finished model, and for a generator or a combination of models.
     """
     family = families.family_of(folder)
-    known = "nothing" if family is None else family.__name__.rpartition(".")[2]
-    if known not in NAMING:
+    known = "no finished model" if family is None else family.__name__.rpartition(".")[2]
+    if family is None or known in NOT_NAMING:
         raise UserError(
-            f"got the candidates of {name}, a run of {known}; wanted one of {' or '.join(NAMING)}, "
-            "such as a CRF, a dictionary or an encoder"
+            f"got the candidates of {name}, which holds {known}; wanted a run of one model that "
+            "finds mentions: a dictionary, a CRF, an encoder"
         )
     return Candidates(folder, origin={"run": name, "sha256": composite.digest(folder)})
 
