@@ -325,7 +325,7 @@ def measure(job: Job, names: Sequence[str]) -> None:
 
 def f1(job: Job, answers: Ids) -> float:
     """Strict F1 of answers, parsed as `predict` parses them."""
-    _, tokenizer, prompt, _ = job.loaded
+    tokenizer, prompt = job.loaded.tokenizer, job.loaded.prompt
     layout = formats.prompt_format(prompt.format)
     predicted = []
     for example, ids in zip(job.examples, answers, strict=True):

@@ -1,4 +1,4 @@
-"""Fine-tunes a causal language model with LoRA to write the mentions or the class of a text.
+"""Fine-tunes a causal language model, by LoRA or whole, to write a text's mentions or class.
 
     # TinyLlama on a GPU, SmolLM2 on a CPU
     accelerate launch recipes/sft_tinyllama.py
@@ -17,16 +17,14 @@ import gc
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from pipelines.runs import options as config
-from pipelines.runs.arguments import (
-    DataArguments,
-    RunTrainingArguments,
-    SearchArguments,
-    option,
+from pipelines.runs.generator_arguments import (
+    AdapterArguments,
+    GeneratorArguments,
+    GeneratorTrainingArguments,
 )
 from pipelines.runs.usage import answer_help
 
@@ -35,7 +33,6 @@ if __name__ == "__main__":
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, PrinterCallback
 from trl import ModelConfig, SFTConfig, get_quantization_config
@@ -43,76 +40,32 @@ from trl import ModelConfig, SFTConfig, get_quantization_config
 from pipelines import job
 from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation import thresholds
-from pipelines.examples import Example, JsonObject, Prediction
+from pipelines.examples import Example, JsonObject
 from pipelines.families import causal_lm
 from pipelines.families.causal_lm import adapters, sft
+from pipelines.families.causal_lm.candidates import Candidates
 from pipelines.families.causal_lm.shots import RETRIEVERS, shots_of
+from pipelines.families.causal_lm.trained import Trained
 from pipelines.families.training import dev_scores
 from pipelines.families.training.early_stopping import choose_on_dev
 from pipelines.prompting.formats import prompt_format
 from pipelines.runs.log import log_to_terminal
-from pipelines.runs.run import config_of, replacing_folder
+from pipelines.runs.run import Run, config_of, replacing_folder
 from pipelines.runs.search import search_groups
+from pipelines.studies import cross_fitting
 
 ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
-class RecipeArguments(SearchArguments, DataArguments):
-    sizes: str = option(
-        "train=0.8,dev=0.1,test=0.1",
-        "of texts with classes: shares or numbers of texts where dev is cut from train",
-        group="data",
-    )
-    prompt_format: str | None = option(
-        None, "how the answer writes mentions: list (default), json or tagged", group="model"
-    )
-    prompt_style: str = option(
-        "auto", "chat (the model's template), plain, or auto: chat where there is a template"
-    )
-    lora_layers: int | None = option(
-        None, "adapt only the last N layers: the backward pass ends there (default: all)"
-    )
-    save_merged: bool = option(False, "also save the model with the adapter merged")
-    batch_tokens: int | None = option(
-        None,
-        "batches of rows of one length with at most N tokens; 0: batches of "
-        "per_device_train_batch_size rows",
-        group="training",
-    )
-    eval_examples: int = option(
-        200, "dev examples, evenly spread, on which checkpoints are compared"
-    )
-    early_stopping_patience: int | None = option(
-        None, "stop after N evaluations without a better score"
-    )
-    answer_logits_only: bool = option(
-        True,
-        "compute logits of answers only; false: TRL's loss, on a GPU in tiles, which takes less "
-        "memory with a vocabulary of 200,000",
-    )
-    compile_layers: bool = option(
-        False,
-        "compile the layers if there is a C++ compiler: a minute or two at the start, a "
-        "quarter less time afterwards (on a CPU)",
-    )
-    constrained: bool = option(
-        True, "let answers hold only strings of their text", group="prediction"
-    )
-    generation_batch_tokens: int = option(1024, "prompt tokens of a batch in generation")
-    shots: int | None = option(
-        None, "training examples that stand before a text, with --max_steps 0: the model as it is"
-    )
-    shots_by: str = option("tfidf", "how similar ones are found: tfidf, or minilm")
+class RecipeArguments(GeneratorArguments):
+    """Options of data, prompts, training and prediction."""
 
 
 @dataclass
-class TrainingArguments(RunTrainingArguments, SFTConfig):
-    """TRL's, with defaults for short texts."""
-
+class TrainingArguments(GeneratorTrainingArguments, SFTConfig):
     trainer: ClassVar[str] = "sft"
-    may_skip_training: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = (
         "auto",
         *dev_scores.SPAN_METRICS,
@@ -120,43 +73,10 @@ class TrainingArguments(RunTrainingArguments, SFTConfig):
         "loss",
     )
 
-    max_length: int | None = option(
-        512,
-        "tokens of prompt and answer: longer rows with mentions are left out of training, texts "
-        "with classes are cut; both are counted",
-        group="training",
-    )
-    learning_rate: float = option(2e-5, "largest learning rate")
-    num_train_epochs: float = option(3.0, "passes over the training examples")
-    logging_steps: float = option(10, "steps between lines of the log")
-    logging_nan_inf_filter: bool = False  # which waits for the GPU at each step
-    metric_for_best_model: str | None = option(
-        "auto", "score that decides between checkpoints: strict_f1 of mentions, macro_f1 of classes"
-    )
-    save_total_limit: int | None = option(2, "checkpoints kept")
-
 
 @dataclass
-class ModelArguments(ModelConfig):
-    """TRL's, for LoRA alone."""
-
-    model_name_or_path: str = option(
-        "local:smollm2",
-        "a causal language model: a folder, a Hub id, or local:smollm2",
-        group="model",
-    )
-    dtype: str | None = "auto"  # what the machine computes fast
-    use_peft: bool = True
-    lora_r: int = option(16, "rank of the adapters")
-    lora_alpha: int = option(32, "scale of the adapters, divided by their rank")
-    lora_dropout: float = option(0.05, "dropout on the input of the adapters")
-    load_in_4bit: bool = option(False, "quantise the base model to 4 bits (QLoRA)")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        # TRL makes one name a string, which peft matches against the whole path of a module.
-        if isinstance(self.lora_target_modules, str) and self.lora_target_modules.isidentifier():
-            self.lora_target_modules = [self.lora_target_modules]
+class ModelArguments(AdapterArguments, ModelConfig):
+    """TRL's, for what is trained of the model."""
 
 
 def main() -> None:
@@ -177,7 +97,7 @@ def run(
     if options.prompt_format:
         prompt_format(options.prompt_format)  # refuses an unknown one
     answer = job.answer_of(options, ROOT)
-    check_options(options, training, answer)
+    check_options(options, training, model_options, answer)
     data = job.read(
         options,
         answer=answer,
@@ -185,6 +105,8 @@ def run(
         seed=training.seed,
         prompt_format=options.prompt_format or "list",
     )
+    if options.candidates:
+        cross_fitting.check_source(Run.open(options.candidates), data.files["train"])
     with job.start(
         "sft_tinyllama",
         data,
@@ -194,33 +116,55 @@ def run(
         model=str(model_options.model_name_or_path),
         resume=training.resume_from_checkpoint is not None,
     ) as work:
+        trains, candidates = work.trains(), None
+        if options.candidates and trains:
+            folds = options.candidate_folds
+            with work.meter.stage("candidates"):
+                candidates = cross_fitting.named_candidates(
+                    Run(options.candidates), data.splits, work.run.folder, folds=folds
+                )
         if options.search:
             with work.meter.stage("search"):
-                options, training, model_options = search(options, training, model_options, work)
+                options, training, model_options = search(
+                    options, training, model_options, work, candidates
+                )
             work.run.write_config(config_of(options, training, model_options))
-        if work.trains() and training.max_steps == 0:
-            save_untrained(work, options, training, model_options)
-        elif work.trains():
+        if trains and training.max_steps == 0:
+            save_untrained(work, options, model_options, trusted=training.trust_remote_code)
+        elif trains:
             with work.meter.stage("training"):
-                trained = train(data, options, training, model_options, work=work)
+                trained = train(
+                    data, options, training, model_options, work=work, candidates=candidates
+                )
             work.record_training(trained.trainer)
-            save(work, trained, options, model_options)
+            save(work, trained, model_options, trust_remote_code=training.trust_remote_code)
             del trained
         PartialState().wait_for_everyone()
         gc.collect()
-        loaded = causal_lm.load(work.run.model, trust_remote_code=training.trust_remote_code)
+        _, folder = work.run.model_folder()  # of a quantised base, the merged model differs
+        loaded = causal_lm.load(folder, trust_remote_code=training.trust_remote_code)
         if training.max_steps == 0:
             work.record(parameters=loaded.model.num_parameters(), trained_parameters=0)
-        return work.finish(lambda part: predict_everywhere(loaded, part, options), everywhere=True)
+        tokens = options.generation_batch_tokens
+        return work.finish(
+            lambda part: causal_lm.predict_everywhere(loaded, part, batch_tokens=tokens),
+            everywhere=True,
+        )
 
 
-def check_options(options: RecipeArguments, training: TrainingArguments, answer: str) -> None:
+def check_options(
+    options: RecipeArguments,
+    training: TrainingArguments,
+    model_options: ModelArguments,
+    answer: str,
+) -> None:
     """Refuses options that do not fit what is learnt, and resolves the metric.
 
     Raises:
         UserError: with all of them.
     """
-    faults = []
+    untrained = training.max_steps == 0
+    faults = [*options.faults(answer, untrained=untrained), *model_options.faults()]
     metric = str(training.metric_for_best_model).removeprefix("eval_")
     if metric == "auto":
         metric = "strict_f1" if answer == "spans" else "macro_f1"
@@ -228,88 +172,58 @@ def check_options(options: RecipeArguments, training: TrainingArguments, answer:
     own = dev_scores.SPAN_METRICS if answer == "spans" else thresholds.OBJECTIVES
     if metric not in (*own, "loss"):
         faults.append(f"--metric_for_best_model {metric}; wanted one of {', '.join(own)} or loss")
-    if answer == "label" and options.prompt_format:
-        faults.append("--prompt_format, which is of mentions")
-    if answer == "label" and not options.constrained:
-        faults.append("--constrained false; answers are always among the classes")
-    if options.shots is not None and training.max_steps != 0:
-        faults.append(
-            f"--shots {options.shots} without --max_steps 0: examples stand before a text only "
-            "where nothing is trained"
-        )
-    if options.search and training.max_steps == 0:
-        faults.append("--search with --max_steps 0, which trains nothing")
-    if (options.shots or 0) < 0:
-        faults.append(f"--shots {options.shots}; wanted 0 or more")
     if options.shots_by not in RETRIEVERS:
         faults.append(f"--shots_by {options.shots_by}; wanted one of {', '.join(RETRIEVERS)}")
+    earlier = adapters.start_of(str(model_options.model_name_or_path)).adapter
+    if earlier is not None and untrained:
+        run = f"`pipelines predict --run {earlier.parent}`"
+        faults.append(f"--max_steps 0 with an adapter, with which {run} predicts")
     if faults:
         learnt = "mentions" if answer == "spans" else "classes"
         raise UserError(f"for {learnt}, got {'; got '.join(faults)}")
 
 
 def prompt_of(
-    data: job.Data,
-    options: RecipeArguments,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    shots: int = 0,
-    max_length: int | None = None,
+    data: job.Data, options: RecipeArguments, tokenizer: PreTrainedTokenizerBase, **more: Any
 ) -> causal_lm.Prompt:
     """How texts are put to the model, with its types or classes from the training examples."""
-    classes = data.classes
-    if classes is not None:
-        format, labels = "classes" if classes.multi_label else "class", list(classes.labels)
-    else:
-        spans = [span for example in data.splits["train"] for span in example.spans or ()]
-        format = options.prompt_format or "list"
-        labels = sorted({span.label for span in spans}) or ["Disease"]
-    prompt = causal_lm.prompt_for(
+    prompt = causal_lm.prompt_of_examples(
         tokenizer,
-        format=format,
-        labels=labels,
+        data.splits["train"],
+        data.classes,
+        format=options.prompt_format or "list",
         style=options.prompt_style,
         constrained=options.constrained,
     )
-    return replace(prompt, shots=shots, max_length=max_length)
+    return replace(prompt, **more)
 
 
 def save_untrained(
-    work: job.Job,
-    options: RecipeArguments,
-    training: TrainingArguments,
-    model_options: ModelArguments,
+    work: job.Job, options: RecipeArguments, model_options: ModelArguments, *, trusted: bool
 ) -> None:
     """Writes the model folder of the base model as it is, with the shots to choose from."""
     name = str(model_options.model_name_or_path)
-    tokenizer = causal_lm.load_tokenizer(name, trust_remote_code=training.trust_remote_code)
+    tokenizer = causal_lm.load_tokenizer(name, trust_remote_code=trusted)
     prompt = prompt_of(work.data, options, tokenizer, shots=options.shots or 0)
-    pool = usable(work.data, "train")
     logger.info("no training: the model as it is, %d shots by %s", prompt.shots, options.shots_by)
-    if job.is_main():
-        with replacing_folder(work.run.model) as folder:
-            causal_lm.save(
-                folder,
-                model=None,
-                tokenizer=tokenizer,
-                prompt=prompt,
-                base_model=name,
-                quantization=get_quantization_config(model_options),
-                shots=shots_of(pool, prompt, options.shots_by) if prompt.shots else None,
-            )
+    shots = shots_of(usable(work.data, "train"), prompt, options.shots_by) if prompt.shots else None
+    if not job.is_main():
+        return
+    with replacing_folder(work.run.model) as folder:
+        causal_lm.save(
+            folder,
+            model=None,
+            tokenizer=tokenizer,
+            prompt=prompt,
+            base_model=name,
+            quantization=get_quantization_config(model_options),
+            shots=shots,
+        )
 
 
 def usable(data: job.Data, split: str) -> list[Example]:
     """The examples of a split that can be learnt from."""
     return data.classes.usable(split) if data.classes else data.splits.get(split, [])
-
-
-class Trained(NamedTuple):
-    """What `train` leaves: the trainer holds the best adapter."""
-
-    trainer: sft.AnswerTrainer
-    tokenizer: PreTrainedTokenizerBase
-    prompt: causal_lm.Prompt
 
 
 def train(
@@ -319,20 +233,27 @@ def train(
     model_options: ModelArguments,
     *,
     work: job.Job | None = None,
+    candidates: Candidates | None = None,
 ) -> Trained:
-    """Trains an adapter.
+    """Trains an adapter, or all weights.
 
     Args:
         work: the job whose checkpoints it keeps; a trial of a search keeps none, and logs nothing.
+        candidates: what the prompts name behind the texts.
     """
     examples, dev = usable(data, "train"), usable(data, "dev")
-    name = str(model_options.model_name_or_path)
-    tokenizer = causal_lm.load_tokenizer(name, trust_remote_code=training.trust_remote_code)
-    context = causal_lm.context_length(name, trust_remote_code=training.trust_remote_code)
+    name, whole = str(model_options.model_name_or_path), model_options.tune == "full"
+    start, trusted = adapters.start_of(name), training.trust_remote_code
+    tokenizer = causal_lm.load_tokenizer(name, trust_remote_code=trusted)
+    context = causal_lm.context_length(start.base, trust_remote_code=trusted)
     max_length = min(training.max_length or context, context)
     of_texts = max_length if data.answer == "label" else None
-    prompt = prompt_of(data, options, tokenizer, max_length=of_texts)
-    rows = sft.training_rows(examples, tokenizer, prompt, max_length=max_length)
+    prompt = prompt_of(
+        data, options, tokenizer, max_length=of_texts, candidates=candidates is not None
+    )
+    rows = sft.training_rows(
+        examples, tokenizer, prompt, max_length=max_length, candidates=candidates
+    )
     shown = sft.assert_trainable(rows.rows, tokenizer)
     if work:
         sft.report_lengths(rows, max_length)
@@ -341,16 +262,30 @@ def train(
     stopping = choose_on_dev(training, dev, options.early_stopping_patience)
     if training.eval_strategy != "no":
         sft.refuse_sharded_generation()
-    network = adapters.load_base(model_options, trust_remote_code=training.trust_remote_code)
+    network = adapters.load_start(
+        start,
+        model_options,
+        trust_remote_code=trusted,
+        whole=whole,
+        merges=model_options.save_merged,
+    )
+    lora = None
+    if not whole:
+        lora = adapters.lora(
+            model_options,
+            network,
+            last=model_options.lora_layers,
+            initialization=model_options.init_lora_weights,
+        )
     training.dataset_kwargs = {"skip_prepare_dataset": True}
     trainer = sft.AnswerTrainer(
         model=network,
         args=training,
         train_dataset=Dataset.from_list(rows.rows),
         processing_class=tokenizer,
-        peft_config=adapters.lora(
-            model_options, network.config.num_hidden_layers, last=options.lora_layers
-        ),
+        peft_config=lora,
+        candidates=candidates,
+        earlier_adapter=start.adapter,
         dev=dev,
         train=examples,
         prompt=prompt,
@@ -363,7 +298,7 @@ def train(
     if work is None:
         trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=work.checkpoint(training) if work else None)
-    return Trained(trainer, tokenizer, prompt)
+    return Trained(trainer, tokenizer, prompt, start.base)
 
 
 def answered(work: job.Job, training: TrainingArguments, dev: Sequence[Example]) -> float:
@@ -379,6 +314,7 @@ def search(
     training: TrainingArguments,
     model_options: ModelArguments,
     work: job.Job,
+    candidates: Candidates | None,
 ) -> tuple[RecipeArguments, TrainingArguments, ModelArguments]:
     """Trains with other options again and again; returns the best ones on dev.
 
@@ -391,11 +327,11 @@ def search(
         )
     metric = str(training.metric_for_best_model).removeprefix("eval_")
 
-    def check(options: RecipeArguments, training: TrainingArguments, _: ModelArguments) -> None:
-        check_options(options, training, work.data.answer)
+    def check(options: RecipeArguments, training: TrainingArguments, model: ModelArguments) -> None:
+        check_options(options, training, model, work.data.answer)
 
     def score(*groups: Any) -> float:
-        log = train(work.data, *groups).trainer.state.log_history
+        log = train(work.data, *groups, candidates=candidates).trainer.state.log_history
         gc.collect()
         return dev_scores.best_score(log, metric)
 
@@ -405,41 +341,19 @@ def search(
 
 
 def save(
-    work: job.Job, trained: Trained, options: RecipeArguments, model_options: ModelArguments
+    work: job.Job, trained: Trained, model_options: ModelArguments, *, trust_remote_code: bool
 ) -> None:
-    """Saves the adapter, and where asked the merged model before it.
+    """Saves what was trained, and where asked the merged model before it.
 
     `model/` appears last of all: a run that has it is not trained again.
     """
     if not job.is_main():
         return
-    network = sft.trained_model(trained.trainer)
-    write = partial(
-        causal_lm.save,
-        tokenizer=trained.tokenizer,
-        prompt=trained.prompt,
-        base_model=str(model_options.model_name_or_path),
-    )
     with replacing_folder(work.run.model) as folder:
-        write(folder, model=network)
-        if options.save_merged:
+        trained.save(folder)
+        if model_options.save_merged:
             with replacing_folder(work.run.merged) as merged:
-                write(merged, model=network.merge_and_unload())
-
-
-def predict_everywhere(
-    loaded: causal_lm.Loaded, examples: Sequence[Example], options: RecipeArguments
-) -> list[Prediction]:
-    """Each process predicts a part; all of them get the whole, in the order of the examples."""
-    state = PartialState()
-    mine = causal_lm.predict(
-        loaded,
-        examples[state.process_index :: state.num_processes],
-        batch_tokens=options.generation_batch_tokens,
-        progress=state.is_main_process,
-    )
-    by_id = {prediction.id: prediction for prediction in gather_object(mine)}
-    return [by_id[example.id] for example in examples]
+                trained.save_merged(merged, adapter=folder, trust_remote_code=trust_remote_code)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,10 @@ SFT_OPTIONS = [
     ["--lora_dropout", "0.5"],
     ["--use_rslora", "true"],
     ["--use_dora", "true"],
+    ["--init_lora_weights", "gaussian"],
+    ["--init_lora_weights", "pissa"],
+    ["--init_lora_weights", "pissa_niter_2"],
+    ["--init_lora_weights", "olora"],
     ["--lora_target_modules", "q_proj"],
     ["--lora_layers", "1"],
 ]
@@ -103,7 +107,10 @@ def train_sft(tiny_llama, tmp_path_factory):
                 train_dataset=Dataset.from_list(rows),
                 processing_class=tokenizer,
                 peft_config=adapters.lora(
-                    model, network.config.num_hidden_layers, last=options.lora_layers
+                    model,
+                    network,
+                    last=model.lora_layers,
+                    initialization=model.init_lora_weights,
                 ),
                 prompt=prompt,
                 batch_tokens=options.batch_tokens,

@@ -171,6 +171,13 @@ def test_defaults_are_not_complained_about(recipe, tmp_path):
     config.parse(classes_of(recipe), arguments=["--config", str(path)])
 
 
+def test_what_is_off_anyway_is_not_complained_about(tmp_path):
+    # As the config.yaml of a run of this recipe has it.
+    path = tmp_path / "config.yaml"
+    path.write_text("gradient_checkpointing: false\nactivation_checkpointing: false\n")
+    config.parse(classes_of("train_tagger"), arguments=["--config", str(path)])
+
+
 def test_an_option_without_effect_is_refused_in_a_config_file_too(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("packing: true\nloss_type: dft\n")

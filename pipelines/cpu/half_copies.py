@@ -36,7 +36,8 @@ def compute_in_half_copies(model: nn.Module) -> Iterator[None]:
         halves = {
             name: weight.to(torch.bfloat16)
             for name, weight in holder.named_parameters()
-            if not name.startswith(tuple(exact))
+            # Not the packed integers of weights in 4 bits.
+            if weight.is_floating_point() and not name.startswith(tuple(exact))
         }
         return functional_call(holder, halves, arguments, keywords)
 

@@ -61,7 +61,7 @@ def write(
     Raises:
         UserError: when the tokenizer in the file cuts a text differently.
     """
-    model, tokenizer, _, shots = loaded
+    model, tokenizer, _, shots, *_ = loaded
     pre = pre_tokenizer_name(source, tokenizer)
     tokenizer.save_pretrained(folder)
     writer = gguf.GGUFWriter(folder / GGUF_FILE, "llama")

@@ -19,16 +19,22 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 def check(source: Source) -> None:
-    """Refuses an adapter of a quantised base, which fits no other weights.
+    """Refuses an adapter of a quantised base, which fits no other weights, and prompts that name
+    candidates, which another model finds.
 
     Raises:
-        UserError: for such an adapter.
+        UserError: for either.
     """
-    settings, _ = read_settings(source.folder)
+    settings, prompt = read_settings(source.folder)
+    if prompt.candidates:
+        raise UserError(
+            f"{source.folder}: its prompts name candidates, and no export holds the model that "
+            "finds them; `pipelines bundle` packs the run with both"
+        )
     if settings.get("quantization"):
         raise UserError(
             f"{source.folder}: its base is quantised, and its adapter fits only those weights; "
-            "train it without --load_in_4bit or --load_in_8bit to export it"
+            "train it with --save_merged true, which adds it to the whole ones, to export it"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pipelines.examples import Span
@@ -64,6 +64,14 @@ def _both(text: str, pair: str | None) -> str:
     return text if pair is None else f"Text 1: {text}\nText 2: {pair}"
 
 
+def with_candidates(text: str, spans: Iterable[Span], labels: Sequence[str]) -> str:
+    """The text, and on a line of its own the mentions that another model found in it.
+
+    They are written as a list is answered: `a; b`, or `none`.
+    """
+    return f"{text}\nCandidates: {prompt_format('list').render(text, spans, labels)}"
+
+
 def wording(format: str, labels: Sequence[str]) -> tuple[str, str]:
     """The instruction to a chat model, and what stands before the answer of a base model.
 
@@ -82,7 +90,12 @@ def _plural(label: str) -> str:
 
 
 def format_hash(
-    format: str, labels: Sequence[str], *, shots: bool = False, chat_template: str | None = None
+    format: str,
+    labels: Sequence[str],
+    *,
+    shots: bool = False,
+    candidates: bool = False,
+    chat_template: str | None = None,
 ) -> str:
     """A hash of all that shapes prompt and answer: the rendering of a probe, and the template.
 
@@ -97,6 +110,9 @@ def format_hash(
         chat_template,
         *_probe_answers(format, labels, text),
     ]
+    if candidates:
+        spans = [Span(4, 7, labels[0]), Span(0, 1, labels[-1])]
+        shaped.append(with_candidates(text, spans, labels))
     return hashlib.sha256(json.dumps(shaped).encode()).hexdigest()[:16]
 
 

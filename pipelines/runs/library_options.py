@@ -105,7 +105,7 @@ _SFT = {
     **_because(
         "download that revision and name its folder by --model_name_or_path", "model_revision"
     ),
-    **_because("only LoRA adapters are trained", "use_peft"),
+    **_because("take --tune lora or --tune full", "use_peft"),
     **_because(
         "adapters are trained on linear layers alone; take --lora_target_modules",
         "lora_modules_to_save",
@@ -218,7 +218,9 @@ def refuse_unused(dataclasses: Sequence[type], values: Fields, names: Collection
     if trainer is None:
         return
     defaults = {field.name: _default(field) for class_ in dataclasses for field in fields(class_)}
-    changed = {name for name in names if name in values and values[name] != defaults[name]}
+    # Off is off, said by None or by false: a run's own config.yaml says false.
+    changed = {name for name in names if name in values}
+    changed = {name for name in changed if (values[name] or None) != (defaults[name] or None)}
     faults = [
         f"--{name} has no effect: {UNUSED[trainer][name]}"
         for name in sorted(changed & UNUSED[trainer].keys())

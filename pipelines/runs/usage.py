@@ -15,7 +15,7 @@ from pipelines.corpora.corpus import Columns
 from pipelines.errors import one_line_errors
 from pipelines.examples import JsonObject
 from pipelines.runs import arguments as shared_arguments
-from pipelines.runs import library_options
+from pipelines.runs import generator_arguments, library_options
 
 COLUMNS = "what a file holds, where it does not say so itself"
 LAST = ("ablation", "submission", COLUMNS)  # these groups stand behind all others
@@ -130,7 +130,8 @@ def entries_of_source(recipe: str | Path) -> list[Entry]:
         if not isinstance(node, ast.ClassDef):
             continue
         for base in node.bases:
-            ours = getattr(shared_arguments, ast.unparse(base).split(".")[-1], None)
+            name = ast.unparse(base).split(".")[-1]
+            ours = getattr(generator_arguments, name, getattr(shared_arguments, name, None))
             if isinstance(ours, type):
                 _add(found, _entries_of_class(ours))
         _add(found, _entries_of_body(node))

@@ -12,12 +12,15 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.alignment.strings import mention_to_json
 from pipelines.examples import Example, Prediction, Span
 from pipelines.families.batching import chunks, progress_bar
+from pipelines.families.causal_lm.candidates import within
 from pipelines.families.causal_lm.class_answers import predict_classes
 from pipelines.families.causal_lm.control_tokens import text_ids
 from pipelines.families.causal_lm.generation import Answer, Grammar, generate
@@ -39,10 +42,12 @@ from pipelines.families.causal_lm.prompt_tokens import (
     prompt_for,
     prompt_hash,
     prompt_ids,
+    prompt_of_examples,
 )
 from pipelines.families.causal_lm.text_windows import TextWindow, merged_prediction, text_windows
 from pipelines.formatting import some
 from pipelines.prompting import formats, grammars
+from pipelines.prompting.prompts import Shot
 
 SHORT_ANSWER = 256  # tokens that are reserved for a list of mentions, however long the text is
 __all__ = [
@@ -56,9 +61,11 @@ __all__ = [
     "load_network",
     "load_tokenizer",
     "predict",
+    "predict_everywhere",
     "prompt_for",
     "prompt_hash",
     "prompt_ids",
+    "prompt_of_examples",
     "save",
 ]
 logger = logging.getLogger(__name__)
@@ -89,6 +96,21 @@ def predict(
     return predictions
 
 
+def predict_everywhere(
+    loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int
+) -> list[Prediction]:
+    """Each process predicts a part; all of them get the whole, in the order of the examples."""
+    state = PartialState()
+    mine = predict(
+        loaded,
+        examples[state.process_index :: state.num_processes],
+        batch_tokens=batch_tokens,
+        progress=state.is_main_process,
+    )
+    by_id = {prediction.id: prediction for prediction in gather_object(mine)}
+    return [by_id[example.id] for example in examples]
+
+
 class _Request(NamedTuple):
     """What the model is asked about an example: the whole text, windows of it, or nothing.
 
@@ -105,7 +127,7 @@ class _Request(NamedTuple):
 def _predict_part(
     loaded: Loaded, examples: Sequence[Example], *, batch_tokens: int, bar: tqdm
 ) -> list[Prediction]:
-    model, tokenizer, prompt, _ = loaded
+    model, tokenizer, prompt = loaded.model, loaded.tokenizer, loaded.prompt
     requests = _requests(loaded, examples)
     pieces = [piece for request in requests for piece in request.pieces]
     prompts = [ids for request in requests for ids in request.prompts]
@@ -150,41 +172,69 @@ def _requests(loaded: Loaded, examples: Sequence[Example]) -> list[_Request]:
 
     The farthest shots are left out where a text does not fit with all of them.
     """
-    model, tokenizer, prompt, shots = loaded
-    context = most_tokens(model.config)
+    shots, prompt = loaded.shots, loaded.prompt
+    context = most_tokens(loaded.model.config)
     nearest = shots.nearest(examples, prompt.shots) if shots else [[] for _ in examples]
-
-    def room(text: str) -> int:
-        count = len(text_ids(tokenizer, text))
-        return (count if prompt.format == "tagged" else min(count, SHORT_ANSWER)) + 32
-
-    def tokens_for(text: str) -> int:
-        return len(prompt_ids(tokenizer, text, prompt)) + room(text)
-
+    named: Sequence[Sequence[Span] | None] = [None for _ in examples]
+    if loaded.candidates is not None:
+        named = loaded.candidates.of(examples)
     requests: list[_Request] = []
     windowed: list[str] = []
     unanswered: list[str] = []
-    for example, own in zip(examples, nearest, strict=True):
-        most = context - room(example.text)
-        ids = prompt_ids(tokenizer, example.text, prompt, shots=own)
+    for example, own, spans in zip(examples, nearest, named, strict=True):
+        most = context - _room(loaded, example.text)
+        ids = _prompt(loaded, example.text, spans, shots=own)
         while own and len(ids) > most:
             own = own[1:]
-            ids = prompt_ids(tokenizer, example.text, prompt, shots=own)
+            ids = _prompt(loaded, example.text, spans, shots=own)
         if len(ids) <= most:
             requests.append(_Request(example, [], [example], [ids]))
             continue
-        tokens = tokens_for(example.text)
-        windows = text_windows(
-            example.text, lambda text: tokens_for(text) <= context, parts=tokens // context + 1
-        )
-        pieces = [
-            Example(example.id, example.text[window.start : window.end]) for window in windows
-        ]
-        prompts = [prompt_ids(tokenizer, piece.text, prompt) for piece in pieces]
-        requests.append(_Request(example, windows, pieces, prompts))
-        (windowed if windows else unanswered).append(f"{example.id} ({tokens} tokens)")
+        request, tokens = _in_windows(loaded, example, spans, context)
+        requests.append(request)
+        (windowed if request.windows else unanswered).append(f"{example.id} ({tokens} tokens)")
     _warn_of_long_texts(windowed, unanswered, context)
     return requests
+
+
+def _in_windows(
+    loaded: Loaded, example: Example, spans: Sequence[Span] | None, context: int
+) -> tuple[_Request, int]:
+    """What to ask about the windows of a long text, and the number of tokens of the whole."""
+
+    def tokens_for(text: str) -> int:
+        room = _room(loaded, text)
+        # Candidates of a window take at most what its answer may take.
+        more = 0 if spans is None else room
+        return len(_prompt(loaded, text, None if spans is None else ())) + room + more
+
+    tokens = tokens_for(example.text)
+    windows = text_windows(
+        example.text, lambda text: tokens_for(text) <= context, parts=tokens // context + 1
+    )
+    pieces, prompts = [], []
+    for window in windows:
+        piece = Example(example.id, example.text[window.start : window.end])
+        own = None if spans is None else within(spans, window.start, window.end)
+        ids = _prompt(loaded, piece.text, own)
+        while own and len(ids) > context - _room(loaded, piece.text):
+            own = own[:-1]
+            ids = _prompt(loaded, piece.text, own)
+        pieces.append(piece)
+        prompts.append(ids)
+    return _Request(example, windows, pieces, prompts), tokens
+
+
+def _prompt(
+    loaded: Loaded, text: str, spans: Sequence[Span] | None, shots: Sequence[Shot] = ()
+) -> list[int]:
+    return prompt_ids(loaded.tokenizer, text, loaded.prompt, shots=shots, candidates=spans)
+
+
+def _room(loaded: Loaded, text: str) -> int:
+    """Tokens that are reserved for the answer."""
+    count = len(text_ids(loaded.tokenizer, text))
+    return (count if loaded.prompt.format == "tagged" else min(count, SHORT_ANSWER)) + 32
 
 
 def _warn_of_long_texts(windowed: list[str], unanswered: list[str], context: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+import warnings
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
+from safetensors.torch import save_file
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -24,6 +28,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from pipelines import cpu
 from pipelines.errors import UserError
 from pipelines.examples import JsonObject, replacing
+from pipelines.families.causal_lm.candidates import Candidates, load_candidates
 from pipelines.families.causal_lm.control_tokens import control_strings
 from pipelines.families.causal_lm.prompt_tokens import Prompt, prompt_hash
 from pipelines.families.causal_lm.shots import Shots, load_shots, save_shots
@@ -35,12 +40,18 @@ GGUF_FILE = "model.gguf"  # in a folder that `pipelines export` wrote
 
 
 class Loaded(NamedTuple):
-    """A model that is ready to predict; `shots` stand before a text where `prompt.shots` asks."""
+    """A model that is ready to predict.
+
+    Attributes:
+        shots: stand before a text where `prompt.shots` asks for them.
+        candidates: are named behind a text where `prompt.candidates` asks for them.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     prompt: Prompt
     shots: Shots | None = None
+    candidates: Candidates | None = None
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -88,7 +99,7 @@ def _padding(tokenizer: PreTrainedTokenizerBase) -> str:
 def load_network(
     name: str,
     *,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     trust_remote_code: bool = False,
     **options: object,
 ) -> PreTrainedModel:
@@ -96,7 +107,7 @@ def load_network(
 
     Args:
         name: a folder, a Hub id or a `local:` name.
-        dtype: of its weights; by default the fastest one on this machine.
+        dtype: of its weights; `auto`: as they are stored; default: the machine's fastest one.
         trust_remote_code: whether code that lies beside the weights may run.
         options: for `from_pretrained`.
 
@@ -150,6 +161,8 @@ def save(
     base_model: str,
     quantization: QuantizationConfigMixin | None = None,
     shots: Shots | None = None,
+    initial: dict[str, Tensor] | None = None,
+    candidates: Candidates | None = None,
 ) -> None:
     """Saves an adapter or a whole model as safetensors, with its tokenizer and its prompt.
 
@@ -159,14 +172,22 @@ def save(
     Args:
         model: None for the base model as it is, which is loaded by its name.
         quantization: of that base model.
+        initial: the adapter before training, where it was taken out of the base (PiSSA, OLoRA):
+            what is saved is the difference, twice the rank, which fits the base as it was.
+        candidates: a copy of the model that names them goes into the folder.
     """
     folder = Path(folder)
-    if model is not None:
+    if initial is not None:
+        _save_difference(model, initial, folder)
+    elif model is not None:
         model.save_pretrained(str(folder))
+    if model is not None:
         quantization = getattr(model.config, "quantization_config", None)
     tokenizer.save_pretrained(folder)
     if shots is not None:
         save_shots(shots, folder)
+    if candidates is not None:
+        candidates.save(folder)
     settings = {
         "base_model": base_model,
         "untrained": model is None,
@@ -177,6 +198,41 @@ def save(
     }
     with replacing(folder / PROMPT_FILE) as f:
         json.dump(settings, f, indent=1)
+
+
+def _save_difference(model: Any, initial: dict[str, Tensor], folder: Path) -> None:
+    """Saves an adapter minus what it started with (peft's conversion of PiSSA to LoRA)."""
+    with tempfile.TemporaryDirectory() as parent, warnings.catch_warnings():
+        start = Path(parent) / "initial"
+        start.mkdir()
+        save_file(initial, start / "adapter_model.safetensors")
+        # peft warns of a second adapter on changed weights; this one is only read.
+        warnings.simplefilter("ignore", UserWarning)
+        model.save_pretrained(str(folder), path_initial_model_for_weight_conversion=str(start))
+
+
+def save_merged(adapter: Path, folder: str | Path, *, trust_remote_code: bool = False) -> None:
+    """Saves the sum of an adapter of a quantised base and of that base as it is stored.
+
+    Args:
+        adapter: the model folder with the adapter.
+        folder: of the whole model.
+
+    Raises:
+        UserError: when the base could not be loaded.
+    """
+    settings, prompt = read_settings(adapter)
+    base = base_of(settings, adapter)
+    network = load_merged(adapter, settings, dtype="auto", trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(str(adapter), trust_remote_code=trust_remote_code)
+    save(
+        folder,
+        model=network,
+        tokenizer=tokenizer,
+        prompt=prompt,
+        base_model=base,
+        candidates=load_candidates(adapter) if prompt.candidates else None,
+    )
 
 
 def load(
@@ -228,7 +284,13 @@ def load(
     model.eval()
     cpu.for_prediction(model)
     by = settings.get("shots_by")
-    return Loaded(model, tokenizer, prompt, load_shots(folder, prompt, by) if by else None)
+    return Loaded(
+        model,
+        tokenizer,
+        prompt,
+        load_shots(folder, prompt, by) if by else None,
+        load_candidates(folder) if prompt.candidates else None,
+    )
 
 
 def load_merged(folder: Path, settings: JsonObject, **options: Any) -> PreTrainedModel:
@@ -274,6 +336,7 @@ def read_settings(folder: Path) -> tuple[JsonObject, Prompt]:
             settings["constrained"],
             settings.get("shots", 0),
             settings.get("max_length"),
+            settings.get("candidates", False),
         )
         for name in ("base_model", "hash"):
             str(settings[name])

@@ -18,10 +18,12 @@ def merged_adapter(model: PreTrainedModel | PeftModel) -> Iterator[PreTrainedMod
 
     Weights are restored from a copy, since adding and subtracting would change them a little at
     each evaluation. A quantised base, which would be rounded again, is used with its adapter
-    beside it.
+    beside it. A model without an adapter predicts in the dtype of its weights, as it does once it
+    is saved, and without the autocast that a trainer puts around its `forward`.
     """
     if not isinstance(model, PeftModel):
-        yield model
+        with _own_forward(model):
+            yield model
         return
     network: Any = model.get_base_model()
     if getattr(network, "is_quantized", False):
@@ -37,3 +39,13 @@ def merged_adapter(model: PreTrainedModel | PeftModel) -> Iterator[PreTrainedMod
         with torch.no_grad():
             for layer, weight in zip(layers, before, strict=True):
                 layer.get_base_layer().weight.copy_(weight)
+
+
+@contextmanager
+def _own_forward(model: PreTrainedModel) -> Iterator[None]:
+    wrapped = model.__dict__.pop("forward", None)
+    try:
+        yield
+    finally:
+        if wrapped is not None:
+            model.__dict__["forward"] = wrapped

@@ -17,8 +17,9 @@ from typing import NamedTuple
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from pipelines.corpora.class_splits import ClassSplits
 from pipelines.errors import UserError
-from pipelines.examples import JsonObject, Span
+from pipelines.examples import Example, JsonObject, Span
 from pipelines.families.causal_lm.control_tokens import MARK, rendered_ids, shield, text_ids
 from pipelines.prompting import formats, prompts
 from pipelines.prompting.class_formats import CLASS_FORMATS, NO_CLASS, SEPARATOR
@@ -41,6 +42,7 @@ class Prompt:
             grammar). Answers are always among the classes.
         shots: how many training examples stand before a text.
         max_length: tokens of prompt and answer, to which a text with classes is cut.
+        candidates: whether the mentions that another model found stand behind a text.
     """
 
     format: str
@@ -49,6 +51,7 @@ class Prompt:
     constrained: bool = True
     shots: int = 0
     max_length: int | None = None
+    candidates: bool = False
 
     @property
     def answer(self) -> str:
@@ -105,6 +108,29 @@ def prompt_for(
     return prompt
 
 
+def prompt_of_examples(
+    tokenizer: PreTrainedTokenizerBase,
+    train: Sequence[Example],
+    classes: ClassSplits | None,
+    *,
+    format: str,
+    style: str,
+    constrained: bool,
+) -> Prompt:
+    """A prompt for the types of the training examples, or their classes; see `prompt_for`.
+
+    Args:
+        classes: what is known of the classes; None for mentions.
+        format: of mentions.
+    """
+    if classes is not None:
+        format, labels = "classes" if classes.multi_label else "class", list(classes.labels)
+    else:
+        types = {span.label for example in train for span in example.spans or ()}
+        labels = sorted(types) or ["Disease"]
+    return prompt_for(tokenizer, format=format, labels=labels, style=style, constrained=constrained)
+
+
 def prompt_ids(
     tokenizer: PreTrainedTokenizerBase,
     text: str,
@@ -112,8 +138,15 @@ def prompt_ids(
     *,
     pair: str | None = None,
     shots: Sequence[Shot] = (),
+    candidates: Sequence[Span] | None = None,
 ) -> list[int]:
-    """Token ids up to where the answer begins; control tokens in the text are read as text."""
+    """Token ids up to where the answer begins; control tokens in the text are read as text.
+
+    Args:
+        candidates: mentions that another model found in the text, where the prompt names them.
+    """
+    if candidates is not None:
+        text = prompts.with_candidates(text, candidates, prompt.labels)
     if prompt.style == "plain":
         question = prompts.plain_prompt(text, prompt.format, prompt.labels, pair=pair, shots=shots)
         return text_ids(tokenizer, question)
@@ -268,11 +301,17 @@ def _render(
 def prompt_hash(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
     """A hash of everything that shapes prompts and answers."""
     has_shots, template = prompt.shots > 0, tokenizer.chat_template
-    if prompt.style == "plain":
-        return prompts.format_hash(prompt.format, prompt.labels, shots=has_shots)
+    if prompt.style == "plain":  # a template of the tokenizer is not used
+        template = None
     shaped = prompts.format_hash(
-        prompt.format, prompt.labels, shots=has_shots, chat_template=template
+        prompt.format,
+        prompt.labels,
+        shots=has_shots,
+        candidates=prompt.candidates,
+        chat_template=template,
     )
+    if prompt.style == "plain":
+        return shaped
     around = frame(tokenizer, PROBE, prompt)
     adaptation = around.merged, around.thinking, around.thinking_off
     if not any(adaptation):

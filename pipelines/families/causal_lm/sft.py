@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,8 +23,16 @@ from trl import SFTTrainer
 from pipelines.corpora.splits import classes_of
 from pipelines.errors import UserError
 from pipelines.evaluation.thresholds import decision_scores
-from pipelines.examples import Example, Prediction
-from pipelines.families.causal_lm import Loaded, Prompt, answer_ids, predict, prompt_ids
+from pipelines.examples import Example, Prediction, Span
+from pipelines.families.causal_lm import (
+    Loaded,
+    Prompt,
+    adapters,
+    answer_ids,
+    predict,
+    prompt_ids,
+)
+from pipelines.families.causal_lm.candidates import Candidates
 from pipelines.families.causal_lm.class_answers import fit, longest_answer
 from pipelines.families.causal_lm.merging import merged_adapter
 from pipelines.families.causal_lm.prompt_tokens import class_answer_ids, class_pieces
@@ -63,6 +72,7 @@ def training_rows(
     prompt: Prompt,
     *,
     max_length: int | None,
+    candidates: Candidates | None = None,
 ) -> Rows:
     """Token ids of prompt and answer, and labels that are -100 throughout the prompt.
 
@@ -72,8 +82,11 @@ def training_rows(
     if prompt.answer == "label":
         return class_rows(examples, tokenizer, prompt, max_length=max_length)
     rows, too_long = [], []
-    for example in examples:
-        question = prompt_ids(tokenizer, example.text, prompt)
+    named: Sequence[Sequence[Span] | None] = [None for _ in examples]
+    if candidates is not None:
+        named = candidates.of(examples)
+    for example, spans in zip(examples, named, strict=True):
+        question = prompt_ids(tokenizer, example.text, prompt, candidates=spans)
         answer = answer_ids(tokenizer, example.text, example.spans or (), prompt)
         if max_length is not None and len(question) + len(answer) > max_length:
             too_long.append(example.id)
@@ -162,6 +175,11 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
             same ones in tiles, and waits for the GPU several times a step.
         generation_batch_tokens: prompt tokens of a batch at evaluation.
         compile_layers: compile the layers, where there is a C++ compiler.
+        candidates: what the prompts name behind the texts, if anything.
+        earlier_adapter: the folder of an adapter whose weights the new one starts with.
+
+    Attributes:
+        initial_adapter: see `adapters.begin`.
     """
 
     def __init__(
@@ -171,9 +189,12 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
         answer_logits_only: bool = True,
         generation_batch_tokens: int = 1024,
         compile_layers: bool = False,
+        candidates: Candidates | None = None,
+        earlier_adapter: Path | None = None,
         **keywords: Any,
     ):
         self.prompt, self.generation_batch_tokens = prompt, generation_batch_tokens
+        self.candidates = candidates
         if keywords.get("dev"):
             # TRL wants a dataset to evaluate, and checks its columns; `score` reads `dev`.
             keywords["eval_dataset"] = keywords["train_dataset"].select([0])
@@ -183,6 +204,9 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
         # its fastest kernel on a GPU; ours on a CPU reads the mask.
         self.masks_padding = self.accelerator.device.type == "cpu"
         network: Any = self.model
+        self.initial_adapter: dict[str, Tensor] | None = None
+        if isinstance(network, PeftModel):
+            self.initial_adapter = adapters.begin(network, earlier_adapter)
         if getattr(network, "is_quantized", False):
             train_in_float32(network)
         compilers = os.environ.get("CXX", "c++"), "g++", "clang++"
@@ -191,6 +215,18 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
             # tokens.
             for layer in getattr(self._network().base_model, "layers", []):
                 layer.compile(dynamic=True)
+
+    def train(
+        self, resume_from_checkpoint: str | bool | None = None, *arguments: Any, **keywords: Any
+    ) -> Any:
+        """Trains; see `CpuTraining`."""
+        if self.initial_adapter is not None and self.args.output_dir:
+            adapters.keep_start(
+                self.initial_adapter,
+                Path(self.args.output_dir),
+                resumes=bool(resume_from_checkpoint),
+            )
+        return super().train(resume_from_checkpoint, *arguments, **keywords)
 
     def compute_loss(
         self,
@@ -255,7 +291,13 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
         trained, tokenizer = trained_model(self), self._tokenizer
         options: Any = self.args
         part = evenly_spread(examples, LOSS_SAMPLE)
-        rows = training_rows(part, tokenizer, self.prompt, max_length=options.max_length).rows
+        rows = training_rows(
+            part,
+            tokenizer,
+            self.prompt,
+            max_length=options.max_length,
+            candidates=self.candidates,
+        ).rows
         rows.sort(key=lambda row: len(row["input_ids"]))
         # A growing cache would be compiled anew at each step.
         with torch.compiler.set_stance("force_eager"):
@@ -263,7 +305,7 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
             with merged_adapter(trained) as network:
                 show = self.is_world_process_zero() and not options.disable_tqdm
                 predictions = predict(
-                    Loaded(network, tokenizer, self.prompt),
+                    Loaded(network, tokenizer, self.prompt, candidates=self.candidates),
                     examples,
                     batch_tokens=self.generation_batch_tokens,
                     progress=show,
