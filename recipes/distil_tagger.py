@@ -257,7 +257,7 @@ def train(
             r=options.lora_r, lora_alpha=options.lora_alpha, target_modules="all-linear"
         ),
         case_feature=options.case_feature,
-        lexicon=options.read_lexicon(),
+        lexicon=options.read_lexicon({"train": examples, "dev": dev}),
         lexicon_dropout=options.lexicon_dropout,
         dropout=options.dropout,
     )

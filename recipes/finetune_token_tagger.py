@@ -196,7 +196,7 @@ def train(work: job.Job, options: RecipeArguments, training: TrainingArguments) 
     dev = work.examples.get("dev", [])
     callbacks = early_stopping.choose_on_dev(training, dev, options.early_stopping_patience)
     tokenizer = token_tagger.load_tokenizer(options.model_name_or_path)
-    lexicon = options.read_lexicon()
+    lexicon = options.read_lexicon({"train": work.examples["train"], "dev": dev})
     taggers = []
     for number in range(options.members):
         arguments = copy.copy(training)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from pipelines.errors import DataError, UserError
-from pipelines.examples import replacing
+from pipelines.examples import Example, replacing
 from pipelines.formatting import some
 from pipelines.spans import word_units
 
@@ -189,6 +189,23 @@ def lexicon_tags(lexicon: Lexicon, words: Sequence[str]) -> list[str]:
         positions = f"B{inner}E" if past - first > 1 else "S"
         tags[first:past] = [_tag(position, match.entry.label) for position in positions]
     return tags
+
+
+def coverage(lexicon: Lexicon, splits: Mapping[str, Sequence[Example]]) -> str:
+    """One line: how many names there are, and the share of the mentions of each split they have."""
+    parts = [f"{len(lexicon):,} names"]
+    for split, examples in splits.items():
+        mentions = [
+            normalized(example.text[span.start : span.end])
+            for example in examples
+            for span in example.spans or ()
+        ]
+        if mentions:
+            known = sum(mention in lexicon.names for mention in mentions)
+            parts.append(
+                f"{100 * known / len(mentions):.1f} % of the mentions of {split} among them"
+            )
+    return "; ".join(parts)
 
 
 def _tag(position: str, label: str | None) -> str:

@@ -5,18 +5,21 @@ Importing this module loads no deep learning library, so that `--help` answers a
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar, cast
 
 from pipelines.corpora.corpus import Columns
-from pipelines.corpora.lexicon import Lexicon, check_lexicon_file, read_lexicon
+from pipelines.corpora.lexicon import Lexicon, check_lexicon_file, coverage, read_lexicon
 from pipelines.errors import UserError
-from pipelines.examples import JsonObject
+from pipelines.examples import Example, JsonObject
 from pipelines.runs.secrets import PickledWithoutSecrets
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 if TYPE_CHECKING:
     bool_or_unset = Any  # the libraries do not agree on whether None is allowed
 else:
@@ -317,6 +320,15 @@ class LexiconArguments:
                 "a list of names by --lexicon, or leave it out"
             )
 
-    def read_lexicon(self) -> Lexicon | None:
-        """The names of the file, if one is given."""
-        return read_lexicon(self.lexicon) if self.lexicon else None
+    def read_lexicon(self, splits: Mapping[str, Sequence[Example]] | None = None) -> Lexicon | None:
+        """The names of the file, if one is given.
+
+        Args:
+            splits: the log says which share of their mentions it has.
+        """
+        if self.lexicon is None:
+            return None
+        lexicon = read_lexicon(self.lexicon)
+        if splits:
+            logger.info("%s: %s", self.lexicon, coverage(lexicon, splits))
+        return lexicon
