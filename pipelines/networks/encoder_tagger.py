@@ -84,7 +84,8 @@ class EncoderTagger(ReadsLexicon):
         if isinstance(module, LinearChainCRF):
             for parameter in module.parameters():
                 nn.init.zeros_(parameter)
-        if any(module is added for added in (self.case_embeddings, *self.matches.values())):
+        features = (self.case_embeddings, *self.matches.values())
+        if isinstance(module, nn.Embedding) and any(module is feature for feature in features):
             nn.init.zeros_(module.weight)  # at first the encoder computes what it did before
 
     def _add_matches(self) -> None:

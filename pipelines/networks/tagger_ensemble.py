@@ -84,13 +84,14 @@ class TaggerEnsemble(ReadsLexicon):
         return getattr(self.config.member, "lexicon_tags", ())
 
     @property
-    def lexicon(self) -> Lexicon | None:  # type: ignore[override]
+    def lexicon(self) -> Lexicon | None:
         """The one that all members read."""
         return getattr(self.taggers[0], "lexicon", None)
 
     @lexicon.setter
-    def lexicon(self, value: Lexicon) -> None:
-        for tagger in self.taggers:
+    def lexicon(self, value: Lexicon | None) -> None:
+        members: Any = self.taggers
+        for tagger in members:
             tagger.lexicon = value
 
     def forward(self, **inputs: Tensor) -> TokenClassifierOutput:
