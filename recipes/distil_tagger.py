@@ -25,6 +25,7 @@ from pipelines.runs.arguments import (
     DataArguments,
     EncoderArguments,
     EpochTrainingArguments,
+    LexiconArguments,
     option,
 )
 from pipelines.runs.usage import answer_help
@@ -55,7 +56,7 @@ logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
-class RecipeArguments(EncoderArguments, DataArguments):
+class RecipeArguments(EncoderArguments, LexiconArguments, DataArguments):
     teachers: list[str] | None = option(
         None, "finished runs that find mentions, of any recipe", group="silver data"
     )
@@ -181,6 +182,7 @@ def check(options: RecipeArguments, training: TrainingArguments) -> None:
             "--focal_gamma, --class_weight_power and --label_smoothing_factor change the loss of "
             "single tags, and this one is against the teachers' votes; leave them at 0"
         )
+    options.check_lexicon()
     cpu_training.use_half_copies(options.half_copies, training)
 
 
@@ -255,6 +257,8 @@ def train(
             r=options.lora_r, lora_alpha=options.lora_alpha, target_modules="all-linear"
         ),
         case_feature=options.case_feature,
+        lexicon=options.read_lexicon({"train": examples, "dev": dev}),
+        lexicon_dropout=options.lexicon_dropout,
         dropout=options.dropout,
     )
     if new:

@@ -27,6 +27,7 @@ from pipelines.runs.arguments import (
     DataArguments,
     EncoderArguments,
     EpochTrainingArguments,
+    LexiconArguments,
     SearchArguments,
     option,
 )
@@ -42,6 +43,7 @@ from peft import LoraConfig
 from transformers import PrinterCallback, set_seed
 
 from pipelines import job
+from pipelines.corpora.lexicon import Lexicon
 from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.examples import Example, JsonObject
 from pipelines.families import token_tagger
@@ -60,7 +62,7 @@ logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
-class RecipeArguments(SearchArguments, EncoderArguments, DataArguments):
+class RecipeArguments(SearchArguments, EncoderArguments, LexiconArguments, DataArguments):
     head_rate: float = option(10.0, "learning rate of the head, as a multiple of --learning_rate")
     decode: str = option(
         "viterbi",
@@ -147,6 +149,7 @@ def check(options: RecipeArguments, training: TrainingArguments) -> None:
             "--search tries the options of one tagger; search with --members 1, then train several "
             "with what it found"
         )
+    options.check_lexicon()
     cpu_training.use_half_copies(options.half_copies, training)
     if options.members > 1 and (training.resume_from_checkpoint or "true").lower() not in (
         "true",
@@ -194,6 +197,7 @@ def train(work: job.Job, options: RecipeArguments, training: TrainingArguments) 
     dev = work.examples.get("dev", [])
     callbacks = early_stopping.choose_on_dev(training, dev, options.early_stopping_patience)
     tokenizer = token_tagger.load_tokenizer(options.model_name_or_path)
+    lexicon = options.read_lexicon({"train": work.examples["train"], "dev": dev})
     taggers = []
     for number in range(options.members):
         arguments = copy.copy(training)
@@ -204,7 +208,14 @@ def train(work: job.Job, options: RecipeArguments, training: TrainingArguments) 
                 f"{training.output_dir}/tagger-{number + 1}",
             )
         tagger = train_tagger(
-            work.examples, tokenizer, options, arguments, callbacks, work=work, show=number == 0
+            work.examples,
+            tokenizer,
+            options,
+            arguments,
+            callbacks,
+            lexicon=lexicon,
+            work=work,
+            show=number == 0,
         )
         taggers.append(tagger)
     models = [tagger.model for tagger in taggers]
@@ -252,7 +263,10 @@ def search(
     def score(trial: RecipeArguments, arguments: TrainingArguments) -> float:
         check(trial, arguments)
         callbacks = early_stopping.choose_on_dev(arguments, dev, trial.early_stopping_patience)
-        tagger = train_tagger(work.examples, tokenizer, trial, arguments, callbacks)
+        lexicon = trial.read_lexicon()
+        tagger = train_tagger(
+            work.examples, tokenizer, trial, arguments, callbacks, lexicon=lexicon
+        )
         gc.collect()
         return dev_scores.best_score(tagger.log, metric)
 
@@ -266,12 +280,14 @@ def train_tagger(
     training: TrainingArguments,
     callbacks: Sequence[Any],
     *,
+    lexicon: Lexicon | None = None,
     work: job.Job | None = None,
     show: bool = False,
 ) -> Tagger:
     """Trains one tagger; its adapters, if it has any, are merged.
 
     Args:
+        lexicon: that of the options.
         work: the job whose checkpoints it keeps; a trial of a search keeps none.
         show: whether what training cannot use, and what starts at random, is logged.
     """
@@ -288,6 +304,8 @@ def train_tagger(
             r=options.lora_r, lora_alpha=options.lora_alpha, target_modules="all-linear"
         ),
         case_feature=options.case_feature,
+        lexicon=lexicon,
+        lexicon_dropout=options.lexicon_dropout,
         crf=options.decode == "crf",
         dropout=options.dropout,
     )

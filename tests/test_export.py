@@ -21,6 +21,7 @@ from transformers.modeling_gguf_pytorch_utils import LlamaTensorProcessor
 
 from pipelines import exporting
 from pipelines.cli import main
+from pipelines.corpora.lexicon import Entry, Lexicon
 from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction, Span, write_jsonl
@@ -58,12 +59,14 @@ def write_run(folder: Path, examples) -> Run:
 
 @pytest.fixture(scope="module")
 def tagger_run(tiny_bert, tmp_path_factory) -> Run:
-    """A tagger with a case feature and a CRF, whose dev set has its own answers as gold."""
+    """A tagger with case, lexicon and CRF, whose dev set has its own answers as gold."""
     torch.manual_seed(1)
     tags = ["O", "B-D", "I-D"]
-    model = tagging.new_model(tiny_bert, tags, case_feature=True, crf=True).model.eval()
+    parts = {"case_feature": True, "crf": True, "lexicon": Lexicon({"no flu": Entry()})}
+    model = tagging.new_model(tiny_bert, tags, **parts).model.eval()
     with torch.no_grad():
-        model.case_embeddings.weight.normal_()
+        for vectors in (model.case_embeddings, *model.matches.values()):
+            vectors.weight.normal_()
         model.crf.transitions.normal_()
     tokenizer = token_tagger.load_tokenizer(tiny_bert)
     settings = token_tagger.TaggerSettings(decode="crf", window=32, stride=8)
@@ -145,7 +148,7 @@ def test_an_onnx_tagger_gives_the_runs_own_answers(tagger_run, tmp_path, capsys)
     content = json.loads((out / "export.json").read_text(encoding="utf-8"))
     before, after = content["comparison"]["models"]
     assert before["score"] == after["score"] == after["equal"] == 1
-    assert set(content["inputs"]) == {"input_ids", "cases", "attention_mask"}
+    assert set(content["inputs"]) == {"input_ids", "cases", "matches", "attention_mask"}
     assert content["files"]["model.onnx"]["bytes"] == (out / "model.onnx").stat().st_size
     texts = tagger_run.folder.parent / "dev.jsonl"
     theirs = predicted(out, texts, tmp_path)
@@ -155,6 +158,9 @@ def test_an_onnx_tagger_gives_the_runs_own_answers(tagger_run, tmp_path, capsys)
             assert left.score == pytest.approx(right.score, abs=1e-4)
     with pytest.raises(UserError, match=r"an export itself"):
         export(Run(out), to="onnx", out=tmp_path / "again")
+    (out / "lexicon.json").rename(out / "away.json")
+    with pytest.raises(UserError, match=r"could not load it .*lexicon\.json"):
+        token_tagger.load(out)
     (out / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(UserError, match=r"ONNX Runtime .* could not load it"):
         token_tagger.load(out)

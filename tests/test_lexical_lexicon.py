@@ -7,12 +7,14 @@ import pytest
 from pipelines.corpora.lexicon import (
     Entry,
     Lexicon,
+    coverage,
     lexicon_tags,
     load_lexicon,
     read_lexicon,
     save_lexicon,
 )
 from pipelines.errors import DataError, UserError
+from pipelines.examples import Example, Span
 from pipelines.families.lexical.word_features import word_features
 
 NAMES = {
@@ -21,6 +23,9 @@ NAMES = {
     "colon": Entry(),
     "colon cancer": Entry("Disease"),
 }
+
+
+MENTIONS = (Span(0, 3, "Disease"), Span(5, 25, "Disease"), Span(27, 31, "Disease"))
 
 
 def written(path, text):
@@ -106,6 +111,13 @@ def test_a_match_begins_and_ends_with_a_word_of_the_corpus():
 def test_matches_are_features_of_a_word_and_its_neighbours():
     [_, middle, _] = word_features(["the", "flu", "is"], ["lexicon"], Lexicon(NAMES))
     assert middle == ["bias", "lexicon-1=O", "lexicon+0=S-Disease", "lexicon+1=O"]
+
+
+def test_coverage_counts_the_mentions_that_are_names():
+    mentions = Example("0", "Flu, Non-Hodgkin lymphoma; ague", spans=MENTIONS)
+    without = Example("1", "no name")
+    told = coverage(Lexicon(NAMES), {"train": [mentions, without], "dev": [without]})
+    assert told == "4 names; 66.7 % of the mentions of train among them"
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path):

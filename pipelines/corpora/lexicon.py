@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from pipelines.errors import DataError, UserError
-from pipelines.examples import replacing
+from pipelines.examples import Example, replacing
 from pipelines.formatting import some
 from pipelines.spans import word_units
 
@@ -64,6 +64,9 @@ class Lexicon:
     def __len__(self) -> int:
         return len(self.names)
 
+    def __deepcopy__(self, _: object) -> Lexicon:
+        return self  # nothing changes it, and a copy of a network need not copy millions of names
+
     def tags(self) -> list[str]:
         """All that `lexicon_tags` can say of a word, `O` first."""
         types = sorted({entry.label or "" for entry in self.names.values()})
@@ -95,6 +98,15 @@ def normalized(name: str) -> str:
     return " ".join(name[start:end].lower() for start, end in word_units(name))
 
 
+def check_lexicon_file(path: str | Path) -> None:
+    """Raises a `UserError` when the file does not exist."""
+    if not Path(path).is_file():
+        raise UserError(
+            f"--lexicon {path}: no such file; give one name a line, or name, type and id between "
+            f"tabs"
+        )
+
+
 def read_lexicon(path: str | Path) -> Lexicon:
     """Reads one name a line, or `name⇥type⇥id`; the file may be gzipped.
 
@@ -104,12 +116,8 @@ def read_lexicon(path: str | Path) -> Lexicon:
         UserError: when the file does not exist, is not UTF-8 text, or holds no name.
         DataError: for lines of more than three columns.
     """
+    check_lexicon_file(path)
     file = Path(path)
-    if not file.is_file():
-        raise UserError(
-            f"--lexicon {path}: no such file; give one name a line, or name, type and id between "
-            f"tabs"
-        )
     opened = gzip.open if file.suffix == ".gz" else open
     try:
         with opened(file, "rt", encoding="utf-8-sig") as f:
@@ -181,6 +189,23 @@ def lexicon_tags(lexicon: Lexicon, words: Sequence[str]) -> list[str]:
         positions = f"B{inner}E" if past - first > 1 else "S"
         tags[first:past] = [_tag(position, match.entry.label) for position in positions]
     return tags
+
+
+def coverage(lexicon: Lexicon, splits: Mapping[str, Sequence[Example]]) -> str:
+    """One line: how many names there are, and the share of the mentions of each split they have."""
+    parts = [f"{len(lexicon):,} names"]
+    for split, examples in splits.items():
+        mentions = [
+            normalized(example.text[span.start : span.end])
+            for example in examples
+            for span in example.spans or ()
+        ]
+        if mentions:
+            known = sum(mention in lexicon.names for mention in mentions)
+            parts.append(
+                f"{100 * known / len(mentions):.1f} % of the mentions of {split} among them"
+            )
+    return "; ".join(parts)
 
 
 def _tag(position: str, label: str | None) -> str:

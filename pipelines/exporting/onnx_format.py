@@ -14,11 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipelines.corpora.lexicon import save_lexicon
 from pipelines.errors import UserError
-from pipelines.examples import Example, JsonObject
+from pipelines.examples import Example, Fields, JsonObject
 from pipelines.exporting.source import Source, refusal
 from pipelines.families import sequence_classifier, token_tagger
 from pipelines.networks.encoder_tagger import EncoderTagger
+from pipelines.networks.lexicon_feature import LEXICON_FILE
 from pipelines.networks.onnx_network import ONNX_FILE, onnx_runtime, save_crf
 from pipelines.networks.pooled_classifier import PooledClassifier
 from pipelines.networks.tagger_ensemble import TaggerEnsemble
@@ -87,6 +89,8 @@ def write(
     loaded.tokenizer.save_pretrained(folder)
     if getattr(model, "crf", None) is not None:
         save_crf(model.crf, folder)
+    if getattr(model, "lexicon", None) is not None:
+        save_lexicon(folder / LEXICON_FILE, model.lexicon)
     shutil.copyfile(source.folder / source.family.MODEL_FILE, folder / source.family.MODEL_FILE)
     libraries = {name: import_module(name).__version__ for name in ("onnxruntime", *PACKAGES)}
     return {"inputs": list(inputs), "libraries": libraries | {"torch": torch.__version__}}
@@ -97,11 +101,9 @@ def sample_inputs(source: Source, loaded: Any, examples: Sequence[Example]) -> d
     model, tokenizer, settings = loaded
     few = [*examples[:4], *examples[:1]]  # one example makes two rows
     if source.name == "token_tagger":
-        rows = []
+        rows: list[Fields] = []
         for text in token_tagger.encode(few, tokenizer, settings):
-            for window in text.windows:
-                extra = token_tagger.extra_inputs(model, window.words)
-                rows.append({"input_ids": window.input_ids, **extra})
+            rows += token_tagger.window_inputs(model, text)
         return token_tagger.collate(rows, pad=tokenizer.pad_token_id or 0)
     encoded = sequence_classifier.encode(few, tokenizer, max_length=settings.max_length)
     [(_, batch)] = sequence_classifier.batches(encoded.rows, tokenizer, batch_tokens=1 << 20)

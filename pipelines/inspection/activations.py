@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from pipelines.errors import UserError
 from pipelines.examples import Example
-from pipelines.families.token_tagger import Encoded, Loaded, Window, encode, extra_inputs
+from pipelines.families.token_tagger import Encoded, Loaded, encode, window_inputs
 from pipelines.formatting import some
 
 
@@ -68,15 +68,15 @@ def tokens_of(example: Example, text: Encoded) -> list[str]:
     return [example.text[start:end] for start, end in text.offsets]
 
 
-def window_inputs(loaded: Loaded, window: Window) -> dict[str, Tensor]:
-    """What the network is called with for one window: a batch of one."""
-    inputs = {
-        "input_ids": window.input_ids,
-        "attention_mask": [1] * len(window.input_ids),
-        **extra_inputs(loaded.model, window.words),
-    }
+def batches_of_one(loaded: Loaded, text: Encoded) -> list[dict[str, Tensor]]:
+    """What the network is called with for each window of a text by itself."""
     device = loaded.model.device
-    return {name: torch.tensor([values], device=device) for name, values in inputs.items()}
+    batches = []
+    for row in window_inputs(loaded.model, text):
+        inputs = {**row, "attention_mask": [1] * len(row["input_ids"])}
+        batch = {name: torch.tensor([values], device=device) for name, values in inputs.items()}
+        batches.append(batch)
+    return batches
 
 
 @torch.no_grad()
@@ -84,9 +84,9 @@ def token_rows(loaded: Loaded, text: Encoded, modules: Sequence[str]) -> dict[st
     """(U, N) outputs by module, of those modules that give a row for each of the U tokens."""
     by_module: dict[str, np.ndarray] = {}
     model = loaded.model.eval()
-    for window in text.windows:
+    for window, batch in zip(text.windows, batches_of_one(loaded, text), strict=True):
         with _recorded(model, modules) as outputs:
-            model(**window_inputs(loaded, window))
+            model(**batch)
         for module, calls in outputs.items():
             rows = _rows(calls, len(window.input_ids))  # (T, N)
             if rows is None:

@@ -11,8 +11,8 @@ from tqdm.auto import tqdm
 
 from pipelines.errors import UserError
 from pipelines.examples import Example
-from pipelines.families.token_tagger import Loaded, Window, encode, read_tags
-from pipelines.inspection.activations import TokenMatrix, tokens_of, window_inputs
+from pipelines.families.token_tagger import Encoded, Loaded, Window, encode, read_tags
+from pipelines.inspection.activations import TokenMatrix, batches_of_one, tokens_of
 from pipelines.inspection.tags import Inspection
 from pipelines.networks.tagger import Tagger
 from pipelines.spans import spans_to_tags
@@ -41,7 +41,7 @@ def saliency(loaded: Loaded, example: Example) -> TokenMatrix:
             f"{len(text.windows)}: give a shorter one"
         )
     [window] = text.windows
-    logits, read = _forward(loaded, window)  # (T, C), (1, T, D)
+    logits, read = _forward(loaded, text)  # (T, C), (1, T, D)
     scores = logits[window.positions].float()  # (U, C)
     decode = loaded.settings.decode
     [(tags, _)] = read_tags(loaded.model, [scores.detach().cpu()], decode=decode)
@@ -61,8 +61,8 @@ def saliency(loaded: Loaded, example: Example) -> TokenMatrix:
     return TokenMatrix(tokens_of(example, text), values, rows)
 
 
-def _forward(loaded: Loaded, window: Window) -> tuple[Tensor, Tensor]:
-    """(T, C) logits, and what the network read of each sub-word, as a leaf of the graph."""
+def _forward(loaded: Loaded, text: Encoded) -> tuple[Tensor, Tensor]:
+    """(T, C) logits of a text of one window, and what was read of each sub-word, as a leaf."""
     model = loaded.model.eval()
     kept: list[Tensor] = []
 
@@ -71,11 +71,12 @@ def _forward(loaded: Loaded, window: Window) -> tuple[Tensor, Tensor]:
         kept.append(output.detach().requires_grad_())
         return kept[-1]
 
+    [batch] = batches_of_one(loaded, text)
     source = model.embeddings if isinstance(model, Tagger) else model.get_input_embeddings()
     hook = source.register_forward_hook(keep)
     try:
         with torch.enable_grad():
-            logits = model(**window_inputs(loaded, window)).logits[0]  # (1, T, C) -> (T, C)
+            logits = model(**batch).logits[0]  # (1, T, C) -> (T, C)
     finally:
         hook.remove()
     return logits, kept[0]

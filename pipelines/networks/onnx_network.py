@@ -15,10 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig
 
+from pipelines.corpora.lexicon import load_lexicon
 from pipelines.errors import UserError
 from pipelines.networks.crf import LinearChainCRF
 from pipelines.networks.encoder_tagger import case_of
 from pipelines.networks.labels import bio_tags_of
+from pipelines.networks.lexicon_feature import LEXICON_FILE, match_ids
 
 ONNX_FILE = "model.onnx"
 CRF_FILE = "crf.safetensors"  # the layer that decodes: its loops are no part of the graph
@@ -34,7 +36,8 @@ class OnnxNetwork:
     """An ONNX graph from token ids to logits.
 
     Args:
-        folder: with `model.onnx` and `config.json`, and `crf.safetensors` where a CRF decodes.
+        folder: with `model.onnx` and `config.json`, `crf.safetensors` where a CRF decodes, and
+            `lexicon.json` where the graph reads matches.
 
     Raises:
         UserError: when ONNX Runtime is not installed or refuses the file.
@@ -52,13 +55,14 @@ class OnnxNetwork:
             self.config: PreTrainedConfig = AutoConfig.from_pretrained(
                 folder, trust_remote_code=False
             )
+            self.inputs = [value.name for value in self.session.get_inputs()]
+            self.lexicon = load_lexicon(folder / LEXICON_FILE) if "matches" in self.inputs else None
         except Exception as error:  # the errors of ONNX Runtime have no base class of their own
             reason = str(error).strip().splitlines()[0]
             raise UserError(
                 f"{file}: ONNX Runtime {runtime.__version__} could not load it ({reason}); it is "
                 "damaged or of a later version: export the run again"
             ) from error
-        self.inputs = [value.name for value in self.session.get_inputs()]
         self.device = torch.device("cpu")
         self.crf = load_crf(folder, self.config)
 
@@ -75,6 +79,13 @@ class OnnxNetwork:
     def extra_inputs(self, words: Sequence[str]) -> dict[str, list[int]]:
         """What the graph takes beside token ids; see `EncoderTagger.extra_inputs`."""
         return {"cases": list(map(case_of, words))} if "cases" in self.inputs else {}
+
+    def word_inputs(self, words: Sequence[str]) -> dict[str, list[int]]:
+        """What it takes of the words of a whole text; see `EncoderTagger.word_inputs`."""
+        if self.lexicon is None:
+            return {}
+        tags: Any = self.config.lexicon_tags
+        return {"matches": match_ids(self.lexicon, tags, words)}
 
 
 def is_in(folder: Path) -> bool:

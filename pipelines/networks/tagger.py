@@ -7,24 +7,19 @@ lexicon, which is saved with the model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, embedding
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 from transformers.modeling_outputs import TokenClassifierOutput
-from transformers.utils import cached_file
 
-from pipelines.corpora.lexicon import Lexicon, lexicon_tags, load_lexicon, save_lexicon
 from pipelines.networks.crf import LinearChainCRF
 from pipelines.networks.embeddings import WordVectors
 from pipelines.networks.labels import IGNORED, bio_tags_of
-
-LEXICON_FILE = "lexicon.json"
-HUB_OPTIONS = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
+from pipelines.networks.lexicon_feature import ReadsLexicon
 
 
 @strict
@@ -152,7 +147,7 @@ class Dropout(nn.Module):
         return nn.functional.dropout(ones, self.p, self.training)
 
 
-class Tagger(PreTrainedModel):
+class Tagger(ReadsLexicon):
     """x = E[word], h = hidden(x), y = softmax(V h + c): one tag a word.
 
     Subclasses define `build` and `hidden`.
@@ -165,7 +160,6 @@ class Tagger(PreTrainedModel):
         super().__init__(config)
         self.embeddings = WordVectors(config)
         self.input_dim = self.embeddings.dim  # D of a word with its features
-        self.lexicon: Lexicon | None = None
         self.matches: nn.Embedding | None = None
         if config.lexicon_tags:
             self.matches = nn.Embedding(len(config.lexicon_tags), config.lexicon_dim)
@@ -199,24 +193,12 @@ class Tagger(PreTrainedModel):
     def from_pretrained(
         cls, pretrained_model_name_or_path: Any, *arguments: Any, **keywords: Any
     ) -> Any:
-        """As the library's; loads the lexicon too."""
+        """As the library's; loads the lexicon too, and leaves fixed vectors fixed."""
         loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *arguments, **keywords)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         # Loading made it trainable.
         model.embeddings.words.weight.requires_grad_(model.config.train_embeddings)
-        if model.config.lexicon_tags:
-            hub = {name: keywords[name] for name in HUB_OPTIONS if name in keywords}
-            path: Any = cached_file(pretrained_model_name_or_path, LEXICON_FILE, **hub)
-            model.lexicon = load_lexicon(path)
         return loaded
-
-    def save_pretrained(self, save_directory: Any, *arguments: Any, **keywords: Any) -> None:
-        """As the library's; saves the lexicon too."""
-        if self.lexicon is not None and keywords.get("is_main_process", True):
-            # Before the rest, which `push_to_hub` uploads from the folder.
-            Path(save_directory).mkdir(parents=True, exist_ok=True)
-            save_lexicon(Path(save_directory) / LEXICON_FILE, self.lexicon)
-        super().save_pretrained(save_directory, *arguments, **keywords)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Does nothing: modules initialise themselves."""
@@ -229,10 +211,7 @@ class Tagger(PreTrainedModel):
         inputs: dict[str, list[Any]] = {}
         if self.embeddings.characters is not None:
             inputs["characters"] = self.embeddings.characters_of(words)
-        if self.lexicon is not None:
-            ids = {tag: index for index, tag in enumerate(self.config.lexicon_tags)}
-            inputs["matches"] = [ids[tag] for tag in lexicon_tags(self.lexicon, words)]
-        return inputs
+        return inputs | self.match_inputs(words)
 
     def forward(
         self,

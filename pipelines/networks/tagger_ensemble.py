@@ -22,6 +22,9 @@ from transformers import (
 )
 from transformers.modeling_outputs import TokenClassifierOutput
 
+from pipelines.corpora.lexicon import Lexicon
+from pipelines.networks.lexicon_feature import ReadsLexicon
+
 
 @strict
 class TaggerEnsembleConfig(PreTrainedConfig):
@@ -46,7 +49,7 @@ class TaggerEnsembleConfig(PreTrainedConfig):
         super().__post_init__(**keywords)
 
 
-class TaggerEnsemble(PreTrainedModel):
+class TaggerEnsemble(ReadsLexicon):
     """y = log((1/K) sum_k softmax(y_k)) (Lakshminarayanan et al. 2017, section 2.4)."""
 
     config_class = TaggerEnsembleConfig
@@ -70,6 +73,26 @@ class TaggerEnsemble(PreTrainedModel):
         """What the members take beside token ids; see `EncoderTagger.extra_inputs`."""
         first: Any = self.taggers[0]
         return first.extra_inputs(words) if hasattr(first, "extra_inputs") else {}
+
+    def word_inputs(self, words: Sequence[str]) -> dict[str, list[int]]:
+        """What the members take of the words of a whole text; see `EncoderTagger.word_inputs`."""
+        return self.match_inputs(words)
+
+    @property
+    def lexicon_tags(self) -> Sequence[str]:
+        """Those of each member."""
+        return getattr(self.config.member, "lexicon_tags", ())
+
+    @property
+    def lexicon(self) -> Lexicon | None:
+        """The one that all members read."""
+        return getattr(self.taggers[0], "lexicon", None)
+
+    @lexicon.setter
+    def lexicon(self, value: Lexicon | None) -> None:
+        members: Any = self.taggers
+        for tagger in members:
+            tagger.lexicon = value
 
     def forward(self, **inputs: Tensor) -> TokenClassifierOutput:
         """Tags a batch.

@@ -5,16 +5,21 @@ Importing this module loads no deep learning library, so that `--help` answers a
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar, cast
 
 from pipelines.corpora.corpus import Columns
-from pipelines.examples import JsonObject
+from pipelines.corpora.lexicon import Lexicon, check_lexicon_file, coverage, read_lexicon
+from pipelines.errors import UserError
+from pipelines.examples import Example, JsonObject
 from pipelines.runs.secrets import PickledWithoutSecrets
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 if TYPE_CHECKING:
     bool_or_unset = Any  # the libraries do not agree on whether None is allowed
 else:
@@ -286,3 +291,44 @@ class EncoderArguments:
     early_stopping_patience: int | None = option(
         None, "stop after N evaluations without a better score"
     )
+
+
+@dataclass
+class LexiconArguments:
+    """What the recipes take that give an encoder a lexicon."""
+
+    lexicon: str | None = option(
+        None,
+        "file of names, one a line, or name, type and id between tabs, gzipped or not: where they "
+        "stand in a text is a feature",
+        group="lexicon",
+    )
+    lexicon_dropout: float = option(
+        0.3, "share of the matches that a training step does not see; 0: it sees all"
+    )
+
+    def check_lexicon(self) -> None:
+        """Refuses a file that does not exist, a share that is none, and one without a lexicon."""
+        share, default = self.lexicon_dropout, LexiconArguments.lexicon_dropout
+        if not 0 <= share < 1:
+            raise UserError(f"got --lexicon_dropout {share:g}; wanted a number from 0 to below 1")
+        if self.lexicon is not None:
+            check_lexicon_file(self.lexicon)
+        elif share != default:
+            raise UserError(
+                f"got --lexicon_dropout {share:g} without --lexicon, whose matches it hides; give "
+                "a list of names by --lexicon, or leave it out"
+            )
+
+    def read_lexicon(self, splits: Mapping[str, Sequence[Example]] | None = None) -> Lexicon | None:
+        """The names of the file, if one is given.
+
+        Args:
+            splits: the log says which share of their mentions it has.
+        """
+        if self.lexicon is None:
+            return None
+        lexicon = read_lexicon(self.lexicon)
+        if splits:
+            logger.info("%s: %s", self.lexicon, coverage(lexicon, splits))
+        return lexicon

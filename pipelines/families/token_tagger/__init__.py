@@ -8,7 +8,7 @@ and `word_tagging.py` (networks on words).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,6 +77,7 @@ __all__ = [
     "tags_for",
     "unit_logits",
     "unreachable",
+    "window_inputs",
     "window_of",
 ]
 
@@ -93,9 +94,29 @@ def extra_inputs(model: PreTrainedModel, words: Sequence[str]) -> dict[str, list
     """What a model takes beside token ids: (T,) numbers or (T, F) rows of them by name.
 
     Args:
-        words: (T,), the string that each token covers.
+        words: (T,), the words of a text, of which each is one token.
     """
-    own = getattr(model, "extra_inputs", None)
+    return _asked(model, "extra_inputs", words) | _asked(model, "word_inputs", words)
+
+
+def window_inputs(model: Any, text: Encoded) -> list[dict[str, list[Any]]]:
+    """What a model takes for each window of a text: (T,) numbers or (T, F) rows of them by name."""
+    # Of the whole text: a match may cross the border of two windows.
+    of_words = _asked(model, "word_inputs", text.words)  # (W,) by name
+    return [_window_row(model, window, of_words) for window in text.windows]
+
+
+def _window_row(
+    model: Any, window: Window, of_words: Mapping[str, Sequence[int]]
+) -> dict[str, list[Any]]:
+    row = {"input_ids": window.input_ids, **_asked(model, "extra_inputs", window.words)}
+    for name, values in of_words.items():
+        row[name] = [values[word] if word >= 0 else 0 for word in window.word_of]
+    return row
+
+
+def _asked(model: Any, method: str, words: Sequence[str]) -> dict[str, list[Any]]:
+    own = getattr(model, method, None)
     return own(words) if own else {}
 
 
@@ -196,13 +217,14 @@ def unit_logits(
     model.eval()
     texts = [torch.zeros(len(text.offsets), model.config.num_labels) for text in encoded]
     windows = [(index, window) for index, text in enumerate(encoded) for window in text.windows]
+    of_words = [_asked(model, "word_inputs", text.words) for text in encoded]
     lengths = [len(window.input_ids) for _, window in windows]
     with progress_bar(len(windows), "tagging", show=progress) as bar:
         for batch in length_batches(lengths, batch_tokens):
             rows = []
             for row in batch:
-                window = windows[row][1]
-                rows.append({"input_ids": window.input_ids, **extra_inputs(model, window.words)})
+                index, window = windows[row]
+                rows.append(_window_row(model, window, of_words[index]))
             inputs = collate(rows, pad=tokenizer.pad_token_id or 0)
             inputs = {name: value.to(model.device) for name, value in inputs.items()}
             logits = model(**inputs).logits.float().cpu()  # (B, T, C)

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from pipelines.evaluation.silver import SilverText
 from pipelines.examples import Fields, JsonObject, Span
-from pipelines.families.token_tagger import TaggerSettings, collate, encode, extra_inputs
+from pipelines.families.token_tagger import TaggerSettings, collate, encode, window_inputs
 from pipelines.families.token_tagger.tagging import TagScores, tag_numbers
 from pipelines.families.training import TrainerMixin
 from pipelines.families.training.averaging import WeightAveraging
@@ -70,12 +70,11 @@ def silver_rows(
     rows = []
     for silver, text in zip(texts, encoded, strict=True):
         soft = soft_tags(silver.proposals, text.offsets, numbers)
-        for window in text.windows:
+        for window, inputs in zip(text.windows, window_inputs(model, text), strict=True):
             labels = np.full(len(window.input_ids), IGNORED)
             targets = np.zeros((len(window.input_ids), len(numbers)), dtype=np.float16)
             labels[window.positions] = soft[window.units].argmax(1)
             targets[window.positions] = weight * soft[window.units]
-            inputs = {"input_ids": window.input_ids, **extra_inputs(model, window.words)}
             rows.append({**inputs, "labels": labels, TARGETS: targets})
     return rows
 

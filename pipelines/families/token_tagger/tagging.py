@@ -20,6 +20,7 @@ from transformers import (
     Trainer,
 )
 
+from pipelines.corpora.lexicon import Lexicon
 from pipelines.errors import UserError
 from pipelines.examples import Example, Fields, Span
 from pipelines.families.batching import chunks
@@ -30,12 +31,12 @@ from pipelines.families.token_tagger import (
     TaggerSettings,
     collate,
     encode,
-    extra_inputs,
     load_network,
     padded_batches,
     spans_from,
     unit_logits,
     unreachable,
+    window_inputs,
     window_of,
 )
 from pipelines.families.training.averaging import WeightAveraging
@@ -89,6 +90,8 @@ def model_to_train(
     last_n: int,
     lora: LoraConfig,
     case_feature: bool = False,
+    lexicon: Lexicon | None = None,
+    lexicon_dropout: float = 0.0,
     crf: bool = False,
     dropout: float | None = None,
 ) -> NewModel:
@@ -97,7 +100,15 @@ def model_to_train(
     Raises:
         UserError: as `new_model` and `encoders.choose_trained`.
     """
-    made = new_model(name, tags, case_feature=case_feature, crf=crf, dropout=dropout)
+    made = new_model(
+        name,
+        tags,
+        case_feature=case_feature,
+        lexicon=lexicon,
+        lexicon_dropout=lexicon_dropout,
+        crf=crf,
+        dropout=dropout,
+    )
     choose_trained(made.model, tune, last_n=last_n, lora=lora)
     return made
 
@@ -147,11 +158,10 @@ def training_rows(
             result.empty.append(example.id)
         if len(text.windows) > 1:
             result.long.append(example.id)
-        for window in text.windows:
+        for window, inputs in zip(text.windows, window_inputs(model, text), strict=True):
             labels = [IGNORED] * len(window.input_ids)
             for position, unit in zip(window.positions, window.units, strict=True):
                 labels[position] = numbers[tags[unit]]
-            inputs = {"input_ids": window.input_ids, **extra_inputs(model, window.words)}
             result.rows.append({**inputs, "labels": labels})
             result.ids.append(example.id)
     return result
@@ -173,13 +183,18 @@ def new_model(
     tags: Sequence[str],
     *,
     case_feature: bool = False,
+    lexicon: Lexicon | None = None,
+    lexicon_dropout: float = 0.0,
     crf: bool = False,
     dropout: float | None = None,
     **options: object,
 ) -> NewModel:
-    """Puts a tagging head on a checkpoint: the library's, or ours for a case feature or a CRF.
+    """Puts a tagging head on a checkpoint: the library's, or ours for a feature or a CRF.
+
+    A checkpoint that has a lexicon keeps it where no other is given.
 
     Args:
+        lexicon_dropout: share of its matches that training hides.
         dropout: instead of the checkpoint's own, throughout.
         options: for `from_pretrained`.
 
@@ -197,12 +212,13 @@ def new_model(
         if is_ours:
             # The parts asked for now, whatever it was trained with; but a case feature stays.
             changed |= {"crf": crf, "case_feature": case_feature or config.case_feature}
-        if is_ours or not (case_feature or crf):
+        if is_ours or not (case_feature or crf or lexicon is not None):
             model, lacking = load_network(
                 name, ignore_mismatched_sizes=True, **label_map(tags), **changed, **options
             )
             _check_case_feature(model, name)
-            return NewModel(model, follow_labels(model, labels_of(config), new=lacking))
+            new = follow_labels(model, labels_of(config), new=lacking)
+            return _with_lexicon(NewModel(model, new), lexicon, lexicon_dropout)
         encoder = AutoModel.from_pretrained(
             path, dtype=torch.float32, trust_remote_code=False, **changed, **options
         )
@@ -221,7 +237,17 @@ def new_model(
     )
     _check_case_feature(model, name)
     new = [key for key, _ in model.named_parameters() if not key.startswith("encoder.")]
-    return NewModel(model, new)
+    return _with_lexicon(NewModel(model, new), lexicon, lexicon_dropout)
+
+
+def _with_lexicon(made: NewModel, lexicon: Lexicon | None, dropout: float) -> NewModel:
+    if lexicon is None:
+        return made
+    model: Any = made.model
+    before = dict(model.named_parameters())
+    model.use_lexicon(lexicon, dropout=dropout)
+    added = [name for name, weight in model.named_parameters() if weight is not before.get(name)]
+    return NewModel(model, [*made.new, *added])
 
 
 def _check_case_feature(model: Any, name: str) -> None:

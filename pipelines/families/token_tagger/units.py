@@ -47,19 +47,29 @@ class Window(NamedTuple):
         words: (T,), the string that each sub-word covers; empty for a special one.
         positions: (U,), where the first sub-words of the units are that are tagged here.
         units: (U,), the indices of these units.
+        word_of: (T,), the index in `Encoded.words` of the word that each sub-word begins in; -1
+            for a special one.
     """
 
     input_ids: list[int]
     words: list[str]
     positions: list[int]
     units: list[int]
+    word_of: list[int]
 
 
 class Encoded(NamedTuple):
-    """A text as windows; `offsets` are the character offsets of its units, in order."""
+    """A text as windows.
+
+    Attributes:
+        offsets: (U, 2), character offsets of its units, in order.
+        windows: those in which a unit is tagged.
+        words: (W,), what it has as units before a tokenizer joins or drops any.
+    """
 
     offsets: list[tuple[int, int]]
     windows: list[Window]
+    words: list[str]
 
 
 class _SubWords(NamedTuple):
@@ -184,7 +194,9 @@ def _in_source(window: _SubWords, source: Sequence[int]) -> _SubWords:
 
 def _encoded(example: Example, windows: Sequence[_SubWords]) -> Encoded:
     sub_words = [offset for window in windows for offset in window.offsets if offset]
-    units = _units(example, sub_words)
+    words = tagged_units(example)
+    word_at = _unit_at(words, len(example.text))
+    units = _units(words, word_at, sub_words)
     best = _best_positions(example.text, units, windows)
     reached = sorted(best)
     positions: list[list[int]] = [[] for _ in windows]
@@ -194,11 +206,26 @@ def _encoded(example: Example, windows: Sequence[_SubWords]) -> Encoded:
         positions[window].append(position)
         tagged[window].append(index)
     kept = [
-        Window(sub_words.ids, _covered(example.text, sub_words), positions[window], tagged[window])
-        for window, sub_words in enumerate(windows)
-        if tagged[window]
+        Window(
+            part.ids,
+            _covered(example.text, part),
+            positions[number],
+            tagged[number],
+            _first_words(word_at, part),
+        )
+        for number, part in enumerate(windows)
+        if tagged[number]
     ]
-    return Encoded([units[unit] for unit in reached], kept)
+    strings = [example.text[start:end] for start, end in words]
+    return Encoded([units[unit] for unit in reached], kept, strings)
+
+
+def _first_words(word_at: Sequence[int], window: _SubWords) -> list[int]:
+    words = []
+    for offset in window.offsets:
+        inside = (word for word in word_at[slice(*offset)] if word >= 0) if offset else ()
+        words.append(next(iter(inside), -1))
+    return words
 
 
 def _covered(text: str, window: _SubWords) -> list[str]:
@@ -230,11 +257,13 @@ def _best_positions(
     return best
 
 
-def _units(example: Example, sub_words: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def _units(
+    units: Sequence[tuple[int, int]],
+    unit_at: Sequence[int],
+    sub_words: Iterable[tuple[int, int]],
+) -> list[tuple[int, int]]:
     """Character offsets of the units; those that one sub-word covers together are one."""
-    units = tagged_units(example)
     joined = [False] * len(units)  # with the unit before
-    unit_at = _unit_at(units, len(example.text))
     for start, end in sub_words:
         inside = [unit for unit in unit_at[start:end] if unit >= 0]
         if inside:
