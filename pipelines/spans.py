@@ -298,3 +298,8 @@ def overlapping_pairs(spans: Iterable[Span]) -> list[tuple[Span, Span]]:
         pairs.extend((other, span) for other in open_spans if overlap(other, span))
         open_spans.append(span)
     return pairs
+
+
+def are_nested(texts: Iterable[Iterable[Span]]) -> bool:
+    """Whether mentions of some text overlap: lie within one another, cross, or share a span."""
+    return any(overlapping_pairs(spans) for spans in texts)

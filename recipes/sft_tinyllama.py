@@ -53,6 +53,7 @@ from pipelines.prompting.formats import prompt_format
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import config_of, replacing_folder
 from pipelines.runs.search import search_groups
+from pipelines.spans import are_nested
 
 ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
@@ -257,13 +258,13 @@ def prompt_of(
     max_length: int | None = None,
 ) -> causal_lm.Prompt:
     """How texts are put to the model, with its types or classes from the training examples."""
-    classes = data.classes
+    classes, nested = data.classes, False
     if classes is not None:
         format, labels = "classes" if classes.multi_label else "class", list(classes.labels)
     else:
-        spans = [span for example in data.splits["train"] for span in example.spans or ()]
-        format = options.prompt_format or "list"
-        labels = sorted({span.label for span in spans}) or ["Disease"]
+        mentions = [example.spans or () for example in data.splits["train"]]
+        format, nested = options.prompt_format or "list", are_nested(mentions)
+        labels = sorted({span.label for spans in mentions for span in spans}) or ["Disease"]
     prompt = causal_lm.prompt_for(
         tokenizer,
         format=format,
@@ -271,7 +272,7 @@ def prompt_of(
         style=options.prompt_style,
         constrained=options.constrained,
     )
-    return replace(prompt, shots=shots, max_length=max_length)
+    return replace(prompt, shots=shots, max_length=max_length, nested=nested)
 
 
 def save_untrained(

@@ -41,6 +41,7 @@ class Prompt:
             grammar). Answers are always among the classes.
         shots: how many training examples stand before a text.
         max_length: tokens of prompt and answer, to which a text with classes is cut.
+        nested: whether mentions may overlap, as those of training do.
     """
 
     format: str
@@ -49,6 +50,7 @@ class Prompt:
     constrained: bool = True
     shots: int = 0
     max_length: int | None = None
+    nested: bool = False
 
     @property
     def answer(self) -> str:
