@@ -43,10 +43,9 @@ class EncoderTaggerConfig(OnEncoderConfig):
     pad_token_id: int | None = None
 
 
-class EncoderTagger(PreTrainedModel):
-    """Token ids and cases -> token states of an encoder -> scores of the tags."""
+class CasedEncoder(PreTrainedModel):
+    """Token ids and cases -> token states of an encoder; a head on it is in a subclass."""
 
-    config_class = EncoderTaggerConfig
     base_model_prefix = "encoder"
     supports_gradient_checkpointing = True
     _supports_sdpa = _supports_attention_backend = True
@@ -58,19 +57,12 @@ class EncoderTagger(PreTrainedModel):
         if config.case_feature:
             self.case_embeddings = nn.Embedding(CASES, config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        tags = bio_tags_of(config)
-        self.crf = LinearChainCRF(config.num_labels, tags=tags) if config.crf else None
-        self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
-        if isinstance(module, LinearChainCRF):
-            for parameter in module.parameters():
-                nn.init.zeros_(parameter)
         if module is self.case_embeddings:  # at first the encoder computes what it did before
             nn.init.zeros_(module.weight)
 
@@ -79,6 +71,38 @@ class EncoderTagger(PreTrainedModel):
         if self.case_embeddings is None:
             return {}
         return {"cases": [case_of(word) for word in words]}
+
+    def states(self, input_ids: Tensor, mask: Tensor, cases: Tensor | None) -> Tensor:
+        """The encoder's last states, (B, T, H), with those of the case feature."""
+        if self.case_embeddings is None:
+            return self.encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        if cases is None:
+            raise ValueError(
+                "this network sees the case of letters; pass `cases`, from `extra_inputs`"
+            )
+        case = self.case_embeddings(cases)  # (B, T, H)
+        embeddings = self.encoder.get_input_embeddings()(input_ids) + case
+        outputs = self.encoder(inputs_embeds=embeddings, attention_mask=mask)
+        return outputs.last_hidden_state + case
+
+
+class EncoderTagger(CasedEncoder):
+    """Token ids and cases -> token states of an encoder -> scores of the tags."""
+
+    config_class = EncoderTaggerConfig
+
+    def __init__(self, config: Any, encoder: PreTrainedModel | None = None):
+        super().__init__(config, encoder)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        tags = bio_tags_of(config)
+        self.crf = LinearChainCRF(config.num_labels, tags=tags) if config.crf else None
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, LinearChainCRF):
+            for parameter in module.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(
         self,
@@ -102,7 +126,7 @@ class EncoderTagger(PreTrainedModel):
             The loss if there are labels, and logits (B, T, C), which are emissions of a CRF.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        states = self._states(input_ids, mask, cases)  # (B, T, H)
+        states = self.states(input_ids, mask, cases)  # (B, T, H)
         logits = self.classifier(self.dropout(states))  # (B, T, C)
         if labels is None:
             return TokenClassifierOutput(logits=logits)
@@ -120,19 +144,6 @@ class EncoderTagger(PreTrainedModel):
         if count is None:
             count = tagged.sum().clamp(min=1)
         return TokenClassifierOutput(loss=total / count, logits=logits)
-
-    def _states(self, input_ids: Tensor, mask: Tensor, cases: Tensor | None) -> Tensor:
-        """The encoder's last states, (B, T, H), with those of the case feature."""
-        if self.case_embeddings is None:
-            return self.encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
-        if cases is None:
-            raise ValueError(
-                "this network sees the case of letters; pass `cases`, from `extra_inputs`"
-            )
-        case = self.case_embeddings(cases)  # (B, T, H)
-        embeddings = self.encoder.get_input_embeddings()(input_ids) + case
-        outputs = self.encoder(inputs_embeds=embeddings, attention_mask=mask)
-        return outputs.last_hidden_state + case
 
 
 def case_of(word: str) -> int:
