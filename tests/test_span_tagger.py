@@ -1,6 +1,7 @@
 """A head on whole spans: its scores and loss by hand, windows, nested mentions, saving, the recipe."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from pipelines import cli
 from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import UserError
 from pipelines.examples import Example, Span
+from pipelines.exporting import onnx_format
 from pipelines.families import token_tagger
 from pipelines.families.token_tagger import TaggerSettings, encode, span_answers, span_training
 from pipelines.families.token_tagger.tagging import new_model
@@ -283,9 +285,9 @@ def test_a_run_from_the_files_to_the_report(bare_bert, nested_files, tmp_path, c
     with pytest.raises(SystemExit) as refused:
         cli.main(["inspect", "--run", run, "--id", "test-0"])
     assert "scores whole spans, without tags to look at" in str(refused.value)
-    with pytest.raises(SystemExit) as refused:
-        cli.main(["export", "--run", run, "--to", "onnx", "--output", str(tmp_path / "onnx")])
-    assert "does not hold a SpanTagger, which scores whole spans" in str(refused.value)
+    source = SimpleNamespace(folder=tmp_path / "run" / "model")
+    with pytest.raises(UserError, match="does not hold a SpanTagger, which scores whole spans"):
+        onnx_format.check_model(source, token_tagger.load(source.folder))
 
 
 def test_a_tagger_of_tags_says_what_it_leaves_out(bare_bert, nested_files, tmp_path, caplog):
@@ -294,6 +296,10 @@ def test_a_tagger_of_tags_says_what_it_leaves_out(bare_bert, nested_files, tmp_p
     assert "mentions cannot be expressed by tags (they overlap another" in caplog.text
     assert report["cost"]["unreachable_mentions"] == 8
     assert report["strict"]["support"] == 7
+    assert report["overlaps"] == {"mentions": 7, "overlapping": 7, "without_overlaps": 3}
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "7 of the 7 gold mentions overlap another" in page
+    assert report["slices"]["nested"]["among overlapping mentions"]["support"] == 7
 
 
 def test_options_that_do_not_fit_are_refused(bare_bert, nested_files, tmp_path):

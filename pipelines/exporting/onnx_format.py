@@ -19,9 +19,9 @@ from pipelines.examples import Example, JsonObject
 from pipelines.exporting.source import Source, refusal
 from pipelines.families import sequence_classifier, token_tagger
 from pipelines.networks.encoder_tagger import EncoderTagger
-from pipelines.networks.span_tagger import SpanTagger
 from pipelines.networks.onnx_network import ONNX_FILE, onnx_runtime, save_crf
 from pipelines.networks.pooled_classifier import PooledClassifier
+from pipelines.networks.span_tagger import SpanTagger
 from pipelines.networks.tagger_ensemble import TaggerEnsemble
 
 DTYPES = ("float32", "int8")
