@@ -145,6 +145,20 @@ def test_the_loss_is_of_every_span_that_is_there(tokenizer, tmp_path):
     assert float(loss) == pytest.approx(total / 8, rel=1e-4)  # over eight units
 
 
+def test_smoothing_goes_to_the_spans_beside():
+    real = span_training.real_spans(torch.tensor([[1, 2, 3, -1]]), 2)
+    assert real.tolist() == [[[True, True], [True, True], [True, False], [False, False]]]
+    gold = torch.tensor([[[1, 0, 1], [-1, -1, -1]]])  # one unit of three, two widths
+    targets = span_training.targets_of((1, 4, 2, 2), real, gold, smoothing=0.4)
+    wanted = torch.zeros(4, 2)
+    wanted[1, 0] = 0.8  # a span of no unit gets nothing
+    wanted[0, 1] = wanted[1, 1] = 0.1
+    torch.testing.assert_close(targets[0, ..., 1], wanted)
+    assert not targets[0, ..., 0].any()
+    plain = span_training.targets_of((1, 4, 2, 2), real, gold, smoothing=0.0)
+    assert plain.sum() == plain[0, 1, 0, 1] == 1
+
+
 @pytest.mark.parametrize("half_copies", [False, True])
 def test_training_learns_nested_mentions_by_heart(bare_bert, tokenizer, tmp_path, half_copies):
     torch.manual_seed(0)
@@ -271,7 +285,7 @@ def run_recipe(bare_bert, files, run_dir, *options):
     )
 
 
-def test_a_run_from_the_files_to_the_report(bare_bert, nested_files, tmp_path, caplog):
+def test_a_run_from_the_files_to_the_report(bare_bert, nested_files, tmp_path, caplog, capsys):
     caplog.set_level("INFO", logger="pipelines")
     report = run_recipe(bare_bert, nested_files, tmp_path / "run", "--decode", "spans")
     assert report["strict"]["f1"] == 1
@@ -282,9 +296,9 @@ def test_a_run_from_the_files_to_the_report(bare_bert, nested_files, tmp_path, c
     out = tmp_path / "again.jsonl"
     assert cli.main(["predict", "--run", run, "--input", str(test), "--output", str(out)]) == 0
     assert read_predictions(out) == read_predictions(tmp_path / "run" / "predictions/test.jsonl")
-    with pytest.raises(SystemExit) as refused:
+    with pytest.raises(SystemExit):
         cli.main(["inspect", "--run", run, "--id", "test-0"])
-    assert "scores whole spans, without tags to look at" in str(refused.value)
+    assert "scores whole spans, without tags to look at" in capsys.readouterr().err
     source = SimpleNamespace(folder=tmp_path / "run" / "model")
     with pytest.raises(UserError, match="does not hold a SpanTagger, which scores whole spans"):
         onnx_format.check_model(source, token_tagger.load(source.folder))

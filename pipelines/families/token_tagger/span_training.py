@@ -56,13 +56,14 @@ from pipelines.families.training.encoders import (
     NewModel,
     choose_trained,
 )
-from pipelines.families.training.losses import SummedLoss, presence_weights
+from pipelines.families.training.losses import SummedLoss, class_loss, presence_weights
 from pipelines.networks import weights
 from pipelines.networks.encoder_tagger import EncoderTaggerConfig
 from pipelines.networks.labels import IGNORED, follow_labels, label_map, labels_of
 from pipelines.networks.span_tagger import FIRST_BIAS, SpanTagger, SpanTaggerConfig
 from pipelines.spans import spans_to_token_ranges
 
+BESIDE = ((-1, 1), (1, -1), (0, 1), (0, -1))  # added to start and width, one end moves by a unit
 LONGEST = 99.9  # percentile of the mentions of train that the width admits by default
 
 
@@ -240,11 +241,31 @@ def label_weights(rows: Sequence[Fields], model: SpanTagger, *, power: float) ->
     return presence_weights(counts, total=spans, power=power)
 
 
-def targets_of(shape: Sequence[int], gold: Tensor) -> Tensor:
-    """(B, U, W, C) of 0 and 1, from gold spans (B, G, 3), which are padded with -1."""
-    targets = torch.zeros(tuple(shape), dtype=torch.bool, device=gold.device)
+def targets_of(shape: Sequence[int], real: Tensor, gold: Tensor, *, smoothing: float) -> Tensor:
+    """(B, U, W, C): 1 for a gold span of a type, else 0.
+
+    Args:
+        shape: B, U, W, C.
+        real: (B, U, W), from `real_spans`.
+        gold: (B, G, 3), start, width - 1 and type; padded with -1.
+        smoothing: the share of a gold span that goes to those that begin or end one unit beside,
+            a fourth to each of them that there is (Zhu and Li 2022, section 3.2, with D = 1).
+    """
+    targets = torch.zeros(tuple(shape), device=gold.device)
     row, item = (gold[..., 0] >= 0).nonzero(as_tuple=True)
-    targets[(row, *gold[row, item].unbind(-1))] = True
+    start, width, label = gold[row, item].unbind(-1)  # each (N,)
+    if not smoothing:
+        targets[row, start, width, label] = 1
+        return targets
+    kept = torch.ones(len(row), device=gold.device)
+    for by_start, by_width in BESIDE:
+        near, size = start + by_start, width + by_width
+        held = (near >= 0) & (near < shape[1]) & (size >= 0) & (size < shape[2])
+        held &= real[row, near.clamp(0, shape[1] - 1), size.clamp(0, shape[2] - 1)]
+        kept -= held * smoothing / 4
+        where = (row[held], near[held], size[held], label[held])
+        targets[where] = targets[where].clamp(min=smoothing / 4)
+    targets[row, start, width, label] = kept
     return targets
 
 
@@ -269,8 +290,7 @@ class SpanScores(EncodedOnce, DevScores, SummedLoss):
         outputs = model(**own)
         logits = outputs.logits  # (B, U, W, C)
         real = real_spans(inputs["first"], logits.shape[2])
-        targets = targets_of(logits.shape, inputs["gold"])
-        return self.class_loss(logits[real], targets[real]), outputs
+        return self._loss(logits, real, inputs["gold"]), outputs
 
     @torch.inference_mode()
     def score(self, examples: Sequence[Example]) -> dict[str, float]:
@@ -284,17 +304,22 @@ class SpanScores(EncodedOnce, DevScores, SummedLoss):
             )
             predictions += spans_from(model, part, encoded, logits)
             for example, text, scores in zip(part, encoded, logits, strict=True):
-                total += self._loss(gold_spans(example, text, model), scores)
+                spans = gold_spans(example, text, model)
+                gold = [(first, past - 1 - first, label) for _, first, past, label in spans]
+                held = scores[None, ..., 0] > -math.inf  # (1, U, W)
+                total += float(
+                    self._loss(scores[None], held, torch.tensor(gold).view(1, -1, 3).long())
+                )
                 count += len(text.offsets)
         return {"loss": total / max(count, 1), **strict_scores(examples, predictions)}
 
-    def _loss(self, gold: Sequence[tuple[Span, int, int, int]], scores: Tensor) -> float:
-        """The loss of the spans of one text, (U, W, C), that a window holds."""
-        targets = torch.zeros_like(scores, dtype=torch.bool)
-        for _, first, past, label in gold:
-            targets[first, past - 1 - first, label] = True
-        held = scores[..., 0] > -math.inf
-        return float(self.class_loss(scores[held], targets[held]))
+    def _loss(self, logits: Tensor, real: Tensor, gold: Tensor) -> Tensor:
+        """The summed loss of logits (B, U, W, C), given as for `targets_of`."""
+        smoothing = self.args.label_smoothing_factor
+        targets = targets_of(logits.shape, real, gold, smoothing=smoothing)
+        return class_loss(
+            logits[real], targets[real], weight=self.weight, focal_gamma=self.focal_gamma
+        )
 
 
 class TaggerTrainer(
