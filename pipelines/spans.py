@@ -298,3 +298,17 @@ def overlapping_pairs(spans: Iterable[Span]) -> list[tuple[Span, Span]]:
         pairs.extend((other, span) for other in open_spans if overlap(other, span))
         open_spans.append(span)
     return pairs
+
+
+def are_nested(texts: Iterable[Iterable[Span]]) -> bool:
+    """Whether mentions of some text overlap: lie within one another, cross, or share a span."""
+    return any(overlapping_pairs(spans) for spans in texts)
+
+
+def longest_without_overlaps(spans: Iterable[Span]) -> list[Span]:
+    """Of spans that overlap the longest, then the first: what tags can hold of them, in order."""
+    kept: list[Span] = []
+    for span in sorted(spans, key=lambda span: (span.start - span.end, span)):
+        if not any(overlap(span, other) for other in kept):
+            kept.append(span)
+    return sorted(kept)

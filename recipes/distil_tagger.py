@@ -44,6 +44,7 @@ from pipelines.examples import JsonObject
 from pipelines.families import teachers, token_tagger
 from pipelines.families.teachers import Teacher
 from pipelines.families.token_tagger import distillation, tagging
+from pipelines.families.token_tagger.units import describe_unreachable
 from pipelines.families.training import cpu_training, dev_scores, early_stopping, encoders
 from pipelines.formatting import some
 from pipelines.reporting.silver import silver_section
@@ -271,6 +272,8 @@ def train(
         stride=options.stride,
     )
     gold = tagging.training_rows(examples, model, tokenizer, settings)
+    if gold.lost:
+        logger.info("%s", describe_unreachable(gold.lost))
     silver = teachers.read_silver(folder)
     report_types([span.label for text in silver for span in text.spans], tags)
     rows = [

@@ -47,7 +47,7 @@ from pipelines.corpora.lexicon import Lexicon
 from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.examples import Example, JsonObject
 from pipelines.families import token_tagger
-from pipelines.families.token_tagger import tagging
+from pipelines.families.token_tagger import span_training, tagging
 from pipelines.families.token_tagger.units import describe_unreachable
 from pipelines.families.training import cpu_training, dev_scores, early_stopping, encoders
 from pipelines.formatting import some
@@ -56,6 +56,7 @@ from pipelines.runs.cost import parameter_counts
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import config_of, replacing_folder
 from pipelines.runs.search import SAMPLERS, search_options
+from pipelines.spans import are_nested
 
 ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
@@ -67,8 +68,13 @@ class RecipeArguments(SearchArguments, EncoderArguments, LexiconArguments, DataA
     decode: str = option(
         "viterbi",
         "argmax; viterbi: the likeliest legal BIO tags; crf: transition scores that are "
-        "trained too",
+        "trained too; spans: whole spans are scored, and may be nested where those of train are",
         group="model",
+    )
+    max_span_words: int | None = option(
+        None,
+        "with --decode spans: units of a mention at most (default: as many as all but the longest "
+        "thousandth of train's mentions have)",
     )
     case_feature: bool = option(
         False, "add a vector for the case of letters, which an uncased tokenizer drops"
@@ -136,12 +142,17 @@ def run(options: RecipeArguments, training: TrainingArguments) -> JsonObject:
 def check(options: RecipeArguments, training: TrainingArguments) -> None:
     """Refuses options that no run could follow, before anything is read."""
     for name, value, wanted in (
-        ("decode", options.decode, token_tagger.DECODERS),
+        ("decode", options.decode, (*token_tagger.DECODERS, token_tagger.SPANS)),
         ("tune", options.tune, encoders.TUNING_MODES),
         ("search_sampler", options.search_sampler, SAMPLERS),
     ):
         if value not in wanted:
             raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
+    if options.max_span_words is not None:
+        if options.decode != token_tagger.SPANS:
+            raise UserError("--max_span_words is of --decode spans; leave it out, or take that")
+        if options.max_span_words < 1:
+            raise UserError(f"got --max_span_words {options.max_span_words}; wanted 1 or more")
     if options.members < 1:
         raise UserError(f"got --members {options.members}; wanted 1 or more")
     if options.search and options.members > 1:
@@ -293,11 +304,12 @@ def train_tagger(
     """
     set_seed(training.seed)
     train_examples, dev = examples["train"], examples.get("dev", [])
-    tags = token_tagger.tags_for(train_examples)
     name = options.model_name_or_path
-    model, new = tagging.model_to_train(
+    # Both modules prepare a tagger by functions of the same names.
+    kind: Any = span_training if options.decode == token_tagger.SPANS else tagging
+    model, new = kind.model_to_train(
         name,
-        tags,
+        kind.labels_for(train_examples),
         tune=options.tune,
         last_n=options.last_n,
         lora=LoraConfig(
@@ -306,11 +318,11 @@ def train_tagger(
         case_feature=options.case_feature,
         lexicon=lexicon,
         lexicon_dropout=options.lexicon_dropout,
-        crf=options.decode == "crf",
         dropout=options.dropout,
+        **head_of(train_examples, options, show=show),
     )
     if show and new:
-        logger.info("%s has no %s for these tags: they start at random", name, ", ".join(new))
+        logger.info("%s has no %s for these labels: they start at random", name, ", ".join(new))
     settings = tagging.settings_for(
         model,
         tokenizer,
@@ -318,14 +330,12 @@ def train_tagger(
         window=options.window,
         stride=options.stride,
     )
-    found = tagging.training_rows(train_examples, model, tokenizer, settings)
-    report_rows(found, settings, show=show)
-    weight = (
-        tagging.tag_weights(found.rows, len(tags), power=options.class_weight_power)
-        if options.class_weight_power
-        else None
-    )
-    trainer = tagging.TokenTaggerTrainer(
+    found = kind.training_rows(train_examples, model, tokenizer, settings)
+    report_rows(found, settings, model, show=show)
+    weight = None
+    if options.class_weight_power:
+        weight = kind.label_weights(found.rows, model, power=options.class_weight_power)
+    trainer = kind.TaggerTrainer(
         model=model,
         args=training,
         train_dataset=found.rows,
@@ -356,7 +366,25 @@ def train_tagger(
     return Tagger(encoders.merged(trained), settings, *counts, tokens=read, log=log)
 
 
-def report_rows(found: tagging.Rows, settings: token_tagger.TaggerSettings, *, show: bool) -> None:
+def head_of(examples: Sequence[Example], options: RecipeArguments, *, show: bool) -> JsonObject:
+    """What the head is made with: a CRF, or the width of spans and whether they may overlap."""
+    if options.decode != token_tagger.SPANS:
+        return {"crf": options.decode == "crf"}
+    width = options.max_span_words or span_training.width_for(examples)
+    nested = are_nested(example.spans or () for example in examples)
+    if show:
+        logger.info(
+            "spans of up to %d units are scored; mentions of train %s, so predicted ones %s",
+            width,
+            "overlap" if nested else "do not overlap",
+            "may" if nested else "do not",
+        )
+    return {"max_width": width, "nested": nested}
+
+
+def report_rows(
+    found: tagging.Rows, settings: token_tagger.TaggerSettings, model: Any, *, show: bool
+) -> None:
     """Says what training cannot use, and refuses to train on nothing."""
     if not found.rows:
         raise DataError("no training text has a word in it; give texts")
@@ -370,7 +398,9 @@ def report_rows(found: tagging.Rows, settings: token_tagger.TaggerSettings, *, s
     if show and found.empty:
         logger.info("empty texts, which train nothing: %d: %s", len(found.empty), some(found.empty))
     if show and found.lost:
-        logger.info("%s", describe_unreachable(found.lost))
+        logger.info(
+            "%s", describe_unreachable(found.lost, width=getattr(model.config, "max_width", None))
+        )
 
 
 if __name__ == "__main__":

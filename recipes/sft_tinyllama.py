@@ -256,6 +256,8 @@ def train(
     )
     shown = sft.assert_trainable(rows.rows, tokenizer)
     if work:
+        if prompt.nested:
+            logger.info("mentions of train overlap, so those of an answer may, too")
         sft.report_lengths(rows, max_length)
         logger.info("one training example, without a loss on ⟦ ⟧:\n%s\n", shown)
     dev = dev[:: max(1, len(dev) // max(1, options.eval_examples))]

@@ -76,7 +76,9 @@ def mention_to_json(mention: Mention) -> JsonObject:
     }
 
 
-def align(text: str, generated: Sequence[Generated]) -> tuple[Mention, ...]:
+def align(
+    text: str, generated: Sequence[Generated], *, nested: bool = False
+) -> tuple[Mention, ...]:
     """Places generated strings in a text.
 
     A string is placed letter for letter and on word boundaries if possible: abbreviations such as
@@ -88,6 +90,9 @@ def align(text: str, generated: Sequence[Generated]) -> tuple[Mention, ...]:
 
     Args:
         generated: in generated order; an `occurrence` that is known already is kept.
+        nested: whether mentions may overlap, as in a corpus with nested ones. In order then means
+            by their starts, of equal ones the longer first, and a string takes its earliest
+            occurrence in order, inside another mention or not.
 
     Returns:
         A Mention for each, in the same order.
@@ -100,7 +105,7 @@ def align(text: str, generated: Sequence[Generated]) -> tuple[Mention, ...]:
     # Variants of a string may share one list of occurrences, so lists are known by identity.
     lists = [occurrences[item.string] for item in generated if item.label]
     labelled = {id(ranges): ranges for ranges in lists}
-    covered = _inside_longer(set().union(*labelled.values()))
+    covered = set() if nested else _inside_longer(set().union(*labelled.values()))
     known = {index: item.occurrence for index, item in enumerate(generated) if item.label}
     chosen = {index: occurrence for index, occurrence in known.items() if occurrence}
     preferred = _preferred(labelled, known=set(chosen.values()), covered=covered)
@@ -108,7 +113,10 @@ def align(text: str, generated: Sequence[Generated]) -> tuple[Mention, ...]:
         preferred[id(occurrences[item.string])] if item.label and index not in chosen else ()
         for index, item in enumerate(generated)
     ]
-    chosen |= _longest_chain(choices)
+    if nested:
+        chosen |= _longest_nested_chain(choices, [item.label or "" for item in generated])
+    else:
+        chosen |= _longest_chain(choices)
     _place_the_rest(text, generated, occurrences, covered, chosen)
     return _with_statuses(text, generated, occurrences, chosen)
 
@@ -327,7 +335,30 @@ def _longest_chain(choices: Sequence[Sequence[CharRange]]) -> dict[int, CharRang
                 chains.append(link)
             elif occurrence[1] < ends[length]:
                 ends[length], chains[length] = occurrence[1], link
-    chosen, last = {}, chains[-1] if chains else None
+    return _occurrences_of(chains[-1] if chains else None)
+
+
+def _longest_nested_chain(
+    choices: Sequence[Sequence[CharRange]], labels: Sequence[str]
+) -> dict[int, CharRange]:
+    """As `_longest_chain`, of mentions that may overlap: in order of start, length and type."""
+    if sum(map(len, choices)) > CHAIN_PAIRS:
+        choices = _around_their_shares(choices)
+    keys: list[tuple[int, int, str]] = []  # of the chain of n + 1 occurrences with the least key
+    chains: list[Link] = []
+    for index, occurrences in enumerate(choices):
+        for occurrence in reversed(occurrences):
+            key = occurrence[0], -occurrence[1], labels[index]
+            length = bisect_left(keys, key)
+            link = index, occurrence, chains[length - 1] if length else None
+            keys[length : length + 1] = [key]
+            chains[length : length + 1] = [link]
+    return _occurrences_of(chains[-1] if chains else None)
+
+
+def _occurrences_of(last: Link | None) -> dict[int, CharRange]:
+    """Index of the mention -> its occurrence, of a chain from its end."""
+    chosen = {}
     while last:
         index, occurrence, last = last
         chosen[index] = occurrence

@@ -15,6 +15,7 @@ from pipelines.evaluation.span_scores import score_spans
 from pipelines.examples import Example, Steps, features_key
 from pipelines.formatting import score, some
 from pipelines.prompting.formats import FORMATS, Labels
+from pipelines.spans import are_nested
 
 __all__ = ["Audit", "Shared", "Split", "as_text", "audit"]
 
@@ -47,11 +48,15 @@ def audit(
     """
     others = [against] if against else []
     types: set[str] = set()
+    nested = False
     for corpus in [*corpora, *others]:
         types |= set(_type_counts(corpus.examples))
+        nested = nested or are_nested(example.spans or () for example in corpus.examples)
     labels = Labels.of(sorted(types) or ["Disease"])
     formats = [format] if format else list(FORMATS)
-    splits = [_split(corpus, labels, formats, lengths, max_length) for corpus in corpora]
+    splits = [
+        _split(corpus, labels, formats, lengths, max_length, nested=nested) for corpus in corpora
+    ]
     shared = []
     for index, corpus in enumerate(corpora):
         shared += [_shared(corpus, other) for other in [*others, *corpora[:index]]]
@@ -73,6 +78,8 @@ def _split(
     formats: Sequence[str],
     lengths: Lengths | None,
     max_length: int | None,
+    *,
+    nested: bool,
 ) -> Split:
     examples = corpus.examples
     types = _type_counts(examples)
@@ -99,7 +106,9 @@ def _split(
         words=_percentiles(list(map(_words_or_steps, examples))),
         characters=_percentiles([len(_whole_text(example)) for example in examples]),
         tokens=None if tokens is None else _percentiles(tokens),
-        carried={name: _carried(examples, name, labels) for name in formats} if types else {},
+        carried={name: _carried(examples, name, labels, nested=nested) for name in formats}
+        if types
+        else {},
         cut_off=_cut_off(examples, tokens, max_length) if tokens and max_length else None,
         faults=corpus.faults,
     )
@@ -170,14 +179,14 @@ def _percentiles(lengths: Sequence[int]) -> Percentiles:
     return Percentiles(p50, p95, longest)
 
 
-def _carried(examples: Sequence[Example], format: str, labels: Labels) -> Carried:
+def _carried(examples: Sequence[Example], format: str, labels: Labels, *, nested: bool) -> Carried:
     """Gold -> render -> parse -> strict F1."""
     render, parse = FORMATS[format].render, FORMATS[format].parse
     gold = [example.spans or () for example in examples]
     parsed = []
     for example, spans in zip(examples, gold, strict=True):
         answer = render(example.text, spans, labels)
-        parsed.append(parse(answer, example.text, labels).spans)
+        parsed.append(parse(answer, example.text, labels, nested=nested).spans)
     lost, changed_ids = 0, []
     for example, before, after in zip(examples, gold, parsed, strict=True):
         lost += len(set(before) - set(after))

@@ -125,7 +125,7 @@ def load_tagger(run: Run) -> Loaded:
     """The run's tagger.
 
     Raises:
-        UserError: when its model is of another family.
+        UserError: when its model is of another family, or has no tags.
     """
     from pipelines.families import token_tagger
 
@@ -136,7 +136,13 @@ def load_tagger(run: Run) -> Loaded:
             f"{run.folder}: its model is of the family {name}; inspect looks into token taggers: "
             "give a run of train_tagger.py or finetune_token_tagger.py"
         )
-    return token_tagger.load(folder)
+    loaded = token_tagger.load(folder)
+    if loaded.settings.decode == token_tagger.SPANS:
+        raise UserError(
+            f"{run.folder}: its model scores whole spans, without tags to look at; give a run of "
+            f"--decode {', '.join(token_tagger.DECODERS)}"
+        )
+    return loaded
 
 
 def example_files(run: Run, given: str | None) -> list[Path]:

@@ -16,7 +16,7 @@ from pipelines.corpora.tags import canonical_tags
 from pipelines.errors import UserError
 from pipelines.examples import Fields
 from pipelines.formatting import some
-from pipelines.spans import detect_scheme
+from pipelines.spans import detect_scheme, overlapping_pairs
 
 # Answer -> the recipes that learn it.
 RECIPES = {
@@ -276,12 +276,20 @@ def _set_spans(reading: Reading, notation: Notation | None, columns: Columns) ->
     if n_cut := reading.count("cuts_word"):
         do = "does" if n_cut == 1 else "do"
         reading.notes.append(f"{counted(n_cut, 'mention')} {do} not begin and end at words")
+    if columns.nested and (n_nested := sum(_count_overlapping(row) for row in reading.rows)):
+        do = "overlaps" if n_nested == 1 else "overlap"
+        reading.notes.append(f"{counted(n_nested, 'mention')} {do} another, and are kept")
     n_missing = sum(row.is_missing and row.has_text for row in reading.rows)
     if n_missing and reading.table.missing_is_empty:
         reading.notes.append(
             f"{counted(n_missing, 'row')} without {entities!r}, read as texts without mentions, as "
             "this tool writes them"
         )
+
+
+def _count_overlapping(row: Row) -> int:
+    """How many mentions of a row overlap another one."""
+    return len({span for pair in overlapping_pairs(row.spans or ()) for span in pair})
 
 
 # Classes and numbers

@@ -75,6 +75,11 @@ class Columns:
         "half-open or inclusive: whether `end` is the position after a mention or its last one"
     )
     offsets: str | None = _option("unit of the offsets: character, token, utf-16 or utf-8")
+    nested: bool = _option(
+        "keep mentions that overlap, lie within one another, or have several types (default: they "
+        "are faults)",
+        False,
+    )
     strict_tags: bool = _option(
         "make tags that violate their scheme faults (default: I-X after O opens a mention, with a "
         "warning)",

@@ -223,7 +223,12 @@ def set_spans(row: Row, notation: Notation, columns: Columns) -> None:
         _report_misspelled(row)
         return
     row.spans, findings = to_spans(
-        row.mentions, row.text, _tokens_of(row), notation, label=columns.default_type
+        row.mentions,
+        row.text,
+        _tokens_of(row),
+        notation,
+        label=columns.default_type,
+        nested=columns.nested,
     )
     row.findings += findings
 

@@ -20,6 +20,8 @@ from pipelines.corpora.notation import (
 from pipelines.examples import Span
 from pipelines.spans import Offsets, overlapping_pairs
 
+KEEP_BOTH = " (--nested true keeps both)"
+
 
 def to_spans(
     mentions: Sequence[RawMention],
@@ -28,6 +30,7 @@ def to_spans(
     notation: Notation,
     *,
     label: str,
+    nested: bool = False,
 ) -> tuple[list[Span], list[Finding]]:
     """Converts the mentions of one row to spans.
 
@@ -37,6 +40,7 @@ def to_spans(
         tokens: half-open character offsets of its tokens, where it has them.
         notation: what the file's offsets count.
         label: type of the mentions without one.
+        nested: whether mentions may overlap; the same span of the same type twice is a fault still.
 
     Returns:
         Sorted spans, and what is wrong with mentions and spans.
@@ -55,13 +59,17 @@ def to_spans(
             if is_by_character and not is_whole(text, offsets):
                 findings.append(_cut_word(text, offsets))
     strings = [Generated(m.text or "", m.label or label) for m in mentions if m.start is None]
-    for aligned in align(text, strings):
+    for aligned in align(text, strings, nested=nested):
         finding = _not_placed(aligned, text)
         if finding:
             findings.append(finding)
         elif aligned.span:
             spans.append(aligned.span)
-    findings += [_overlap(text, first, second) for first, second in overlapping_pairs(spans)]
+    findings += [
+        _overlap(text, first, second)
+        for first, second in overlapping_pairs(spans)
+        if first == second or not nested
+    ]
     return sorted(spans), findings
 
 
@@ -151,11 +159,11 @@ def _overlap(text: str, first: Span, second: Span) -> Finding:
     )
     if (first.start, first.end) == (second.start, second.end):
         is_same = first.label == second.label
-        types = "" if is_same else f", as {first.label} and as {second.label}"
+        types = "" if is_same else f", as {first.label} and as {second.label}{KEEP_BOTH}"
         return "overlapping_spans", f"the same span twice: {shown}{types}", "leave one out"
     is_nested = second.end <= first.end or first.start == second.start
     repair = "keep the longer one" if is_nested else None
-    return "overlapping_spans", f"spans overlap: {shown}", repair
+    return "overlapping_spans", f"spans overlap: {shown}{KEEP_BOTH}", repair
 
 
 def _cut_word(text: str, offsets: tuple[int, int]) -> Finding:

@@ -32,7 +32,7 @@ from pipelines.evaluation.mistakes import error_budget, find_mistakes, ordered
 from pipelines.evaluation.regression import perplexity, value_scores
 from pipelines.evaluation.residuals import mse_by_length, residuals
 from pipelines.evaluation.sanity import sanity_warnings
-from pipelines.evaluation.slices import false_alarms, mention_slices
+from pipelines.evaluation.slices import false_alarms, mention_slices, overlaps
 from pipelines.evaluation.token_scores import tagged_pairs, token_scores
 from pipelines.examples import Example, Prediction, Span, Steps, features_key, joined_by_id
 
@@ -75,6 +75,8 @@ def evaluate_spans(
     report["error_budget"] = error_budget(mistakes, report["strict"], generator=is_generator)
     report["slices"] = mention_slices(joined, matched, units=units, train=train)
     report["slices"]["no_mention"] = false_alarms(gold, predicted)
+    if overlapping := overlaps(joined):
+        report["overlaps"] = overlapping
     if train is not None:
         answers = {
             "dictionary": baselines.dictionary_predictions(train, examples),

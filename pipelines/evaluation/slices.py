@@ -11,6 +11,7 @@ from pipelines.evaluation import Report
 from pipelines.evaluation.significance import Units
 from pipelines.evaluation.span_scores import MatchedSpans, SpanArrays, scores_by_label
 from pipelines.examples import Example, Span
+from pipelines.spans import longest_without_overlaps, overlapping_pairs
 
 # The names of the slices of each slicing, in the order in which they are shown.
 SLICES = {
@@ -20,6 +21,7 @@ SLICES = {
     "sentence_of_document": ("first", "second to fifth", "later"),
     "seen_in_train": ("seen", "new"),
     "train_frequency": ("0", "1", "2 to 9", "10 or more"),
+    "nested": ("among overlapping mentions", "elsewhere"),
 }
 
 
@@ -44,7 +46,8 @@ def mention_slices(
     """Strict scores by what a mention is like.
 
     Gold and predicted spans are sorted by the same rule, so that each slice has a precision and a
-    recall; a correct prediction is in the slice of its gold mention.
+    recall; a correct prediction is in the slice of its gold mention. Where gold mentions overlap,
+    a slice holds all spans that touch such mentions.
 
     Args:
         examples: the examples.
@@ -57,8 +60,9 @@ def mention_slices(
     """
     positions = _sentence_positions(units) if units.kind == "document" else None
     train_counts = None if train is None else _mention_counts(train)
+    regions = overlapping_regions(matched.gold)
     gold, predicted = (
-        _slice_indices(examples, spans, positions, train_counts)
+        _slice_indices(examples, spans, positions, train_counts, regions)
         for spans in (matched.gold, matched.predicted)
     )
     correct = matched.pairs["strict"].gold
@@ -73,6 +77,7 @@ def _slice_indices(
     spans: SpanArrays,
     positions: np.ndarray | None,
     train_counts: Counter[str] | None,
+    regions: SpanArrays,
 ) -> dict[str, np.ndarray]:
     """For each slicing, the index in `SLICES` of each span, of shape (n_spans,)."""
     strings = _strings(examples, spans)
@@ -94,7 +99,62 @@ def _slice_indices(
         counts = by_string(lambda string: train_counts[string.lower()])
         indices["seen_in_train"] = np.where(counts, 0, 1)
         indices["train_frequency"] = np.digitize(counts, (1, 2, 10))
+    if len(regions.start):
+        indices["nested"] = np.where(_touch(spans, regions), 0, 1)
     return indices
+
+
+def overlapping_regions(spans: SpanArrays) -> SpanArrays:
+    """What two or more overlapping spans cover together, in order, without overlap."""
+    order = np.lexsort((spans.end, spans.start, spans.example))
+    ordered = spans.take(order[spans.start[order] < spans.end[order]])
+    start, end = _on_one_line(ordered, ordered)
+    reach = np.maximum.accumulate(end)
+    opens = np.ones(len(start), dtype=bool)
+    opens[1:] = start[1:] >= reach[:-1]
+    first = np.flatnonzero(opens)
+    last = np.append(first[1:], len(start))[: len(first)] - 1
+    several = first < last
+    first, last = first[several], last[several]
+    # The reach of a run ends with that of its last span.
+    length = reach[last] - start[first]
+    opening = ordered.take(first)
+    return SpanArrays(opening.example, opening.start, opening.start + length, opening.label)
+
+
+def _touch(spans: SpanArrays, regions: SpanArrays) -> np.ndarray:
+    """Whether each span has a character in common with a region, of shape (n_spans,)."""
+    start, end = _on_one_line(spans, regions)
+    region_start, region_end = _on_one_line(regions, spans)
+    following = np.searchsorted(region_end, start, side="right")
+    is_there = following < len(region_end)
+    return is_there & (region_start[following * is_there] < end)
+
+
+def _on_one_line(spans: SpanArrays, others: SpanArrays) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and ends as if the texts of all examples stood behind one another."""
+    length = 1 + max(int(spans.end.max(initial=0)), int(others.end.max(initial=0)))
+    return spans.example * length + spans.start, spans.example * length + spans.end
+
+
+def overlaps(examples: Sequence[Example]) -> Report:
+    """How many gold mentions overlap another, and how many at most an answer without overlaps has.
+
+    Returns:
+        `{"mentions", "overlapping", "without_overlaps"}`; empty where no mention overlaps another.
+        The last is the number of mentions that `spans.spans_to_tags` keeps, which is the rule of
+        all taggers: of those that overlap the longest.
+    """
+    mentions = overlapping = kept = 0
+    for example in examples:
+        spans = example.spans or ()
+        mentions += len(spans)
+        pairs = overlapping_pairs(spans)
+        overlapping += len({span for pair in pairs for span in pair})
+        kept += len(longest_without_overlaps(spans) if pairs else spans)
+    if not overlapping:
+        return {}
+    return {"mentions": mentions, "overlapping": overlapping, "without_overlaps": kept}
 
 
 def _sentence_positions(units: Units) -> np.ndarray:

@@ -23,6 +23,7 @@ from pipelines.networks.encoder_tagger import EncoderTagger
 from pipelines.networks.lexicon_feature import LEXICON_FILE
 from pipelines.networks.onnx_network import ONNX_FILE, onnx_runtime, save_crf
 from pipelines.networks.pooled_classifier import PooledClassifier
+from pipelines.networks.span_tagger import SpanTagger
 from pipelines.networks.tagger_ensemble import TaggerEnsemble
 
 DTYPES = ("float32", "int8")
@@ -53,12 +54,14 @@ def check_model(source: Source, loaded: Any) -> None:
     """Refuses what is no encoder on sub-words with a head.
 
     Raises:
-        UserError: for a network on words, and for an ensemble.
+        UserError: for a network on words, an ensemble, and a network that scores spans.
     """
     model: nn.Module = loaded.model
     kind = None
     if isinstance(model, TaggerEnsemble):
         kind = f"an ensemble of {len(model.taggers)} taggers that vote"
+    elif isinstance(model, SpanTagger):
+        kind = "a SpanTagger, which scores whole spans"
     elif not isinstance(model, EncoderTagger | PooledClassifier):
         is_from_library = type(model).__module__.startswith("transformers.")
         kind = None if is_from_library else f"a {type(model).__name__}, a network on words"

@@ -53,10 +53,9 @@ class EncoderTaggerConfig(OnEncoderConfig):
     pad_token_id: int | None = None
 
 
-class EncoderTagger(ReadsLexicon):
-    """Token ids, cases and lexicon matches -> token states of an encoder -> scores of the tags."""
+class FeaturedEncoder(ReadsLexicon):
+    """Token ids, cases and lexicon matches -> token states; a head on them is in a subclass."""
 
-    config_class = EncoderTaggerConfig
     base_model_prefix = "encoder"
     supports_gradient_checkpointing = True
     _supports_sdpa = _supports_attention_backend = True
@@ -71,19 +70,12 @@ class EncoderTagger(ReadsLexicon):
         if config.lexicon_tags:
             self._add_matches()
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        tags = bio_tags_of(config)
-        self.crf = LinearChainCRF(config.num_labels, tags=tags) if config.crf else None
-        self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
-        if isinstance(module, LinearChainCRF):
-            for parameter in module.parameters():
-                nn.init.zeros_(parameter)
         features = (self.case_embeddings, *self.matches.values())
         if isinstance(module, nn.Embedding) and any(module is feature for feature in features):
             nn.init.zeros_(module.weight)  # at first the encoder computes what it did before
@@ -123,49 +115,6 @@ class EncoderTagger(ReadsLexicon):
         """
         return self.match_inputs(words)
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        cases: Tensor | None = None,
-        matches: Tensor | None = None,
-        labels: Tensor | None = None,
-        num_items_in_batch: Tensor | int | None = None,
-        **_: Any,
-    ) -> TokenClassifierOutput:
-        """Tags a batch.
-
-        Args:
-            input_ids: (B, T).
-            attention_mask: (B, T), 1 where there is a token; by default everywhere.
-            cases: (B, T), from `case_of`, where the config has a case feature.
-            matches: (B, T), from `word_inputs`, where the config has tags of a lexicon.
-            labels: (B, T) tag ids; -100 is left out of the loss.
-            num_items_in_batch: divides the summed loss; by default the number of tags in the batch.
-
-        Returns:
-            The loss if there are labels, and logits (B, T, C), which are emissions of a CRF.
-        """
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        states = self._states(input_ids, mask, self._added(cases, matches))  # (B, T, H)
-        logits = self.classifier(self.dropout(states))  # (B, T, C)
-        if labels is None:
-            return TokenClassifierOutput(logits=logits)
-        tagged = labels != IGNORED
-        if self.crf is not None:
-            total = self.crf(logits.float(), labels, tagged).sum()
-        else:
-            total = cross_entropy(
-                logits.float().flatten(0, 1),
-                labels.flatten(),
-                ignore_index=IGNORED,
-                reduction="sum",
-            )
-        count = num_items_in_batch
-        if count is None:
-            count = tagged.sum().clamp(min=1)
-        return TokenClassifierOutput(loss=total / count, logits=logits)
-
     def _added(self, cases: Tensor | None, matches: Tensor | None) -> dict[str, Tensor]:
         """(B, T, H), what the features add to the `embeddings` and to the last `states`."""
         added: dict[str, Tensor] = {}
@@ -198,14 +147,79 @@ class EncoderTagger(ReadsLexicon):
         draws = torch.rand(len(matches), matches.shape[1] + 1, device=matches.device)
         return matches.masked_fill((draws < share).gather(1, number), 0)
 
-    def _states(self, input_ids: Tensor, mask: Tensor, added: dict[str, Tensor]) -> Tensor:
+    def states(
+        self, input_ids: Tensor, mask: Tensor, cases: Tensor | None, matches: Tensor | None
+    ) -> Tensor:
         """The encoder's last states, (B, T, H), with what the features add."""
+        added = self._added(cases, matches)
         inputs = {"input_ids": input_ids}
         if "embeddings" in added:
             embeddings = self.encoder.get_input_embeddings()(input_ids)
             inputs = {"inputs_embeds": embeddings + added["embeddings"]}
         states: Tensor = self.encoder(**inputs, attention_mask=mask).last_hidden_state
         return states + added["states"] if "states" in added else states
+
+
+class EncoderTagger(FeaturedEncoder):
+    """Token ids, cases and lexicon matches -> token states of an encoder -> scores of the tags."""
+
+    config_class = EncoderTaggerConfig
+
+    def __init__(self, config: Any, encoder: PreTrainedModel | None = None):
+        super().__init__(config, encoder)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        tags = bio_tags_of(config)
+        self.crf = LinearChainCRF(config.num_labels, tags=tags) if config.crf else None
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, LinearChainCRF):
+            for parameter in module.parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        cases: Tensor | None = None,
+        matches: Tensor | None = None,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **_: Any,
+    ) -> TokenClassifierOutput:
+        """Tags a batch.
+
+        Args:
+            input_ids: (B, T).
+            attention_mask: (B, T), 1 where there is a token; by default everywhere.
+            cases: (B, T), from `case_of`, where the config has a case feature.
+            matches: (B, T), from `word_inputs`, where the config has tags of a lexicon.
+            labels: (B, T) tag ids; -100 is left out of the loss.
+            num_items_in_batch: divides the summed loss; by default the number of tags in the batch.
+
+        Returns:
+            The loss if there are labels, and logits (B, T, C), which are emissions of a CRF.
+        """
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        states = self.states(input_ids, mask, cases, matches)  # (B, T, H)
+        logits = self.classifier(self.dropout(states))  # (B, T, C)
+        if labels is None:
+            return TokenClassifierOutput(logits=logits)
+        tagged = labels != IGNORED
+        if self.crf is not None:
+            total = self.crf(logits.float(), labels, tagged).sum()
+        else:
+            total = cross_entropy(
+                logits.float().flatten(0, 1),
+                labels.flatten(),
+                ignore_index=IGNORED,
+                reduction="sum",
+            )
+        count = num_items_in_batch
+        if count is None:
+            count = tagged.sum().clamp(min=1)
+        return TokenClassifierOutput(loss=total / count, logits=logits)
 
 
 def case_of(word: str) -> int:

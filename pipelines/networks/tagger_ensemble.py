@@ -24,6 +24,7 @@ from transformers.modeling_outputs import TokenClassifierOutput
 
 from pipelines.corpora.lexicon import Lexicon
 from pipelines.networks.lexicon_feature import ReadsLexicon
+from pipelines.networks.span_tagger import SpanTagger
 
 
 @strict
@@ -101,10 +102,12 @@ class TaggerEnsemble(ReadsLexicon):
             inputs: what the members take.
 
         Returns:
-            logits (B, T, C), which are log-probabilities.
+            logits (B, T, C), which are log-probabilities; of members that score spans (B, U, W, C).
         """
-        each = [tagger(**inputs).logits.float().log_softmax(-1) for tagger in self.taggers]
-        mean = torch.stack(each).logsumexp(0) - math.log(len(each))  # (B, T, C)
+        each = torch.stack([tagger(**inputs).logits.float() for tagger in self.taggers])
+        if isinstance(self.taggers[0], SpanTagger):  # whose types are not exclusive
+            return TokenClassifierOutput(logits=each.sigmoid().mean(0).logit())
+        mean = each.log_softmax(-1).logsumexp(0) - math.log(len(each))  # (B, T, C)
         return TokenClassifierOutput(logits=mean)
 
 

@@ -49,8 +49,9 @@ class PromptFormat(NamedTuple):
     Attributes:
         render: `(text, spans, labels) -> answer`. Empty spans and spans of other labels are left
             out.
-        parse: `(answer, text, labels, *, cut_off=False) -> Parsed`. Never raises. With `cut_off`
-            (the generation hit its length limit) a last, perhaps half-written mention is dropped.
+        parse: `(answer, text, labels, *, cut_off=False, nested=False) -> Parsed`. Never raises.
+            With `cut_off` (the length limit was hit) a last, perhaps half-written mention is
+            dropped. With `nested` mentions may overlap (see `align`).
         instruction: `(labels) -> one line` for a chat model.
         cue: the end of a base model's prompt, with `{}` for the types.
     """
@@ -116,8 +117,8 @@ def prompt_format(name: str) -> PromptFormat:
     return FORMATS[name]
 
 
-def _parsed(text: str, generated: Sequence[Generated], well_formed: bool) -> Parsed:
-    mentions = align(text, generated)
+def _parsed(text: str, items: Sequence[Generated], well_formed: bool, *, nested: bool) -> Parsed:
+    mentions = align(text, items, nested=nested)
     spans = tuple(sorted(mention.span for mention in mentions if mention.span))
     return Parsed(spans, mentions, "ok" if well_formed else "unparsable")
 
@@ -186,7 +187,14 @@ def _strip_layout(part: str) -> str:
     return part[: len(short) + is_escaped].lstrip()
 
 
-def _parse_list(answer: str, text: str, labels: Sequence[str], *, cut_off: bool = False) -> Parsed:
+def _parse_list(
+    answer: str,
+    text: str,
+    labels: Sequence[str],
+    *,
+    cut_off: bool = False,
+    nested: bool = False,
+) -> Parsed:
     labels = Labels.of(labels)
     has_types = len(labels) > 1
     line = answer.lstrip().split("\n", 1)[0]
@@ -203,7 +211,7 @@ def _parse_list(answer: str, text: str, labels: Sequence[str], *, cut_off: bool 
             generated += [Generated(unescaped(string), label, written) for string in strings]
     is_none = line.strip().casefold() == "none"
     any_known = any(item.label for item in generated)
-    return _parsed(text, generated, cut_off or is_none or any_known)
+    return _parsed(text, generated, cut_off or is_none or any_known, nested=nested)
 
 
 def label_and_rest(group: str, labels: Labels) -> tuple[str, str]:
@@ -230,7 +238,14 @@ def _render_json(text: str, spans: Iterable[Span], labels: Sequence[str]) -> str
     return json.dumps(items, ensure_ascii=False)
 
 
-def _parse_json(answer: str, text: str, labels: Sequence[str], *, cut_off: bool = False) -> Parsed:
+def _parse_json(
+    answer: str,
+    text: str,
+    labels: Sequence[str],
+    *,
+    cut_off: bool = False,
+    nested: bool = False,
+) -> Parsed:
     labels = Labels.of(labels)
     items, complete = _json_items(answer)
     only_label = labels[0] if len(labels) == 1 else ""
@@ -244,7 +259,7 @@ def _parse_json(answer: str, text: str, labels: Sequence[str], *, cut_off: bool 
             label, written = labels.known(written), _without_surrogates(written)
             for string in whole:
                 generated.append(Generated(_without_surrogates(string), label, written))
-    return _parsed(text, generated, complete or cut_off)
+    return _parsed(text, generated, complete or cut_off, nested=nested)
 
 
 def _json_items(answer: str) -> tuple[list[object], bool]:
@@ -299,7 +314,12 @@ def _escaped_marks(text: str, labels: Labels) -> str:
 
 
 def _parse_tagged(
-    answer: str, text: str, labels: Sequence[str], *, cut_off: bool = False
+    answer: str,
+    text: str,
+    labels: Sequence[str],
+    *,
+    cut_off: bool = False,
+    nested: bool = False,
 ) -> Parsed:
     plain, marked, balanced = _without_marks(answer, Labels.of(labels))
     offsets, is_copy = offsets_in(text, plain, cut_off=cut_off)
@@ -314,7 +334,7 @@ def _parse_tagged(
             if repair_status(string, text[first:past]):
                 position = first, past
         generated.append(Generated(string, label, label, position))
-    return _parsed(text, generated, is_copy and (balanced or cut_off))
+    return _parsed(text, generated, is_copy and (balanced or cut_off), nested=nested)
 
 
 def _without_marks(answer: str, labels: Labels) -> tuple[str, list[tuple[int, int, str]], bool]:

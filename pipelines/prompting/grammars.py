@@ -36,7 +36,9 @@ def grammar(format: str, text: str, labels: Sequence[str], *, lead: str = "") ->
     return f"start: START\nSTART: {json.dumps(lead)} ANSWER\n{rules}"
 
 
-def grammar_after(format: str, text: str, labels: Sequence[str], answer: str) -> str | None:
+def grammar_after(
+    format: str, text: str, labels: Sequence[str], answer: str, *, nested: bool = False
+) -> str | None:
     """The grammar of what may follow an answer that has just ended a mention: mentions in order.
 
     The next mention begins after the earliest occurrence of the one before. This excludes no answer
@@ -44,6 +46,7 @@ def grammar_after(format: str, text: str, labels: Sequence[str], answer: str) ->
 
     Args:
         answer: what is written so far.
+        nested: whether the next mention may begin where the one before begins.
 
     Returns:
         Lark rules; None where the answer does not end in a separator, or the format has no such
@@ -53,12 +56,11 @@ def grammar_after(format: str, text: str, labels: Sequence[str], answer: str) ->
     if format != "list" or not is_separated:
         return None
     has_types = len(labels) > 1
-    end = 0
+    strings: list[str] = []
     for group in split_list(answer, "|") if has_types else [answer]:
         items = label_and_rest(group.strip(), Labels.of(labels))[1] if has_types else group
-        for string in filter(None, map(unescaped, split_list(items, ";"))):
-            end += next(find_occurrences(text[end:], string), (0, 0))[1]
-    remaining = text[end:]
+        strings += filter(None, map(unescaped, split_list(items, ";")))
+    remaining = _after_nested(text, strings) if nested else _after(text, strings)
     if not remaining.strip():
         return 'start: ""'
     rest = "GROUP"
@@ -66,6 +68,23 @@ def grammar_after(format: str, text: str, labels: Sequence[str], answer: str) ->
         next_rule = "TYPED" if answer.endswith("|") else "GROUP"
         rest = f'{next_rule} (" | " TYPED)*'
     return f'start: START\nSTART: " " {rest}\n{_list_rules(remaining, labels)}'
+
+
+def _after(text: str, strings: Sequence[str]) -> str:
+    """The text behind the earliest occurrences of strings, one after the other."""
+    end = 0
+    for string in strings:
+        end += next(find_occurrences(text[end:], string), (0, 0))[1]
+    return text[end:]
+
+
+def _after_nested(text: str, strings: Sequence[str]) -> str:
+    """The text from where the last of these mentions begins, which may overlap, in order."""
+    before = (0, -len(text) - 1)
+    for string in strings:
+        keys = ((start, -end) for start, end in find_occurrences(text, string))
+        before = next((key for key in keys if key >= before), before)
+    return text[before[0] :]
 
 
 def _words(text: str) -> list[str]:

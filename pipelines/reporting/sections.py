@@ -118,13 +118,24 @@ def _span_scores(report: Report) -> Iterator[Table | Picture]:
     yield Table(
         ("score", *COUNTED, "95 % interval", "meaning"),
         rows,
-        note="Times 100. Nothing to find and nothing predicted is 100.",
+        note=" ".join(["Times 100. Nothing to find and nothing predicted is 100.", *_held(report)]),
         prose=("meaning",),
     )
     strict = report["strict"]
     if len(strict["per_type"]) > 1:
         means = {"macro": strict["macro"], "micro": strict, "weighted": strict["weighted"]}
         yield _per_label("Strict, by type", strict["per_type"], means)
+
+
+def _held(report: Report) -> Iterator[str]:
+    """What answers without overlaps, such as those of tags, lack of overlapping mentions."""
+    found = report.get("overlaps")
+    if found:
+        lost = found["mentions"] - found["without_overlaps"]
+        yield (
+            f"{count(found['overlapping'])} of the {count(found['mentions'])} gold mentions "
+            f"overlap another: tags, which hold one mention a word, miss at least {count(lost)}."
+        )
 
 
 def _tag_scores(report: Report) -> Iterator[Table]:

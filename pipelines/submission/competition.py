@@ -20,6 +20,7 @@ from typing import NamedTuple
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Prediction, Span, replacing
 from pipelines.formatting import some
+from pipelines.spans import overlapping_pairs
 from pipelines.submission.columns import answer_columns, kept_columns
 from pipelines.submission.inference import plan_submission
 from pipelines.submission.layouts import (
@@ -310,6 +311,14 @@ def _notes(inputs: Inputs, plan: Plan, style: Style, cells: Sequence[Sequence[st
             notes.append(
                 f"{len(cut)} {what} a mention that contains the separator {style.separator!r}: "
                 f"{some(cut)}"
+            )
+    if plan.layout in ("tags", "json_tags", "token_tags"):
+        nested = [p.id for p in inputs.predictions if overlapping_pairs(p.spans or ())]
+        if nested:
+            what = "row has" if len(nested) == 1 else "rows have"
+            notes.append(
+                f"{len(nested)} {what} mentions that overlap, of which tags hold the surest: "
+                f"{some(nested)}"
             )
     empty = [id for id, row in zip(ids, cells, strict=True) if not any(row)]
     if empty and not style.shows_no_answer:

@@ -10,7 +10,7 @@ from pipelines.alignment.word_boundaries import inside_word
 from pipelines.corpora.corpus import classes_of, counted, first_described, printable
 from pipelines.examples import Example, JsonObject, Span
 from pipelines.formatting import some
-from pipelines.spans import overlap, whitespace_tokens
+from pipelines.spans import longest_without_overlaps, whitespace_tokens
 
 IDS_SHOWN = 5
 
@@ -122,15 +122,11 @@ def span_row(span: Span) -> JsonObject:
 
 def without_overlaps(example: Example, losses: Losses) -> list[Span]:
     """The spans without overlaps: of those that overlap the longest, which is the outer one."""
-    kept: list[Span] = []
-    for span in sorted(example.spans or (), key=lambda span: (span.start - span.end, span)):
-        if any(overlap(span, other) for other in kept):
-            losses.add(
-                "overlapping spans are left out, of each group the longest is kept", example.id
-            )
-        else:
-            kept.append(span)
-    return sorted(kept)
+    spans = example.spans or ()
+    kept = longest_without_overlaps(spans)
+    for _ in range(len(spans) - len(kept)):
+        losses.add("overlapping spans are left out, of each group the longest is kept", example.id)
+    return kept
 
 
 def words_of(text: str) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 
 from pipelines.corpora.corpus import ColumnNames, Columns, Table, Unreadable, counted
@@ -13,7 +13,7 @@ from pipelines.corpora.source import Source
 from pipelines.corpora.tags import canonical_tags
 from pipelines.errors import UserError
 from pipelines.examples import JsonObject
-from pipelines.spans import TokenRange, looks_like_tag, tags_to_token_ranges
+from pipelines.spans import TokenRange, detect_scheme, looks_like_tag, tags_to_token_ranges
 
 MAX_TYPES = 100  # a column with more different values holds no tags
 PLACEHOLDERS = {"_", "-", "-X-", "*", "-DOCSTART-"}  # instead of a tag that is not given
@@ -113,24 +113,30 @@ def read(source: Source, columns: Columns) -> Table:
     token = stated.get("token", int(role is not None))
     if columns.text_column:
         token = _column_number(source.path, columns.text_column, file.width, "--text_column")
-    tag, notes = _tag_column(source, file, token, columns, stated.get("tag"))
+    tag, inner, notes = _tag_columns(source, file, token, columns, stated.get("tag"))
     rows = [
         _row(sentence, file.width, token, tag, role == "sentence") for sentence in file.sentences
     ]
+    if tag is not None and inner:
+        _add_mentions(file, rows, [tag, *inner])
     separator = "tabs" if file.separator else "blanks"
     layout = f"columns of tokens ({separator}, token in column {token}"
-    layout += (
-        f", tag in column {tag} of {file.width})" if tag is not None else ", no column of tags)"
-    )
+    if inner:
+        layout += f", tags in columns {', '.join(map(str, (tag, *inner)))} of {file.width})"
+    else:
+        layout += (
+            f", tag in column {tag} of {file.width})" if tag is not None else ", no column of tags)"
+        )
     if n_skipped:
         notes.append(f"{counted(n_skipped, 'line')} of ranges and empty nodes skipped")
     names = ColumnNames(
         tokens="tokens",
-        entities="tags" if tag is not None else None,
+        entities=("mentions" if inner else "tags") if tag is not None else None,
         id="id",
         group="group" if any(sentence.group for sentence in file.sentences) else None,
     )
-    return Table(rows, layout, unit="line", column_names=names, notes=notes)
+    table = Table(rows, layout, unit="line", column_names=names, notes=notes)
+    return replace(table, ends="half-open", offsets="token") if inner else table
 
 
 def n_columns(source: Source) -> int:
@@ -250,18 +256,26 @@ def _column_number(path: str, name: str, width: int, option: str) -> int:
     return int(name)
 
 
+def _tag_columns(
+    source: Source, file: _File, token: int, columns: Columns, stated: int | None
+) -> tuple[int | None, list[int], list[str]]:
+    """The column of tags, `None` in an unlabelled file; nested layers to read too; and notes."""
+    tag, layers, notes = _tag_column(source, file, token, columns, stated)
+    return (tag, layers, []) if columns.nested and layers else (tag, [], notes)
+
+
 def _tag_column(
     source: Source, file: _File, token: int, columns: Columns, stated: int | None
-) -> tuple[int | None, list[str]]:
-    """The column of tags, `None` in an unlabelled file, and a note where there is a choice."""
+) -> tuple[int | None, list[int], list[str]]:
+    """The column of tags, `None` in an unlabelled file; nested layers; and a note on a choice."""
     named = columns.entities_column
     if named is not None:
         may_lack = not source.labelled and _COLUMN_NUMBER.fullmatch(named)
         if may_lack and int(named) >= file.width:
-            return None, []
-        return _column_number(source.path, named, file.width, "--entities_column"), []
+            return None, [], []
+        return _column_number(source.path, named, file.width, "--entities_column"), [], []
     if stated is not None:
-        return stated, []
+        return stated, [], []
     values = {column: file.column(column) for column in range(token + 1, file.width)}
     layers = [column for column, seen in values.items() if _holds_tags(seen)]
     with_mentions = [column for column in layers if values[column] - PLACEHOLDERS - {"O", "o"}]
@@ -269,16 +283,17 @@ def _tag_column(
     no_chunks = [column for column in layers if not _holds_chunks(values[column])]
     layers = no_chunks or layers
     if len(layers) < 2:
-        return (layers[0] if layers else None), []
+        return (layers[0] if layers else None), [], []
     outer, others = layers[0], ", ".join(map(str, layers[1:]))
     if all(_is_nested(file, outer, column) for column in layers[1:]):
-        return outer, [
+        note = (
             f"column {outer} holds the outer tags, which are read; column {others} holds nested "
             "ones, which --entities_column reads instead"
-        ]
+        )
+        return outer, layers[1:], [note]
     several = f"columns {outer} and {others} hold tags"
     if not source.labelled:
-        return None, [f"{several}; none is read, as the file may be unlabelled"]
+        return None, [], [f"{several}; none is read, as the file may be unlabelled"]
     raise UserError(
         f"{source.path}: {several}; name the one to read, such as --entities_column {layers[-1]}"
     )
@@ -329,3 +344,22 @@ def _row(
     if sentence.group:
         row["group"] = sentence.group
     return number, row
+
+
+def _add_mentions(
+    file: _File, rows: Sequence[tuple[int, JsonObject | Unreadable]], layers: Sequence[int]
+) -> None:
+    """Adds to each row the mentions of several columns of tags, by token offsets."""
+    labelled: list[tuple[_Sentence, JsonObject]] = []
+    for sentence, (_, row) in zip(file.sentences, rows, strict=True):
+        if isinstance(row, Unreadable):
+            continue
+        row["mentions"] = None if row["tags"] is None else []
+        if row["mentions"] is not None:
+            labelled.append((sentence, row))
+    for column in layers:
+        tags, _ = canonical_tags([s.column(column, file.width) for s, _ in labelled])
+        scheme = detect_scheme(tags)
+        for (_, row), own in zip(labelled, tags, strict=True):
+            for first, past, label in tags_to_token_ranges(own, scheme=scheme):
+                row["mentions"].append({"start": first, "end": past, "type": label})

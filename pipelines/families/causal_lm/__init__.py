@@ -267,7 +267,9 @@ def _grammar(text: str, prompt: Prompt, lead: str) -> Grammar | None:
 
     def grammar_of_rest(answer: str) -> str | None:
         if answer:
-            return grammars.grammar_after(prompt.format, text, prompt.labels, answer)
+            return grammars.grammar_after(
+                prompt.format, text, prompt.labels, answer, nested=prompt.nested
+            )
         return grammars.grammar(prompt.format, text, prompt.labels, lead=lead)
 
     return grammar_of_rest
@@ -279,7 +281,7 @@ def _prediction(
     raw = str(tokenizer.decode(answer.ids, skip_special_tokens=True))
     ends = _token_ends(tokenizer, answer)
     parsed = formats.prompt_format(prompt.format).parse(
-        raw, example.text, prompt.labels, cut_off=not answer.ended
+        raw, example.text, prompt.labels, cut_off=not answer.ended, nested=prompt.nested
     )
     spans, position = [], 0
     for mention in parsed.mentions:

@@ -337,6 +337,7 @@ def read_settings(folder: Path) -> tuple[JsonObject, Prompt]:
             settings.get("shots", 0),
             settings.get("max_length"),
             settings.get("candidates", False),
+            settings.get("nested", False),
         )
         for name in ("base_model", "hash"):
             str(settings[name])

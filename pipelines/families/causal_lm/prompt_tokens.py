@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from jinja2.exceptions import TemplateError
@@ -24,6 +24,7 @@ from pipelines.families.causal_lm.control_tokens import MARK, rendered_ids, shie
 from pipelines.prompting import formats, prompts
 from pipelines.prompting.class_formats import CLASS_FORMATS, NO_CLASS, SEPARATOR
 from pipelines.prompting.prompts import Shot
+from pipelines.spans import are_nested
 
 STYLES = ("auto", "chat", "plain")
 ANSWER = f"{MARK}answer{MARK}"
@@ -43,6 +44,7 @@ class Prompt:
         shots: how many training examples stand before a text.
         max_length: tokens of prompt and answer, to which a text with classes is cut.
         candidates: whether the mentions that another model found stand behind a text.
+        nested: whether mentions may overlap, as those of training do.
     """
 
     format: str
@@ -52,6 +54,7 @@ class Prompt:
     shots: int = 0
     max_length: int | None = None
     candidates: bool = False
+    nested: bool = False
 
     @property
     def answer(self) -> str:
@@ -123,12 +126,17 @@ def prompt_of_examples(
         classes: what is known of the classes; None for mentions.
         format: of mentions.
     """
+    nested = False
     if classes is not None:
         format, labels = "classes" if classes.multi_label else "class", list(classes.labels)
     else:
-        types = {span.label for example in train for span in example.spans or ()}
-        labels = sorted(types) or ["Disease"]
-    return prompt_for(tokenizer, format=format, labels=labels, style=style, constrained=constrained)
+        mentions = [example.spans or () for example in train]
+        labels = sorted({span.label for spans in mentions for span in spans}) or ["Disease"]
+        nested = are_nested(mentions)
+    prompt = prompt_for(
+        tokenizer, format=format, labels=labels, style=style, constrained=constrained
+    )
+    return replace(prompt, nested=nested)
 
 
 def prompt_ids(

@@ -8,7 +8,7 @@ and `word_tagging.py` (networks on words).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,8 +26,16 @@ from transformers import (
 
 from pipelines.errors import UserError
 from pipelines.evaluation.voting import vote
-from pipelines.examples import Example, Fields, Prediction, Span, replacing
+from pipelines.examples import Example, Prediction, Span, replacing
 from pipelines.families.batching import chunks, length_batches, progress_bar
+from pipelines.families.token_tagger import span_answers
+from pipelines.families.token_tagger.inputs import (
+    collate,
+    extra_inputs,
+    window_inputs,
+    window_row,
+    word_inputs,
+)
 from pipelines.families.token_tagger.units import (
     Encoded,
     TaggerSettings,
@@ -44,22 +52,25 @@ from pipelines.networks import (
     onnx_network,
     precision,
     recurrent,
+    span_tagger,
     tagger_ensemble,
     weights,
 )
 from pipelines.networks.crf import LinearChainCRF
 from pipelines.networks.encoder_tokenizer import load_tokenizer
-from pipelines.networks.labels import IGNORED, labels_of
+from pipelines.networks.labels import labels_of
 from pipelines.spans import tags_to_token_ranges, token_ranges_to_spans
 
 MODEL_FILE = "tagger.json"
-DECODERS = ("argmax", "viterbi", "crf")
+DECODERS = ("argmax", "viterbi", "crf")  # of tags
+SPANS = "spans"  # decodes a network that scores whole spans
 BATCH_TOKENS = 4096  # sub-words of a batch in prediction
 # Importing them registers their configs with `AutoConfig` and `AutoModelForTokenClassification`.
-_OUR_NETWORKS = (encoder_tagger, feedforward, recurrent, tagger_ensemble)
+_OUR_NETWORKS = (encoder_tagger, feedforward, recurrent, span_tagger, tagger_ensemble)
 __all__ = [
     "DECODERS",
     "MODEL_FILE",
+    "SPANS",
     "Encoded",
     "Loaded",
     "TaggerSettings",
@@ -90,62 +101,6 @@ class Loaded(NamedTuple):
     settings: TaggerSettings
 
 
-def extra_inputs(model: PreTrainedModel, words: Sequence[str]) -> dict[str, list[Any]]:
-    """What a model takes beside token ids: (T,) numbers or (T, F) rows of them by name.
-
-    Args:
-        words: (T,), the words of a text, of which each is one token.
-    """
-    return _asked(model, "extra_inputs", words) | _asked(model, "word_inputs", words)
-
-
-def window_inputs(model: Any, text: Encoded) -> list[dict[str, list[Any]]]:
-    """What a model takes for each window of a text: (T,) numbers or (T, F) rows of them by name."""
-    # Of the whole text: a match may cross the border of two windows.
-    of_words = _asked(model, "word_inputs", text.words)  # (W,) by name
-    return [_window_row(model, window, of_words) for window in text.windows]
-
-
-def _window_row(
-    model: Any, window: Window, of_words: Mapping[str, Sequence[int]]
-) -> dict[str, list[Any]]:
-    row = {"input_ids": window.input_ids, **_asked(model, "extra_inputs", window.words)}
-    for name, values in of_words.items():
-        row[name] = [values[word] if word >= 0 else 0 for word in window.word_of]
-    return row
-
-
-def _asked(model: Any, method: str, words: Sequence[str]) -> dict[str, list[Any]]:
-    own = getattr(model, method, None)
-    return own(words) if own else {}
-
-
-def collate(rows: Sequence[Fields], *, pad: int, padding_side: str = "right") -> dict[str, Tensor]:
-    """Pads rows to the longest and adds `attention_mask`.
-
-    Args:
-        rows: of each row its inputs by name, (T,) or (T, F).
-        pad: pads `input_ids`; labels are padded with -100, all else with 0.
-
-    Returns:
-        (B, T) or (B, T, F) by name.
-    """
-    values = {"input_ids": pad, "labels": IGNORED}
-    batch = {}
-    for name in rows[0]:
-        columns = [torch.as_tensor(row[name]) for row in rows]
-        batch[name] = pad_sequence(
-            columns,
-            batch_first=True,
-            padding_value=values.get(name, 0),
-            padding_side=padding_side,
-        )
-    lengths = torch.tensor([len(row["input_ids"]) for row in rows])[:, None]  # (B, 1)
-    mask = torch.arange(batch["input_ids"].shape[1]) < lengths  # (B, T)
-    batch["attention_mask"] = (mask.flip(1) if padding_side == "left" else mask).long()
-    return batch
-
-
 def predict(
     loaded: Loaded,
     examples: Sequence[Example],
@@ -156,8 +111,9 @@ def predict(
     """Finds the spans of each example.
 
     The score of a span is the least probability among the tags of its units: of each by itself, or
-    given the whole text where a CRF decodes. The taggers of an ensemble each find their spans, and
-    vote (`vote`); the mean of their tags' probabilities would find more spans, most of them wrong.
+    given the whole text where a CRF decodes; a span tagger scores spans themselves. The taggers of
+    an ensemble each find their spans, and vote (`vote`); the mean of their tags' probabilities
+    would find more spans, most of them wrong.
 
     Args:
         batch_tokens: sub-words of a batch at most, padding included.
@@ -175,8 +131,14 @@ def predict(
     with progress_bar(len(examples), "tagging", show=progress) as bar:
         for part in chunks(examples):
             encoded = encode(part, tokenizer, settings)
-            logits = unit_logits(loaded, encoded, batch_tokens=batch_tokens)
-            predictions += spans_from(loaded, part, encoded, logits)
+            if isinstance(model, span_tagger.SpanTagger):
+                scores = span_answers.span_logits(
+                    model, encoded, batch_tokens=batch_tokens, pad=tokenizer.pad_token_id or 0
+                )
+                predictions += span_answers.spans_from(model, part, encoded, scores)
+            else:
+                logits = unit_logits(loaded, encoded, batch_tokens=batch_tokens)
+                predictions += spans_from(loaded, part, encoded, logits)
             bar.update(len(part))
     return predictions
 
@@ -217,14 +179,14 @@ def unit_logits(
     model.eval()
     texts = [torch.zeros(len(text.offsets), model.config.num_labels) for text in encoded]
     windows = [(index, window) for index, text in enumerate(encoded) for window in text.windows]
-    of_words = [_asked(model, "word_inputs", text.words) for text in encoded]
+    of_words = [word_inputs(model, text.words) for text in encoded]
     lengths = [len(window.input_ids) for _, window in windows]
     with progress_bar(len(windows), "tagging", show=progress) as bar:
         for batch in length_batches(lengths, batch_tokens):
             rows = []
             for row in batch:
                 index, window = windows[row]
-                rows.append(_window_row(model, window, of_words[index]))
+                rows.append(window_row(model, window, of_words[index]))
             inputs = collate(rows, pad=tokenizer.pad_token_id or 0)
             inputs = {name: value.to(model.device) for name, value in inputs.items()}
             logits = model(**inputs).logits.float().cpu()  # (B, T, C)

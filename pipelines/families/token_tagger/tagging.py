@@ -26,6 +26,7 @@ from pipelines.examples import Example, Fields, Span
 from pipelines.families.batching import chunks
 from pipelines.families.token_tagger import (
     BATCH_TOKENS,
+    SPANS,
     Encoded,
     Loaded,
     TaggerSettings,
@@ -34,11 +35,13 @@ from pipelines.families.token_tagger import (
     load_network,
     padded_batches,
     spans_from,
+    tags_for,
     unit_logits,
     unreachable,
     window_inputs,
     window_of,
 )
+from pipelines.families.training import TrainerMixin
 from pipelines.families.training.averaging import WeightAveraging
 from pipelines.families.training.batches import LengthBatches
 from pipelines.families.training.cpu_training import CpuTraining
@@ -53,6 +56,7 @@ from pipelines.families.training.losses import SummedLoss, frequency_weights
 from pipelines.networks import weights
 from pipelines.networks.encoder_tagger import EncoderTagger, EncoderTaggerConfig
 from pipelines.networks.labels import IGNORED, follow_labels, label_map, labels_of
+from pipelines.networks.span_tagger import SpanTaggerConfig
 from pipelines.spans import spans_to_tags
 
 DROPOUT_OPTIONS = (
@@ -208,6 +212,11 @@ def new_model(
         changed: dict[str, object] = {}
         if dropout is not None:
             changed = {key: dropout for key in DROPOUT_OPTIONS if hasattr(config, key)}
+        if config.model_type == SpanTaggerConfig.model_type:
+            raise UserError(
+                f"{name}: scores whole spans, and has no tags; take --decode {SPANS}, or the "
+                "encoder that it was trained from"
+            )
         is_ours = config.model_type == EncoderTaggerConfig.model_type
         if is_ours:
             # The parts asked for now, whatever it was trained with; but a case feature stays.
@@ -216,9 +225,9 @@ def new_model(
             model, lacking = load_network(
                 name, ignore_mismatched_sizes=True, **label_map(tags), **changed, **options
             )
-            _check_case_feature(model, name)
+            check_case_feature(model, name)
             new = follow_labels(model, labels_of(config), new=lacking)
-            return _with_lexicon(NewModel(model, new), lexicon, lexicon_dropout)
+            return with_lexicon(NewModel(model, new), lexicon, lexicon_dropout)
         encoder = AutoModel.from_pretrained(
             path, dtype=torch.float32, trust_remote_code=False, **changed, **options
         )
@@ -235,12 +244,12 @@ def new_model(
         ),
         encoder,
     )
-    _check_case_feature(model, name)
+    check_case_feature(model, name)
     new = [key for key, _ in model.named_parameters() if not key.startswith("encoder.")]
-    return _with_lexicon(NewModel(model, new), lexicon, lexicon_dropout)
+    return with_lexicon(NewModel(model, new), lexicon, lexicon_dropout)
 
 
-def _with_lexicon(made: NewModel, lexicon: Lexicon | None, dropout: float) -> NewModel:
+def with_lexicon(made: NewModel, lexicon: Lexicon | None, dropout: float) -> NewModel:
     if lexicon is None:
         return made
     model: Any = made.model
@@ -250,7 +259,7 @@ def _with_lexicon(made: NewModel, lexicon: Lexicon | None, dropout: float) -> Ne
     return NewModel(model, [*made.new, *added])
 
 
-def _check_case_feature(model: Any, name: str) -> None:
+def check_case_feature(model: Any, name: str) -> None:
     """Refuses a case feature where embeddings and states differ in size (ELECTRA, ALBERT)."""
     if getattr(model, "case_embeddings", None) is None:
         return
@@ -268,6 +277,11 @@ def tag_weights(rows: Sequence[Fields], num_tags: int, *, power: float) -> Tenso
     return frequency_weights(np.array([counts[tag] for tag in range(num_tags)]), power=power)
 
 
+def label_weights(rows: Sequence[Fields], model: PreTrainedModel, *, power: float) -> Tensor:
+    """(C,) weights of a model's tags; see `tag_weights`."""
+    return tag_weights(rows, len(labels_of(model.config)), power=power)
+
+
 class TagLoss(SummedLoss):
     """The loss of tags, at the tagged positions only; a CRF's of whole rows."""
 
@@ -283,8 +297,8 @@ class TagLoss(SummedLoss):
         return self.class_loss(outputs.logits[tagged], labels[tagged]), outputs
 
 
-class TagScores(DevScores, TagLoss):
-    """Strict F1 of predicted spans, and the loss of the same logits.
+class EncodedOnce(TrainerMixin):
+    """Cuts and aligns the examples that are scored once, for all evaluations.
 
     Args:
         settings: how texts are cut into windows and tags are decoded.
@@ -295,6 +309,19 @@ class TagScores(DevScores, TagLoss):
         self.settings = settings
         self._encoded: dict[int, list[list[Encoded]]] = {}
 
+    def encoded(self, examples: Sequence[Example]) -> list[list[Encoded]]:
+        """The examples cut and aligned, in the chunks of `predict`."""
+        if id(examples) not in self._encoded:
+            tokenizer: Any = self.processing_class
+            self._encoded[id(examples)] = [
+                encode(part, tokenizer, self.settings) for part in chunks(examples)
+            ]
+        return self._encoded[id(examples)]
+
+
+class TagScores(EncodedOnce, DevScores, TagLoss):
+    """Strict F1 of predicted spans, and the loss of the same logits."""
+
     @torch.inference_mode()
     def score(self, examples: Sequence[Example]) -> dict[str, float]:
         """Tags examples as `predict` does."""
@@ -304,7 +331,7 @@ class TagScores(DevScores, TagLoss):
         numbers, predictions = tag_numbers(model), []
         all_logits: list[Tensor] = []
         all_tags: list[Tensor] = []
-        for part, encoded in zip(chunks(examples), self._encode(examples), strict=True):
+        for part, encoded in zip(chunks(examples), self.encoded(examples), strict=True):
             logits = unit_logits(loaded, encoded, batch_tokens=BATCH_TOKENS)
             predictions += spans_from(loaded, part, encoded, logits)
             all_logits += logits
@@ -313,15 +340,6 @@ class TagScores(DevScores, TagLoss):
                 all_tags.append(torch.tensor([numbers[tag] for tag in tags], dtype=torch.long))
         loss = self._loss(model, all_logits, all_tags)
         return {"loss": loss, **strict_scores(examples, predictions)}
-
-    def _encode(self, examples: Sequence[Example]) -> list[list[Encoded]]:
-        """The examples cut and aligned, once for all evaluations, in the chunks of `predict`."""
-        if id(examples) not in self._encoded:
-            tokenizer: Any = self.processing_class
-            self._encoded[id(examples)] = [
-                encode(part, tokenizer, self.settings) for part in chunks(examples)
-            ]
-        return self._encoded[id(examples)]
 
     def _loss(self, model: Any, logits: Sequence[Tensor], tags: Sequence[Tensor]) -> float:
         """The mean loss of the tags, (U,) of each text, given its logits, (U, C)."""
@@ -343,3 +361,6 @@ class TokenTaggerTrainer(
     def __init__(self, *arguments: Any, **keywords: Any):
         pad = keywords["processing_class"].pad_token_id or 0
         super().__init__(*arguments, **keywords | {"data_collator": partial(collate, pad=pad)})
+
+
+labels_for, TaggerTrainer = tags_for, TokenTaggerTrainer

@@ -29,7 +29,8 @@ class TaggerSettings:
 
     Attributes:
         decode: `argmax` (each unit by itself), `viterbi` (the most probable legal BIO tags), `crf`
-            (the most probable path under the model's own transition scores).
+            (the most probable path under the model's own transition scores), `spans` (whole spans
+            are scored, without tags).
         window: sub-words of a window at most, special ones included.
         stride: sub-words that neighbouring windows of a long text share.
     """
@@ -49,6 +50,7 @@ class Window(NamedTuple):
         units: (U,), the indices of these units.
         word_of: (T,), the index in `Encoded.words` of the word that each sub-word begins in; -1
             for a special one.
+        offsets: (T,), the characters that each sub-word covers; None for a special one.
     """
 
     input_ids: list[int]
@@ -56,6 +58,7 @@ class Window(NamedTuple):
     positions: list[int]
     units: list[int]
     word_of: list[int]
+    offsets: Sequence[tuple[int, int] | None] = ()
 
 
 class Encoded(NamedTuple):
@@ -212,6 +215,7 @@ def _encoded(example: Example, windows: Sequence[_SubWords]) -> Encoded:
             positions[number],
             tagged[number],
             _first_words(word_at, part),
+            part.offsets,
         )
         for number, part in enumerate(windows)
         if tagged[number]
@@ -305,10 +309,18 @@ def unreachable(example: Example, tags: Sequence[str], offsets: Offsets) -> list
     return [span for span in example.spans or () if span not in reached]
 
 
-def describe_unreachable(lost: Sequence[tuple[str, Span]]) -> str:
-    """One line that counts and names mentions that tags cannot express, by id and offsets."""
+def describe_unreachable(lost: Sequence[tuple[str, Span]], *, width: int | None = None) -> str:
+    """One line that counts and names mentions that a tagger cannot find, by id and offsets.
+
+    Args:
+        width: of a network that scores spans, how many units they have at most.
+    """
     names = [f"{id} {span.start}:{span.end}" for id, span in lost]
+    if width is None:
+        how, first = "expressed by tags", "overlap another"
+    else:
+        how, first = "found as spans", f"have more than {width} units"
     return (
-        f"{len(lost)} mentions cannot be expressed by tags (they overlap another, cut through a "
-        f"word, or hold no character that the tagger sees): {some(names)}"
+        f"{len(lost)} mentions cannot be {how} (they {first}, cut through a word, or hold no "
+        f"character that the tagger sees): {some(names)}"
     )
