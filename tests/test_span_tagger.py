@@ -10,6 +10,7 @@ from conftest import load_recipe
 from transformers import TrainingArguments
 
 from pipelines import cli
+from pipelines.corpora.lexicon import Entry, Lexicon
 from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import UserError
 from pipelines.examples import Example, Span
@@ -91,6 +92,25 @@ def test_a_span_is_scored_from_its_ends_its_inside_and_its_width():
     assert logits.shape == (1, 2, 2, 2)  # no more widths than units
     torch.testing.assert_close(logits[0, 0, 1], wanted)
     assert (logits[0, 1, 1] == NO_SPAN).all()  # runs past the last unit
+
+
+def test_spans_read_a_lexicon_too(bare_bert, tokenizer):
+    options = {"tune": "full", "last_n": 1, "lora": None, "max_width": 3, "nested": True}
+    names = Lexicon({"colon cancer": Entry("D")})
+    model, new = span_training.model_to_train(str(bare_bert), TYPES, **options, lexicon=names)
+    assert {name for name in new if name.startswith("matches")} == {
+        "matches.embeddings.weight",
+        "matches.states.weight",
+    }
+    settings = TaggerSettings("spans", 64, 16)
+    [row, *_] = span_training.training_rows(NESTED, model, tokenizer, settings).rows
+    assert sum(match > 0 for match in row["matches"]) == 2  # the words of the name
+    encoded = encode(NESTED, tokenizer, settings)
+    before = span_answers.span_logits(model, encoded, batch_tokens=64, pad=0)
+    torch.nn.init.constant_(model.matches["states"].weight[1:], 1.0)
+    after = span_answers.span_logits(model, encoded, batch_tokens=64, pad=0)
+    changed = [not torch.equal(own, other) for own, other in zip(before, after, strict=True)]
+    assert changed == [True, False, True, False]
 
 
 def test_padding_changes_no_score():
