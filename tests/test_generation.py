@@ -135,7 +135,7 @@ def test_a_batch_writes_what_one_at_a_time_and_the_library_write(
 
 @pytest.mark.parametrize("batch_tokens", [1, 150, 10_000])
 def test_answers_that_end_early_leave_the_batch_and_spoil_nothing(answering, batch_tokens):
-    model, tokenizer, prompt, _ = answering
+    model, tokenizer, prompt, *_ = answering
     questions = [prompt_ids(tokenizer, example.text, prompt) for example in answered()] * 2
     limits = [60] * 4 + [3, 60, 60, 60]
     answers = generate(model, tokenizer, questions, limits=limits, batch_tokens=batch_tokens)
