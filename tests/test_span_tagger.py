@@ -179,6 +179,18 @@ def test_smoothing_goes_to_the_spans_beside():
     assert plain.sum() == plain[0, 1, 0, 1] == 1
 
 
+def test_spans_that_overlap_are_alternatives():
+    def score(start, end, p):
+        return Span(start, end, "D", p)
+
+    unsure = [score(0, 5, 0.3), score(0, 9, 0.35), score(20, 25, 0.45), score(30, 33, 0.19)]
+    assert span_answers.likeliest([*unsure, score(30, 34, 0.19), score(31, 34, 0.19)]) == [
+        score(0, 9, 0.35)
+    ]
+    sure = [score(0, 5, 0.9), score(3, 9, 0.8), score(6, 9, 0.6)]
+    assert span_answers.likeliest(sure) == [sure[0], sure[2]]
+
+
 @pytest.mark.parametrize("half_copies", [False, True])
 def test_training_learns_nested_mentions_by_heart(bare_bert, tokenizer, tmp_path, half_copies):
     torch.manual_seed(0)

@@ -33,7 +33,7 @@ class SpanTaggerConfig(OnEncoderConfig):
     Args:
         max_width: units of a span at most, W.
         span_size: D of the hidden layer.
-        nested: whether mentions may overlap; else of those that do the likeliest is taken.
+        nested: whether mentions may overlap; else spans that do are alternatives.
         case_feature: as of `EncoderTaggerConfig`, and so are the fields of the lexicon.
         dropout: on the states of tokens, and on what the classifier reads.
     """

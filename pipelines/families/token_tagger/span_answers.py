@@ -22,7 +22,9 @@ from pipelines.networks.labels import labels_of
 from pipelines.networks.span_tagger import SpanTagger
 from pipelines.spans import overlap
 
-LEAST = 0.5  # a span is a mention above this probability
+LEAST = 0.5  # a mention is more probable than none
+# Without overlaps: least probability of a mention, and of what counts as an alternative to it.
+LEAST_OF_ONE, FAINTEST = 0.2, 0.05
 
 
 class WholeUnits(NamedTuple):
@@ -162,16 +164,17 @@ def spans_from(
 ) -> list[Prediction]:
     """The mentions of each text, from the (U, W, C) logits of its spans.
 
-    A span's score is its probability, and above one half it is a mention of that type. Where
-    mentions do not overlap, they are taken in order of their scores, the highest first.
+    A span's score is its probability. Where mentions may overlap, each span above one half is a
+    mention of that type; where they do not, as `likeliest` says.
     """
     config: Any = model.config
     labels, predictions = labels_of(config), []
     for example, text, scores in zip(examples, encoded, logits, strict=True):
         probabilities = scores.sigmoid()  # (U, W, C)
-        spans = _mentions(probabilities, text.offsets, labels)
-        if not config.nested:
-            spans = without_overlaps(spans)
+        if config.nested:
+            spans = _mentions(probabilities, text.offsets, labels, above=LEAST)
+        else:
+            spans = likeliest(_mentions(probabilities, text.offsets, labels, above=FAINTEST))
         certainty = None
         if len(probabilities):
             certainty = round(LEAST + float((probabilities - LEAST).abs().min()), 6)
@@ -185,9 +188,13 @@ def spans_from(
 
 
 def _mentions(
-    probabilities: Tensor, offsets: Sequence[tuple[int, int]], labels: Sequence[str]
+    probabilities: Tensor,
+    offsets: Sequence[tuple[int, int]],
+    labels: Sequence[str],
+    *,
+    above: float,
 ) -> list[Span]:
-    found = probabilities > LEAST
+    found = probabilities > above
     scores = probabilities[found].tolist()
     return [
         Span(offsets[unit][0], offsets[unit + width][1], labels[label], score)
@@ -195,10 +202,17 @@ def _mentions(
     ]
 
 
-def without_overlaps(spans: Sequence[Span]) -> list[Span]:
-    """The spans that overlap none of a higher score."""
+def likeliest(spans: Sequence[Span]) -> list[Span]:
+    """The mentions among spans that are alternatives where they overlap.
+
+    In order of their scores: a span that overlaps none before it is a mention where its probability
+    and those of all that overlap it add up to more than one half. Where two borders are about as
+    likely, neither alone need be above one half.
+    """
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (-(span.score or 0.0), span)):
-        if not any(overlap(span, other) for other in kept):
+        if (span.score or 0.0) < LEAST_OF_ONE or any(overlap(span, other) for other in kept):
+            continue
+        if sum(other.score or 0.0 for other in spans if overlap(span, other)) > LEAST:
             kept.append(span)
     return kept
