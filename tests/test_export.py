@@ -373,7 +373,7 @@ def test_an_export_that_is_worse_ends_with_code_1(generator_run, tmp_path, monke
     assert (
         main(["export", "--run", str(generator_run.folder), "--to", "gguf", "--out", str(out)]) == 1
     )
-    assert "strict.f1 of the export differs by -" in caplog.text
+    assert "the strict F1 of the export differs by -" in caplog.text
     comparison = json.loads((out / "export.json").read_text(encoding="utf-8"))["comparison"]
     assert not comparison["within_tolerance"]
 
