@@ -217,3 +217,10 @@ def test_nested_mentions_are_marked_within_one_another():
     html = marked(TEXT, (GENE, FIRST), ["D", "G"])
     assert html.count("nested") == 1
     assert 'title="G; D"' in html
+
+
+def test_of_mentions_that_begin_together_the_longer_comes_first():
+    text = "small cell cancer, small cell"
+    generated = [Generated("small cell cancer", "D"), Generated("small cell", "D")]
+    spans = [mention.span for mention in align(text, generated, nested=True)]
+    assert spans == [Span(0, 17, "D"), Span(0, 10, "D")]

@@ -191,7 +191,7 @@ def test_spans_that_overlap_are_alternatives():
     assert span_answers.likeliest(sure) == [sure[0], sure[2]]
 
 
-@pytest.mark.parametrize("half_copies", [False, True])
+@pytest.mark.parametrize("half_copies", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_training_learns_nested_mentions_by_heart(bare_bert, tokenizer, tmp_path, half_copies):
     torch.manual_seed(0)
     model, new = span_training.model_to_train(
