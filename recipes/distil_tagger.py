@@ -263,7 +263,7 @@ def train(
         dropout=options.dropout,
     )
     if new:
-        logger.info("%s has no %s for these tags: they start at random", name, ", ".join(new))
+        logger.info("%s has no %s for these tags: they are new", name, ", ".join(new))
     settings = tagging.settings_for(
         model,
         tokenizer,

@@ -322,7 +322,7 @@ def train_tagger(
         **head_of(train_examples, options, show=show),
     )
     if show and new:
-        logger.info("%s has no %s for these labels: they start at random", name, ", ".join(new))
+        logger.info("%s has no %s for these labels: they are new", name, ", ".join(new))
     settings = tagging.settings_for(
         model,
         tokenizer,

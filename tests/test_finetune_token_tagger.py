@@ -76,7 +76,7 @@ def test_a_run_leaves_every_file_and_says_what_it_found(tagger_run, corpus):
     } <= files
     printed = (tagger_run / "stdout.txt").read_text()
     assert "classifier.weight" in printed
-    assert "start at random" in printed
+    assert "they are new" in printed
     assert "overlapping windows" in printed
     report = json.loads((tagger_run / "report.json").read_text())
     assert report["strict"]["support"] == sum(
