@@ -57,7 +57,8 @@ def test_a_prediction_that_was_not_timed_is_not_free(timed, expected, monkeypatc
     monkeypatch.setattr(results, "_energy", lambda *_: None)
     plan = SimpleNamespace(splits={"dev": [Example(str(i), "a") for i in range(20)]}, rungs=[])
     report = {"cost": {"seconds": timed}}
-    cost = results._cost(SimpleNamespace(plan=plan), None, seen(), report, [])
+    rung = SimpleNamespace(recipe="a recipe")
+    cost = results._cost(SimpleNamespace(plan=plan), rung, seen(), report, [])
     assert cost["seconds_per_million"] == expected
 
 

@@ -9,7 +9,7 @@ FILES = sorted(
     path for folder in ("pipelines", "recipes") for path in (ROOT / folder).rglob("*.py")
 )
 # Of `peft`, which reads options, or weights into a model that is there: it has no such option.
-EXEMPT = {"PeftConfig", "PeftModel"}
+EXEMPT = {"LoraConfig", "PeftConfig", "PeftModel"}
 
 
 def calls(source):
