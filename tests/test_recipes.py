@@ -649,31 +649,6 @@ def processes(run):
 
 
 @pytest.mark.slow
-def test_two_processes_make_one_run_with_all_predictions(smoke_arguments, corpus, tmp_path):
-    done = run_python(
-        "-m", "accelerate.commands.launch", "--config_file", CPU2, *smoke_arguments, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    [run] = (tmp_path / "runs").iterdir()
-    assert processes(run) == 2
-    for split in ("dev", "test"):
-        assert [
-            prediction.id for prediction in read_predictions(run / "predictions" / f"{split}.jsonl")
-        ] == [example.id for example in read_examples(corpus[split])]
-    assert "strict" in json.loads((run / "report.json").read_text())
-    assert done.stdout.count("one training example") == 1
-    # The model that was saved is the one that predicted.
-    out = tmp_path / "again.jsonl"
-    assert (
-        cli.main(
-            ["predict", "--run", str(run), "--input", str(corpus["test"]), "--output", str(out)]
-        )
-        == 0
-    )
-    assert raws(out) == raws(run / "predictions" / "test.jsonl")
-
-
-@pytest.mark.slow
 def test_two_processes_train_one_tagger(tiny_bert, corpus, tmp_path):
     done = run_python(
         "-m",
