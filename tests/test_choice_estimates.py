@@ -7,7 +7,7 @@ import pytest
 from pipelines.examples import Example
 from pipelines.studies.choice import results
 from pipelines.studies.choice.climb import Climb
-from pipelines.studies.choice.estimates import Observation, estimate
+from pipelines.studies.choice.estimates import Observation, estimate, observed
 
 GIB = 2.0**30
 
@@ -21,6 +21,15 @@ def test_what_grows_is_scaled_and_what_does_not_stays():
     found = estimate([seen()], train=1000, dev=100)
     assert found.seconds == pytest.approx(5 + 30 + 10)
     assert (found.memory, found.disk, found.source) == (GIB, 5.0, "probe")
+
+
+def test_evaluations_within_training_grow_with_dev():
+    # Of 8 s of training 6 are two evaluations: 12 - 8 - 1 s to start, 2 and 7 s to be scaled.
+    cost = {"seconds": {"training": 8.0, "predict_dev": 1.0}, "peak_memory": GIB}
+    log = [{"loss": 1.0}, {"eval_runtime": 2.0}, {"eval_runtime": 4.0}]
+    probe = observed(cost, log, seconds=12.0, train=100, dev=20, disk=5.0, source="probe")
+    assert (probe.training, probe.evaluation, probe.prediction) == (2.0, 6.0, 1.0)
+    assert estimate([probe], train=1000, dev=40).seconds == pytest.approx(3 + 20 + 14)
 
 
 def test_reading_all_data_takes_longer_than_those_of_a_probe():

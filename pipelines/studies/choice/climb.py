@@ -182,6 +182,7 @@ class Climb:
         parts = [
             observed(
                 run.report().get("cost", {}),
+                run.training_log(),
                 seconds=self.progress.seconds_of(self.plan.name_of(run)),
                 train=train,
                 dev=dev,
@@ -199,6 +200,7 @@ class Climb:
             max(part.memory for part in parts),
             sum(part.disk for part in parts),
             source,
+            sum(part.evaluation for part in parts),
         )
 
     def runs_of(self, rung: Rung, part: str = "") -> list[Run]:

@@ -21,10 +21,11 @@ class Observation:
         dev: characters of the texts that it predicted.
         seconds: of the whole process.
         training: seconds of what grows with the training texts.
-        prediction: seconds of what grows with dev.
+        prediction: seconds of what grows with dev, after training.
         memory: bytes at its peak.
         disk: bytes of its folder.
         source: `probe`, `part` (of a learning curve) or `finished run`.
+        evaluation: seconds of evaluations within training, which grow with dev.
     """
 
     train: int
@@ -35,11 +36,12 @@ class Observation:
     memory: float
     disk: float
     source: str
+    evaluation: float = 0.0
 
     @property
     def fixed(self) -> float:
         """Seconds of starting, of reading the data and of what else is done once."""
-        return max(0.0, self.seconds - self.training - self.prediction)
+        return max(0.0, self.seconds - self.training - self.evaluation - self.prediction)
 
     def to_json(self) -> JsonObject:
         return asdict(self)
@@ -64,12 +66,20 @@ def characters(examples: Iterable[Example]) -> int:
 
 
 def observed(
-    cost: Fields, *, seconds: float, train: int, dev: int, disk: float, source: str
+    cost: Fields,
+    log: Iterable[Fields] = (),
+    *,
+    seconds: float,
+    train: int,
+    dev: int,
+    disk: float,
+    source: str,
 ) -> Observation:
     """What a finished process cost.
 
     Args:
         cost: of its `report.json`.
+        log: of its trainer, where it had one.
         seconds: from its start to its end.
         train: characters that it was trained on.
         dev: characters that it predicted.
@@ -82,8 +92,10 @@ def observed(
     # The clocks of stages and of the process are not the same.
     known = min(training + prediction, seconds)
     training = max(0.0, known - prediction)
+    evaluation = min(training, sum(entry.get("eval_runtime", 0.0) for entry in log))
     memory = float(cost.get("peak_memory", 0.0))
-    return Observation(train, dev, seconds, training, prediction, memory, disk, source)
+    training -= evaluation
+    return Observation(train, dev, seconds, training, prediction, memory, disk, source, evaluation)
 
 
 def estimate(
@@ -96,8 +108,8 @@ def estimate(
 ) -> Estimate:
     """What a run will cost that reads a number of characters.
 
-    Seconds are those of starting and reading plus those of training and of prediction, each in
-    proportion to its texts. With several sizes of training data, training is a line through the two
+    Seconds are those of starting and reading plus those of training, of its evaluations and of
+    prediction, each in proportion to its texts. With several sizes of training data, training is a line through the two
     largest: batches have costs of their own. Memory is that of the largest observation, and so is
     disk.
 
@@ -112,9 +124,9 @@ def estimate(
     largest = by_size[-1]
     fixed = largest.fixed + (reading if largest.source == "probe" else 0.0)
     training = largest.training if fixed_steps else _training_seconds(by_size, train)
-    prediction = largest.prediction * dev / max(1, largest.dev)
+    answering = (largest.evaluation + largest.prediction) * dev / max(1, largest.dev)
     return Estimate(
-        fixed + training + prediction,
+        fixed + training + answering,
         max(own.memory for own in observations),
         max(own.disk for own in observations),
         largest.source,

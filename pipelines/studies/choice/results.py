@@ -89,13 +89,14 @@ def _cost(
     parts = [own, *others]
     learns = parts if rung.recipe else others
     answers = others if others and not rung.recipe else [own]
+    training = sum(part.training + part.evaluation for part in learns)
     prediction = sum(part.prediction for part in answers)
     own_run = [rung] if rung.recipe else []
     is_timed = f"{PREDICTION}dev" in report.get("cost", {}).get("seconds", {})
     return {
         "seconds": sum(part.seconds for part in parts),
-        "work_seconds": sum(part.training for part in learns) + prediction,
-        "training_seconds": sum(part.training for part in learns),
+        "work_seconds": training + prediction,
+        "training_seconds": training,
         "memory": max(part.memory for part in parts),
         "disk": sum(part.disk for part in parts),
         "seconds_per_million": prediction / texts * 1e6 if is_timed else None,
