@@ -21,7 +21,7 @@ from pipelines.evaluation.classification import (
 )
 from pipelines.evaluation.regression import perplexity, value_scores
 
-CASES = pytest.mark.parametrize("cases", [100, pytest.param(500, marks=pytest.mark.slow)])
+CASES = pytest.mark.parametrize("cases", [100, pytest.param(200, marks=pytest.mark.slow)])
 LABELS = ("books", "dvd", "health")
 PAIRS = st.lists(
     st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=1, max_size=20

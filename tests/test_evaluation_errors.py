@@ -129,7 +129,7 @@ def test_budget_by_hand():
     assert "unparsable" not in budget
 
 
-@pytest.mark.parametrize("cases", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [100, pytest.param(300, marks=pytest.mark.slow)])
 def test_budget_adds_up_and_promises_what_mending_gives(cases):
     @quietly(cases)
     @given(st.lists(st.tuples(SPANS, SPANS), min_size=1, max_size=3))
@@ -303,7 +303,7 @@ def test_score_of_one_is_in_the_last_bin():
     assert calibration(np.array([1.0, 0.0]), np.array([True, False]))["ece"] == 0.0
 
 
-@pytest.mark.parametrize("cases", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [100, pytest.param(300, marks=pytest.mark.slow)])
 def test_best_span_threshold_is_the_best_of_all(cases):
     @quietly(cases)
     @given(st.lists(st.tuples(SPANS.filter(bool), SPANS.filter(bool)), min_size=1, max_size=3))

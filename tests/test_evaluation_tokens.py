@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, classification_report
 from pipelines.evaluation.token_scores import tagged_pairs, token_scores
 from pipelines.examples import Example, Prediction, Span
 
-CASES = pytest.mark.parametrize("cases", [100, pytest.param(500, marks=pytest.mark.slow)])
+CASES = pytest.mark.parametrize("cases", [100, pytest.param(200, marks=pytest.mark.slow)])
 TAGS = st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
 SENTENCES = st.lists(
     st.lists(st.tuples(TAGS, TAGS), min_size=1, max_size=8), min_size=1, max_size=4

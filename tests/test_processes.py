@@ -176,21 +176,6 @@ def test_what_starts_runs_itself_refuses_too(name, monkeypatch):
 
 
 @pytest.mark.slow
-def test_four_processes_take_the_steps_of_one(still, data, tmp_path, float32):
-    four = in_processes(
-        4, [command("sft_tinyllama", still, data, tmp_path / "four", 4)], tmp_path / "out"
-    )
-    assert [process[0][0] for process in four] == [0] * 4, four
-    recipe, arguments = command("sft_tinyllama", still, data, tmp_path / "one", 1)
-    assert call(recipe, *arguments) == 0
-    assert losses(tmp_path / "four") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
-    found = read_predictions(tmp_path / "four" / "predictions" / "test.jsonl")
-    assert [answer.id for answer in found] == [
-        answer.id for answer in read_predictions(tmp_path / "one" / "predictions" / "test.jsonl")
-    ]
-
-
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forks")
 def test_weights_sharded_by_fsdp2_give_the_same_loss_and_gradients(tmp_path):
     done = run_python(ROOT / "tests" / "sharded_step.py", tmp_path, timeout=600)

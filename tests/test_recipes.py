@@ -547,7 +547,7 @@ def with_small_disk(largest, *arguments):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("largest", "strategy"),
-    [(12_000, "no"), (60_000, "steps"), (12_000, "steps"), (20_000, "steps")],
+    [(12_000, "no"), (60_000, "steps")],
 )
 def test_a_full_disk_is_one_line(largest, strategy, smoke_arguments, tmp_path):
     done = with_small_disk(

@@ -20,7 +20,7 @@ from pipelines.evaluation.span_scores import (
 from pipelines.examples import Span
 from pipelines.spans import tags_to_token_ranges
 
-CASES = pytest.mark.parametrize("cases", [100, pytest.param(1000, marks=pytest.mark.slow)])
+CASES = pytest.mark.parametrize("cases", [100, pytest.param(300, marks=pytest.mark.slow)])
 LABELS = st.sampled_from(["PER", "LOC", "ORG"])
 # A sentence as runs of tokens: outside, or a mention of a type.
 RUNS = st.lists(st.tuples(st.none() | LABELS, st.integers(1, 3)), max_size=6)

@@ -68,7 +68,7 @@ def random_sizes(count):
         }
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [10, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_formulas_equal_what_ran_for_random_sizes(architecture, count):
     for sizes in random_sizes(count):

@@ -12,7 +12,7 @@ from pipelines.errors import DataError, UserError
 
 # `id`, `Id`, `text_id`, `textID`, `PassengerId`, `id_code`; not `paid` or `grid`.
 ID_NAME = re.compile(r"(.*[^A-Za-z])?[iI][dD]([\W_].*)?|.*[a-z]I[dD]", re.DOTALL)
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\d+,\d+")
+NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?|[-+]?\d+,\d+")
 DELIMITERS = ",\t;|"
 
 
