@@ -156,6 +156,7 @@ def execute(python, checkout, tiny_llama, tiny_bert, tmp_path, monkeypatch):
             notebook, kernel_name="tests", timeout=900, resources={"metadata": {"path": folder}}
         )
         client.execute()
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")  # to look at, with --basetemp
         assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
         return notebook, folder
 
