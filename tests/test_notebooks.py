@@ -175,7 +175,7 @@ def printed(notebook) -> str:
 def pages(notebook) -> list[str]:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     shown = [output.get("data", {}).get("text/html", "") for output in outputs]
-    return [page for page in shown if page.startswith("<iframe")]
+    return [page for page in shown if page.startswith("<div><iframe")]
 
 
 def figures(notebook) -> list[str]:
