@@ -109,9 +109,9 @@ def estimate(
     """What a run will cost that reads a number of characters.
 
     Seconds are those of starting and reading plus those of training, of its evaluations and of
-    prediction, each in proportion to its texts. With several sizes of training data, training is a line through the two
-    largest: batches have costs of their own. Memory is that of the largest observation, and so is
-    disk.
+    prediction, each in proportion to its texts. With several sizes of training data, training is a
+    line through the two largest: batches have costs of their own. Memory is that of the largest
+    observation, and so is disk.
 
     Args:
         observations: of the same rung on this machine, one or more.
