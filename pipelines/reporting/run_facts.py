@@ -43,8 +43,10 @@ def machine(hardware: Fields) -> str:
     gpus = hardware.get("gpus")
     if gpus:
         return str(gpus[0]) if len(gpus) == 1 else f"{len(gpus)} × {gpus[0]}"
+    threads = hardware.get("threads")
+    counted = "1 thread" if threads == 1 else f"{threads} threads"
     processor = re.sub(r"\((R|TM)\)| Processor| CPU", "", hardware.get("cpu") or "")
-    return f"{processor}, {hardware.get('threads')} threads" if processor else ""
+    return f"{processor}, {counted}" if processor else ""
 
 
 def _options(options: Fields) -> list[str]:
