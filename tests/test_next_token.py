@@ -263,15 +263,22 @@ def test_the_recipe_resumes_exactly_and_sft_starts_from_its_model(
 
 
 @pytest.mark.parametrize("tune", [["full"], ["last_n", "--last_n", 1]], ids=str)
-def test_sft_starts_from_whole_weights_that_were_trained(tiny_llama, corpus, tmp_path, tune):
+def test_sft_starts_from_whole_weights_that_were_trained(
+    tiny_llama, corpus, more_text, tmp_path, tune
+):
     run = tmp_path / "run"
-    arguments = arguments_of(tiny_llama, corpus, run, "--tune", *tune, "--max_steps", 2)
-    assert call("pretrain_lm", *arguments) == 0
+    options = ["--config", CONFIGS / "pretrain_smollm2_text.yaml", "--compile_layers", "false"]
+    options += ["--model_name_or_path", tiny_llama, "--text_files", more_text]
+    options += ["--tune", *tune, "--max_steps", 2, "--run_dir", run]
+    assert call("pretrain_lm", *options) == 0
+    # Without a train file that text alone is read, not the sample corpus too.
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert list(provenance["data"]) == [str(more_text)]
+    cost = json.loads((run / "report.json").read_text())["cost"]
+    assert (cost["trained_parameters"] == cost["parameters"]) == (tune == ["full"])
     sft = ["--config", CONFIGS / "sft_smoke.yaml", "--max_steps", 1, "--train_file"]
     sft += [corpus["train"], "--run_dir", tmp_path / "sft"]
     assert call("sft_tinyllama", *sft, "--model_name_or_path", run / "model") == 0
-    cost = json.loads((run / "report.json").read_text())["cost"]
-    assert (cost["trained_parameters"] == cost["parameters"]) == (tune == ["full"])
 
 
 def quantised(folder, tiny_llama):
@@ -311,5 +318,6 @@ def test_bad_options_and_models_are_reported_in_one_line(
     assert "--last_n 3 without --tune last_n" in fault("--last_n", 3)
     assert "got --last_n 9;" in fault("--tune", "last_n", "--last_n", 9)
     assert "--task_weight: no effect without --text_files" in fault("--task_weight", 2)
+    assert "--answer_column: no effect" in fault("--answer_column", "label")
     assert "no text has a word in it" in fault("--train_file", empty)
     assert not (tmp_path / "run" / "model").exists()

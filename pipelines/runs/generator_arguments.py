@@ -219,6 +219,7 @@ class TunedPartArguments(LoraArguments):
     model_name_or_path: str | None = option(
         "local:smollm2",
         "a causal language model with whole weights: a folder, a Hub id, or local:smollm2",
+        group="model",
     )
     tune: str = option(
         "lora",

@@ -60,6 +60,10 @@ class PretrainingArguments(DataArguments):
                 "got --ablate for a recipe without a score on dev; ablate the recipe that starts "
                 "from its model"
             )
+        of_answers = ("sample_submission", "submission_format", "answer_column", "positive_class")
+        given = [f"--{name}" for name in of_answers if getattr(self, name) is not None]
+        if given:
+            raise UserError(f"{', '.join(given)}: no effect, since nothing is predicted; leave out")
         if self.max_minutes is not None:
             time_budget.check_minutes(self.max_minutes)
         if self.documents not in (None, *DOCUMENTS):
