@@ -67,7 +67,7 @@ def body_of(
     sections: dict[str, Iterator[str]] = {
         "How to use it": usage(name, family, kind),
         "Data": data(run, splits),
-        "Scores": scores(splits.reports),
+        "Scores": scores(splits.reports, run.report().get("held_out", {})),
         "Limits": limits(run, splits.reports),
         "Training": training(run),
         "Cost": cost(run),
@@ -184,8 +184,19 @@ def _answers(examples: Sequence[Example]) -> str:
     return f"{len(classes)} classes"
 
 
-def scores(reports: Mapping[str, Fields]) -> Iterator[str]:
-    """Metrics with intervals, of each split that was scored, and the baselines beside them."""
+def scores(reports: Mapping[str, Fields], held_out: Fields) -> Iterator[str]:
+    """Metrics with intervals, of each split that was scored, and the baselines beside them.
+
+    Args:
+        held_out: of a run that continued pretraining: its losses on held-out text.
+    """
+    if "after" in held_out:
+        before, after = (held_out[when]["perplexity"] for when in ("before", "after"))
+        yield (
+            f"Perplexity on {held_out['sub_words']:,} held-out sub-words: {before:.1f} before "
+            f"pretraining, {after:.1f} after it."
+        )
+        return
     if not reports:
         yield "It was not scored: no labelled dev or test examples were given."
         return
