@@ -106,8 +106,13 @@ RECIPES = {
         "masked encoder",
         ["--config", CONFIGS / "pretrain_minilm.yaml", "--num_train_epochs", 1],
     ),
+    "pretrain_lm": (
+        "spans",
+        "llm",
+        ["--config", CONFIGS / "pretrain_smollm2_text.yaml", "--compile_layers", "false"],
+    ),
 }
-PREDICTING = [name for name in RECIPES if name != "pretrain_encoder"]
+PREDICTING = [name for name in RECIPES if not name.startswith("pretrain_")]
 # The head search needs no option to go on, and has no trainer that one could ask for more epochs.
 TRAINING = [name for name in RECIPES if name != "grid_search_head"]
 WITH_TRAINER = [name for name in TRAINING if " " not in name]

@@ -10,7 +10,7 @@ from recipe_cases import RECIPES, arguments_of, call, classes, data, models, pic
 
 from pipelines import cli
 
-WITHOUT = ("grid_search_head", "pretrain_encoder", "train_sequence_regressor")
+WITHOUT = ("grid_search_head", "pretrain_encoder", "pretrain_lm", "train_sequence_regressor")
 ABLATING = [name for name in RECIPES if name.split()[0] not in WITHOUT]
 
 
@@ -27,6 +27,7 @@ def test_a_grid_and_a_recipe_without_a_score_are_refused(models, data, tmp_path,
     for name, message in (
         ("grid_search_head", "this recipe searches a grid"),
         ("pretrain_encoder", "without a score on dev"),
+        ("pretrain_lm", "without a score on dev"),
         ("train_sequence_regressor", "by --networks and --seeds"),
     ):
         assert call(name, *arguments_of(name, models, data), "--ablate", "seed=1") == 2

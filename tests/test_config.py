@@ -25,6 +25,10 @@ RECIPES = {
     "tagger_": ("train_tagger", ("RecipeArguments", "TaggerTrainingArguments")),
     "classifier_": ("finetune_classifier", ("RecipeArguments", "TrainingArguments")),
     "distil_": ("distil_tagger", ("RecipeArguments", "TrainingArguments")),
+    "pretrain_smollm2": (
+        "pretrain_lm",
+        ("RecipeArguments", "TrainingArguments", "ModelArguments"),
+    ),
     "pretrain_": ("pretrain_encoder", ("RecipeArguments", "TrainingArguments")),
     "sequence_": (
         "train_sequence_regressor",

@@ -170,5 +170,5 @@ def test_encoders_read_control_tokens_as_text(tmp_path):
         len(row["input_ids"])
         for row in sequence_classifier.encode(pairs, tokenizer, max_length=99).rows
     )
-    [row] = text_rows.rows_of_texts(["a [SEP] b"], tokenizer, window=40)
+    [row] = text_rows.rows_of_texts(["a [SEP] b"], text_rows.MaskedCut(tokenizer, 40))
     assert [id for id in row["input_ids"] if id in controls] == [2, 3]

@@ -18,7 +18,7 @@ from transformers import (
 
 from pipelines.errors import UserError
 from pipelines.families.language_model import masked_lm
-from pipelines.families.language_model.text_rows import WeightedRows, rows_of_texts
+from pipelines.families.language_model.text_rows import MaskedCut, WeightedRows, rows_of_texts
 from pipelines.runs import options as config
 
 RECIPE = ROOT / "recipes" / "pretrain_encoder.py"
@@ -45,7 +45,7 @@ def bert(tmp_path_factory):
 def loaded(folder):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     torch.manual_seed(0)
-    rows = WeightedRows(rows_of_texts(TEXTS, tokenizer, window=tiny_encoder.WINDOW))
+    rows = WeightedRows(rows_of_texts(TEXTS, MaskedCut(tokenizer, tiny_encoder.WINDOW)))
     return masked_lm.new_model(str(folder), rows).model, tokenizer, rows
 
 
@@ -72,13 +72,13 @@ def test_rows_hold_each_text_once_and_all_of_it(bert):
     tokenizer = AutoTokenizer.from_pretrained(bert)
     [flu, long, rest] = [
         row["input_ids"]
-        for row in rows_of_texts(["flu", " ", "abcdefgh", "", "flu"], tokenizer, window=7)
+        for row in rows_of_texts(["flu", " ", "abcdefgh", "", "flu"], MaskedCut(tokenizer, 7))
     ]
     start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
     assert tokenizer.convert_ids_to_tokens(flu) == ["[CLS]", "f", "##l", "##u", "[SEP]"]
     assert [long[0], rest[0], long[-1], rest[-1]] == [start, start, end, end]
     assert long[1:-1] + rest[1:-1] == tokenizer("abcdefgh", add_special_tokens=False)["input_ids"]
-    assert rows_of_texts(["", "\n"], tokenizer, window=7) == []
+    assert rows_of_texts(["", "\n"], MaskedCut(tokenizer, 7)) == []
 
 
 def test_a_new_head_begins_with_the_frequencies_and_one_that_is_there_is_kept(bert, tmp_path):
@@ -139,7 +139,7 @@ def test_it_learns_to_guess(bert, tmp_path, half_copies):
     folder = write(tmp_path / "bert")
     model, tokenizer, _ = loaded(folder)
     texts = [f"{'ab' * 8} {number}" for number in range(64)]
-    rows = WeightedRows(rows_of_texts(texts, tokenizer, window=48))
+    rows = WeightedRows(rows_of_texts(texts, MaskedCut(tokenizer, 48)))
     arguments = TrainingArguments(
         output_dir=str(tmp_path),
         use_cpu=True,
@@ -170,12 +170,12 @@ def test_it_learns_to_guess(bert, tmp_path, half_copies):
 def test_the_loss_on_held_out_text_is_the_librarys_and_always_the_same(bert, tmp_path):
     trainer = trainer_for(bert, tmp_path)
     rows = trainer.train_dataset
-    found = trainer.masked_loss(rows, batch_tokens=10_000)
+    found = trainer.held_out_loss(rows, batch_tokens=10_000)
     batch = trainer.data_collator(sorted(rows, key=lambda row: len(row["input_ids"])))
-    assert found.masked == int((batch["labels"] != -100).sum())
+    assert found.predicted == int((batch["labels"] != -100).sum())
     assert found.loss == pytest.approx(trainer.model.eval()(**batch).loss.item(), abs=1e-5)
     trainer.model.train()
-    assert trainer.masked_loss(rows, batch_tokens=10_000) == found
+    assert trainer.held_out_loss(rows, batch_tokens=10_000) == found
 
 
 # The recipe

@@ -24,6 +24,10 @@ RECIPES = {
     "finetune_classifier": ((TrainingArguments,), ("RecipeArguments", "TrainingArguments")),
     "distil_tagger": ((TrainingArguments,), ("RecipeArguments", "TrainingArguments")),
     "pretrain_encoder": ((TrainingArguments,), ("RecipeArguments", "TrainingArguments")),
+    "pretrain_lm": (
+        (TrainingArguments, ModelConfig),
+        ("RecipeArguments", "TrainingArguments", "ModelArguments"),
+    ),
     "train_text_classifier": (
         (TrainingArguments,),
         ("RecipeArguments", "TextTrainingArguments"),
@@ -60,12 +64,18 @@ HONOURED_NAMES = """
     torch_empty_cache_steps trackio_bucket_id trackio_space_id trackio_static_space_id
     train_sampling_strategy warmup_steps weight_decay
 """
+MODEL_NAMES = """
+    lora_alpha lora_dropout lora_r lora_target_modules model_name_or_path use_dora use_rslora
+"""
 SFT_NAMES = """
     max_length pad_to_multiple_of pad_token per_device_eval_batch_size trust_remote_code
-    bnb_4bit_quant_storage bnb_4bit_quant_type load_in_4bit load_in_8bit lora_alpha lora_dropout lora_r
-    lora_target_modules model_name_or_path use_bnb_nested_quant use_dora use_rslora
+    bnb_4bit_quant_storage bnb_4bit_quant_type load_in_4bit load_in_8bit use_bnb_nested_quant
 """
-HONOURED, HONOURED_BY_SFT = set(HONOURED_NAMES.split()), set(SFT_NAMES.split())
+HONOURED = set(HONOURED_NAMES.split())
+HONOURED_BY = {
+    "pretrain_lm": set(MODEL_NAMES.split()),
+    "sft_tinyllama": set(MODEL_NAMES.split()) | set(SFT_NAMES.split()),
+}
 
 
 def classes_of(recipe: str) -> list[type]:
@@ -81,7 +91,7 @@ def unused_by(recipe: str) -> dict[str, str]:
 
 
 def honoured_by(recipe: str) -> set[str]:
-    every = HONOURED | (HONOURED_BY_SFT if recipe == "sft_tinyllama" else set())
+    every = HONOURED | HONOURED_BY.get(recipe, set())
     # What one kind of trainer alone does not honour.
     return every - (unused_by(recipe).keys() - library_options.UNUSED["sft"].keys())
 
@@ -137,6 +147,7 @@ CASES = [
             {
                 "sft_tinyllama": "sft",
                 "pretrain_encoder": "pretraining",
+                "pretrain_lm": "causal_pretraining",
                 "train_tagger": "words",
                 "train_text_classifier": "words",
                 "train_language_model": "stream",

@@ -16,6 +16,7 @@ RECIPES = {
     "finetune_classifier": ("RecipeArguments", "TrainingArguments"),
     "distil_tagger": ("RecipeArguments", "TrainingArguments"),
     "pretrain_encoder": ("RecipeArguments", "TrainingArguments"),
+    "pretrain_lm": ("RecipeArguments", "TrainingArguments", "ModelArguments"),
     "train_tagger": ("RecipeArguments", "TaggerTrainingArguments"),
     "train_text_classifier": ("RecipeArguments", "TextTrainingArguments"),
     "train_language_model": ("RecipeArguments", "LanguageTrainingArguments"),

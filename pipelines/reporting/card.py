@@ -30,6 +30,8 @@ HUB_TASKS_OF_ANSWERS = {
     "span_extraction": "token-classification",
     "sequence_classification": "text-classification",
 }
+# Kind of a pretrained model -> the Hub's name of its task.
+HUB_TASKS_OF_KINDS = {"CausalLM": "text-generation", "MaskedLM": "fill-mask"}
 # Path of a metric in the report -> its name among the metrics of the Hub, where it is another.
 HUB_METRICS = {"perplexity_per_word": "perplexity"}
 Reports = Mapping[str, Fields]
@@ -76,18 +78,19 @@ def model_card(
         license=licence,
         base_model=base,
         library_name=library_of(folder),
-        pipeline_tag=hub_task(family, report.get("task")),
+        pipeline_tag=hub_task(family, report.get("task"), pretrained_kind(folder)),
         tags=sorted(tags_of(run, report, folder)),
         datasets=hub_datasets(run.config()) or None,
         eval_results=list(eval_results(run, family, reports)) or None,
     )
     splits = Splits(reports, {name: list(part) for name, part in (examples or {}).items()})
-    body = body_of(run, splits, family=family, base=base, licence=licence)
+    kind = pretrained_kind(folder)
+    body = body_of(run, splits, family=family, base=base, licence=licence, kind=kind)
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
 
 
 def _model_of(run: Run) -> tuple[str, Path]:
-    """The name of the family of a run's model, empty for a pretrained encoder, and its folder."""
+    """The name of the family of a run's model, empty for a pretrained one, and its folder."""
     try:
         family, folder = run.model_folder()
     except UserError:
@@ -137,11 +140,20 @@ def library_of(folder: Path) -> str:
     return "transformers" if hasattr(transformers, architectures[0]) else "pipelines"
 
 
-def hub_task(family: str, task: str | None) -> str | None:
-    """The Hub's name of a task: by the answers, else by the family of the model."""
+def hub_task(family: str, task: str | None, kind: str = "MaskedLM") -> str | None:
+    """The Hub's name of a task: by the answers, else by the family or kind of the model."""
     if family in HUB_TASKS:
         return HUB_TASKS[family]
-    return HUB_TASKS_OF_ANSWERS.get(task or "") or (None if family else "fill-mask")
+    of_kind = None if family else HUB_TASKS_OF_KINDS[kind]
+    return HUB_TASKS_OF_ANSWERS.get(task or "") or of_kind
+
+
+def pretrained_kind(folder: Path) -> str:
+    """What a pretrained model without a family is: `CausalLM` or `MaskedLM`."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    name = (config.get("architectures") or [""])[0]
+    return "CausalLM" if name.endswith(("CausalLM", "LMHeadModel")) else "MaskedLM"
 
 
 def tags_of(run: Run, report: Fields, folder: Path) -> set[str]:

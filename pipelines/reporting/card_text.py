@@ -55,13 +55,19 @@ class Splits(NamedTuple):
     examples: Mapping[str, Sequence[Example]]
 
 
-def body_of(run: Run, splits: Splits, *, family: str, base: str | None, licence: str | None) -> str:
-    """The card without its metadata, as Markdown."""
+def body_of(
+    run: Run, splits: Splits, *, family: str, base: str | None, licence: str | None, kind: str
+) -> str:
+    """The card without its metadata, as Markdown.
+
+    Args:
+        kind: of a pretrained model without a family, `CausalLM` or `MaskedLM`.
+    """
     name = run.folder.resolve().name
     sections: dict[str, Iterator[str]] = {
-        "How to use it": usage(name, family),
+        "How to use it": usage(name, family, kind),
         "Data": data(run, splits),
-        "Scores": scores(splits.reports),
+        "Scores": scores(splits.reports, run.report().get("held_out", {})),
         "Limits": limits(run, splits.reports),
         "Training": training(run),
         "Cost": cost(run),
@@ -101,18 +107,19 @@ def _answer_names(report: Fields) -> list[str]:
     return [str(name) for name in per_type if name]
 
 
-def usage(name: str, family: str) -> Iterator[str]:
+def usage(name: str, family: str, kind: str) -> Iterator[str]:
     """Commands and code that load the model and predict with it."""
     yield "From the Hub, into a folder; of a run on this machine, start below it:"
     yield ""
     yield from ("```", f"hf download {PLACEHOLDER} --local-dir {name}", "```", "")
     if not family:
-        yield "Give the folder to a recipe for mentions or classes by `--model_name_or_path`:"
+        recipe = "`recipes/sft_tinyllama.py`" if kind == "CausalLM" else "a recipe for encoders"
+        yield f"Give the folder to {recipe} by `--model_name_or_path`, or load it:"
         yield from ("", "```python", "from pathlib import Path", "")
-        yield from ("from transformers import AutoModelForMaskedLM", "")
+        yield from (f"from transformers import AutoModelFor{kind}", "")
         yield f'folder = Path("{name}")'
         yield 'folder = folder / "model" if (folder / "model").is_dir() else folder'
-        yield "model = AutoModelForMaskedLM.from_pretrained(folder)"
+        yield f"model = AutoModelFor{kind}.from_pretrained(folder)"
         yield "```"
         return
     yield "With the package `ner-pipelines` installed, on a file in any layout that it reads:"
@@ -177,8 +184,19 @@ def _answers(examples: Sequence[Example]) -> str:
     return f"{len(classes)} classes"
 
 
-def scores(reports: Mapping[str, Fields]) -> Iterator[str]:
-    """Metrics with intervals, of each split that was scored, and the baselines beside them."""
+def scores(reports: Mapping[str, Fields], held_out: Fields) -> Iterator[str]:
+    """Metrics with intervals, of each split that was scored, and the baselines beside them.
+
+    Args:
+        held_out: of a run that continued pretraining: its losses on held-out text.
+    """
+    if "after" in held_out:
+        before, after = (held_out[when]["perplexity"] for when in ("before", "after"))
+        yield (
+            f"Perplexity on {held_out['sub_words']:,} held-out sub-words: {before:.1f} before "
+            f"pretraining, {after:.1f} after it."
+        )
+        return
     if not reports:
         yield "It was not scored: no labelled dev or test examples were given."
         return

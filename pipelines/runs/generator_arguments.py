@@ -126,8 +126,16 @@ class GeneratorTrainingArguments(RunTrainingArguments):
 
 
 @dataclass
-class AdapterArguments:
-    """Stands before TRL's `ModelConfig`: what is trained of a language model."""
+class LoraArguments:
+    """Stands before TRL's `ModelConfig`: what is trained of a language model.
+
+    Attributes:
+        tunes: what `tune` may be.
+        without_adapters: what to do about options of adapters where there are none.
+    """
+
+    tunes: ClassVar[tuple[str, ...]] = ("lora", "full")
+    without_adapters: ClassVar[str] = "recipes/configs/sft_full.yaml has none of them"
 
     model_name_or_path: str | None = option(
         "local:smollm2",
@@ -153,8 +161,6 @@ class AdapterArguments:
     lora_layers: int | None = option(
         None, "adapt only the last N layers: the backward pass ends there (default: all)"
     )
-    load_in_4bit: bool = option(False, "quantise the base model to 4 bits (QLoRA)")
-    save_merged: bool = option(False, "also save the model with the adapter merged")
 
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[misc]
@@ -167,13 +173,14 @@ class AdapterArguments:
     def faults(self) -> list[str]:
         """What does not fit together, a phrase each."""
         faults = []
-        if self.tune not in ("lora", "full"):
-            faults.append(f"--tune {self.tune}; wanted lora or full")
+        if self.tune not in self.tunes:
+            wanted = f"{', '.join(self.tunes[:-1])} or {self.tunes[-1]}"
+            faults.append(f"--tune {self.tune}; wanted {wanted}")
         start = self.init_lora_weights
         if not re.fullmatch(r"default|gaussian|olora|pissa(_niter_\d+)?", start):
             wanted = "default, gaussian, olora, pissa, or pissa_niter_N"
             faults.append(f"--init_lora_weights {start}; wanted {wanted}")
-        quantised = self.load_in_4bit or getattr(self, "load_in_8bit", False)
+        quantised = getattr(self, "load_in_4bit", False) or getattr(self, "load_in_8bit", False)
         if start.startswith(("olora", "pissa")) and (self.use_dora or quantised):
             other = "--use_dora true" if self.use_dora else "a quantised base"
             faults.append(f"--init_lora_weights {start} with {other}, which do not go together")
@@ -186,9 +193,47 @@ class AdapterArguments:
             if ("lora" in field.name or field.name in names)
             and getattr(self, field.name) != field.default
         ]
-        if self.tune == "full" and of_adapters:
+        if self.tune in self.tunes[1:] and of_adapters:
             faults.append(
-                f"--tune full with {' and '.join(of_adapters)}, for adapters; "
-                "recipes/configs/sft_full.yaml has none of them"
+                f"--tune {self.tune} with {' and '.join(of_adapters)}, for adapters; "
+                f"{self.without_adapters}"
             )
+        return faults
+
+
+@dataclass
+class AdapterArguments(LoraArguments):
+    """What a recipe takes that fine-tunes a language model; see `LoraArguments`."""
+
+    load_in_4bit: bool = option(False, "quantise the base model to 4 bits (QLoRA)")
+    save_merged: bool = option(False, "also save the model with the adapter merged")
+
+
+@dataclass
+class TunedPartArguments(LoraArguments):
+    """What a recipe takes that continues pretraining a language model; see `LoraArguments`."""
+
+    tunes: ClassVar[tuple[str, ...]] = ("lora", "full", "last_n")
+    without_adapters: ClassVar[str] = "leave them out"
+
+    model_name_or_path: str | None = option(
+        "local:smollm2",
+        "a causal language model with whole weights: a folder, a Hub id, or local:smollm2",
+        group="model",
+    )
+    tune: str = option(
+        "lora",
+        "what is trained: lora (adapters, which are added to the weights at the end), full (all "
+        "weights), or last_n (those of the last layers)",
+    )
+    last_n: int = option(2, "layers that --tune last_n trains")
+    lora_dropout: float = option(0.0, "dropout on the input of the adapters")
+
+    def faults(self) -> list[str]:
+        """What does not fit together, a phrase each."""
+        faults = super().faults()
+        if self.last_n < 1:
+            faults.append(f"--last_n {self.last_n}; wanted 1 or more")
+        if self.last_n != TunedPartArguments.last_n and self.tune != "last_n":
+            faults.append(f"--last_n {self.last_n} without --tune last_n")
         return faults

@@ -100,19 +100,22 @@ _SFT = {
         "router_aux_loss_coef",
     ),
     **_because("the recipe loads the model itself", "model_init_kwargs"),
+    **_because("take --gradient_checkpointing true", "activation_offloading"),
+}
+# Of TRL's `ModelConfig`, for each recipe that trains a language model.
+_MODEL = {
     **_because("the machine decides, see `precision` in provenance.json", "dtype"),
     **_because("the machine decides", "attn_implementation"),
     **_because(
         "download that revision and name its folder by --model_name_or_path", "model_revision"
     ),
-    **_because("take --tune lora or --tune full", "use_peft"),
+    **_because("take --tune", "use_peft"),
     **_because(
         "adapters are trained on linear layers alone; take --lora_target_modules",
         "lora_modules_to_save",
         "lora_target_parameters",
     ),
-    **_because("the model writes answers, so the task is always CAUSAL_LM", "lora_task_type"),
-    **_because("take --gradient_checkpointing true", "activation_offloading"),
+    **_because("the model predicts tokens, so the task is always CAUSAL_LM", "lora_task_type"),
 }
 _WORDS = {
     **_because("take --word_dropout or --dropout", "neftune_noise_alpha"),
@@ -160,6 +163,16 @@ _PRETRAINING = {
         "metric_for_best_model",
     ),
 }
+_WHOLE_WEIGHTS = {
+    **_because(
+        "pretraining ends in whole weights, and starts from them",
+        "bnb_4bit_quant_storage",
+        "bnb_4bit_quant_type",
+        "load_in_4bit",
+        "load_in_8bit",
+        "use_bnb_nested_quant",
+    ),
+}
 # What a trainer is called in `RunTrainingArguments.trainer` -> what it does not honour.
 UNUSED = {
     "encoder": _ALL | _NOT_SFT,
@@ -168,7 +181,8 @@ UNUSED = {
     "stream": _ALL | _NOT_SFT | _WORDS | _STREAM,
     "values": _ALL | _NOT_SFT | _WORDS | _VALUES,
     "images": _ALL | _NOT_SFT | _IMAGES,
-    "sft": _ALL | _SFT,
+    "causal_pretraining": _ALL | _NOT_SFT | _PRETRAINING | _MODEL | _WHOLE_WEIGHTS,
+    "sft": _ALL | _SFT | _MODEL,
 }
 # Options that have no effect while batches are formed by --batch_tokens.
 BATCHES = (
@@ -194,7 +208,9 @@ NEEDS = {
     ),
 }
 # What the machine decides is left out of a run's config.yaml, which has to serve on another one.
-_HONOURED_ELSEWHERE = _PRETRAINING | _WORDS | _STREAM | _VALUES | _IMAGES | _NOT_SFT
+_HONOURED_ELSEWHERE = (
+    _PRETRAINING | _WORDS | _STREAM | _VALUES | _IMAGES | _NOT_SFT | _WHOLE_WEIGHTS
+)
 NOT_WRITTEN = {name for table in UNUSED.values() for name in table} - _HONOURED_ELSEWHERE.keys() | {
     "bf16",
     "dataloader_pin_memory",

@@ -34,7 +34,7 @@ SAMPLE_CORPUS = Path("data", "samples", "disease_ner")  # below the project's fo
 
 
 def given_files(options: DataArguments, project: Path) -> dict[str, str]:
-    """Split -> file; of the sample corpus where the options name none.
+    """Split -> file; of the sample corpus where the options name none, nor other text.
 
     Args:
         project: the folder of the checkout, which an installed package does not know.
@@ -46,7 +46,7 @@ def given_files(options: DataArguments, project: Path) -> dict[str, str]:
     files = {split: file for split, file in named.items() if file}
     if files and "train" not in files:
         raise UserError("got --dev_file or --test_file without --train_file; name all files to use")
-    if not files:
+    if not files and not getattr(options, "text_files", None):
         files = {split: str(project / SAMPLE_CORPUS / f"{split}.json") for split in named}
         for split, file in files.items():
             setattr(options, f"{split}_file", file)  # the run's config names what it was run on

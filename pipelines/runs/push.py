@@ -168,7 +168,7 @@ def stage(run: Run, folder: Path, repository: str, *, with_predictions: bool = F
 
 
 def model_folder_of(run: Run) -> Path:
-    """The folder of a run's model: of a family, or of a pretrained encoder.
+    """The folder of a run's model: of a family, or one that was pretrained.
 
     Raises:
         UserError: where there is none.

@@ -15,9 +15,10 @@ from pipelines.corpora.corpus import Columns
 from pipelines.errors import one_line_errors
 from pipelines.examples import JsonObject
 from pipelines.runs import arguments as shared_arguments
-from pipelines.runs import generator_arguments, library_options
+from pipelines.runs import generator_arguments, library_options, pretraining_arguments
 
 COLUMNS = "what a file holds, where it does not say so itself"
+SHARED = (generator_arguments, pretraining_arguments, shared_arguments)
 LAST = ("ablation", "submission", COLUMNS)  # these groups stand behind all others
 WIDTH = 100
 METAVARS = {"list": "A B …", "bool": "true|false", "int": "N", "float": "X", "str": "TEXT"}
@@ -131,7 +132,7 @@ def entries_of_source(recipe: str | Path) -> list[Entry]:
             continue
         for base in node.bases:
             name = ast.unparse(base).split(".")[-1]
-            ours = getattr(generator_arguments, name, getattr(shared_arguments, name, None))
+            ours = next((vars(one)[name] for one in SHARED if name in vars(one)), None)
             if isinstance(ours, type):
                 _add(found, _entries_of_class(ours))
         _add(found, _entries_of_body(node))

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
+from transformers.utils import CONFIG_NAME
 from trl import ModelConfig, get_quantization_config
 
 from pipelines.errors import UserError
@@ -53,7 +54,8 @@ def start_of(name: str) -> Start:
         UserError: for the folder of a run, or an adapter that no run saved.
     """
     folder = Path(name)
-    if (folder / "model" / PROMPT_FILE).is_file():
+    has_model = any((folder / "model" / file).is_file() for file in (PROMPT_FILE, CONFIG_NAME))
+    if has_model and not (folder / CONFIG_NAME).is_file():
         raise UserError(f"{name}: a run; to train its model on, give {folder / 'model'}")
     if not (folder / ADAPTER_FILE).is_file():
         return Start(name)
@@ -122,14 +124,17 @@ def lora(
         initialization: `default` or one of peft's names.
 
     Raises:
-        UserError: for modules that the network does not have.
+        UserError: for modules that the network does not have, or layers where it has no list.
     """
     targets = options.lora_target_modules or "all-linear"
     refuse_unknown_modules(network, targets, str(options.model_name_or_path))
-    # A string is matched as a whole, so that layer 1 is not layer 11.
-    layers = network.config.num_hidden_layers
     begins: Any = True if initialization == "default" else initialization
-    below = "|".join(map(str, range(layers - last))) if last else None
+    below = None
+    if last is not None:
+        path, layers = layers_of(network)
+        numbers = "|".join(map(str, range(len(layers) - last)))
+        # A string is matched as a whole, so that layer 1 is not layer 11.
+        below = rf"(.*\.)?{re.escape(path)}\.({numbers})\..*" if numbers else None
     return LoraConfig(
         r=options.lora_r,
         lora_alpha=options.lora_alpha,
@@ -139,7 +144,23 @@ def lora(
         init_lora_weights=begins,
         task_type="CAUSAL_LM",
         target_modules=targets,
-        exclude_modules=rf".*layers\.({below})\..*" if below else None,
+        exclude_modules=below,
+    )
+
+
+def layers_of(network: PreTrainedModel) -> tuple[str, nn.ModuleList]:
+    """The layers of a network, the lowest first, and the name of their list in it.
+
+    Raises:
+        UserError: for a network without a list of them.
+    """
+    count = network.config.get_text_config().num_hidden_layers
+    for path, module in network.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return path, module
+    raise UserError(
+        f"a {network.config.model_type} has no list of its layers, so that the last ones cannot be "
+        "chosen; leave out --lora_layers and --tune last_n"
     )
 
 

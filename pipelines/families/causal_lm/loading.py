@@ -131,19 +131,27 @@ def load_network(
         raise weights.unavailable(name, error) from error
 
 
+def load_config(name: str, *, trust_remote_code: bool = False) -> PreTrainedConfig:
+    """Loads the config of a model.
+
+    Raises:
+        UserError: when it could not be loaded.
+    """
+    try:
+        return AutoConfig.from_pretrained(
+            weights.resolve(name), trust_remote_code=trust_remote_code
+        )
+    except weights.LOADING_ERRORS as error:
+        raise weights.unavailable(name, error) from error
+
+
 def context_length(name: str, *, trust_remote_code: bool = False) -> int:
     """The number of tokens that a model takes at most.
 
     Raises:
         UserError: when its config could not be loaded.
     """
-    try:
-        config = AutoConfig.from_pretrained(
-            weights.resolve(name), trust_remote_code=trust_remote_code
-        )
-    except weights.LOADING_ERRORS as error:
-        raise weights.unavailable(name, error) from error
-    return most_tokens(config)
+    return most_tokens(load_config(name, trust_remote_code=trust_remote_code))
 
 
 def most_tokens(config: PreTrainedConfig) -> int:
@@ -177,11 +185,8 @@ def save(
         candidates: a copy of the model that names them goes into the folder.
     """
     folder = Path(folder)
-    if initial is not None:
-        _save_difference(model, initial, folder)
-    elif model is not None:
-        model.save_pretrained(str(folder))
     if model is not None:
+        save_weights(model, folder, initial=initial)
         quantization = getattr(model.config, "quantization_config", None)
     tokenizer.save_pretrained(folder)
     if shots is not None:
@@ -200,8 +205,18 @@ def save(
         json.dump(settings, f, indent=1)
 
 
-def _save_difference(model: Any, initial: dict[str, Tensor], folder: Path) -> None:
-    """Saves an adapter minus what it started with (peft's conversion of PiSSA to LoRA)."""
+def save_weights(
+    model: PreTrainedModel | PeftModel, folder: Path, *, initial: dict[str, Tensor] | None
+) -> None:
+    """Saves an adapter or a whole model as safetensors.
+
+    Args:
+        initial: the adapter before training, where it was taken out of the base: the difference is
+            saved (peft's conversion of PiSSA to LoRA).
+    """
+    if initial is None:
+        model.save_pretrained(str(folder))
+        return
     with tempfile.TemporaryDirectory() as parent, warnings.catch_warnings():
         start = Path(parent) / "initial"
         start.mkdir()
@@ -304,7 +319,7 @@ def load_merged(folder: Path, settings: JsonObject, **options: Any) -> PreTraine
         UserError: when the weights or the base could not be loaded.
     """
     if (folder / "adapter_config.json").is_file():
-        return _with_adapter(load_network(base_of(settings, folder), **options), folder)
+        return with_adapter(load_network(base_of(settings, folder), **options), folder)
     if settings.get("untrained"):
         return load_network(base_of(settings, folder), **options)
     if not (folder / GGUF_FILE).is_file():
@@ -346,7 +361,7 @@ def read_settings(folder: Path) -> tuple[JsonObject, Prompt]:
     return settings, prompt
 
 
-def _with_adapter(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
+def with_adapter(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """The base with the adapter of a folder, merged unless the base is quantised."""
     try:
         model: Any = PeftModel.from_pretrained(base, folder, local_files_only=True)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 from peft import PeftModel
@@ -27,7 +23,6 @@ from pipelines.examples import Example, Prediction, Span
 from pipelines.families.causal_lm import (
     Loaded,
     Prompt,
-    adapters,
     answer_ids,
     predict,
     prompt_ids,
@@ -35,8 +30,10 @@ from pipelines.families.causal_lm import (
 from pipelines.families.causal_lm.candidates import Candidates
 from pipelines.families.causal_lm.class_answers import fit, longest_answer
 from pipelines.families.causal_lm.merging import merged_adapter
+from pipelines.families.causal_lm.new_adapters import InitialAdapter
 from pipelines.families.causal_lm.prompt_tokens import class_answer_ids, class_pieces
 from pipelines.families.training.batches import LengthBatches
+from pipelines.families.training.compiled_layers import compile_each_layer, compiled_if
 from pipelines.families.training.cpu_training import CpuTraining
 from pipelines.families.training.dev_scores import (
     IGNORED,
@@ -165,7 +162,7 @@ def _prompt_length(row: dict[str, list[int]]) -> int:
     return next((index for index, label in enumerate(labels) if label != IGNORED), len(labels))
 
 
-class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
+class AnswerTrainer(InitialAdapter, CpuTraining, DevScores, LengthBatches, SFTTrainer):
     """TRL's trainer, composed with batches of one length and scores of generated answers.
 
     Args:
@@ -176,10 +173,6 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
         generation_batch_tokens: prompt tokens of a batch at evaluation.
         compile_layers: compile the layers, where there is a C++ compiler.
         candidates: what the prompts name behind the texts, if anything.
-        earlier_adapter: the folder of an adapter whose weights the new one starts with.
-
-    Attributes:
-        initial_adapter: see `adapters.begin`.
     """
 
     def __init__(
@@ -190,7 +183,6 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
         generation_batch_tokens: int = 1024,
         compile_layers: bool = False,
         candidates: Candidates | None = None,
-        earlier_adapter: Path | None = None,
         **keywords: Any,
     ):
         self.prompt, self.generation_batch_tokens = prompt, generation_batch_tokens
@@ -204,29 +196,10 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
         # its fastest kernel on a GPU; ours on a CPU reads the mask.
         self.masks_padding = self.accelerator.device.type == "cpu"
         network: Any = self.model
-        self.initial_adapter: dict[str, Tensor] | None = None
-        if isinstance(network, PeftModel):
-            self.initial_adapter = adapters.begin(network, earlier_adapter)
         if getattr(network, "is_quantized", False):
             train_in_float32(network)
-        compilers = os.environ.get("CXX", "c++"), "g++", "clang++"
-        if compile_layers and any(map(shutil.which, compilers)):
-            # Layer by layer, so that one compilation serves them, for any number of rows and
-            # tokens.
-            for layer in getattr(self._network().base_model, "layers", []):
-                layer.compile(dynamic=True)
-
-    def train(
-        self, resume_from_checkpoint: str | bool | None = None, *arguments: Any, **keywords: Any
-    ) -> Any:
-        """Trains; see `CpuTraining`."""
-        if self.initial_adapter is not None and self.args.output_dir:
-            adapters.keep_start(
-                self.initial_adapter,
-                Path(self.args.output_dir),
-                resumes=bool(resume_from_checkpoint),
-            )
-        return super().train(resume_from_checkpoint, *arguments, **keywords)
+        if compile_layers:
+            compile_each_layer(self._network())
 
     def compute_loss(
         self,
@@ -243,9 +216,8 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
         positions = (targets != IGNORED).flatten().nonzero()[:, 0]  # (N,)
         # A batch of one row is rare, and would be compiled by itself; so would one without
         # gradients.
-        eager = len(targets) == 1 or not model.training
-        stance = torch.compiler.set_stance("force_eager" if eager else "default")
-        with stance, self._logits_only_at(positions):
+        compiled = compiled_if(len(targets) > 1 and model.training)
+        with compiled, self._logits_only_at(positions):
             # The wrapped model is called, so that several processes exchange their gradients.
             outputs = model(
                 input_ids=inputs["input_ids"],
@@ -300,7 +272,7 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
         ).rows
         rows.sort(key=lambda row: len(row["input_ids"]))
         # A growing cache would be compiled anew at each step.
-        with torch.compiler.set_stance("force_eager"):
+        with compiled_if(False):
             loss = self.mean_loss(rows)
             with merged_adapter(trained) as network:
                 show = self.is_world_process_zero() and not options.disable_tqdm

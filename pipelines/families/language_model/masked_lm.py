@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, PreTrainedModel, Trainer
 
 from pipelines.errors import UserError
-from pipelines.families.batching import length_batches
 from pipelines.families.language_model.masking import MaskingCollator
 from pipelines.families.language_model.text_rows import WeightedRows
 from pipelines.families.training.batches import LengthBatches
 from pipelines.families.training.cpu_training import CpuTraining
 from pipelines.families.training.encoders import LayerRates, NewModel
+from pipelines.families.training.held_out import TokenLoss
 from pipelines.families.training.losses import SummedLoss
 from pipelines.families.training.time_budget import TimeBudget
 from pipelines.networks import weights
@@ -67,7 +67,9 @@ def new_model(name: str, rows: WeightedRows, **options: object) -> NewModel:
     return NewModel(model, new)
 
 
-class MaskedWordTrainer(CpuTraining, LayerRates, TimeBudget, LengthBatches, SummedLoss, Trainer):
+class MaskedWordTrainer(
+    CpuTraining, LayerRates, TimeBudget, LengthBatches, TokenLoss, SummedLoss, Trainer
+):
     """Trains on masked words, masked anew in each epoch; only these go through the head.
 
     Args:
@@ -93,38 +95,16 @@ class MaskedWordTrainer(CpuTraining, LayerRates, TimeBudget, LengthBatches, Summ
     def _used_ids(self) -> None:
         """All embeddings are trained: the mask and random words are in no row."""
 
-    def summed_loss(self, model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, object]:
-        """The loss of a batch, summed over its masked words, and what the model returned."""
+    def token_logits(
+        self, model: nn.Module, inputs: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, object]:
+        """Logits (N, V) of the masked tokens alone, and what stood there (N,)."""
         labels = inputs["labels"]  # (B, T)
         masked = labels != IGNORED
         encoder = self.accelerator.unwrap_model(model).base_model
         with states_at(encoder, masked):
             outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
-        return self.class_loss(outputs.logits[0], labels[masked]), outputs
-
-    @torch.inference_mode()
-    def masked_loss(self, rows: WeightedRows, *, batch_tokens: int) -> HeldOutLoss:
-        """The mean loss over masked words of rows, always the same ones, in nats.
-
-        Args:
-            batch_tokens: tokens of a batch at most, padding included.
-        """
-        model: Any = self.accelerator.unwrap_model(self.model).eval()
-        collator: Any = self.data_collator
-        total, masked = 0.0, 0
-        for batch in length_batches(rows.lengths, batch_tokens):
-            inputs = self._prepare_inputs(collator([rows[index] for index in batch]))
-            loss, _ = self.summed_loss(model, inputs)
-            total += float(loss)
-            masked += int((inputs["labels"] != IGNORED).sum())
-        return HeldOutLoss(total / max(masked, 1), masked)
-
-
-class HeldOutLoss(NamedTuple):
-    """The mean loss, in nats, and over how many masked tokens."""
-
-    loss: float
-    masked: int
+        return outputs.logits[0], labels[masked], outputs
 
 
 @contextmanager

@@ -23,6 +23,8 @@ from pipelines.families.causal_lm.control_tokens import control_strings, text_id
 from pipelines.families.language_model.token_nats import nats_of_tokens
 
 END_OF_TEXT = "<|endoftext|>"
+# What ends a text in pretraining, where a chat model's end token ends a turn.
+ENDS_OF_TEXT = (END_OF_TEXT, "<|end_of_text|>")
 BATCH_TOKENS = 2048
 
 
@@ -62,6 +64,19 @@ def begin_of_text(tokenizer: Tokenizer) -> int | None:
         if token is not None:
             return int(token)
     return None
+
+
+def end_of_text(tokenizer: Tokenizer) -> int:
+    """The token that ends a text in pretraining: `<|endoftext|>` or its like, else the end token.
+
+    Args:
+        tokenizer: with an end token, as `causal_lm.load_tokenizer` gives it.
+    """
+    controls = control_strings(tokenizer)
+    for token in ENDS_OF_TEXT:
+        if token in controls:
+            return tokenizer.get_vocab()[token]
+    return int(tokenizer.eos_token_id)
 
 
 def causal_nats(
