@@ -45,6 +45,9 @@ class Prompt:
         max_length: tokens of prompt and answer, to which a text with classes is cut.
         candidates: whether the mentions that another model found stand behind a text.
         nested: whether mentions may overlap, as those of training do.
+        samples: how many answers are sampled for a text, of which one is chosen by
+            `minimum_risk.least_risk`; 0: one greedy answer.
+        temperature: of the samples.
     """
 
     format: str
@@ -55,11 +58,18 @@ class Prompt:
     max_length: int | None = None
     candidates: bool = False
     nested: bool = False
+    samples: int = 0
+    temperature: float = 1.0
 
     @property
     def answer(self) -> str:
         """`spans` or `label`."""
         return "label" if self.format in CLASS_FORMATS else "spans"
+
+    @property
+    def score_margin(self) -> float:
+        """How far a score of 0 or 1 is taken to be from it: half of the least step of a score."""
+        return 0.5 / self.samples if self.samples else 5e-7
 
 
 class Frame(NamedTuple):

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -287,7 +288,8 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
             hook.remove()
 
     def score(self, examples: Sequence[Example]) -> dict[str, float]:
-        """Scores of the answers, and the loss on a part of the examples."""
+        """Scores of greedy answers, and the loss on a part of the examples."""
+        greedy = replace(self.prompt, samples=0)
         trained, tokenizer = trained_model(self), self._tokenizer
         options: Any = self.args
         part = evenly_spread(examples, LOSS_SAMPLE)
@@ -305,7 +307,7 @@ class AnswerTrainer(CpuTraining, DevScores, LengthBatches, SFTTrainer):
             with merged_adapter(trained) as network:
                 show = self.is_world_process_zero() and not options.disable_tqdm
                 predictions = predict(
-                    Loaded(network, tokenizer, self.prompt, candidates=self.candidates),
+                    Loaded(network, tokenizer, greedy, candidates=self.candidates),
                     examples,
                     batch_tokens=self.generation_batch_tokens,
                     progress=show,
