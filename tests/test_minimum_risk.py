@@ -11,6 +11,7 @@ from test_generation import AWKWARD, random_prompts, restless  # noqa: F401 - a 
 from transformers import MistralConfig, MistralForCausalLM
 
 from pipelines import cli
+from pipelines.cpu import one_pass
 from pipelines.cpu.attention import use_grouped_attention
 from pipelines.errors import UserError
 from pipelines.examples import Example, Prediction, Span
@@ -134,6 +135,20 @@ def test_a_prompt_that_is_read_once_has_the_samples_of_one_that_is_read_anew(
     assert [[sample.ids for sample in samples] for _, *samples in found] == expected
     assert [first.ids for first, *_ in found] == [one.ids for one in greedy]
     assert len({tuple(ids) for samples in expected for ids in samples}) > 12
+
+
+@pytest.mark.parametrize(("most", "tokens"), [(64, [64, 40, 39, 4]), (6, [64, 40, 34, 8, 1])])
+def test_one_pass_reads_a_prompt_once_and_as_many_as_there_is_room_for(
+    most, tokens, network, tokenizer, random_prompts, monkeypatch
+):
+    seen = []
+    monkeypatch.setattr(one_pass, "MOST_COPIES", most)
+    use_grouped_attention(network)
+    network.register_forward_pre_hook(
+        lambda _, __, given: seen.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    generate_samples(network, tokenizer, random_prompts, limits=[1] * 7, samples=2, batch_tokens=40)
+    assert seen == tokens
 
 
 def test_a_prompt_is_read_once_for_all_its_samples(network, tokenizer, random_prompts):
