@@ -106,8 +106,8 @@ def test_dev_gets_scores_of_maps_that_were_fitted_without_the_text():
     pairs = list(zip(dev, on_dev, strict=True))
     assert found.scaling == fit_spans(pairs, margin=MARGIN)
     assert found.answers["test"] == found.scaling.of_spans(on_test)
-    for fold in dev_folds(dev).values():
-        ids = {example.id for example in fold}
+    for fold in dev_folds(dev):
+        ids = {dev[position].id for position in fold}
         others = fit_spans([pair for pair in pairs if pair[0].id not in ids], margin=MARGIN)
         for (example, before), after in zip(pairs, found.answers["dev"], strict=True):
             if example.id in ids:
@@ -124,9 +124,15 @@ def test_dev_gets_scores_of_maps_that_were_fitted_without_the_text():
 def test_texts_of_a_document_stay_in_one_fold():
     examples = [Example(f"{n}", f"text {n}", spans=(), group=f"doc {n // 4}") for n in range(40)]
     folds = dev_folds(examples)
-    assert len(folds) == FOLDS
-    groups = [{example.group for example in fold} for fold in folds.values()]
+    assert list(map(len, folds)) == [8] * FOLDS
+    groups = [{examples[position].group for position in fold} for fold in folds]
     assert sum(map(len, groups)) == 10
+
+
+def test_a_dev_set_of_few_documents_has_fewer_folds():
+    groups = [*["long"] * 30, "short", "short", "third"]
+    examples = [Example(str(n), f"text {n}", spans=(), group=name) for n, name in enumerate(groups)]
+    assert dev_folds(examples) == [[*range(30)], [30, 31], [32]]
 
 
 def test_a_test_set_without_answers_is_mapped_and_not_scored():
@@ -138,10 +144,12 @@ def test_a_test_set_without_answers_is_mapped_and_not_scored():
     assert found.answers["test"] == found.scaling.of_spans(on_test)
 
 
-@pytest.mark.parametrize("count", [0, 3])
+@pytest.mark.parametrize("count", [0, 1])
 def test_a_small_dev_is_refused_before_training(count):
     dev = [Example(str(n), f"text {n}", spans=()) for n in range(count)]
-    with pytest.raises(UserError, match=r"--calibrate true fits on 5 parts of dev, and .*; give"):
+    with pytest.raises(
+        UserError, match="--calibrate true and a dev set of less than two documents"
+    ):
         dev_folds(dev)
 
 
@@ -150,7 +158,7 @@ def test_a_run_without_dev_is_refused(tiny_llama, corpus, tmp_path, capsys):
     words += ["--train_file", corpus["train"], "--eval_strategy", "no", "--calibrate", "true"]
     words += ["--load_best_model_at_end", "false", "--run_dir", tmp_path / "run"]
     assert call("sft_tinyllama", *words) == 2
-    assert "fits on 5 parts of dev, and got no examples" in one_error(capsys.readouterr().err)
+    assert "a dev set of less than two documents" in one_error(capsys.readouterr().err)
     assert not (tmp_path / "run").exists()
 
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.corpora.splits import split_examples
-from pipelines.errors import DataError, UserError
+from pipelines.corpora.splits.groups import groups_of
+from pipelines.errors import UserError
 from pipelines.evaluation import Report
 from pipelines.evaluation.calibration import calibration, scored_spans
 from pipelines.examples import Example, Prediction, Span
@@ -88,8 +88,9 @@ def calibrated(
     pairs = list(zip(examples["dev"], answers["dev"], strict=True))
     scaling = fit_spans(pairs, margin=margin)
     scaled = {split: scaling.of_spans(found) for split, found in answers.items()}
-    scaled["dev"] = _out_of_folds(pairs, dev_folds(examples["dev"]), margin)
-    report = asdict(scaling) | {"spans": len(_scored(pairs)[0]), "folds": FOLDS, "ece": {}}
+    folds = dev_folds(examples["dev"])
+    scaled["dev"] = _out_of_folds(pairs, folds, margin)
+    report = asdict(scaling) | {"spans": len(_scored(pairs)[0]), "folds": len(folds), "ece": {}}
     for split, found in answers.items():
         if all(example.spans is not None for example in examples[split]):
             report["ece"][split] = {
@@ -99,35 +100,40 @@ def calibrated(
     return Calibrated(scaling, scaled, report)
 
 
-def dev_folds(dev: Sequence[Example]) -> dict[str, list[Example]]:
-    """Parts of dev, for scores of each by a map of the others; documents and copies stay together.
+def dev_folds(dev: Sequence[Example]) -> list[list[int]]:
+    """Positions of dev in at most `FOLDS` parts; documents and copies of a text stay together.
 
     Raises:
-        UserError: where dev is too small.
+        UserError: for less than two documents.
     """
-    try:
-        return split_examples(dev, {str(number): 1 / FOLDS for number in range(1, FOLDS + 1)})
-    except DataError as error:
+    groups = sorted(
+        groups_of(dev, seed=0) if dev else [], key=lambda group: (-len(group.positions), group.rank)
+    )
+    if len(groups) < 2:
         raise UserError(
-            f"--calibrate true fits on {FOLDS} parts of dev, and {error}; give --dev_file more "
-            "texts, or leave it out"
-        ) from error
+            "got --calibrate true and a dev set of less than two documents; its scores come from "
+            "maps that are fitted on other documents of it: give a larger --dev_file, or leave it "
+            "out"
+        )
+    folds: list[list[int]] = [[] for _ in range(min(FOLDS, len(groups)))]
+    for group in groups:
+        min(folds, key=len).extend(group.positions)
+    return folds
 
 
 def _out_of_folds(
-    pairs: Sequence[tuple[Example, Prediction]],
-    folds: Mapping[str, Sequence[Example]],
-    margin: float,
+    pairs: Sequence[tuple[Example, Prediction]], folds: Sequence[Sequence[int]], margin: float
 ) -> list[Prediction]:
     """Predictions with scores of maps that were fitted on the other folds."""
-    found: dict[str, Prediction] = {}
-    for fold in folds.values():
-        held_out = {example.id for example in fold}
-        others = [pair for pair in pairs if pair[0].id not in held_out]
-        own = [prediction for example, prediction in pairs if example.id in held_out]
-        scaled = fit_spans(others, margin=margin).of_spans(own)
-        found |= {prediction.id: prediction for prediction in scaled}
-    return [found[example.id] for example, _ in pairs]
+    scaled = [prediction for _, prediction in pairs]
+    for fold in folds:
+        held_out = set(fold)
+        others = [pair for position, pair in enumerate(pairs) if position not in held_out]
+        own = [pairs[position][1] for position in fold]
+        found = fit_spans(others, margin=margin).of_spans(own)
+        for position, prediction in zip(fold, found, strict=True):
+            scaled[position] = prediction
+    return scaled
 
 
 def calibration_error(
