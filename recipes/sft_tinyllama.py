@@ -216,7 +216,8 @@ def prompt_of(
         style=options.prompt_style,
         constrained=options.constrained,
     )
-    return replace(prompt, samples=options.samples, temperature=options.temperature, **more)
+    more |= {name: getattr(options, name) for name in ("samples", "temperature", "verify")}
+    return replace(prompt, **more)
 
 
 def save_untrained(

@@ -83,6 +83,11 @@ class GeneratorArguments(SearchArguments, DataArguments):
         5,
         "models of that kind that are trained for the training texts, each without a part of them",
     )
+    verify: bool = option(
+        False,
+        "with --candidates: train on yes/no questions about mentions too, ask one about each "
+        "mention of an answer, and drop those with less than half a yes",
+    )
 
     def faults(self, answer: str, *, untrained: bool) -> list[str]:
         """What does not fit together, a phrase each.
@@ -110,6 +115,10 @@ class GeneratorArguments(SearchArguments, DataArguments):
             faults.append(f"--shots {self.shots}; wanted 0 or more")
         if self.candidates and (answer == "label" or untrained):
             faults.append(f"--candidates {self.candidates}, which is for training on mentions")
+        if self.verify and not self.candidates:
+            faults.append(
+                "--verify true without --candidates, whose mistakes are the questions with a no"
+            )
         if not self.candidates and self.candidate_folds != 5:
             faults.append(f"--candidate_folds {self.candidate_folds} without --candidates")
         if self.candidate_folds < 2:

@@ -47,6 +47,7 @@ from pipelines.families.causal_lm.prompt_tokens import (
 )
 from pipelines.families.causal_lm.sampling import with_samples
 from pipelines.families.causal_lm.text_windows import TextWindow, merged_prediction, text_windows
+from pipelines.families.causal_lm.verification import verified
 from pipelines.formatting import some
 from pipelines.prompting import formats, grammars
 from pipelines.prompting.minimum_risk import least_risk
@@ -84,9 +85,10 @@ def predict(
     Mentions are generated greedily. A span's score is the probability of the tokens of its string,
     given all before them. Where the prompt asks for samples, the answer is the one that agrees most
     with them, and a span's score is the share of them that have it. `loaded.scaling` makes scores
-    probabilities of being right. A text that does not fit into the model's context with its prompt
-    and answer is read in overlapping windows; where even that is impossible the answer is empty,
-    with the status `unparsable`. A warning names both kinds.
+    probabilities of being right. With `prompt.verify` see `verification.verified`. A text that
+    does not fit into the model's context with its prompt and answer is read in overlapping windows;
+    where even that is impossible the answer is empty, with the status `unparsable`. A warning names
+    both kinds.
 
     Args:
         loaded: the model.
@@ -161,10 +163,13 @@ def _predict_part(
         advance=bar.update if is_whole else lambda count: None,
     )
     bar.update(total - bar.n)
-    parsed = (
+    parsed = [
         _chosen(piece, own, tokenizer, prompt) for piece, own in zip(pieces, answers, strict=True)
-    )
-    return [_answered(request, parsed) for request in requests]
+    ]
+    if prompt.verify:
+        parsed = verified(loaded, pieces, parsed, batch_tokens=batch_tokens)
+    of_pieces = iter(parsed)
+    return [_answered(request, of_pieces) for request in requests]
 
 
 def _answered(request: _Request, parsed: Iterator[Prediction]) -> Prediction:

@@ -360,6 +360,7 @@ def read_settings(folder: Path) -> tuple[JsonObject, Prompt]:
             settings.get("nested", False),
             settings.get("samples", 0),
             settings.get("temperature", 1.0),
+            settings.get("verify", False),
         )
         scaling_of(settings)
         for name in ("base_model", "hash"):

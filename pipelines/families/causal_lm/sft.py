@@ -37,6 +37,7 @@ from pipelines.families.causal_lm.candidates import Candidates
 from pipelines.families.causal_lm.class_answers import fit, longest_answer
 from pipelines.families.causal_lm.merging import merged_adapter
 from pipelines.families.causal_lm.prompt_tokens import class_answer_ids, class_pieces
+from pipelines.families.causal_lm.verification import questions
 from pipelines.families.training.batches import LengthBatches
 from pipelines.families.training.cpu_training import CpuTraining
 from pipelines.families.training.dev_scores import (
@@ -77,8 +78,9 @@ def training_rows(
 ) -> Rows:
     """Token ids of prompt and answer, and labels that are -100 throughout the prompt.
 
-    Of a text with mentions that is over the length no row is made, since the end of its answer
-    would be lost; a text with classes loses its own end, as in prediction.
+    With `prompt.verify` questions about mentions follow, as long as they are not over the length.
+    Of a text with mentions that is over it no row is made, since the end of its answer would be
+    lost; a text with classes loses its own end, as in prediction.
     """
     if prompt.answer == "label":
         return class_rows(examples, tokenizer, prompt, max_length=max_length)
@@ -94,6 +96,11 @@ def training_rows(
             continue
         labels = [IGNORED] * len(question) + answer
         rows.append({"input_ids": question + answer, "labels": labels})
+    if prompt.verify and candidates is not None:
+        for asked, answer in questions(examples, tokenizer, prompt, candidates):
+            if max_length is None or len(asked) + len(answer) <= max_length:
+                labels = [IGNORED] * len(asked) + answer
+                rows.append({"input_ids": asked + answer, "labels": labels})
     return Rows(rows, too_long, [])
 
 
