@@ -220,14 +220,7 @@ class Job:
         Returns:
             The report of the last labelled split, with its cost; empty in other processes.
         """
-        answered = dict(known or {})
-        for split in ("dev", "test"):
-            if split not in self.examples or split in answered or not (everywhere or is_main()):
-                continue
-            with self.meter.stage(f"predict_{split}"):
-                answered[split] = [
-                    answer for batch in batches(self.examples[split]) for answer in predict(batch)
-                ]
+        answered = self.answers(predict, everywhere=everywhere, known=known)
         if not is_main():
             return {}
         report: JsonObject = {}
@@ -259,6 +252,24 @@ class Job:
         write_card(self.run, reports, self.examples)
         self.run.log_files(asked)
         return report
+
+    def answers(
+        self,
+        predict: Predict,
+        *,
+        everywhere: bool = False,
+        known: Mapping[str, list[Prediction]] | None = None,
+    ) -> dict[str, list[Prediction]]:
+        """The predictions of dev and test; the arguments are those of `finish`."""
+        answered = dict(known or {})
+        for split in ("dev", "test"):
+            if split not in self.examples or split in answered or not (everywhere or is_main()):
+                continue
+            with self.meter.stage(f"predict_{split}"):
+                answered[split] = [
+                    answer for batch in batches(self.examples[split]) for answer in predict(batch)
+                ]
+        return answered
 
     def _add_baselines(self, report: JsonObject, baselines: Mapping[str, Predict]) -> None:
         """Scores what baselines answer to the examples of a report of classes."""

@@ -39,8 +39,8 @@ from trl import ModelConfig, SFTConfig, get_quantization_config
 
 from pipelines import job
 from pipelines.errors import UserError, one_line_errors
-from pipelines.evaluation import thresholds
-from pipelines.examples import Example, JsonObject
+from pipelines.evaluation import platt_scaling, thresholds
+from pipelines.examples import Example, JsonObject, Prediction
 from pipelines.families import causal_lm
 from pipelines.families.causal_lm import adapters, sft
 from pipelines.families.causal_lm.candidates import Candidates
@@ -105,6 +105,8 @@ def run(
         seed=training.seed,
         prompt_format=options.prompt_format or "list",
     )
+    if options.calibrate:
+        platt_scaling.dev_folds(data.splits.get("dev", []))
     if options.candidates:
         cross_fitting.check_source(Run.open(options.candidates), data.files["train"])
     with job.start(
@@ -145,11 +147,30 @@ def run(
         loaded = causal_lm.load(folder, trust_remote_code=training.trust_remote_code)
         if training.max_steps == 0:
             work.record(parameters=loaded.model.num_parameters(), trained_parameters=0)
+        return finish(work, loaded._replace(scaling=None), options, folder)
+
+
+def finish(
+    work: job.Job, loaded: causal_lm.Loaded, options: RecipeArguments, folder: Path
+) -> JsonObject:
+    """Predicts and scores; where asked, a map of the scores is fitted on dev and saved first.
+
+    Args:
+        folder: of the model.
+    """
+
+    def predict(part: Sequence[Example]) -> list[Prediction]:
         tokens = options.generation_batch_tokens
-        return work.finish(
-            lambda part: causal_lm.predict_everywhere(loaded, part, batch_tokens=tokens),
-            everywhere=True,
-        )
+        return causal_lm.predict_everywhere(loaded, part, batch_tokens=tokens)
+
+    if not options.calibrate:
+        return work.finish(predict, everywhere=True)
+    answers = work.answers(predict, everywhere=True)
+    found = platt_scaling.calibrated(work.examples, answers, margin=loaded.prompt.score_margin)
+    if job.is_main():
+        causal_lm.save_scaling(folder, found.scaling)
+    facts = {"platt_scaling": found.report}
+    return work.finish(predict, everywhere=True, known=found.answers, facts=facts)
 
 
 def check_options(
@@ -195,6 +216,7 @@ def prompt_of(
         style=options.prompt_style,
         constrained=options.constrained,
     )
+    more |= {name: getattr(options, name) for name in ("samples", "temperature", "verify")}
     return replace(prompt, **more)
 
 
@@ -279,6 +301,9 @@ def train(
             last=model_options.lora_layers,
             initialization=model_options.init_lora_weights,
         )
+    callbacks = []
+    if work:
+        callbacks = work.callbacks(answered(work, training, dev, options.samples))
     training.dataset_kwargs = {"skip_prepare_dataset": True}
     trainer = sft.AnswerTrainer(
         model=network,
@@ -295,7 +320,7 @@ def train(
         answer_logits_only=options.answer_logits_only,
         generation_batch_tokens=options.generation_batch_tokens,
         compile_layers=options.compile_layers,
-        callbacks=[*stopping, *(work.callbacks(answered(work, training, dev)) if work else ())],
+        callbacks=[*stopping, *callbacks],
     )
     if work is None:
         trainer.remove_callback(PrinterCallback)
@@ -303,10 +328,13 @@ def train(
     return Trained(trainer, tokenizer, prompt, start.base)
 
 
-def answered(work: job.Job, training: TrainingArguments, dev: Sequence[Example]) -> float:
+def answered(
+    work: job.Job, training: TrainingArguments, dev: Sequence[Example], samples: int
+) -> float:
     """Texts that the run answers for each one that it trains on: at evaluations and at the end."""
     trained = training.num_train_epochs * len(usable(work.data, "train"))
-    at_end = sum(len(work.examples[split]) for split in ("dev", "test") if split in work.examples)
+    at_end = sum(len(work.examples.get(split, ())) for split in ("dev", "test"))
+    at_end *= 1 + samples
     each_time = len(dev) + sft.TRAIN_SAMPLE if training.eval_strategy != "no" else 0
     return (at_end + training.num_train_epochs * each_time) / trained
 

@@ -194,7 +194,7 @@ def test_a_run_with_candidates(tiny_llama, corpus, tmp_path, capsys):
     assert call("train_tagger", "--network", "dictionary", *files, "--run_dir", source) == 0
     words = ["--config", CONFIGS / "sft_smoke.yaml", "--model_name_or_path", tiny_llama]
     words += ["--candidates", source, "--candidate_folds", 2, "--max_steps", 2]
-    words += ["--test_file", corpus["unlabelled"], "--save_merged", "true"]
+    words += ["--test_file", corpus["unlabelled"], "--save_merged", "true", "--verify", "true"]
     other = ["--train_file", corpus["dev"]]
     assert call("sft_tinyllama", *words, *other, "--run_dir", tmp_path / "other") == 2
     assert "was not trained on" in one_error(capsys.readouterr().err)
@@ -214,13 +214,15 @@ def test_a_run_with_candidates(tiny_llama, corpus, tmp_path, capsys):
     assert not (run / "cross_fitting").exists()
     assert "candidates" in json.loads((run / "report.json").read_text())["cost"]["seconds"]
 
+    # The mentions that are written are asked about, too.
+    assert json.loads((run / "merged" / "prompt.json").read_text())["verify"] is True
+
     # Without the run that they are from.
     shutil.rmtree(source)
     out = tmp_path / "again.jsonl"
     words = ["predict", "--run", run, "--input", corpus["unlabelled"], "--output", out]
     assert cli.main(list(map(str, words))) == 0
-    again, first = read_predictions(out), read_predictions(run / "predictions" / "test.jsonl")
-    assert [answer.raw for answer in again] == [answer.raw for answer in first]
+    assert out.read_bytes() == (run / "predictions" / "test.jsonl").read_bytes()
     words = ["export", "--run", run, "--to", "merged", "--out", tmp_path / "exported"]
     with pytest.raises(SystemExit):
         cli.main(list(map(str, words)))

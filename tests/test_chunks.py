@@ -41,6 +41,11 @@ def generator(tmp_path_factory, examples):
     return causal_lm, causal_lm.Loaded(model, tokenizer, prompt)
 
 
+def sampler(tmp_path_factory, examples):
+    family, loaded = generator(tmp_path_factory, examples)
+    return family, causal_lm.with_samples(loaded, samples=3)
+
+
 def encoder_tagger(tmp_path_factory, examples):
     torch.manual_seed(0)
     model = BertForTokenClassification(
@@ -89,7 +94,7 @@ def dictionary(tmp_path_factory, examples):
 
 @pytest.fixture(
     scope="module",
-    params=[generator, encoder_tagger, word_tagger, classifier, dictionary],
+    params=[generator, sampler, encoder_tagger, word_tagger, classifier, dictionary],
     ids=lambda make: make.__name__,
 )
 def loaded(request, tmp_path_factory, examples):

@@ -78,13 +78,13 @@ class Echo:
             self.lengths.append(len(prompt) + limit)
             text = tokenizer.decode(prompt).partition("Text: ")[2].rpartition("\n")[0]
             ids = tokenizer(" " + ("; ".join(["flu"] * text.count("flu")) or "none"))["input_ids"]
-            answers.append(causal_lm.Answer(ids, [-0.1] * (len(ids) + 1), ended=True))
+            answers.append([causal_lm.Answer(ids, [-0.1] * (len(ids) + 1), ended=True)])
         return answers
 
 
 def test_a_long_text_is_read_in_windows_and_named(network, tokenizer, monkeypatch, caplog):
     echo = Echo(tokenizer)
-    monkeypatch.setattr(causal_lm, "generate", echo)
+    monkeypatch.setattr(causal_lm, "generate_samples", echo)
     prompt = prompt_for(
         tokenizer, format="list", labels=["Disease"], style="plain", constrained=True
     )

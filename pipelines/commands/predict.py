@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from pipelines.commands.columns import add_columns, columns_of, number
 from pipelines.commands.outputs import check_output
@@ -15,6 +17,7 @@ from pipelines.errors import UserError
 from pipelines.examples import BATCH, Fields, prediction_to_json, replacing
 
 HELP = "answer the examples of a file, or of many, with the model of a run"
+OF_SAMPLING = ("samples", "temperature")
 OF_SHARDS = ("engine", "ray", "workers", "output_format", "max_failed")
 
 
@@ -55,6 +58,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SCORE",
         help="leave out spans with a lower score; of classes, keep all with this score or a higher "
         "one. `pipelines evaluate --guarantee` finds one",
+    )
+    parser.add_argument(
+        "--samples",
+        type=int,
+        metavar="N",
+        help="of a language model that writes mentions: sample N answers to each text and take the "
+        "one that agrees most with them; 0: one greedy answer (default: as the run)",
+    )
+    parser.add_argument(
+        "--temperature",
+        type=number,
+        metavar="T",
+        help="of the samples; lower: they are more alike (default: as the run)",
     )
     add_shard_options(parser)
     add_columns(parser)
@@ -120,10 +136,11 @@ def run(options: argparse.Namespace) -> int:
         "input": options.input,
         "batch_tokens": options.batch_tokens,
         "min_score": options.min_score,
+        **{name: getattr(options, name) for name in OF_SAMPLING},
     }
     partial = None if options.output == "-" else Partial(Path(options.output), job)
     kept = partial.start(resume=options.resume) if partial else []
-    loaded = family.load(folder)
+    loaded = with_samples(family, family.load(folder), options)
     keywords = {"batch_tokens": options.batch_tokens} if options.batch_tokens else {}
     _, found = run.reading()
     examples = stream_examples(options.input, columns=run.columns(columns_of(options)), like=found)
@@ -168,6 +185,24 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def with_samples(family: ModuleType, loaded: Any, options: argparse.Namespace) -> Any:
+    """The model of a run, with `--samples` and `--temperature` where they are given.
+
+    Raises:
+        UserError: where the family samples no answers, or the model cannot.
+    """
+    asked = {name: getattr(options, name) for name in OF_SAMPLING}
+    given = [f"--{name}" for name, value in asked.items() if value is not None]
+    if not given:
+        return loaded
+    if not hasattr(family, "with_samples"):
+        raise UserError(
+            f"got {' and '.join(given)}; the model of {options.run_dir} samples no answers, only a "
+            "language model that writes mentions does; leave them out"
+        )
+    return family.with_samples(loaded, **asked)
+
+
 def is_of_shards(options: argparse.Namespace) -> bool:
     """Whether the input is a corpus of many files: by an option, a pattern, a URL or Parquet."""
     path = str(options.input)
@@ -208,6 +243,12 @@ def refuse_options(options: argparse.Namespace) -> None:
     """Raises a `UserError` for options that have no effect on a corpus of many files."""
     if "-" in (options.input, options.output):
         raise UserError("many files are read from files and written to a folder; got `-`")
+    given = [f"--{name}" for name in OF_SAMPLING if getattr(options, name) is not None]
+    if given:
+        raise UserError(
+            f"got {' and '.join(given)}; many files are answered as the run was trained to; train "
+            "it with them, or leave them out"
+        )
     if options.engine != "ray" and (options.ray or options.workers is not None):
         raise UserError("--ray and --workers are options of --engine ray; give that too")
     for name, least in (("workers", 1), ("max_failed", 0)):

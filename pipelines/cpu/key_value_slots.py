@@ -177,11 +177,13 @@ class Prompts:
     Attributes:
         tokens: B · T.
         positions: (B · T,), of each token in its prompt.
+        copies: R, how many slots each prompt is kept in.
     """
 
-    def __init__(self, slots: Slots, taken: Tensor, length: int):
-        """taken: (B,), the slots of the prompts; length: P + T."""
-        self.slots, self.count, self.length = slots, len(taken), length
+    def __init__(self, slots: Slots, taken: Tensor, length: int, copies: int = 1):
+        """taken: (B · R,), the slots of the prompts; length: P + T."""
+        self.slots, self.count, self.length = slots, len(taken) // copies, length
+        self.copies = copies
         first = slots.prefix_length
         self.positions = torch.arange(first, length).repeat(self.count)
         self.tokens = len(self.positions)
@@ -198,7 +200,7 @@ class Prompts:
             key, value = _behind(keys, key), _behind(values, value)  # (B, G, P + T, D)
         for block, which, rows in self.located:
             for cached, states in zip(block.layers[layer], (key, value), strict=True):
-                cached[rows, :, : self.length] = states[which]
+                cached[rows, :, : self.length] = states[which // self.copies]
         attended, _ = attend(query, key, value, self.mask, scaling)  # (B, H, T, D)
         return attended.transpose(1, 2).flatten(0, 1)  # (B · T, H, D)
 

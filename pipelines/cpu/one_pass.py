@@ -7,6 +7,7 @@ time. What all prompts begin with, such as the instruction to a chat model, is r
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, chain, takewhile
 from typing import Protocol, TypeVar
@@ -21,6 +22,8 @@ from pipelines.networks.key_value_cache import is_preallocated, preallocated_cac
 
 # Prompts wait while at least this many answers are running: their keys and values take memory.
 MOST_ROWS = 256
+# The same where a prompt has several answers, each with a copy of its keys and values.
+MOST_COPIES = 64
 
 
 class Row(Protocol):
@@ -48,6 +51,8 @@ def generate_in_one_pass(
     waiting: Sequence[AnyRow],
     write: Callable[[Sequence[AnyRow], Tensor], list[int]],
     batch_tokens: int,
+    *,
+    copies: int = 1,
 ) -> None:
     """Runs passes until all rows are done.
 
@@ -57,17 +62,23 @@ def generate_in_one_pass(
         write: appends the next token to each of B rows, given logits (B, V), and returns the
             indices of the rows that go on.
         batch_tokens: prompt tokens of one pass, unless a single prompt has more.
+        copies: how many rows each prompt has, one behind the other; it is read once for them.
     """
-    shared = shared_tokens([row.prompt for row in waiting])
+    shared = shared_tokens([row.prompt for row in waiting[::copies]])
     slots = Slots(model.config, dtype=model.dtype, prefix_length=shared)
     rows: list[AnyRow] = []
     running = torch.zeros(0, dtype=torch.long)  # slots of the rows
     while waiting or rows:
-        lengths = (len(row.prompt) - shared for row in waiting)
-        count = fitting(lengths, batch_tokens) if len(rows) < MOST_ROWS else 0
-        new, waiting = waiting[:count], waiting[count:]
+        lengths = (len(row.prompt) - shared for row in waiting[::copies])
+        count = min(fitting(lengths, batch_tokens), most_prompts(len(rows), copies))
+        new, waiting = waiting[: count * copies], waiting[count * copies :]
         running, taken, logits = read(
-            model, slots, [row.prompt for row in new], [row.tokens[-1] for row in rows], running
+            model,
+            slots,
+            [row.prompt for row in new[::copies]],
+            [row.tokens[-1] for row in rows],
+            running,
+            copies=copies,
         )
         rows, running = [*new, *rows], torch.cat([taken, running])
         kept = write(rows, logits)
@@ -83,6 +94,8 @@ def read(
     prompts: Sequence[Sequence[int]],
     last: Sequence[int],
     running: Tensor,
+    *,
+    copies: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One pass over B prompts and the last tokens of N rows.
 
@@ -93,13 +106,14 @@ def read(
             the first pass reads.
         last: (N,) token ids.
         running: (N,), the slots of the rows.
+        copies: R, how many slots each prompt gets, one behind the other.
 
     Returns:
-        (N,) and (B,), the slots of the rows and of the prompts from now on, and the logits of the
-        next token (B + N, V), of the prompts first.
+        (N,) and (B · R,), the slots of the rows and of the prompts from now on, and the logits of
+        the next token (B · R + N, V), of the prompts first.
     """
     lengths = torch.tensor(list(map(len, prompts)), dtype=torch.long)
-    running, taken = slots.take(lengths, running)
+    running, taken = slots.take(lengths.repeat_interleave(copies), running)
     ids: list[int] = []
     parts: list[Part] = []
     if slots.prefix_length and not slots.prefix:
@@ -109,7 +123,7 @@ def read(
     counts = torch.tensor([*map(len, rests), *[1] * len(last)])  # (B + N,)
     ends = counts.cumsum(0) + len(ids) - 1
     ids += [*chain.from_iterable(rests), *last]
-    parts += prompts_by_length(slots, taken, lengths)
+    parts += prompts_by_length(slots, taken, lengths, copies)
     if last:
         parts.append(LastTokens(slots, running))
     logits = model(
@@ -121,17 +135,29 @@ def read(
         logits_to_keep=ends,
         parts=parts,
     ).logits[0]  # (B + N, V)
+    if copies > 1:
+        of_prompts, of_rows = logits[: len(prompts)], logits[len(prompts) :]
+        logits = torch.cat([of_prompts.repeat_interleave(copies, 0), of_rows])  # (B · R + N, V)
     return running, taken, logits.float()
 
 
-def prompts_by_length(slots: Slots, taken: Tensor, lengths: Tensor) -> list[Prompts]:
-    """A part for the prompts of each length, given (B,) slots and descending lengths."""
+def prompts_by_length(
+    slots: Slots, taken: Tensor, lengths: Tensor, copies: int = 1
+) -> list[Prompts]:
+    """A part for the prompts of each length, given (B · R,) slots and (B,) descending lengths."""
     distinct, counts = lengths.unique_consecutive(return_counts=True)
-    groups = taken.split(counts.tolist())
+    groups = taken.split((counts * copies).tolist())
     return [
-        Prompts(slots, group, length)
+        Prompts(slots, group, length, copies)
         for group, length in zip(groups, distinct.tolist(), strict=True)
     ]
+
+
+def most_prompts(running: int, copies: int) -> int:
+    """How many prompts may be read beside running rows; at least one where none is running."""
+    if copies > 1:
+        return max((MOST_COPIES - running) // copies, 0 if running else 1)
+    return sys.maxsize if running < MOST_ROWS else 0
 
 
 def shared_tokens(prompts: Sequence[list[int]]) -> int:

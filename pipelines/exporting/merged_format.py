@@ -13,7 +13,7 @@ from pipelines.errors import UserError
 from pipelines.examples import Example, JsonObject
 from pipelines.exporting.source import Source
 from pipelines.families import causal_lm
-from pipelines.families.causal_lm.loading import read_settings
+from pipelines.families.causal_lm.loading import read_settings, scaling_of
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -59,5 +59,6 @@ def write(
         prompt=loaded.prompt,
         base_model=settings["base_model"],
         shots=loaded.shots,
+        scaling=scaling_of(settings),
     )
     return {"libraries": {"transformers": transformers.__version__}}

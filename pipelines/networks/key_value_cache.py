@@ -65,6 +65,12 @@ class PreallocatedLayer(DynamicLayer):
             buffers.append(buffer)
         self._view(buffers, columns=columns)
 
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Puts copies of each row behind it: (B, G, T, D) to (B · repeats, G, T, D)."""
+        columns = self.get_seq_length()
+        buffers = [buffer.repeat_interleave(repeats, 0) for buffer in self.buffers]
+        self._view(buffers, columns=columns)
+
     def keep(self, count: int, gaps: Tensor, others: Tensor) -> None:
         """Keeps the first `count` rows, after those in `gaps` are replaced by the `others`."""
         columns = self.get_seq_length()

@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | class | `books` | |
 | classes | `books; dvd`, in the order of the labels | `none` |
+| verdict | `yes` or `no`, to a question behind the text | |
 
 Escapes are those of a list of mentions (`formats.escaped`).
 """
@@ -14,7 +15,8 @@ from collections.abc import Sequence
 
 from pipelines.prompting.formats import escaped
 
-CLASS_FORMATS = ("class", "classes")
+CLASS_FORMATS = ("class", "classes", "verdict")
+VERDICTS = ("yes", "no")
 SEPARATOR = "; "
 NO_CLASS = "none"
 
@@ -24,6 +26,8 @@ def class_wording(format: str, labels: Sequence[str]) -> tuple[str, str]:
     names = ", ".join(map(escaped, labels))
     if format == "class":
         return f"Classify the text. Answer with one of: {names}.", "Class:"
+    if format == "verdict":
+        return "Answer the question about the text with yes or no.", "Answer:"
     return (
         f"Classify the text. Answer with all classes that apply, as `a; b`, out of: {names}; "
         f"or write `{NO_CLASS}`.",

@@ -72,6 +72,11 @@ def with_candidates(text: str, spans: Iterable[Span], labels: Sequence[str]) -> 
     return f"{text}\nCandidates: {prompt_format('list').render(text, spans, labels)}"
 
 
+def with_question(text: str, mention: str, label: str) -> str:
+    """The text, and on a line of its own whether a string of it is a mention of a type."""
+    return f"{text}\nIs `{mention}` a mention of {label}?"
+
+
 def wording(format: str, labels: Sequence[str]) -> tuple[str, str]:
     """The instruction to a chat model, and what stands before the answer of a base model.
 

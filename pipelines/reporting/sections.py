@@ -255,6 +255,13 @@ def _confidence(report: Report) -> Iterator[Picture | str]:
         if calibration.get("ece") is not None:
             figures.insert(0, f"expected calibration error {score(calibration['ece'])}")
         yield f"{count(calibration['answers'])} answers with a score: {', '.join(figures)}."
+    errors = report.get("platt_scaling", {}).get("ece", {})
+    scaled = errors.get(report.get("split"), {})
+    if scaled.get("before") is not None:
+        yield (
+            "Scores are calibrated on dev: expected calibration error "
+            f"{score(scaled['before'])} before, {score(scaled['after'])} after."
+        )
     if threshold:
         tuning = threshold["tuning"]
         gain = f"{score(threshold['gain'])} {interval(threshold.get('interval'))}".rstrip()

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+from pipelines.prompting.minimum_risk import sampling_faults
 from pipelines.runs.arguments import (
     DataArguments,
     RunTrainingArguments,
@@ -58,6 +59,16 @@ class GeneratorArguments(SearchArguments, DataArguments):
         True, "let answers hold only strings of their text", group="prediction"
     )
     generation_batch_tokens: int = option(1024, "prompt tokens of a batch in generation")
+    samples: int = option(
+        0,
+        "answers that are sampled for each text, of which the one is chosen that agrees most with "
+        "them; 0: one greedy answer",
+    )
+    temperature: float = option(1.0, "of the samples; lower: they are more alike")
+    calibrate: bool = option(
+        False,
+        "make the scores of mentions probabilities of being right, by a map that is fitted on dev",
+    )
     shots: int | None = option(
         None, "training examples that stand before a text, with --max_steps 0: the model as it is"
     )
@@ -72,6 +83,11 @@ class GeneratorArguments(SearchArguments, DataArguments):
         5,
         "models of that kind that are trained for the training texts, each without a part of them",
     )
+    verify: bool = option(
+        False,
+        "with --candidates: train on yes/no questions about mentions too, ask one about each "
+        "mention of an answer, and drop those with less than half a yes",
+    )
 
     def faults(self, answer: str, *, untrained: bool) -> list[str]:
         """What does not fit together, a phrase each.
@@ -85,6 +101,9 @@ class GeneratorArguments(SearchArguments, DataArguments):
             faults.append("--prompt_format, which is of mentions")
         if answer == "label" and not self.constrained:
             faults.append("--constrained false; answers are always among the classes")
+        if answer == "label" and self.calibrate:
+            faults.append("--calibrate true, which is for scores of mentions")
+        faults += self._sampling_faults(answer)
         if self.shots is not None and not untrained:
             faults.append(
                 f"--shots {self.shots} without --max_steps 0: examples stand before a text only "
@@ -96,10 +115,22 @@ class GeneratorArguments(SearchArguments, DataArguments):
             faults.append(f"--shots {self.shots}; wanted 0 or more")
         if self.candidates and (answer == "label" or untrained):
             faults.append(f"--candidates {self.candidates}, which is for training on mentions")
+        if self.verify and not self.candidates:
+            faults.append(
+                "--verify true without --candidates, whose mistakes are the questions with a no"
+            )
         if not self.candidates and self.candidate_folds != 5:
             faults.append(f"--candidate_folds {self.candidate_folds} without --candidates")
         if self.candidate_folds < 2:
             faults.append(f"--candidate_folds {self.candidate_folds}; wanted 2 or more")
+        return faults
+
+    def _sampling_faults(self, answer: str) -> list[str]:
+        if self.samples and answer == "label":
+            return [f"--samples {self.samples}; probabilities of classes are exact, not sampled"]
+        faults = sampling_faults(self.samples, self.temperature)
+        if self.temperature != 1 and not self.samples:
+            faults.append(f"--temperature {self.temperature:g} without --samples")
         return faults
 
 

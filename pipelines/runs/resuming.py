@@ -103,8 +103,10 @@ def differences(old: Fields, new: Fields) -> list[str]:
         new: the same of the command that resumes.
     """
     found = []
+    # Of a language model on words, `temperature` is of texts that are only shown.
+    harmless = HARMLESS - {"temperature"} if "samples" in new else HARMLESS
     for name in sorted(old.keys() & new.keys()):
-        if name in HARMLESS or name.startswith(HARMLESS_BEGINNINGS):
+        if name in harmless or name.startswith(HARMLESS_BEGINNINGS):
             continue
         before, now = _plain(old[name]), _plain(new[name])
         if before != now and not _grew(name, before, now):

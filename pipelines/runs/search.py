@@ -51,6 +51,8 @@ _READ_BEFORE = {field.name for cls in (ClassArguments, SearchArguments) for fiel
 _COMPARED_BY = {"metric_for_best_model", "greater_is_better", "eval_strategy"}
 _OF_THE_RUN = {"output_dir", "resume_from_checkpoint", "models", "members", "disable_tqdm"}
 _OF_THE_RUN |= {"load_best_model_at_end", "save_strategy", "save_total_limit"}
+# Checkpoints are compared by greedy answers, whatever their scores.
+_OF_THE_RUN |= {"samples", "temperature", "calibrate"}
 NOT_SEARCHED = _READ_BEFORE | _COMPARED_BY | _OF_THE_RUN | {"network", "model_name_or_path"}
 
 

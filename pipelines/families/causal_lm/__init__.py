@@ -23,7 +23,7 @@ from pipelines.families.batching import chunks, progress_bar
 from pipelines.families.causal_lm.candidates import within
 from pipelines.families.causal_lm.class_answers import predict_classes
 from pipelines.families.causal_lm.control_tokens import text_ids
-from pipelines.families.causal_lm.generation import Answer, Grammar, generate
+from pipelines.families.causal_lm.generation import Answer, Grammar, generate_samples
 from pipelines.families.causal_lm.loading import (
     PROMPT_FILE,
     Loaded,
@@ -33,6 +33,7 @@ from pipelines.families.causal_lm.loading import (
     load_tokenizer,
     most_tokens,
     save,
+    save_scaling,
 )
 from pipelines.families.causal_lm.prompt_tokens import (
     STYLES,
@@ -44,9 +45,12 @@ from pipelines.families.causal_lm.prompt_tokens import (
     prompt_ids,
     prompt_of_examples,
 )
+from pipelines.families.causal_lm.sampling import with_samples
 from pipelines.families.causal_lm.text_windows import TextWindow, merged_prediction, text_windows
+from pipelines.families.causal_lm.verification import verified
 from pipelines.formatting import some
 from pipelines.prompting import formats, grammars
+from pipelines.prompting.minimum_risk import least_risk
 from pipelines.prompting.prompts import Shot
 
 SHORT_ANSWER = 256  # tokens that are reserved for a list of mentions, however long the text is
@@ -67,6 +71,8 @@ __all__ = [
     "prompt_ids",
     "prompt_of_examples",
     "save",
+    "save_scaling",
+    "with_samples",
 ]
 logger = logging.getLogger(__name__)
 
@@ -77,9 +83,12 @@ def predict(
     """Answers each example: mentions as below, classes by `class_answers.predict_classes`.
 
     Mentions are generated greedily. A span's score is the probability of the tokens of its string,
-    given all before them. A text that does not fit into the model's context with its prompt and
-    answer is read in overlapping windows; where even that is impossible the answer is empty, with
-    the status `unparsable`. A warning names both kinds.
+    given all before them. Where the prompt asks for samples, the answer is the one that agrees most
+    with them, and a span's score is the share of them that have it. `loaded.scaling` makes scores
+    probabilities of being right. With `prompt.verify` see `verification.verified`. A text that
+    does not fit into the model's context with its prompt and answer is read in overlapping windows;
+    where even that is impossible the answer is empty, with the status `unparsable`. A warning names
+    both kinds.
 
     Args:
         loaded: the model.
@@ -93,6 +102,8 @@ def predict(
     with progress_bar(len(examples), "generating", show=progress) as bar:
         for part in chunks(examples):
             predictions += _predict_part(loaded, part, batch_tokens=batch_tokens, bar=bar)
+    if loaded.scaling is not None:
+        predictions = loaded.scaling.of_spans(predictions)
     return predictions
 
 
@@ -138,23 +149,27 @@ def _predict_part(
     ]
     lead = answer_lead(tokenizer, prompt)
     total = bar.n + len(examples)
-    # Where a text is read in several windows, a finished answer is not a finished text.
-    advance = bar.update if len(pieces) == len(examples) else lambda count: None
-    answers = generate(
+    # Where a text has several windows or answers, a finished answer is not a finished text.
+    is_whole = len(pieces) == len(examples) and not prompt.samples
+    answers = generate_samples(
         model,
         tokenizer,
         prompts,
         limits=limits,
         grammars=[_grammar(piece.text, prompt, lead) for piece in pieces],
+        samples=prompt.samples,
+        temperature=prompt.temperature,
         batch_tokens=batch_tokens,
-        advance=advance,
+        advance=bar.update if is_whole else lambda count: None,
     )
     bar.update(total - bar.n)
-    parsed = (
-        _prediction(piece, answer, tokenizer, prompt)
-        for piece, answer in zip(pieces, answers, strict=True)
-    )
-    return [_answered(request, parsed) for request in requests]
+    parsed = [
+        _chosen(piece, own, tokenizer, prompt) for piece, own in zip(pieces, answers, strict=True)
+    ]
+    if prompt.verify:
+        parsed = verified(loaded, pieces, parsed, batch_tokens=batch_tokens)
+    of_pieces = iter(parsed)
+    return [_answered(request, of_pieces) for request in requests]
 
 
 def _answered(request: _Request, parsed: Iterator[Prediction]) -> Prediction:
@@ -273,6 +288,14 @@ def _grammar(text: str, prompt: Prompt, lead: str) -> Grammar | None:
         return grammars.grammar(prompt.format, text, prompt.labels, lead=lead)
 
     return grammar_of_rest
+
+
+def _chosen(
+    example: Example, answers: Sequence[Answer], tokenizer: PreTrainedTokenizerBase, prompt: Prompt
+) -> Prediction:
+    """The prediction of the greedy answer, or of the one that agrees most with its samples."""
+    greedy, *samples = (_prediction(example, answer, tokenizer, prompt) for answer in answers)
+    return least_risk(greedy, samples) if samples else greedy
 
 
 def _prediction(

@@ -1,4 +1,4 @@
-"""Greedy generation of many answers at once, with or without grammars.
+"""Generation of many answers at once, greedy or sampled, with or without grammars.
 
 Prompts of one length are read together, an answer leaves the batch when it is done, and others
 join it. On a CPU one pass reads prompts and running answers (`cpu.one_pass`).
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import repeat
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.cpu import one_pass
 from pipelines.families.causal_lm.constraints import forbid, matcher_for, token_constraint
+from pipelines.families.causal_lm.sampling import draw, random_numbers
 from pipelines.networks.key_value_cache import is_preallocated, keep_rows, preallocated_cache
 
 if TYPE_CHECKING:
@@ -78,37 +80,88 @@ def generate(
     Raises:
         UserError: when a grammar or the tokenizer cannot constrain answers.
     """
+    answers = generate_samples(
+        model,
+        tokenizer,
+        prompts,
+        limits=limits,
+        grammars=grammars,
+        batch_tokens=batch_tokens,
+        advance=advance,
+    )
+    return [greedy for greedy, *_ in answers]
+
+
+def generate_samples(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    *,
+    limits: Sequence[int],
+    grammars: Sequence[Grammar | None] | None = None,
+    samples: int = 0,
+    temperature: float = 1.0,
+    batch_tokens: int = 1024,
+    advance: Callable[[int], object] = lambda count: None,
+) -> list[list[Answer]]:
+    """Generates an answer greedily, and others by sampling each token (ancestral sampling).
+
+    A prompt is read once for all its answers. The random numbers of a sample depend on its prompt
+    and its number alone, so it is the same in any batch, but for rounding.
+
+    Args:
+        samples: S, how many answers to each prompt are sampled.
+        temperature: of the samples: they are drawn from softmax(logits / temperature), of the
+            tokens that the grammar admits.
+
+    The other arguments, and what is raised, are those of `generate`.
+
+    Returns:
+        For each prompt, in their order, S + 1 answers: the greedy one, then the samples.
+    """
     constraint = token_constraint(tokenizer) if any(grammars or ()) else None
-    rows = [
-        _Row(list(prompt), Answer(), limit, grammar)
-        for prompt, limit, grammar in zip(
-            prompts, limits, grammars or [None] * len(prompts), strict=True
-        )
-    ]
-    # The longest first, so that memory runs out at once or not at all.
+    copies = samples + 1
+    rows: list[_Row] = []
+    for prompt, limit, grammar in zip(
+        prompts, limits, grammars or [None] * len(prompts), strict=True
+    ):
+        ids = list(prompt)
+        rows.append(_Row(ids, Answer(), limit, grammar))
+        for number in range(samples):
+            rows.append(_Row(ids, Answer(), limit, grammar, random_numbers(ids, number)))
+    # The longest first, so that memory runs out at once or not at all; rows of one prompt stay
+    # together.
     waiting = sorted(rows, key=lambda row: -len(row.prompt))
 
     def write(rows: Sequence[_Row], logits: Tensor) -> list[int]:
-        kept = _append_tokens(tokenizer, rows, logits, constraint)
+        kept = _append_tokens(tokenizer, rows, logits, constraint, temperature)
         advance(len(rows) - len(kept))
         return kept
 
     with torch.inference_mode(), contiguous_last_positions(model):
         if one_pass.can_read_in_one_pass(model):
-            one_pass.generate_in_one_pass(model, waiting, write, batch_tokens)
+            one_pass.generate_in_one_pass(model, waiting, write, batch_tokens, copies=copies)
         else:
-            _generate_in_turn(model, waiting, write, batch_tokens, padding=tokenizer.pad_token_id)
-    return [row.answer for row in rows]
+            _generate_in_turn(
+                model, waiting, write, batch_tokens, copies=copies, padding=tokenizer.pad_token_id
+            )
+    answers = [row.answer for row in rows]
+    return [answers[start : start + copies] for start in range(0, len(answers), copies)]
 
 
 @dataclass(slots=True, eq=False)
 class _Row:
-    """An answer that is waiting or running; it gets its grammar's `matcher` when it starts."""
+    """An answer that is waiting or running; it gets its grammar's `matcher` when it starts.
+
+    Attributes:
+        random: draws its tokens; None where it takes the likeliest ones.
+    """
 
     prompt: list[int]
     answer: Answer
     limit: int
     grammar: Grammar | None
+    random: Random | None = None
     matcher: LLMatcher | None = None
 
     @property
@@ -126,19 +179,26 @@ def _generate_in_turn(
     write: Write,
     batch_tokens: int,
     *,
+    copies: int,
     padding: int,
 ) -> None:
-    """A pass reads prompts, or the last token of all rows; rows are padded on the left."""
+    """A pass reads prompts, or the last token of all rows; rows are padded on the left.
+
+    Args:
+        copies: how many rows each prompt has, one behind the other; it is read once for them.
+    """
     batch: _Batch | None = None
     most = ROWS_A_STEP.get(model.device.type, 32)
     while waiting or batch:
         # Where a layer's cache holds a window of each row, rows have no common last column.
         can_join = batch is None or (len(batch.rows) < most and is_preallocated(batch.cache))
         if waiting and can_join:
-            lengths = repeat(len(waiting[0].prompt), len(waiting))
+            lengths = repeat(len(waiting[0].prompt), len(waiting) // copies)
             count = one_pass.fitting(lengths, batch_tokens)
-            started = _step(model, _start(model, waiting[:count], padding=padding), write)
-            waiting = waiting[count:]
+            if copies > 1:
+                count = min(count, max(1, most // copies))
+            new, waiting = waiting[: count * copies], waiting[count * copies :]
+            started = _step(model, _start(model, new, copies=copies, padding=padding), write)
             batch = _join(batch, started) if batch and started else batch or started
         elif batch:
             batch = _step(model, batch, write)
@@ -149,7 +209,7 @@ class _Batch:
     """Answers that are written together.
 
     Attributes:
-        rows: B of them.
+        rows: B of them; before the prompts are read, several for each of B prompts.
         ids: (B, T'), what the network reads next: the prompts, later the last token of each.
         mask: (B, T), 1 where there is a token, of all that was read and of `ids`; padded on the
             left.
@@ -162,10 +222,11 @@ class _Batch:
     cache: DynamicCache
 
 
-def _start(model: PreTrainedModel, rows: Sequence[_Row], *, padding: int) -> _Batch:
-    width = max(len(row.prompt) for row in rows)
-    gaps = [width - len(row.prompt) for row in rows]
-    ids = [[padding] * gap + row.prompt for gap, row in zip(gaps, rows, strict=True)]
+def _start(model: PreTrainedModel, rows: Sequence[_Row], *, copies: int, padding: int) -> _Batch:
+    prompts = [row.prompt for row in rows[::copies]]
+    width = max(map(len, prompts))
+    gaps = [width - len(prompt) for prompt in prompts]
+    ids = [[padding] * gap + prompt for gap, prompt in zip(gaps, prompts, strict=True)]
     mask = [[0] * gap + [1] * (width - gap) for gap in gaps]
     return _Batch(
         rows,
@@ -204,10 +265,14 @@ def _step(model: PreTrainedModel, batch: _Batch, write: Write) -> _Batch | None:
         use_cache=True,
         logits_to_keep=1,
     )
-    kept = write(batch.rows, outputs.logits[:, -1].float())
+    logits, mask = outputs.logits[:, -1].float(), batch.mask  # (B, V), (B, T)
+    copies = len(batch.rows) // len(batch.ids)
+    if copies > 1:  # of prompts that were read once for several rows
+        logits, mask = logits.repeat_interleave(copies, 0), mask.repeat_interleave(copies, 0)
+        batch.cache.batch_repeat_interleave(copies)
+    kept = write(batch.rows, logits)
     if not kept:
         return None
-    mask = batch.mask
     if len(kept) < len(batch.rows):
         kept = keep_rows(batch.cache, kept, mask.device)
         mask = mask[kept]
@@ -236,14 +301,21 @@ def _append_tokens(
     rows: Sequence[_Row],
     logits: Tensor,
     constraint: LLTokenizer | None,
+    temperature: float,
 ) -> list[int]:
     """Appends the next token to each row, given logits (B, V): indices of the rows that go on."""
     for row in rows:
         if not row.answer.log_probabilities and row.grammar is not None:
             row.matcher = matcher_for(constraint, row.grammar(""))
     forbid(logits, [row.matcher for row in rows])
+    log_probabilities = logits.log_softmax(-1)  # (B, V)
+    values, ids = log_probabilities.max(-1)  # (B,), (B,)
+    points = {i: row.random.random() for i, row in enumerate(rows) if row.random is not None}
+    if points:
+        sampled = torch.tensor(list(points), device=logits.device)  # (S,)
+        ids[sampled] = draw(logits[sampled], list(points.values()), temperature)
+        values[sampled] = log_probabilities[sampled, ids[sampled]]
     # Both in one tensor, since each reading waits for a GPU: float32 holds ids up to 16 million.
-    values, ids = logits.log_softmax(-1).max(-1)  # (B,), (B,)
     best = torch.stack([values, ids.to(values.dtype)]).tolist()  # (2, B)
     kept = []
     for index, (row, log_probability, id) in enumerate(zip(rows, *best, strict=True)):

@@ -27,6 +27,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from pipelines import cpu
 from pipelines.errors import UserError
+from pipelines.evaluation.platt_scaling import PlattScaling
 from pipelines.examples import JsonObject, replacing
 from pipelines.families.causal_lm.candidates import Candidates, load_candidates
 from pipelines.families.causal_lm.control_tokens import control_strings
@@ -45,6 +46,7 @@ class Loaded(NamedTuple):
     Attributes:
         shots: stand before a text where `prompt.shots` asks for them.
         candidates: are named behind a text where `prompt.candidates` asks for them.
+        scaling: makes the scores of mentions probabilities of being right.
     """
 
     model: PreTrainedModel
@@ -52,6 +54,7 @@ class Loaded(NamedTuple):
     prompt: Prompt
     shots: Shots | None = None
     candidates: Candidates | None = None
+    scaling: PlattScaling | None = None
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -171,6 +174,7 @@ def save(
     shots: Shots | None = None,
     initial: dict[str, Tensor] | None = None,
     candidates: Candidates | None = None,
+    scaling: PlattScaling | None = None,
 ) -> None:
     """Saves an adapter or a whole model as safetensors, with its tokenizer and its prompt.
 
@@ -183,6 +187,7 @@ def save(
         initial: the adapter before training, where it was taken out of the base (PiSSA, OLoRA):
             what is saved is the difference, twice the rank, which fits the base as it was.
         candidates: a copy of the model that names them goes into the folder.
+        scaling: of the scores of mentions.
     """
     folder = Path(folder)
     if model is not None:
@@ -200,9 +205,23 @@ def save(
         "shots_by": shots.by if shots is not None else None,
         "hash": prompt_hash(tokenizer, prompt),
         "quantization": quantization.to_dict() if quantization is not None else None,
+        "platt_scaling": None if scaling is None else asdict(scaling),
     }
     with replacing(folder / PROMPT_FILE) as f:
         json.dump(settings, f, indent=1)
+
+
+def save_scaling(folder: Path, scaling: PlattScaling) -> None:
+    """Adds a map of the scores of mentions to a saved model."""
+    settings, _ = read_settings(folder)
+    with replacing(folder / PROMPT_FILE) as f:
+        json.dump(settings | {"platt_scaling": asdict(scaling)}, f, indent=1)
+
+
+def scaling_of(settings: JsonObject) -> PlattScaling | None:
+    """The map of the scores of mentions, where the model was saved with one."""
+    values = settings.get("platt_scaling")
+    return None if values is None else PlattScaling(**values)
 
 
 def save_weights(
@@ -305,6 +324,7 @@ def load(
         prompt,
         load_shots(folder, prompt, by) if by else None,
         load_candidates(folder) if prompt.candidates else None,
+        scaling_of(settings),
     )
 
 
@@ -353,7 +373,11 @@ def read_settings(folder: Path) -> tuple[JsonObject, Prompt]:
             settings.get("max_length"),
             settings.get("candidates", False),
             settings.get("nested", False),
+            settings.get("samples", 0),
+            settings.get("temperature", 1.0),
+            settings.get("verify", False),
         )
+        scaling_of(settings)
         for name in ("base_model", "hash"):
             str(settings[name])
     except (ValueError, KeyError, TypeError) as error:

@@ -22,7 +22,7 @@ from pipelines.errors import UserError
 from pipelines.examples import Example, JsonObject, Span
 from pipelines.families.causal_lm.control_tokens import MARK, rendered_ids, shield, text_ids
 from pipelines.prompting import formats, prompts
-from pipelines.prompting.class_formats import CLASS_FORMATS, NO_CLASS, SEPARATOR
+from pipelines.prompting.class_formats import CLASS_FORMATS, NO_CLASS, SEPARATOR, VERDICTS
 from pipelines.prompting.prompts import Shot
 from pipelines.spans import are_nested
 
@@ -45,6 +45,10 @@ class Prompt:
         max_length: tokens of prompt and answer, to which a text with classes is cut.
         candidates: whether the mentions that another model found stand behind a text.
         nested: whether mentions may overlap, as those of training do.
+        samples: how many answers are sampled for a text, of which one is chosen by
+            `minimum_risk.least_risk`; 0: one greedy answer.
+        temperature: of the samples.
+        verify: whether the model is asked about each mention that it wrote, yes or no.
     """
 
     format: str
@@ -55,11 +59,24 @@ class Prompt:
     max_length: int | None = None
     candidates: bool = False
     nested: bool = False
+    samples: int = 0
+    temperature: float = 1.0
+    verify: bool = False
 
     @property
     def answer(self) -> str:
         """`spans` or `label`."""
         return "label" if self.format in CLASS_FORMATS else "spans"
+
+    @property
+    def score_margin(self) -> float:
+        """How far a score of 0 or 1 is taken to be from it: half of the least step of a score."""
+        return 0.5 / self.samples if self.samples and not self.verify else 5e-7
+
+    @property
+    def of_questions(self) -> Prompt:
+        """How the model is asked about a mention, in the same style."""
+        return Prompt("verdict", VERDICTS, self.style)
 
 
 class Frame(NamedTuple):
@@ -173,6 +190,14 @@ def prompt_ids(
     # The template writes its own special tokens.
     around = frame(tokenizer, safe_text, prompt, pair=pair and shielded(pair), shots=safe_shots)
     return rendered_ids(tokenizer, around.question, strings)
+
+
+def question_ids(
+    tokenizer: PreTrainedTokenizerBase, text: str, mention: str, label: str, prompt: Prompt
+) -> list[int]:
+    """Token ids of the question whether a string of a text is a mention, up to its answer."""
+    asked = prompts.with_question(text, mention, label)
+    return prompt_ids(tokenizer, asked, prompt.of_questions)
 
 
 def answer_ids(
@@ -308,6 +333,13 @@ def _render(
 
 def prompt_hash(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
     """A hash of everything that shapes prompts and answers."""
+    if prompt.verify:
+        parts = [
+            prompt_hash(tokenizer, replace(prompt, verify=False)),
+            prompt_hash(tokenizer, prompt.of_questions),
+            prompts.with_question("a", "b", "c"),
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     has_shots, template = prompt.shots > 0, tokenizer.chat_template
     if prompt.style == "plain":  # a template of the tokenizer is not used
         template = None

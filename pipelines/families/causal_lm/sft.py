@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ from pipelines.families.causal_lm.class_answers import fit, longest_answer
 from pipelines.families.causal_lm.merging import merged_adapter
 from pipelines.families.causal_lm.new_adapters import InitialAdapter
 from pipelines.families.causal_lm.prompt_tokens import class_answer_ids, class_pieces
+from pipelines.families.causal_lm.verification import questions
 from pipelines.families.training.batches import LengthBatches
 from pipelines.families.training.compiled_layers import compile_each_layer, compiled_if
 from pipelines.families.training.cpu_training import CpuTraining
@@ -73,8 +75,9 @@ def training_rows(
 ) -> Rows:
     """Token ids of prompt and answer, and labels that are -100 throughout the prompt.
 
-    Of a text with mentions that is over the length no row is made, since the end of its answer
-    would be lost; a text with classes loses its own end, as in prediction.
+    With `prompt.verify` questions about mentions follow, as long as they are not over the length.
+    Of a text with mentions that is over it no row is made, since the end of its answer would be
+    lost; a text with classes loses its own end, as in prediction.
     """
     if prompt.answer == "label":
         return class_rows(examples, tokenizer, prompt, max_length=max_length)
@@ -90,6 +93,11 @@ def training_rows(
             continue
         labels = [IGNORED] * len(question) + answer
         rows.append({"input_ids": question + answer, "labels": labels})
+    if prompt.verify and candidates is not None:
+        for asked, answer in questions(examples, tokenizer, prompt, candidates):
+            if max_length is None or len(asked) + len(answer) <= max_length:
+                labels = [IGNORED] * len(asked) + answer
+                rows.append({"input_ids": asked + answer, "labels": labels})
     return Rows(rows, too_long, [])
 
 
@@ -259,7 +267,8 @@ class AnswerTrainer(InitialAdapter, CpuTraining, DevScores, LengthBatches, SFTTr
             hook.remove()
 
     def score(self, examples: Sequence[Example]) -> dict[str, float]:
-        """Scores of the answers, and the loss on a part of the examples."""
+        """Scores of greedy answers, and the loss on a part of the examples."""
+        greedy = replace(self.prompt, samples=0)
         trained, tokenizer = trained_model(self), self._tokenizer
         options: Any = self.args
         part = evenly_spread(examples, LOSS_SAMPLE)
@@ -277,7 +286,7 @@ class AnswerTrainer(InitialAdapter, CpuTraining, DevScores, LengthBatches, SFTTr
             with merged_adapter(trained) as network:
                 show = self.is_world_process_zero() and not options.disable_tqdm
                 predictions = predict(
-                    Loaded(network, tokenizer, self.prompt, candidates=self.candidates),
+                    Loaded(network, tokenizer, greedy, candidates=self.candidates),
                     examples,
                     batch_tokens=self.generation_batch_tokens,
                     progress=show,
