@@ -120,6 +120,7 @@ def test_a_finished_run_is_never_trained_again(ablate, tmp_path):
     assert "quality=0.7" in rows_of(folder)
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_an_ablation_that_is_stopped_goes_on_where_it_was(number, files, tmp_path):

@@ -78,6 +78,7 @@ def test_a_cluster_that_cannot_be_reached_is_one_line(inputs, tmp_path, capsys):
     ]
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_the_bytes_are_those_of_the_embedded_engine(inputs, cluster, tmp_path, capsys):
     run, pattern, expected = inputs
@@ -87,6 +88,7 @@ def test_the_bytes_are_those_of_the_embedded_engine(inputs, cluster, tmp_path, c
     assert "2 rows set aside" in capsys.readouterr().out
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_a_killed_worker_loses_and_repeats_nothing(inputs, cluster, tmp_path, monkeypatch):
     run, pattern, expected = inputs
@@ -110,6 +112,7 @@ def test_a_killed_worker_loses_and_repeats_nothing(inputs, cluster, tmp_path, mo
     assert [name for name in os.listdir(tmp_path / "out") if name.startswith(".")] == []
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_a_shard_that_kills_its_workers_is_refused_and_the_others_answered(
     inputs, cluster, tmp_path, monkeypatch
@@ -133,6 +136,7 @@ def test_a_shard_that_kills_its_workers_is_refused_and_the_others_answered(
     assert files(tmp_path / "out") == expected
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_more_workers_than_the_cluster_has_cores(inputs, cluster, tmp_path):
     run, pattern, _ = inputs

@@ -364,6 +364,7 @@ def test_one_class_is_refused(choose, tmp_path):
     assert "class" in errors
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["parts/probe/slow", "rungs/slow"])
 def test_a_killed_choice_goes_on_where_it_was_and_ends_with_the_same_answer(

@@ -13,6 +13,7 @@ def cluster(monkeypatch):
     ray.shutdown()
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_rungs_run_on_ray_and_give_the_same_answer(choose, tmp_path):
     choose(LADDER, "--goal", 0.9)
@@ -25,6 +26,7 @@ def test_rungs_run_on_ray_and_give_the_same_answer(choose, tmp_path):
     assert [row["score"] for row in found["rungs"]] == [row["score"] for row in here["rungs"]]
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_a_rung_that_fails_on_ray_is_reported(choose, tmp_path):
     choose({"base": rung(), "broken": rung(fail="it broke")}, "--ray", "local")
@@ -32,6 +34,7 @@ def test_a_rung_that_fails_on_ray_is_reported(choose, tmp_path):
     assert result(tmp_path)["rungs"][1]["reason"] == "it broke (see parts/probe/broken.log)"
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_the_budget_ends_a_task(choose, tmp_path):
     ladder = {"base": rung(), "endless": rung(wait_for=str(tmp_path / "never"))}

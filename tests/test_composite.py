@@ -320,6 +320,7 @@ def test_what_does_not_fit_is_refused(arguments, expected, runs, monkeypatch, ca
     assert not (runs / "new").exists()
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_classifiers_whose_dev_was_cut_from_train(tmp_path):
     rows = (ROOT / "data/samples/tweets/train.csv").read_text(encoding="utf-8").splitlines()[:201]

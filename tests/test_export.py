@@ -166,6 +166,7 @@ def test_an_onnx_tagger_gives_the_runs_own_answers(tagger_run, tmp_path, capsys)
         token_tagger.load(out)
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_an_int8_classifier_is_smaller_and_nearly_the_same(classifier_run, tmp_path):
     onnx_or_skip()

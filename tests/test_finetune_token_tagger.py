@@ -174,6 +174,7 @@ def test_types_that_training_lacks_are_logged(tmp_path, caplog):
     assert "types that training lacks, which count as missed: Cold (2)" in caplog.text
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 @pytest.mark.parametrize("tune", ["lora", "head", "last_n"])
 def test_modes_from_the_command_line(arguments, tmp_path, tune):

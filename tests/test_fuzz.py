@@ -314,6 +314,7 @@ def test_damaged_files_are_read_or_refused(name, folder):
     check(name, range(FAST), folder)
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_many_damaged_files_are_read_or_refused(name, folder):

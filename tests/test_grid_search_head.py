@@ -339,6 +339,7 @@ def test_a_search_that_was_killed_ends_with_the_same_table(recipe_arguments, tmp
     ).read_bytes()
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_searches_share_a_study_and_one_that_was_killed_goes_on(
     storage, recipe_arguments, tmp_path

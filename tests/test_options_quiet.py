@@ -12,6 +12,7 @@ NOISE = re.compile(
 )
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["sft_tinyllama", "finetune_token_tagger", "train_tagger"])
 def test_a_healthy_run_shows_no_warning_of_a_library(

@@ -104,6 +104,7 @@ print(in_heap())
 """
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has the setting")
 @pytest.mark.parametrize("kept", [False, True])

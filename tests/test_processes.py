@@ -179,6 +179,7 @@ def test_what_starts_runs_itself_refuses_too(name, monkeypatch):
         recipe.run(group())
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forks")
 def test_weights_sharded_by_fsdp2_give_the_same_loss_and_gradients(tmp_path):

@@ -42,6 +42,7 @@ def arguments_of(name, data, folder, *options):
     ]
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_encoders_are_searched_and_the_best_options_are_trained(
