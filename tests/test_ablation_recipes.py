@@ -45,6 +45,7 @@ def test_options_that_a_network_does_not_read_are_refused(models, data, tmp_path
     assert not folder.exists()
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_a_real_ablation_ends_on_test(data, tmp_path, capsys):
     files = data["classes"]

@@ -221,6 +221,7 @@ def test_a_bundle_is_installed_without_a_network_and_predicts(bundle, smoke_run,
         assert scores[0] == pytest.approx(scores[1], abs=1e-3)
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_a_damaged_bundle_is_not_installed(bundle, tmp_path):
     copy = tmp_path / "copy"

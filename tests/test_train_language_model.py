@@ -213,6 +213,7 @@ def test_the_generator_writes_the_same_bytes_and_its_entropy(tmp_path):
     assert facts["perplexity"] == pytest.approx(math.exp(facts["entropy_per_token"]))
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_a_source_of_known_entropy_is_learnt_within_two_percent(tmp_path):
     data, folder = tmp_path / "markov", tmp_path / "run"
