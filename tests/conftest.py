@@ -83,7 +83,7 @@ def network(tiny_llama: Path):
 def answering(tmp_path_factory: pytest.TempPathFactory):
     """A tiny Llama that knows the answers to `ANSWERED` by heart, in float32, and is not quite sure of them."""
     import torch
-    from tiny_llama import write
+    from tiny_llama import learn_by_heart, write
 
     from pipelines.families import causal_lm
     from pipelines.families.causal_lm import sft
@@ -97,17 +97,11 @@ def answering(tmp_path_factory: pytest.TempPathFactory):
         tokenizer, format="list", labels=["Disease"], style="plain", constrained=True
     )
     rows = sft.training_rows(answered(), tokenizer, prompt, max_length=512).rows
-    length = max(len(row["input_ids"]) for row in rows)
-    ids = torch.tensor([row["input_ids"] + [0] * (length - len(row["input_ids"])) for row in rows])
-    labels = torch.tensor([row["labels"] + [-100] * (length - len(row["labels"])) for row in rows])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(300):
-        loss = model(input_ids=ids, labels=labels).loss
-        if loss < 0.01:
-            break
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+    pairs = []
+    for row in rows:
+        start = next(place for place, label in enumerate(row["labels"]) if label != -100)
+        pairs.append((row["input_ids"][:start], row["input_ids"][start:]))
+    learn_by_heart(model, pairs, steps=300)
     with torch.no_grad():
         model.lm_head.weight *= (
             0.7  # the same answers, at probabilities that tell right from wrong figures

@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import answered
 from recipe_cases import CONFIGS, call, one_error
+from tiny_llama import learn_by_heart
 
 from pipelines.examples import Example, Prediction, Span
 from pipelines.families import causal_lm
@@ -154,21 +155,7 @@ def test_a_trained_model_drops_what_is_wrong(answering):
     for text, (start, end) in wrong.items():
         known[text] = (*known[text], Span(start, end, "Disease"))
     pairs = list(questions(answered(), tokenizer, prompt_of(), Candidates(None, known)))
-    length = max(len(question + answer) for question, answer in pairs)
-    ids = torch.zeros(len(pairs), length, dtype=torch.long)
-    labels = torch.full_like(ids, -100)
-    for row, (question, answer) in enumerate(pairs):
-        end = len(question + answer)
-        ids[row, :end] = torch.tensor(question + answer)
-        labels[row, len(question) : end] = torch.tensor(answer)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(200):
-        loss = model(input_ids=ids, labels=labels).loss
-        if loss < 0.01:
-            break
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+    learn_by_heart(model, pairs, steps=200)
     loaded = Loaded(model.eval(), tokenizer, prompt_of())
     answers = [Prediction(example.id, spans=known[example.text]) for example in answered()]
     found = verified(loaded, answered(), answers, batch_tokens=1000)

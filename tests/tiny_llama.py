@@ -55,5 +55,24 @@ def write(folder: str | Path, *, layers: int = 2, hidden: int = 32) -> Path:
     return Path(folder)
 
 
+def learn_by_heart(model, pairs: list[tuple[list[int], list[int]]], steps: int) -> None:
+    """Trains a model on questions and answers, as token ids, until the loss of the answers is below 0.01."""
+    length = max(len(question + answer) for question, answer in pairs)
+    ids = torch.zeros(len(pairs), length, dtype=torch.long)
+    labels = torch.full_like(ids, -100)
+    for row, (question, answer) in enumerate(pairs):
+        end = len(question + answer)
+        ids[row, :end] = torch.tensor(question + answer)
+        labels[row, len(question) : end] = torch.tensor(answer)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(steps):
+        loss = model(input_ids=ids, labels=labels).loss
+        if loss < 0.01:
+            break
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
 if __name__ == "__main__":
     write(sys.argv[1])
