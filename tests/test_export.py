@@ -30,7 +30,7 @@ from pipelines.exporting.comparison import answer, equal_share, rows_of
 from pipelines.exporting.source import Source
 from pipelines.families import causal_lm, sequence_classifier, token_tagger
 from pipelines.families.sequence_classifier import ClassifierSettings
-from pipelines.families.token_tagger import tagging
+from pipelines.families.token_tagger import span_training, tagging
 from pipelines.networks.tagger_ensemble import ensemble_of
 from pipelines.networks.text_classifier import TextClassifier, TextClassifierConfig
 from pipelines.runs.run import Run
@@ -43,7 +43,7 @@ TEXTS = [
 ]
 
 
-def write_run(folder: Path, examples) -> Run:
+def write_run(folder: Path, examples, **more) -> Run:
     """The files of a run but for its model: how it read its dev set, and that set."""
     rows = []
     for example in examples:
@@ -52,7 +52,7 @@ def write_run(folder: Path, examples) -> Run:
         rows.append({"id": example.id, "text": example.text, **known})
     folder.mkdir(parents=True)
     write_jsonl(folder.parent / "dev.jsonl", rows)
-    options = {"dev_file": str(folder.parent / "dev.jsonl")}
+    options = {"dev_file": str(folder.parent / "dev.jsonl"), **more}
     (folder / "config.yaml").write_text(yaml.safe_dump(options), encoding="utf-8")
     return Run(folder)
 
@@ -164,6 +164,41 @@ def test_an_onnx_tagger_gives_the_runs_own_answers(tagger_run, tmp_path, capsys)
     (out / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(UserError, match=r"ONNX Runtime .* could not load it"):
         token_tagger.load(out)
+
+
+@pytest.mark.slow
+def test_an_onnx_span_tagger_gives_the_runs_own_answers(tiny_bert, tmp_path):
+    onnx_or_skip()
+    torch.manual_seed(1)
+    parts = {"case_feature": True, "lexicon": Lexicon({"no flu": Entry("D")})}
+    options = {"tune": "full", "last_n": 1, "lora": None, "max_width": 3, "nested": True}
+    made = span_training.model_to_train(tiny_bert, ["D", "E"], **options, **parts)
+    model = made.model.eval()
+    with torch.no_grad():
+        for vectors in (model.case_embeddings, *model.matches.values()):
+            vectors.weight.normal_()
+        model.classifier.weight.normal_()
+        model.classifier.bias.fill_(-0.5)
+    tokenizer = token_tagger.load_tokenizer(tiny_bert)
+    settings = token_tagger.TaggerSettings(token_tagger.SPANS, window=32, stride=8)
+    examples = [Example(str(number), text) for number, text in enumerate([*TEXTS, ""])]
+    own = token_tagger.predict(
+        token_tagger.Loaded(model, tokenizer, settings), examples, progress=False
+    )
+    assert sum(len(prediction.spans) for prediction in own) > 5
+    gold = [
+        Example(example.id, example.text, spans=prediction.spans)
+        for example, prediction in zip(examples, own, strict=True)
+    ]
+    run = write_run(tmp_path / "run", gold, nested=True)
+    token_tagger.save(run.model, model=model, tokenizer=tokenizer, settings=settings)
+    content = export(run, to="onnx", out=tmp_path / "onnx", progress=False)
+    assert {"first", "last", "cases", "matches"} < set(content["inputs"])
+    theirs = token_tagger.predict(token_tagger.load(tmp_path / "onnx"), examples, progress=False)
+    for mine, other in zip(own, theirs, strict=True):
+        assert answer(mine) == answer(other)
+        for left, right in zip(mine.spans, other.spans, strict=True):
+            assert left.score == pytest.approx(right.score, abs=1e-4)
 
 
 @pytest.mark.extensive

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from pipelines.corpora.lexicon import save_lexicon
 from pipelines.errors import UserError
-from pipelines.examples import Example, Fields, JsonObject
+from pipelines.examples import Example, JsonObject
 from pipelines.exporting.source import Source, refusal
 from pipelines.families import sequence_classifier, token_tagger
+from pipelines.families.token_tagger.span_answers import collate_spans, span_rows
 from pipelines.networks.encoder_tagger import EncoderTagger
 from pipelines.networks.lexicon_feature import LEXICON_FILE
 from pipelines.networks.onnx_network import ONNX_FILE, onnx_runtime, save_crf
@@ -54,15 +55,13 @@ def check_model(source: Source, loaded: Any) -> None:
     """Refuses what is no encoder on sub-words with a head.
 
     Raises:
-        UserError: for a network on words, an ensemble, and a network that scores spans.
+        UserError: for a network on words, and for an ensemble.
     """
     model: nn.Module = loaded.model
     kind = None
     if isinstance(model, TaggerEnsemble):
         kind = f"an ensemble of {len(model.taggers)} taggers that vote"
-    elif isinstance(model, SpanTagger):
-        kind = "a SpanTagger, which scores whole spans"
-    elif not isinstance(model, EncoderTagger | PooledClassifier):
+    elif not isinstance(model, EncoderTagger | PooledClassifier | SpanTagger):
         is_from_library = type(model).__module__.startswith("transformers.")
         kind = None if is_from_library else f"a {type(model).__name__}, a network on words"
     if kind:
@@ -104,10 +103,12 @@ def sample_inputs(source: Source, loaded: Any, examples: Sequence[Example]) -> d
     model, tokenizer, settings = loaded
     few = [*examples[:4], *examples[:1]]  # one example makes two rows
     if source.name == "token_tagger":
-        rows: list[Fields] = []
-        for text in token_tagger.encode(few, tokenizer, settings):
-            rows += token_tagger.window_inputs(model, text)
-        return token_tagger.collate(rows, pad=tokenizer.pad_token_id or 0)
+        texts = token_tagger.encode(few, tokenizer, settings)
+        pad = tokenizer.pad_token_id or 0
+        if settings.decode == token_tagger.SPANS:
+            return collate_spans([row for _, _, row in span_rows(model, texts)], pad=pad)
+        rows = [row for text in texts for row in token_tagger.window_inputs(model, text)]
+        return token_tagger.collate(rows, pad=pad)
     encoded = sequence_classifier.encode(few, tokenizer, max_length=settings.max_length)
     [(_, batch)] = sequence_classifier.batches(encoded.rows, tokenizer, batch_tokens=1 << 20)
     return dict(batch)

@@ -94,7 +94,7 @@ class SpanTagger(FeaturedEncoder):
 
         Returns:
             logits (B, U, W, C): of the spans that start at each unit and have 1 to W units, by
-            type; W is `max_width`, or U where that is less.
+            type; W is `max_width`.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         if first is None or last is None:
@@ -107,18 +107,21 @@ class SpanTagger(FeaturedEncoder):
     def _span_logits(self, at_first: Tensor, at_last: Tensor, first: Tensor) -> Tensor:
         """(B, U, W, C) from the (B, U, H) states of the units' first and last sub-words."""
         starts, ends = self.start(at_first), self.end(at_last)  # (B, U, D)
+        units, widths = first.shape[1], self.config.max_width
+        # Spans that run past the last unit are computed too, for the same graph at any length.
+        ends = pad(ends, (0, 0, 0, widths - 1))  # (B, U + W - 1, D)
+        is_unit = pad(first >= 0, (0, widths - 1))
         # Sums up to each unit, in float32: a difference of large sums is exact enough there only.
-        sums = pad(self.inside(at_first).float().cumsum(1), (0, 0, 1, 0))  # (B, U + 1, D)
-        units, by_width = first.shape[1], []
-        for width in range(min(self.config.max_width, units)):
-            count = units - width
-            mean = (sums[:, width + 1 :] - sums[:, :count]) / (width + 1)  # (B, U - width, D)
-            hidden = starts[:, :count] + ends[:, width:] + mean.to(starts.dtype)
+        inside = pad(self.inside(at_first).float(), (0, 0, 1, widths - 1))
+        sums = inside.cumsum(1)  # (B, U + W, D)
+        by_width = []
+        for width in range(widths):
+            mean = (sums[:, width + 1 : width + 1 + units] - sums[:, :units]) / (width + 1)
+            hidden = starts + ends[:, width : width + units] + mean.to(starts.dtype)  # (B, U, D)
             hidden = gelu(hidden + self.widths.weight[width])
-            logits = self.classifier(self.dropout(hidden))  # (B, U - width, C)
-            is_real = (first[:, width:] >= 0)[..., None]
-            logits = logits.masked_fill(~is_real, NO_SPAN)
-            by_width.append(pad(logits, (0, 0, 0, width), value=NO_SPAN))  # (B, U, C)
+            logits = self.classifier(self.dropout(hidden))  # (B, U, C)
+            is_real = is_unit[:, width : width + units, None]
+            by_width.append(logits.masked_fill(~is_real, NO_SPAN))
         return torch.stack(by_width, 2)
 
 

@@ -131,7 +131,7 @@ def predict(
     with progress_bar(len(examples), "tagging", show=progress) as bar:
         for part in chunks(examples):
             encoded = encode(part, tokenizer, settings)
-            if isinstance(model, span_tagger.SpanTagger):
+            if settings.decode == SPANS:
                 scores = span_answers.span_logits(
                     model, encoded, batch_tokens=batch_tokens, pad=tokenizer.pad_token_id or 0
                 )

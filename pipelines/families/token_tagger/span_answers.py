@@ -7,7 +7,7 @@ that holds it whole; the window in which it has the most context counts.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +19,6 @@ from pipelines.families.batching import length_batches
 from pipelines.families.token_tagger.inputs import collate, window_row, word_inputs
 from pipelines.families.token_tagger.units import Encoded, Window
 from pipelines.networks.labels import labels_of
-from pipelines.networks.span_tagger import SpanTagger
 from pipelines.spans import overlap
 
 LEAST = 0.5  # a mention is more probable than none
@@ -74,7 +73,7 @@ def _characters(window: Window, position: int) -> tuple[int, int]:
 
 
 def row_of(
-    model: SpanTagger, window: Window, units: WholeUnits, of_words: Mapping[str, Sequence[int]]
+    model: Any, window: Window, units: WholeUnits, of_words: Mapping[str, Sequence[int]]
 ) -> JsonObject:
     """What the network reads of a window; see `window_row`."""
     row = window_row(model, window, of_words)
@@ -102,7 +101,7 @@ def collate_spans(rows: Sequence[Fields], *, pad: int) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def span_logits(
-    model: SpanTagger, encoded: Sequence[Encoded], *, batch_tokens: int, pad: int
+    model: Any, encoded: Sequence[Encoded], *, batch_tokens: int, pad: int
 ) -> list[Tensor]:
     """Logits of the spans of each text, each from the window in which it has the most context.
 
@@ -114,22 +113,32 @@ def span_logits(
     size = config.max_width, config.num_labels
     texts = [torch.full((len(text.offsets), *size), -torch.inf) for text in encoded]
     contexts = [torch.full((len(text.offsets), size[0]), -1) for text in encoded]
-    windows = []
+    rows = list(span_rows(model, encoded))
+    lengths = [len(row["input_ids"]) for _, _, row in rows]
+    for batch in length_batches(lengths, batch_tokens):
+        inputs = collate_spans([rows[number][2] for number in batch], pad=pad)
+        inputs = {name: value.to(model.device) for name, value in inputs.items()}
+        logits = model(**inputs).logits.float().cpu()  # (B, U, W, C)
+        for number, scores in zip(batch, logits, strict=True):
+            index, units, _ = rows[number]
+            _keep_best(texts[index], contexts[index], scores, units, lengths[number])
+    return texts
+
+
+def span_rows(
+    model: Any, encoded: Sequence[Encoded]
+) -> Iterator[tuple[int, WholeUnits, JsonObject]]:
+    """The windows of texts that hold a whole unit.
+
+    Yields:
+        The index of the text, the units of the window, and what the network reads of it.
+    """
     for index, text in enumerate(encoded):
         of_words = word_inputs(model, text.words)
         for window in text.windows:
             units = whole_units(text, window)
             if units.units:
-                windows.append((index, window, units, of_words))
-    lengths = [len(window.input_ids) for _, window, *_ in windows]
-    for batch in length_batches(lengths, batch_tokens):
-        inputs = collate_spans([row_of(model, *windows[row][1:]) for row in batch], pad=pad)
-        inputs = {name: value.to(model.device) for name, value in inputs.items()}
-        logits = model(**inputs).logits.float().cpu()  # (B, U, W, C)
-        for row, scores in zip(batch, logits, strict=True):
-            index, window, units, _ = windows[row]
-            _keep_best(texts[index], contexts[index], scores, units, len(window.input_ids))
-    return texts
+                yield index, units, row_of(model, window, units, of_words)
 
 
 def _keep_best(
@@ -157,7 +166,7 @@ def _keep_best(
 
 
 def spans_from(
-    model: SpanTagger,
+    model: Any,
     examples: Sequence[Example],
     encoded: Sequence[Encoded],
     logits: Sequence[Tensor],
