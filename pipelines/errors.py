@@ -41,6 +41,10 @@ class UserError(Exception):
     """Bad input. The message says what was got, what was wanted, and what to do."""
 
 
+class EngineLost(UserError):
+    """What computes the answers is gone, so that no other row would fare better."""
+
+
 class DataError(UserError):
     """Faults in the rows of a data file, all of them at once."""
 

@@ -118,6 +118,11 @@ TRAINING = [name for name in RECIPES if name != "grid_search_head"]
 WITH_TRAINER = [name for name in TRAINING if " " not in name]
 
 
+def slow_but(quick, names):
+    """The names as parameters of a test that is slow for all but one of them."""
+    return [name if name == quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("classes")

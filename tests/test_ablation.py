@@ -105,6 +105,7 @@ def test_differences_are_paired_by_example_and_seed(ablate, tmp_path, files):
     assert "delta" not in baseline
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_never_trained_again(ablate, tmp_path):
     folder = tmp_path / "ablation"
     command = ("--ablate", "quality=0.9,0.1", "--seeds", 2)
@@ -170,6 +171,7 @@ def wait_until(condition, process=None):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_variant_that_fails_is_reported_and_the_rest_goes_on(ablate, tmp_path):
     code, _, errors = ablate("--ablate", "network=broken", "quality=0.9", "--seeds", 2)
     folder = tmp_path / "ablation"
@@ -191,6 +193,7 @@ def test_nothing_goes_on_after_a_baseline_that_fails(ablate, tmp_path):
     assert not (tmp_path / "ablation" / "quality=0.9" / "seed-1").exists()
 
 
+@pytest.mark.slow
 def test_companions_are_tried_with_the_first_seed_and_the_best_stands_for_the_variant(
     ablate, tmp_path
 ):
@@ -213,6 +216,7 @@ def test_companions_are_tried_with_the_first_seed_and_the_best_stands_for_the_va
     }
 
 
+@pytest.mark.slow
 def test_test_is_scored_once_and_says_whether_the_ranking_held(ablate, files, tmp_path):
     folder = tmp_path / "ablation"
     command = ("--ablate", "quality=0.9,0.7,0.3,0.1", "--seeds", 1)
@@ -252,6 +256,7 @@ def test_test_is_scored_once_and_says_whether_the_ranking_held(ablate, files, tm
     assert results_of(folder)["test"] == test
 
 
+@pytest.mark.slow
 def test_dev_that_is_cut_from_train_is_cut_once(ablate, files, tmp_path):
     folder = tmp_path / "ablation"
     sizes = "train=0.5,dev=0.25,test=0.25"

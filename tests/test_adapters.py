@@ -270,6 +270,7 @@ def test_a_start_that_is_computed_otherwise_is_refused_with_its_checkpoints(tmp_
 # Earlier models that are trained on
 
 
+@pytest.mark.slow
 def test_an_earlier_adapter_is_trained_on(earlier, tmp_path, corpus, capsys):
     folder = earlier / "model"
     words = ["--config", earlier / "config.yaml", "--model_name_or_path", folder]
@@ -320,6 +321,7 @@ def test_a_start_that_is_none_is_one_line(earlier, tmp_path):
 # All weights
 
 
+@pytest.mark.slow
 def test_all_weights_are_trained(tiny_llama, corpus, tmp_path):
     files = [
         part for name in corpus if name != "unlabelled" for part in (f"--{name}_file", corpus[name])

@@ -64,6 +64,7 @@ def test_parquet_gives_the_answers_of_json_lines_and_its_own_format(dictionary, 
     assert [json.loads(row["spans"]) for row in cells] == [row["spans"] for row in lines]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["composite", "classifier"])
 def test_other_families_take_the_same_way(kind, dictionary, tmp_path):
     folder = tmp_path / "run" / "model"

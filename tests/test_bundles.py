@@ -368,6 +368,7 @@ def submit(*arguments: object):
     return run_python("-m", "pipelines.cli", "submit", *arguments)
 
 
+@pytest.mark.slow
 def test_the_command(run, tmp_path):
     authors = ("--authors", "Ada Lovelace <al12>")
     (tmp_path / "packages").mkdir()

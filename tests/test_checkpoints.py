@@ -316,6 +316,7 @@ class Stop(TrainerCallback):
             raise InterruptedError
 
 
+@pytest.mark.slow
 def test_totals_over_three_sessions(tmp_path, monkeypatch):
     # Each look at the clock is a second later.
     clock = SimpleNamespace(perf_counter=itertools.count().__next__)

@@ -90,6 +90,7 @@ def test_until_budget_climbs_on(choose, tmp_path):
     assert result(tmp_path)["goal"] == 0.9
 
 
+@pytest.mark.slow
 def test_each_rung_is_estimated_from_a_probe_before_it_runs(choose, tmp_path):
     ladder = {"base": rung(), "slow": rung(seconds=0.01, quality=0.9)}
     _, out, _ = choose(ladder)
@@ -179,6 +180,7 @@ def test_other_data_in_the_same_folder_is_refused(choose, files, tmp_path):
     assert "data changed since the choice was started" in errors
 
 
+@pytest.mark.slow
 def test_a_rung_that_was_changed_since_is_refused(choose, tmp_path):
     choose({"base": rung(), "small": rung(quality=0.8)})
     code, _, errors = choose({"base": rung(), "small": rung(quality=0.9)})
@@ -190,6 +192,7 @@ def test_a_rung_that_was_changed_since_is_refused(choose, tmp_path):
     assert statuses(tmp_path) == {"base": "finished", "better": "finished"}
 
 
+@pytest.mark.slow
 def test_parts_that_other_fractions_cut_are_refused(choose, tmp_path):
     ladder = {"base": rung(), "small": rung(quality=0.9, learns=2)}
     choose(ladder, fractions=(0.25, 0.5))
@@ -202,6 +205,7 @@ def test_parts_that_other_fractions_cut_are_refused(choose, tmp_path):
     assert "other --fractions" in errors
 
 
+@pytest.mark.slow
 def test_language_models_of_the_same_last_name_are_two_rungs(choose, tmp_path):
     ladder = {"base": rung(), "llm": {**rung(quality=0.9), "llm": True}}
     ladder["llm"]["options"]["model_name_or_path"] = "own"
@@ -232,6 +236,7 @@ def test_cheap_rungs_run_side_by_side(choose, tmp_path):
     assert statuses(tmp_path) == {"first": "finished", "second": "finished"}
 
 
+@pytest.mark.slow
 def test_times_of_another_choice_on_this_machine_take_the_place_of_a_probe(choose, tmp_path):
     choose(LADDER, "--rungs", "small")
     (tmp_path / "choice").rename(tmp_path / "earlier")
@@ -251,6 +256,7 @@ def unlabelled(tmp_path, count=400):
     return ["--unlabelled", file, "--max_unlabelled", 320]
 
 
+@pytest.mark.slow
 def test_a_rung_learns_from_the_best_before_it_on_unlabelled_texts(choose, tmp_path):
     words = [*unlabelled(tmp_path), "--until", "budget"]
     code, _, _ = choose(READERS, *words)
@@ -274,6 +280,7 @@ def test_a_rung_learns_from_the_best_before_it_on_unlabelled_texts(choose, tmp_p
     assert "max_unlabelled changed" in errors
 
 
+@pytest.mark.slow
 def test_without_unlabelled_texts_what_reads_them_is_left_out(choose, tmp_path):
     code, out, _ = choose(READERS)
     assert code == 0

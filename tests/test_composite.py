@@ -7,6 +7,7 @@ import weakref
 import pytest
 import torch
 import word_bert
+from recipe_cases import call
 from conftest import ROOT, SAMPLE_CORPUS, run_python
 from transformers import BertForTokenClassification
 
@@ -72,6 +73,7 @@ def bytes_of(predictions):
     return [json.dumps(prediction_to_json(prediction)) for prediction in predictions]
 
 
+@pytest.mark.slow
 def test_a_vote_is_that_of_the_members_answers(tree, examples):
     each = [answers(tree / name / "model", examples) for name in ("encoder", "dictionary")]
     assert any(one != other for one, other in zip(*each, strict=True))
@@ -136,6 +138,7 @@ def test_a_member_is_freed_before_the_next_is_loaded(tree, examples, rule, monke
     assert len(loaded_models) == 1
 
 
+@pytest.mark.slow
 def test_runs_are_moved_together(tree, examples, tmp_path):
     before = bytes_of(answers(tree / "cascade" / "model", examples))
     shutil.copytree(tree, tmp_path / "elsewhere")
@@ -194,7 +197,9 @@ def runs(corpus, tmp_path_factory):
     for split in ("train", "dev", "test"):
         files += [f"--{split}_file", corpus[split]]
     for network in ("dictionary", "hmm"):
-        train("train_tagger.py", folder / network, "--network", network, *files)
+        assert (
+            call("train_tagger", "--network", network, *files, "--run_dir", folder / network) == 0
+        )
     return folder
 
 

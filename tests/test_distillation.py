@@ -113,6 +113,7 @@ def test_texts_are_distinct_new_and_drawn_in_order(tmp_path):
 # The recipe
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_silver_data_which_any_tagger_trains_on(runs, data, tmp_path, capsys):
     run = runs("distil_tagger")
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))

@@ -103,6 +103,7 @@ def test_a_command_that_a_document_names_exists(document, command):
     assert command in COMMANDS, f"{document} names `pipelines {command}`"
 
 
+@pytest.mark.slow
 def test_the_options_that_documents_name_exist():
     from trl import ModelConfig, SFTConfig
 

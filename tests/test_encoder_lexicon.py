@@ -341,6 +341,7 @@ def teacher(names, corpus, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_dictionary_with_a_lexicon_teaches_and_votes(teacher, arguments, names, corpus, tmp_path):
     crf, student = tmp_path / "crf", tmp_path / "student"
     files = ["--train_file", corpus["train"], "--dev_file", corpus["dev"]]

@@ -38,6 +38,7 @@ def storage(request, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_study_is_shared_and_taken_up_again(storage, tmp_path, caplog):
     caplog.set_level(logging.INFO, "pipelines")
     data = data_for()

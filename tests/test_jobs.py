@@ -27,6 +27,7 @@ from recipe_cases import (  # noqa: F401 - fixtures among them
     pictures,
     runs,
     sequences,
+    slow_but,
 )
 
 from pipelines import cli, job
@@ -129,7 +130,9 @@ def test_changed_data_does_not_go_on_with_a_run(name, copied, models, data, tmp_
     assert train.name in one_error(capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINING if name in PREDICTING])
+@pytest.mark.parametrize(
+    "name", slow_but("train_tagger", [name for name in TRAINING if name in PREDICTING])
+)
 def test_a_trained_run_goes_on_with_prediction(name, copied, runs, models, data, capsys):
     run = copied(name)
     (run / "report.json").unlink()
@@ -159,16 +162,19 @@ def test_a_trained_run_goes_on_with_prediction(name, copied, runs, models, data,
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "finetune_token_tagger",
-        "distil_tagger",
+    slow_but(
         "train_tagger",
-        "finetune_classifier",
-        "train_text_classifier",
-        "train_language_model",
-        "train_sequence_regressor",
-        "train_image_classifier",
-    ],
+        [
+            "finetune_token_tagger",
+            "distil_tagger",
+            "train_tagger",
+            "finetune_classifier",
+            "train_text_classifier",
+            "train_language_model",
+            "train_sequence_regressor",
+            "train_image_classifier",
+        ],
+    ),
 )
 def test_more_epochs_train_a_finished_run_on(name, copied, models, data, capsys):
     run = copied(name)
@@ -274,7 +280,7 @@ def test_an_interrupted_job_ends_with_one_line(
     assert line.endswith(f"--run_dir {tmp_path / 'run'} --resume_from_checkpoint true")
 
 
-@pytest.mark.parametrize("name", WITH_TRAINER)
+@pytest.mark.parametrize("name", slow_but("train_tagger", WITH_TRAINER))
 def test_a_cut_checkpoint_is_named_and_training_ends_the_same(
     name, copied, runs, models, data, capsys
 ):
@@ -295,7 +301,7 @@ def test_a_cut_checkpoint_is_named_and_training_ends_the_same(
         assert (runs(name) / "model" / file).read_bytes() == content
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", slow_but("train_tagger", RECIPES))
 def test_no_secret_and_no_path_of_the_home_folder_is_written(
     name, models, data, tmp_path, monkeypatch, capsys
 ):

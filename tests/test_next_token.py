@@ -206,6 +206,7 @@ def more_text(tmp_path_factory):
     return file
 
 
+@pytest.mark.slow
 def test_the_recipe_resumes_exactly_and_sft_starts_from_its_model(
     tiny_llama, corpus, more_text, tmp_path, capsys
 ):

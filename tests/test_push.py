@@ -90,6 +90,7 @@ def test_a_run_goes_up_and_works_when_it_is_fetched(dictionary, online, corpus, 
     assert out.read_bytes() == (dictionary / "predictions" / "test.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_predictions_go_up_when_they_are_asked_for(dictionary, online):
     push.push(Run.open(dictionary), push.Destination("me/a"), with_predictions=True)
     files = online.files["me/a"]

@@ -63,6 +63,17 @@ def test_a_run_leaves_every_file(smoke_run):
     assert all(file.endswith(".safetensors") for file in weights)
 
 
+def test_a_run_reports_its_speed_share_and_energy(smoke_run):
+    cost = json.loads((smoke_run / "report.json").read_text())["cost"]
+    assert 0 < cost["training_share_of_peak"] < 1
+    assert cost["prediction_words_per_second"] > 0
+    assert cost["energy_watt_hours"] > 0
+    assert "busy cores at 10 W" in cost["energy_basis"]
+    page = (smoke_run / "report.html").read_text()
+    assert "energy, estimated" in page
+    assert "share of the matmul peak" in page
+
+
 def test_the_report_has_scores_with_an_interval_and_the_cost(smoke_run):
     report = json.loads((smoke_run / "report.json").read_text())
     strict = report["strict"]
@@ -615,6 +626,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(smoke_arguments, tmp_path):
     assert len(read_predictions(run / "predictions" / "test.jsonl")) == 8
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_was_cut_off_is_passed_over(
     recipe, smoke_run, smoke_arguments, tmp_path, monkeypatch
 ):

@@ -252,6 +252,7 @@ def recipe(tiny_bert, texts, run, *options, file="single.json"):
     )
 
 
+@pytest.mark.slow
 def test_the_recipe_learns_and_ends_in_a_run_folder(tiny_bert, texts, tmp_path):
     done = recipe(tiny_bert, texts, tmp_path / "run", "--max_length", "9")
     assert done.returncode == 0, done.stderr

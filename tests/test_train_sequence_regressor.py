@@ -62,6 +62,7 @@ def compared(files, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_comparison_has_a_run_for_each_network_and_seed(compared):
     names = {path.name for path in compared.iterdir()}
     runs = {f"{network}-{seed}" for network in ("shared", "truncated") for seed in (42, 43)}

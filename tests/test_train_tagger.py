@@ -238,6 +238,7 @@ def test_a_search_of_a_crf(run_recipe):
     assert float(yaml.safe_load((folder / "config.yaml").read_text())["c1"]) == best["c1"]
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_checkpoint(run_recipe):
     folder, _ = run_recipe("--network", "window", *FAST)
     with pytest.raises(UserError, match="holds a trained run"):

@@ -120,6 +120,7 @@ def test_several_classes_a_text(run_recipe, tmp_path):
             assert [set(p.label) for p in predictions] == [set(row["label"]) for row in rows]
 
 
+@pytest.mark.slow
 def test_vectors_from_a_file_stay_as_they_are_when_frozen(run_recipe, tmp_path):
     words = sorted({word for text, _ in TEXTS for word in text.split()})
     random = np.random.default_rng(0)
@@ -139,6 +140,7 @@ def test_vectors_from_a_file_stay_as_they_are_when_frozen(run_recipe, tmp_path):
         assert torch.allclose(table, wanted, atol=1e-5) is frozen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "arguments", "kind"),
     [
@@ -242,6 +244,7 @@ def test_one_class_is_refused(run_recipe, tmp_path):
         run_recipe("--network", "linear_svm", "--label_column", "label", given=given)
 
 
+@pytest.mark.slow
 def test_a_text_of_50000_words(run_recipe, tmp_path):
     rows = [{"text": text, "label": label} for text, label in TEXTS]
     rows[0]["text"] = "good film " * 25_000

@@ -92,6 +92,7 @@ def test_the_page_holds_its_pictures(tmp_path, dev):
     assert ("unknown, dev" in page) == (dev is not None)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, capsys):
     from pipelines.cli import main
 

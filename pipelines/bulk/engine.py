@@ -22,7 +22,7 @@ from pipelines.bulk.shards import FORMATS, Shard, file_system, find_shards, form
 from pipelines.bulk.worker import Job, Progress, Worker
 from pipelines.bulk.writing import OUTPUT_FORMATS, OutputFolder
 from pipelines.corpora.corpus import ColumnNames, Columns, counted, fault_lines
-from pipelines.errors import UserError
+from pipelines.errors import EngineLost, UserError
 from pipelines.examples import JsonObject
 from pipelines.runs.lock import run_lock
 from pipelines.runs.ray_cluster import LOCAL
@@ -30,7 +30,7 @@ from pipelines.runs.run import Run
 
 logger = logging.getLogger(__name__)
 
-ENGINES = ("local", "ray")
+ENGINES = ("local", "ray", "vllm")
 MAX_FAILED = 100
 # Families whose examples are no texts.
 NOT_TEXTS = ("image_classifier", "sequence_regressor")
@@ -42,8 +42,8 @@ class Engine:
 
     Attributes:
         name: one of `ENGINES`.
-        address: of the Ray cluster.
-        workers: of Ray; `None` = one for each GPU or core.
+        address: of the Ray cluster, or the URL of the vLLM server.
+        workers: of Ray; `None` = one for each GPU or core. Of vLLM, requests at a time.
     """
 
     name: str = "local"
@@ -125,7 +125,8 @@ def predict_shards(
         UserError: for what cannot be done, and at the end for shards that could not be answered;
             what is finished is kept.
     """
-    columns, run = columns or Columns(), Run.open(run_dir)
+    columns, engine, run = columns or Columns(), engine or Engine(), Run.open(run_dir)
+    by_vllm = engine.name == "vllm"
     folder = OutputFolder(output)
     shards = find_shards(pattern, output=output)
     job = Job(
@@ -138,11 +139,13 @@ def predict_shards(
         batch_tokens,
         min_score,
         max_failed,
+        server=engine.address if by_vllm else None,
+        at_a_time=engine.workers if by_vllm else None,
     )
     _refuse_same_output(job, shards)
     if Path(output).suffix in FORMATS:
         raise UserError(f"{output}: the name of a file; wanted a folder, for the shards")
-    _refuse_family(run)
+    _refuse_family(run, job)
     with _only_job_in(folder):
         present = folder.names()
         old = read_manifest(folder, present, resume=resume)
@@ -154,7 +157,7 @@ def predict_shards(
             refuse_other_job(folder, old, manifest, present)
         if old != manifest:
             folder.write_json(MANIFEST, manifest)
-        return _answer_all(folder, job, shards, present, engine or Engine())
+        return _answer_all(folder, job, shards, present, engine)
 
 
 def _answer_all(
@@ -175,6 +178,8 @@ def _answer_all(
                 if not tally.seconds_to_start:
                     tally.seconds_to_start = time.perf_counter() - begin
                 account.add(shard, progress)
+    except EngineLost as error:
+        raise UserError(f"{error}; {account.to_go_on()}") from None
     finally:
         folder.remove_temporaries(folder.names())  # of workers that died
     tally.seconds = time.perf_counter() - begin - tally.seconds_to_start
@@ -222,10 +227,10 @@ class Account:
             shown = "\n".join(list(chain.from_iterable(self.failed.values()))[:5])
             raise UserError(
                 f"{self.url}: more than {counted(self.max_failed, 'row')} failed; fix them or "
-                f"raise --max_failed; {self._to_go_on()}\n{shown}"
+                f"raise --max_failed; {self.to_go_on()}\n{shown}"
             )
         if progress.full_disk:
-            raise UserError(f"{progress.fault}; {self._to_go_on()}")
+            raise UserError(f"{progress.fault}; {self.to_go_on()}")
         if progress.fault:
             self.faults.append(progress.fault)
             self.failed.pop(shard.name)
@@ -251,10 +256,11 @@ class Account:
             lines = "\n".join(fault_lines(self.faults))
             raise UserError(
                 f"{self.url}: {counted(len(self.faults), 'shard')} could not be answered; "
-                f"{self._to_go_on()}\n{lines}"
+                f"{self.to_go_on()}\n{lines}"
             )
 
-    def _to_go_on(self) -> str:
+    def to_go_on(self) -> str:
+        """What is finished, and how to do the rest."""
         finished = f"{self.tally.finished} of {counted(self.tally.shards, 'shard')}"
         return f"{finished} are finished, --resume does the others"
 
@@ -322,11 +328,18 @@ def _refuse_same_output(job: Job, shards: Sequence[Shard]) -> None:
         raise UserError(f"{job.input}: several shards would write {same[0]}; rename one")
 
 
-def _refuse_family(run: Run) -> None:
+def _refuse_family(run: Run, job: Job) -> None:
     family, folder = run.model_folder()
     name = family.__name__.rpartition(".")[2]
     if name in NOT_TEXTS:
         raise UserError(f"{folder}: a model of the family {name}, which does not read texts")
+    if job.server is not None and not hasattr(family, "connect"):
+        raise UserError(
+            f"{folder}: a model of the family {name}; --engine vllm serves language models, take "
+            "--engine local or ray"
+        )
+    if job.server is not None and job.batch_tokens is not None:
+        raise UserError("got --batch_tokens, which has no effect on --engine vllm; leave it out")
 
 
 @contextlib.contextmanager

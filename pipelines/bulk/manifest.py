@@ -33,6 +33,8 @@ def identity_of(
         "options": {
             "batch_tokens": job.batch_tokens,
             "min_score": job.min_score,
+            # Those of this process and of Ray write the same bytes.
+            "engine": "vllm" if job.server else None,
             "text_column": columns.text_column,
             "pair_column": columns.pair_column,
             "id_column": columns.id_column,

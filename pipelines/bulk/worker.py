@@ -19,7 +19,7 @@ from pipelines.bulk.shards import Shard, file_system
 from pipelines.bulk.writing import OutputFolder, Writer, writer
 from pipelines.corpora.corpus import ColumnNames, Fault
 from pipelines.corpora.stream import batches
-from pipelines.errors import UserError
+from pipelines.errors import EngineLost, UserError
 from pipelines.evaluation.thresholds import answers_above
 from pipelines.examples import BATCH, Example, JsonObject, Prediction
 from pipelines.runs.run import Run
@@ -42,6 +42,8 @@ class Job:
         names: the columns of the corpus; `None` where all shards are empty.
         batch_tokens, min_score: options of `pipelines predict`.
         max_failed: rows that may fail before the job stops.
+        server: the URL of a vLLM server that answers in place of the model.
+        at_a_time: requests to it that are under way together.
     """
 
     run_dir: str
@@ -53,6 +55,8 @@ class Job:
     batch_tokens: int | None = None
     min_score: float | None = None
     max_failed: int = 0
+    server: str | None = None
+    at_a_time: int | None = None
 
     def output_name(self, shard: Shard) -> str:
         """The name of a shard's answers, below the output folder."""
@@ -96,7 +100,7 @@ class Worker:
     """The model of a run, and the shards that it answers."""
 
     def __init__(self, job: Job):
-        """Loads the model.
+        """Loads the model, or asks the server for it.
 
         Raises:
             UserError: when the run has none, or it cannot be loaded.
@@ -105,7 +109,12 @@ class Worker:
         self.folder = OutputFolder(job.output)
         self.family: ModuleType
         self.family, path = Run.open(job.run_dir).model_folder()
-        self.loaded: Any = self.family.load(path)
+        self.loaded: Any
+        if job.server is None:
+            self.loaded = self.family.load(path)
+        else:
+            more = {"at_a_time": job.at_a_time} if job.at_a_time else {}
+            self.loaded = self.family.connect(path, job.server, **more)
         self.keywords = {"batch_tokens": job.batch_tokens} if job.batch_tokens else {}
         self.batch = BATCHES.get(self.family.__name__.rpartition(".")[2], BATCH)
 
@@ -167,7 +176,8 @@ class Worker:
                 answers = answers_above(answers, self.job.min_score)
             return list(answers)
         except Exception as error:  # whatever a model makes of an odd row
-            if isinstance(error, OSError) and error.errno in FULL:
+            is_full = isinstance(error, OSError) and error.errno in FULL
+            if is_full or isinstance(error, EngineLost):
                 raise
             if len(batch) == 1:
                 name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "

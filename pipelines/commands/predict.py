@@ -17,8 +17,9 @@ from pipelines.errors import UserError
 from pipelines.examples import BATCH, Fields, prediction_to_json, replacing
 
 HELP = "answer the examples of a file, or of many, with the model of a run"
+VLLM_SERVER = "http://127.0.0.1:8000"  # where `vllm serve` listens
 OF_SAMPLING = ("samples", "temperature")
-OF_SHARDS = ("engine", "ray", "workers", "output_format", "max_failed")
+OF_SHARDS = ("engine", "ray", "server", "workers", "output_format", "max_failed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,9 +82,9 @@ def add_shard_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("many files")
     group.add_argument(
         "--engine",
-        choices=("local", "ray"),
+        choices=("local", "ray", "vllm"),
         help="local: one after the other in this process (default); ray: on a Ray cluster, which "
-        "needs the extra `ray`",
+        "needs the extra `ray`; vllm: a language model as a vLLM server has it (`vllm serve`)",
     )
     group.add_argument(
         "--ray",
@@ -91,11 +92,13 @@ def add_shard_options(parser: argparse.ArgumentParser) -> None:
         help="the cluster of --engine ray: local (default: one on this machine), auto, or "
         "HOST:PORT, ray://HOST:PORT",
     )
+    group.add_argument("--server", metavar="URL", help=f"of --engine vllm (default: {VLLM_SERVER})")
     group.add_argument(
         "--workers",
         type=int,
         metavar="N",
-        help="of --engine ray (default: one for each GPU, without GPUs for each core)",
+        help="of --engine ray (default: one for each GPU, without GPUs for each core); of --engine "
+        "vllm, requests at a time (256)",
     )
     group.add_argument(
         "--output_format",
@@ -217,7 +220,10 @@ def predict_shards(options: argparse.Namespace) -> int:
     from pipelines.runs.ray_cluster import LOCAL
 
     refuse_options(options)
-    engine = bulk.Engine(options.engine or "local", options.ray or LOCAL, options.workers)
+    address = options.ray or LOCAL
+    if options.engine == "vllm":
+        address = options.server or VLLM_SERVER
+    engine = bulk.Engine(options.engine or "local", address, options.workers)
     max_failed = bulk.MAX_FAILED if options.max_failed is None else options.max_failed
     try:
         tally = bulk.predict_shards(
@@ -249,8 +255,12 @@ def refuse_options(options: argparse.Namespace) -> None:
             f"got {' and '.join(given)}; many files are answered as the run was trained to; train "
             "it with them, or leave them out"
         )
-    if options.engine != "ray" and (options.ray or options.workers is not None):
-        raise UserError("--ray and --workers are options of --engine ray; give that too")
+    of_engines = {"ray": ("ray",), "server": ("vllm",), "workers": ("ray", "vllm")}
+    for name, engines in of_engines.items():
+        if getattr(options, name) is not None and options.engine not in engines:
+            raise UserError(
+                f"--{name} is an option of --engine {' and '.join(engines)}; give that too"
+            )
     for name, least in (("workers", 1), ("max_failed", 0)):
         value = getattr(options, name)
         if value is not None and value < least:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from accelerate import PartialState
 from accelerate.utils import gather_object
@@ -48,6 +49,7 @@ from pipelines.families.causal_lm.prompt_tokens import (
 from pipelines.families.causal_lm.sampling import with_samples
 from pipelines.families.causal_lm.text_windows import TextWindow, merged_prediction, text_windows
 from pipelines.families.causal_lm.verification import verified
+from pipelines.families.causal_lm.vllm_server import VllmServer, connect
 from pipelines.formatting import some
 from pipelines.prompting import formats, grammars
 from pipelines.prompting.minimum_risk import least_risk
@@ -60,6 +62,7 @@ __all__ = [
     "Loaded",
     "Prompt",
     "answer_ids",
+    "connect",
     "context_length",
     "load",
     "load_network",
@@ -151,15 +154,22 @@ def _predict_part(
     total = bar.n + len(examples)
     # Where a text has several windows or answers, a finished answer is not a finished text.
     is_whole = len(pieces) == len(examples) and not prompt.samples
-    answers = generate_samples(
-        model,
-        tokenizer,
+    generate: Any
+    if isinstance(model, VllmServer):
+        generate = model.answers
+    else:
+        generate = partial(
+            generate_samples,
+            model,
+            tokenizer,
+            samples=prompt.samples,
+            temperature=prompt.temperature,
+            batch_tokens=batch_tokens,
+        )
+    answers = generate(
         prompts,
         limits=limits,
         grammars=[_grammar(piece.text, prompt, lead) for piece in pieces],
-        samples=prompt.samples,
-        temperature=prompt.temperature,
-        batch_tokens=batch_tokens,
         advance=bar.update if is_whole else lambda count: None,
     )
     bar.update(total - bar.n)

@@ -245,30 +245,6 @@ def save_weights(
         model.save_pretrained(str(folder), path_initial_model_for_weight_conversion=str(start))
 
 
-def save_merged(adapter: Path, folder: str | Path, *, trust_remote_code: bool = False) -> None:
-    """Saves the sum of an adapter of a quantised base and of that base as it is stored.
-
-    Args:
-        adapter: the model folder with the adapter.
-        folder: of the whole model.
-
-    Raises:
-        UserError: when the base could not be loaded.
-    """
-    settings, prompt = read_settings(adapter)
-    base = base_of(settings, adapter)
-    network = load_merged(adapter, settings, dtype="auto", trust_remote_code=trust_remote_code)
-    tokenizer = load_tokenizer(str(adapter), trust_remote_code=trust_remote_code)
-    save(
-        folder,
-        model=network,
-        tokenizer=tokenizer,
-        prompt=prompt,
-        base_model=base,
-        candidates=load_candidates(adapter) if prompt.candidates else None,
-    )
-
-
 def load(
     folder: str | Path, *, device: str | None = None, trust_remote_code: bool = False
 ) -> Loaded:
@@ -286,19 +262,7 @@ def load(
             loaded, or this version of the code makes other prompts than the one that trained it.
     """
     folder = Path(folder)
-    if not (folder / PROMPT_FILE).is_file():
-        raise UserError(
-            f"{folder}: no {PROMPT_FILE}, so no finished model; "
-            "give a run that has model/ or merged/"
-        )
-    settings, prompt = read_settings(folder)
-    tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
-    if settings["hash"] != prompt_hash(tokenizer, prompt):
-        raise UserError(
-            f"{folder}: this model was trained on prompts that this version renders "
-            "differently; predict with the version that trained it (provenance.json), "
-            "or train again"
-        )
+    settings, tokenizer, prompt = read_model(folder, trust_remote_code=trust_remote_code)
     chosen = precision.choose()
     device = device or chosen.device
     options: JsonObject = {"trust_remote_code": trust_remote_code, "dtype": torch.float32}
@@ -326,6 +290,30 @@ def load(
         load_candidates(folder) if prompt.candidates else None,
         scaling_of(settings),
     )
+
+
+def read_model(
+    folder: Path, *, trust_remote_code: bool = False
+) -> tuple[JsonObject, PreTrainedTokenizerBase, Prompt]:
+    """What `save` wrote of a model but its weights: all settings, the tokenizer and the prompt.
+
+    Raises:
+        UserError: as `load`.
+    """
+    if not (folder / PROMPT_FILE).is_file():
+        raise UserError(
+            f"{folder}: no {PROMPT_FILE}, so no finished model; "
+            "give a run that has model/ or merged/"
+        )
+    settings, prompt = read_settings(folder)
+    tokenizer = load_tokenizer(str(folder), trust_remote_code=trust_remote_code)
+    if settings["hash"] != prompt_hash(tokenizer, prompt):
+        raise UserError(
+            f"{folder}: this model was trained on prompts that this version renders "
+            "differently; predict with the version that trained it (provenance.json), "
+            "or train again"
+        )
+    return settings, tokenizer, prompt
 
 
 def load_merged(folder: Path, settings: JsonObject, **options: Any) -> PreTrainedModel:

@@ -8,7 +8,14 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from pipelines.families.causal_lm.loading import save, save_merged
+from pipelines.families.causal_lm.candidates import load_candidates
+from pipelines.families.causal_lm.loading import (
+    base_of,
+    load_merged,
+    load_tokenizer,
+    read_settings,
+    save,
+)
 from pipelines.families.causal_lm.prompt_tokens import Prompt
 from pipelines.families.causal_lm.sft import AnswerTrainer, trained_model
 
@@ -59,3 +66,27 @@ class Trained(NamedTuple):
             base_model=self.base_model,
             candidates=self.trainer.candidates,
         )
+
+
+def save_merged(adapter: Path, folder: str | Path, *, trust_remote_code: bool = False) -> None:
+    """Saves the sum of an adapter of a quantised base and of that base as it is stored.
+
+    Args:
+        adapter: the model folder with the adapter.
+        folder: of the whole model.
+
+    Raises:
+        UserError: when the base could not be loaded.
+    """
+    settings, prompt = read_settings(adapter)
+    base = base_of(settings, adapter)
+    network = load_merged(adapter, settings, dtype="auto", trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(str(adapter), trust_remote_code=trust_remote_code)
+    save(
+        folder,
+        model=network,
+        tokenizer=tokenizer,
+        prompt=prompt,
+        base_model=base,
+        candidates=load_candidates(adapter) if prompt.candidates else None,
+    )
