@@ -7,8 +7,8 @@ import weakref
 import pytest
 import torch
 import word_bert
-from recipe_cases import call
 from conftest import ROOT, SAMPLE_CORPUS, run_python
+from recipe_cases import call
 from transformers import BertForTokenClassification
 
 from pipelines import cli, families

@@ -3,6 +3,7 @@
 import json
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -98,18 +99,21 @@ def serving(loaded, folder):
         server.server_close()
 
 
-@pytest.fixture(scope="module")
-def run(answering, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served") / "run"
+def saved(answering, folder, **change):
     causal_lm.save(
         folder / "model",
         model=answering.model,
         tokenizer=answering.tokenizer,
-        prompt=answering.prompt,
+        prompt=replace(answering.prompt, **change),
         base_model="tiny",
     )
     (folder / "config.yaml").write_text("{}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def run(answering, tmp_path_factory):
+    return saved(answering, tmp_path_factory.mktemp("served") / "run")
 
 
 @pytest.fixture
@@ -153,7 +157,8 @@ def test_the_answers_are_those_of_the_network_in_this_process(run, server, shard
     assert mine.keys() == theirs.keys()
     for id, found in mine.items():
         for left, right in zip(found, theirs[id], strict=True):
-            assert right.pop("score") == pytest.approx(left.pop("score"), abs=1e-4)
+            # The grammar of a whole answer leaves more choices.
+            assert right.pop("score") == pytest.approx(left.pop("score"), abs=0.05)
             assert left == right
     assert len(server.requests) == len(ANSWERED)
     assert all(request["structured_outputs"]["grammar"] for request in server.requests)
@@ -196,7 +201,7 @@ def test_a_server_that_is_lost_stops_the_job_which_goes_on_later(
     assert len(spans(out)) == len(ANSWERED)
 
 
-def test_what_cannot_be_is_one_line(run, server, shards, tmp_path, capsys):
+def test_what_cannot_be_is_one_line(answering, run, server, shards, tmp_path, capsys):
     def refusal(*more, run=run):
         assert predict(run, shards, tmp_path / "out", *more) == 2
         [line] = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
@@ -211,15 +216,8 @@ def test_what_cannot_be_is_one_line(run, server, shards, tmp_path, capsys):
     assert "serves 2 models (tiny, other)" in refusal(*vllm)
     server.models = [{"name": "tiny"}]
     assert "is no vLLM server (KeyError: 'id')" in refusal(*vllm)
-    settings = json.loads((run / "model" / "prompt.json").read_text())
     for change, named in ({"verify": True}, "verification"), ({"samples": 4}, "samples"):
-        other = tmp_path / named
-        (other / "model").mkdir(parents=True)
-        for file in (run / "model").iterdir():
-            (other / "model" / file.name).symlink_to(file)
-        (other / "config.yaml").write_text("{}")
-        (other / "model" / "prompt.json").unlink()
-        (other / "model" / "prompt.json").write_text(json.dumps(settings | change))
+        other = saved(answering, tmp_path / named, **change)
         assert f"answers with {named}, which --engine vllm does not do" in refusal(*vllm, run=other)
 
 

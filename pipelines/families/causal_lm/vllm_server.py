@@ -72,7 +72,7 @@ class VllmServer:
         """Generates greedily; see `generation.generate_samples`.
 
         A grammar holds for the whole answer: it is not narrowed after each mention to the rest of
-        the text. Probabilities are those of the model before the grammar.
+        the text. Probabilities are those that the server gives.
 
         Raises:
             UserError: when the server refuses a request.
