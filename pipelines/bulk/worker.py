@@ -26,6 +26,7 @@ from pipelines.runs.run import Run
 
 # A composite loads its members anew for each batch. A multiple of `BATCH`: the same bytes.
 BATCHES = {"composite": 16 * BATCH}
+SERVED = 4 * BATCH  # a server is idle while the last answers of a batch are awaited
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -110,13 +111,13 @@ class Worker:
         self.family: ModuleType
         self.family, path = Run.open(job.run_dir).model_folder()
         self.loaded: Any
+        self.batch = BATCHES.get(self.family.__name__.rpartition(".")[2], BATCH)
         if job.server is None:
             self.loaded = self.family.load(path)
         else:
             more = {"at_a_time": job.at_a_time} if job.at_a_time else {}
-            self.loaded = self.family.connect(path, job.server, **more)
+            self.loaded, self.batch = self.family.connect(path, job.server, **more), SERVED
         self.keywords = {"batch_tokens": job.batch_tokens} if job.batch_tokens else {}
-        self.batch = BATCHES.get(self.family.__name__.rpartition(".")[2], BATCH)
 
     def answer(self, shard: Shard) -> Iterator[Progress]:
         """Writes the answers of a shard, batch by batch; a fault of the shard is the last item."""

@@ -102,8 +102,9 @@ def predict(
     if loaded.prompt.answer == "label":
         return predict_classes(loaded, examples, batch_tokens=batch_tokens, progress=progress)
     predictions: list[Prediction] = []
+    is_served = isinstance(loaded.model, VllmServer)
     with progress_bar(len(examples), "generating", show=progress) as bar:
-        for part in chunks(examples):
+        for part in [examples] if is_served else chunks(examples):
             predictions += _predict_part(loaded, part, batch_tokens=batch_tokens, bar=bar)
     if loaded.scaling is not None:
         predictions = loaded.scaling.of_spans(predictions)
