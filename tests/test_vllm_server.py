@@ -167,6 +167,23 @@ def test_the_answers_are_those_of_the_network_in_this_process(run, server, shard
     assert predict(run, shards, tmp_path / "vllm", "--resume") == 2
 
 
+def test_an_answer_is_what_generation_in_this_process_gives(answering, run, server):
+    texts = [*ANSWERED, *ANSWERED]
+    prompts = [causal_lm.prompt_ids(answering.tokenizer, text, answering.prompt) for text in texts]
+    limits = [100] * len(ANSWERED) + [3] * len(ANSWERED)  # those of three tokens are cut off
+    served = causal_lm.connect(run / "model", server.url).model
+    counted = []
+    theirs = served.answers(
+        prompts, limits=limits, grammars=[None] * len(prompts), advance=counted.append
+    )
+    mine = generate(answering.model, answering.tokenizer, prompts, limits=limits)
+    assert [answer.ended for answer in mine] == [True] * len(ANSWERED) + [False] * len(ANSWERED)
+    for own, [other] in zip(mine, theirs, strict=True):
+        assert (other.ids, other.ended) == (own.ids, own.ended)
+        assert other.log_probabilities == pytest.approx(own.log_probabilities, abs=1e-4)
+    assert sum(counted) == len(prompts)
+
+
 def test_a_request_that_is_refused_is_a_row_set_aside(run, server, shards, tmp_path, monkeypatch):
     monkeypatch.setenv("VLLM_API_KEY", "k" * 20)
     server.refused = "BRCA1"
