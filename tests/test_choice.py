@@ -180,6 +180,7 @@ def test_other_data_in_the_same_folder_is_refused(choose, files, tmp_path):
     assert "data changed since the choice was started" in errors
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_a_rung_that_was_changed_since_is_refused(choose, tmp_path):
     choose({"base": rung(), "small": rung(quality=0.8)})
@@ -192,6 +193,7 @@ def test_a_rung_that_was_changed_since_is_refused(choose, tmp_path):
     assert statuses(tmp_path) == {"base": "finished", "better": "finished"}
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_parts_that_other_fractions_cut_are_refused(choose, tmp_path):
     ladder = {"base": rung(), "small": rung(quality=0.9, learns=2)}
@@ -280,6 +282,7 @@ def test_a_rung_learns_from_the_best_before_it_on_unlabelled_texts(choose, tmp_p
     assert "max_unlabelled changed" in errors
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_without_unlabelled_texts_what_reads_them_is_left_out(choose, tmp_path):
     code, out, _ = choose(READERS)

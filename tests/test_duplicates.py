@@ -77,6 +77,7 @@ def test_what_is_missed_where_many_are_similar_is_little(monkeypatch):
     assert best >= 0.95 * len(matches)
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "make",

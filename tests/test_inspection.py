@@ -351,6 +351,7 @@ def test_a_text_of_two_windows_is_refused(encoder):
         saliency(short, example())
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_a_very_long_text_is_drawn_in_part(tmp_path):
     words = 400

@@ -161,6 +161,7 @@ def studied(tmp_path_factory):
     return folder, report
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_a_pair_differs_in_the_clipping_only(studied):
     folder, _ = studied

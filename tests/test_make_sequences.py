@@ -49,6 +49,7 @@ def test_rows_are_sequences_of_ten_numbers(split):
     assert {len(row["features"]) for row in rows} == set(range(4, 21))
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_the_best_possible_mse_is_said_and_is_that_of_the_noise(tmp_path):
     said = write(tmp_path, "--noise", 0.25, "--train", 4000)

@@ -140,6 +140,7 @@ def test_vectors_from_a_file_stay_as_they_are_when_frozen(run_recipe, tmp_path):
         assert torch.allclose(table, wanted, atol=1e-5) is frozen
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "arguments", "kind"),
@@ -244,6 +245,7 @@ def test_one_class_is_refused(run_recipe, tmp_path):
         run_recipe("--network", "linear_svm", "--label_column", "label", given=given)
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_a_text_of_50000_words(run_recipe, tmp_path):
     rows = [{"text": text, "label": label} for text, label in TEXTS]
