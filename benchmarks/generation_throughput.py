@@ -8,8 +8,8 @@ length, in our dtype; transformers' continuous batching; CTranslate2 in float32 
 llama.cpp on our GGUF files. Conversion and loading do not count. Without --run the model is the
 untrained `local:smollm2` with answers of 8 tokens. Each line says how many answers are those of
 `generate` in float32 where it ran, else ours, and the strict F1 of a trained model. What is not
-installed, or does not run here, is named without a number. The last line ends with the ratio to the
-fastest peer.
+installed, or does not run here, is named without a number. The last line has the medians of the
+rounds, and ends with the ratio to the fastest peer.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -77,6 +79,10 @@ class Job:
             return self.source.load().model
         return causal_lm.load_network("local:smollm2", dtype=torch.float32).eval()
 
+    def network(self, dtype: torch.dtype) -> Any:
+        """The model as the library has it."""
+        return self.plain if dtype == torch.float32 else deepcopy(self.plain).to(dtype)
+
     @cached_property
     def checkpoint(self) -> Path:
         """The model as a folder of transformers."""
@@ -106,7 +112,7 @@ def ours(job: Job) -> Run:
 
 def library(job: Job, *, rows: int, dtype: torch.dtype) -> Run:
     """`generate`, in batches of sentences of about one length."""
-    model = job.plain.to(dtype)
+    model = job.network(dtype)
     pad = job.loaded.tokenizer.pad_token_id
     order = sorted(range(len(job.prompts)), key=lambda index: len(job.prompts[index]))
 
@@ -149,7 +155,7 @@ def sorted_batches(job: Job) -> Run:
 
 def continuous(job: Job) -> Run:
     """The library's continuous batching, in our dtype."""
-    model = job.plain.to(precision.choose().weights)
+    model = job.network(precision.choose().weights)
     config = GenerationConfig(
         max_new_tokens=job.limit,
         do_sample=False,
@@ -177,8 +183,8 @@ def ctranslate(job: Job, quantization: str) -> Run:
 
     folder = job.folder / f"ctranslate2-{quantization}"
     try:
-        job.plain.to(torch.float32)
-        TransformersConverter(str(job.checkpoint)).convert(str(folder), quantization=quantization)
+        converter = TransformersConverter(str(job.checkpoint))
+        converter.convert(str(folder), quantization=quantization, force=True)
     except Exception as error:
         raise NotRunnable(f"{type(error).__name__}: {error}") from error
     threads = torch.get_num_threads()
@@ -208,8 +214,7 @@ def llama_cpp(job: Job, dtype: str) -> Run:
     if job.source is None:
         raise NotRunnable("wants --run")
     folder = job.folder / f"gguf-{dtype}"
-    folder.mkdir()
-    job.plain.to(torch.float32)
+    folder.mkdir(exist_ok=True)
     exported = job.loaded._replace(model=job.plain)
     gguf_format.write(job.source, exported, job.examples, folder, dtype)
     threads = torch.get_num_threads()
@@ -250,13 +255,15 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=96)
     peers = [name for name in ENGINES if name != "ours"]
     parser.add_argument("--peers", nargs="*", choices=peers, default=peers)
+    parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         try:
             job = make_job(options.run, options.sentences, Path(folder))
         except UserError as error:
             parser.error(str(error))
-        measure(job, [name for name in ENGINES if name == "ours" or name in options.peers])
+        names = [name for name in ENGINES if name == "ours" or name in options.peers]
+        measure(job, names, options.rounds)
 
 
 def make_job(run: str | None, sentences: int, folder: Path) -> Job:
@@ -286,31 +293,35 @@ def untrained(name: str) -> causal_lm.Loaded:
     return causal_lm.Loaded(model, tokenizer, prompt)
 
 
-def measure(job: Job, names: Sequence[str]) -> None:
-    """Runs the engines in turn, and prints a line for each and the ratio."""
-    seconds: dict[str, float] = {}
+def measure(job: Job, names: Sequence[str], rounds: int) -> None:
+    """Runs the engines in turn, and prints a line for each and the ratio of the medians."""
+    found: dict[str, list[float]] = {}
     reference: Ids | None = None
-    for name in names:
-        package, prepare = ENGINES[name]
-        if importlib.util.find_spec(package) is None:
-            print(f"{name:<20} not installed ({package})", flush=True)
-            continue
-        try:
-            run = prepare(job)
-            start = time.perf_counter()
-            answers = run()
-        except NotRunnable as error:
-            print(f"{name:<20} does not run here: {' '.join(str(error).split())[:160]}", flush=True)
-            continue
-        seconds[name] = (time.perf_counter() - start) / len(job.prompts)
-        reference = reference or answers
-        equal = sum(mine == other for mine, other in zip(answers, reference, strict=True))
-        scored = f", strict F1 {100 * f1(job, answers):.1f}" if job.source else ""
-        print(
-            f"{name:<20} {seconds[name]:.3f} s a sentence, {equal} of {len(answers)} answers equal"
-            f"{scored}",
-            flush=True,
-        )
+    for number in range(rounds):
+        for name in names if number == 0 else list(found):
+            package, prepare = ENGINES[name]
+            if importlib.util.find_spec(package) is None:
+                print(f"{name:<20} not installed ({package})", flush=True)
+                continue
+            try:
+                run = prepare(job)
+                start = time.perf_counter()
+                answers = run()
+            except NotRunnable as error:
+                reason = " ".join(str(error).split())[:160]
+                print(f"{name:<20} does not run here: {reason}", flush=True)
+                continue
+            taken = (time.perf_counter() - start) / len(job.prompts)
+            found.setdefault(name, []).append(taken)
+            reference = reference or answers
+            equal = sum(mine == other for mine, other in zip(answers, reference, strict=True))
+            scored = f", strict F1 {100 * f1(job, answers):.1f}" if job.source else ""
+            print(
+                f"{name:<20} {taken:.3f} s a sentence, {equal} of {len(answers)} answers equal"
+                f"{scored}",
+                flush=True,
+            )
+    seconds = {name: median(times) for name, times in found.items()}
     mine = seconds.pop("ours")
     print(f"our peak memory is below {CostMeter().to_json()['peak_memory'] / 2**30:.2f} GiB")
     if not seconds:

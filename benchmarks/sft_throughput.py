@@ -6,7 +6,8 @@ All run in turn, each in a process of its own, on the NCBI disease corpus (or th
 that is absent), once for a few steps and once for more: the difference is timed, so that neither
 loading nor compilation counts. Model, data, dtype and LoRA agree; all adapt every layer. At its
 best, a peer groups rows by length and computes the loss of answers only. A token is one of a prompt
-or an answer, not padding. The last line ends with the ratio to the fastest peer.
+or an answer, not padding. The last line has the medians of the rounds, and ends with the ratio to
+the fastest peer.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -81,13 +83,13 @@ def main() -> None:
             name: partial(peer_command, name, options, Path(folder)) for name in options.peers
         }
         run(ours(options.warm_up))  # compiled code is cached from here on
-        speeds: dict[str, float] = {}
+        found: dict[str, list[float]] = {"ours": [], **{name: [] for name in commands}}
         for _ in range(options.rounds):
             for name, command in {"ours": ours, **commands}.items():
                 steps = options.steps if name == "ours" else options.peer_steps
-                found = speed(command, options.warm_up, steps)
-                speeds[name] = max(found, speeds.get(name, 0.0))
-                print(f"{name:<9} {found:8.1f} tokens/s", flush=True)
+                found[name].append(speed(command, options.warm_up, steps))
+                print(f"{name:<9} {found[name][-1]:8.1f} tokens/s", flush=True)
+        speeds = {name: median(values) for name, values in found.items()}
         mine = speeds.pop("ours")
         if not speeds:
             print(f"training: ours {mine:.1f} tokens/s")

@@ -6,8 +6,8 @@ RUN is a run of `finetune_token_tagger`. Its model is exported to ONNX in float3
 All engines but spaCy run the same network behind the same tokenizer, windows and decoder, in turn,
 on the dev set of the run. spaCy has a network of its own, with the weights that it starts from: it
 is timed, but has no F1 and does not count as a peer. What is not installed is named without a
-number. The last line ends with the time of the fastest peer over that of the fastest of ours
-(PyTorch, or what `pipelines export` writes).
+number. The last line has the medians of the rounds, and ends with the time of the fastest peer over
+that of the fastest of ours (PyTorch, or what `pipelines export` writes).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -124,22 +125,22 @@ def main() -> None:
 
 
 def measure(ready: dict[str, Tag], examples: Sequence[Example], rounds: int) -> dict[str, float]:
-    """The least seconds of each engine, in turn; prints each time and the F1."""
-    seconds: dict[str, float] = {}
+    """The median seconds of each engine, in turn; prints each time and the F1."""
+    seconds: dict[str, list[float]] = {name: [] for name in ready}
     gold = [example.spans or () for example in examples]
     for _ in range(rounds):
         for name, tag in ready.items():
             start = time.perf_counter()
             predictions = tag(examples)
             taken = time.perf_counter() - start
-            seconds[name] = min(taken, seconds.get(name, taken))
+            seconds[name].append(taken)
             spans = [prediction.spans or () for prediction in predictions]
             scored = f"strict F1 {100 * score_spans(gold, spans)['strict']['f1']:.2f}"
             print(
                 f"{name:<16} {taken:7.2f} s  {'untrained' if name == UNTRAINED else scored}",
                 flush=True,
             )
-    return seconds
+    return {name: median(times) for name, times in seconds.items()}
 
 
 if __name__ == "__main__":
