@@ -152,6 +152,7 @@ def test_a_folder_with_another_jobs_shards_is_refused(run, tmp_path, capsys):
         ("run/model/*", (), "matches weights; wanted shards that end in .jsonl"),
         ("nowhere://in/*.jsonl", (), "Protocol not known: nowhere"),
         ("in/*.jsonl", ("--workers", "2"), "--workers is an option of --engine ray and vllm"),
+        ("in/*.jsonl", ("--engine", "vllm"), "--engine vllm serves language models"),
         ("in/*.jsonl", ("--max_failed", "-1"), "wanted 0 or more"),
         ("in/*.jsonl", ("--output_format", "xml"), "wanted one of jsonl, parquet, csv"),
         ("in/*.jsonl", ("--skip_bad_rows", "true"), "--max_failed"),
