@@ -118,9 +118,10 @@ TRAINING = [name for name in RECIPES if name != "grid_search_head"]
 WITH_TRAINER = [name for name in TRAINING if " " not in name]
 
 
-def slow_but(quick, names):
-    """The names as parameters of a test that is slow for all but one of them."""
-    return [name if name == quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+def slow_but(quick, names, *marks):
+    """The names as parameters of a test that is slow for all but one of them, and marked so."""
+    marks = [pytest.mark.slow, *marks]
+    return [name if name == quick else pytest.param(name, marks=marks) for name in names]
 
 
 @pytest.fixture(scope="module")

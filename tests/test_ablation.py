@@ -171,6 +171,7 @@ def wait_until(condition, process=None):
         time.sleep(0.02)
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_a_variant_that_fails_is_reported_and_the_rest_goes_on(ablate, tmp_path):
     code, _, errors = ablate("--ablate", "network=broken", "quality=0.9", "--seeds", 2)
@@ -193,6 +194,7 @@ def test_nothing_goes_on_after_a_baseline_that_fails(ablate, tmp_path):
     assert not (tmp_path / "ablation" / "quality=0.9" / "seed-1").exists()
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_companions_are_tried_with_the_first_seed_and_the_best_stands_for_the_variant(
     ablate, tmp_path
@@ -256,6 +258,7 @@ def test_test_is_scored_once_and_says_whether_the_ranking_held(ablate, files, tm
     assert results_of(folder)["test"] == test
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_dev_that_is_cut_from_train_is_cut_once(ablate, files, tmp_path):
     folder = tmp_path / "ablation"

@@ -207,6 +207,7 @@ def test_parts_that_other_fractions_cut_are_refused(choose, tmp_path):
     assert "other --fractions" in errors
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_language_models_of_the_same_last_name_are_two_rungs(choose, tmp_path):
     ladder = {"base": rung(), "llm": {**rung(quality=0.9), "llm": True}}
@@ -238,6 +239,7 @@ def test_cheap_rungs_run_side_by_side(choose, tmp_path):
     assert statuses(tmp_path) == {"first": "finished", "second": "finished"}
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_times_of_another_choice_on_this_machine_take_the_place_of_a_probe(choose, tmp_path):
     choose(LADDER, "--rungs", "small")

@@ -131,7 +131,12 @@ def test_changed_data_does_not_go_on_with_a_run(name, copied, models, data, tmp_
 
 
 @pytest.mark.parametrize(
-    "name", slow_but("train_tagger", [name for name in TRAINING if name in PREDICTING])
+    "name",
+    slow_but(
+        "train_tagger",
+        [name for name in TRAINING if name in PREDICTING],
+        pytest.mark.extensive,
+    ),
 )
 def test_a_trained_run_goes_on_with_prediction(name, copied, runs, models, data, capsys):
     run = copied(name)
@@ -174,6 +179,7 @@ def test_a_trained_run_goes_on_with_prediction(name, copied, runs, models, data,
             "train_sequence_regressor",
             "train_image_classifier",
         ],
+        pytest.mark.extensive,
     ),
 )
 def test_more_epochs_train_a_finished_run_on(name, copied, models, data, capsys):
@@ -267,7 +273,10 @@ def test_a_damaged_model_is_one_line(name, copied, data, tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.extensive)],
+)
 def test_an_interrupted_job_ends_with_one_line(
     name, number, code, models, data, tmp_path, monkeypatch, capsys
 ):
