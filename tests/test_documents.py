@@ -28,7 +28,8 @@ PATH = re.compile(
 MODULE = re.compile(r"(?<![\w./-])pipelines(?:\.\w+)+")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 OPTION = re.compile(r"(?<![\w-])--([a-z]\w*)")
-OTHER_PROGRAMS = {"config_file", "local", "logdir"}  # accelerate launch, hf download, tensorboard
+# Of accelerate launch, hf download, tensorboard and vllm serve.
+OTHER_PROGRAMS = {"config_file", "local", "logdir", "structured"}
 COMMAND = re.compile(r"(?<![\w/-])(?<!from )pipelines ([a-z]+)\b")
 TOUCHES = re.compile(r"^### An? (\w+): `(\w+)`\n(.*?)(?=^##)", re.MULTILINE | re.DOTALL)
 
