@@ -227,7 +227,8 @@ def test_what_cannot_be_is_one_line(answering, run, server, shards, tmp_path, ca
     vllm = ("--engine", "vllm", "--server", server.url)
     assert "no effect on --engine vllm" in refusal(*vllm, "--batch_tokens", 9)
     assert "--server is an option of --engine vllm" in refusal("--server", server.url)
-    assert "wanted a URL such as" in refusal("--engine", "vllm", "--server", "localhost:8000")
+    wrong = refusal("--engine", "vllm", "--server", "localhost:8000")
+    assert "got --server localhost:8000; wanted a URL such as" in wrong
     assert "no answer (" in refusal("--engine", "vllm", "--server", "http://127.0.0.1:9")
     server.models = [{"id": "tiny"}, {"id": "other"}]
     assert "serves 2 models (tiny, other)" in refusal(*vllm)
@@ -242,7 +243,7 @@ def test_a_server_without_log_probabilities_is_refused(run, server, shards, tmp_
     server.completion = lambda request: {"choices": [{"text": "none"}]}
     given = ("--engine", "vllm", "--server", server.url)
     assert predict(run, shards, tmp_path / "out", *given) == 2
-    assert "wanted vLLM 0.11 or later" in capsys.readouterr().err
+    assert "wanted a vLLM that gives both, as 0.33 does" in capsys.readouterr().err
 
 
 def test_another_model_may_be_served(run, server, shards, tmp_path, caplog):

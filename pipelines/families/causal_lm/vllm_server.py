@@ -122,7 +122,7 @@ class VllmServer:
         except (KeyError, TypeError, ValueError) as error:
             raise EngineLost(
                 f"{self.url}: answered without token ids or log-probabilities "
-                f"({type(error).__name__}: {error}); wanted vLLM 0.11 or later"
+                f"({type(error).__name__}: {error}); wanted a vLLM that gives both, as 0.33 does"
             ) from None
         if ids and ids[-1] == self.end:
             ids.pop()
@@ -143,6 +143,9 @@ def connect(folder: str | Path, url: str, *, at_a_time: int = AT_A_TIME) -> Load
         EngineLost: when no server answers.
     """
     folder = Path(folder)
+    if not url.startswith(("http://", "https://")):
+        shown = without_passwords(url)
+        raise UserError(f"got --server {shown}; wanted a URL such as http://127.0.0.1:8000")
     settings, tokenizer, prompt = read_model(folder)
     asked = {
         "classes": prompt.answer == "label",
