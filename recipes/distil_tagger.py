@@ -23,9 +23,8 @@ from typing import Any, ClassVar
 from pipelines.runs import options as config
 from pipelines.runs.arguments import (
     DataArguments,
-    EncoderArguments,
+    EncoderTaggerArguments,
     EpochTrainingArguments,
-    LexiconArguments,
     option,
 )
 from pipelines.runs.usage import answer_help
@@ -43,7 +42,12 @@ from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.examples import JsonObject
 from pipelines.families import teachers, token_tagger
 from pipelines.families.teachers import Teacher
-from pipelines.families.token_tagger import distillation, tagging
+from pipelines.families.token_tagger import (
+    distillation,
+    span_distillation,
+    span_training,
+    tagging,
+)
 from pipelines.families.token_tagger.units import describe_unreachable
 from pipelines.families.training import cpu_training, dev_scores, early_stopping, encoders
 from pipelines.formatting import some
@@ -52,12 +56,12 @@ from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import Run, replacing_folder
 
 ROOT = Path(__file__).resolve().parent.parent
-DECODERS = ("argmax", "viterbi")
+DECODERS = ("argmax", "viterbi", token_tagger.SPANS)
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
-class RecipeArguments(EncoderArguments, LexiconArguments, DataArguments):
+class RecipeArguments(EncoderTaggerArguments, DataArguments):
     teachers: list[str] | None = option(
         None, "finished runs that find mentions, of any recipe", group="silver data"
     )
@@ -79,13 +83,11 @@ class RecipeArguments(EncoderArguments, LexiconArguments, DataArguments):
     student: str | None = option(
         None, "the encoder that learns: another name of --model_name_or_path", group="model"
     )
-    head_rate: float = option(10.0, "learning rate of the head, as a multiple of --learning_rate")
-    decode: str = option("viterbi", "argmax; viterbi: the likeliest legal BIO tags")
-    case_feature: bool = option(
-        False, "add a vector for the case of letters, which an uncased tokenizer drops"
+    decode: str = option(
+        "viterbi",
+        "argmax; viterbi: the likeliest legal BIO tags; spans: whole spans are scored, and may be "
+        "nested where those of train are",
     )
-    window: int | None = option(None, "sub-words of a window (default: as many as the model takes)")
-    stride: int = option(128, "sub-words that neighbouring windows of a long text share")
 
 
 @dataclass
@@ -168,6 +170,7 @@ def check(options: RecipeArguments, training: TrainingArguments) -> None:
         value = getattr(options, name)
         if not 0 <= value <= 1:
             raise UserError(f"got --{name} {value:g}; wanted a number between 0 and 1")
+    options.check_span_width()
     default, given = RecipeArguments().model_name_or_path, options.model_name_or_path
     if options.student and given not in (default, options.student):
         raise UserError(
@@ -247,11 +250,18 @@ def train(
     examples, dev = work.examples["train"], work.examples.get("dev", [])
     callbacks = early_stopping.choose_on_dev(training, dev, options.early_stopping_patience)
     tokenizer = token_tagger.load_tokenizer(options.model_name_or_path)
-    tags = token_tagger.tags_for(examples)
     name = options.model_name_or_path
-    model, new = tagging.model_to_train(
+    # The modules of tags and of spans have functions of the same names.
+    kind: Any = tagging
+    voted: Any = distillation
+    head: JsonObject = {}
+    if options.decode == token_tagger.SPANS:
+        kind, voted = span_training, span_distillation
+        head = span_training.head_for(examples, max_width=options.max_span_words)
+        logger.info("%s", span_training.describe_head(head))
+    model, new = kind.model_to_train(
         name,
-        tags,
+        kind.labels_for(examples),
         tune=options.tune,
         last_n=options.last_n,
         lora=LoraConfig(
@@ -261,9 +271,10 @@ def train(
         lexicon=options.read_lexicon({"train": examples, "dev": dev}),
         lexicon_dropout=options.lexicon_dropout,
         dropout=options.dropout,
+        **head,
     )
     if new:
-        logger.info("%s has no %s for these tags: they are new", name, ", ".join(new))
+        logger.info("%s has no %s for these labels: they are new", name, ", ".join(new))
     settings = tagging.settings_for(
         model,
         tokenizer,
@@ -271,17 +282,19 @@ def train(
         window=options.window,
         stride=options.stride,
     )
-    gold = tagging.training_rows(examples, model, tokenizer, settings)
+    gold = kind.training_rows(examples, model, tokenizer, settings)
     if gold.lost:
-        logger.info("%s", describe_unreachable(gold.lost))
+        logger.info("%s", describe_unreachable(gold.lost, width=head.get("max_width")))
     silver = teachers.read_silver(folder)
-    report_types([span.label for text in silver for span in text.spans], tags)
+    report_types(
+        [span.label for text in silver for span in text.spans], token_tagger.tags_for(examples)
+    )
     rows = [
-        *distillation.gold_rows(gold.rows, len(tags)),
-        *distillation.silver_rows(silver, model, tokenizer, settings, weight=options.silver_weight),
+        *voted.gold_rows(gold.rows, model),
+        *voted.silver_rows(silver, model, tokenizer, settings, weight=options.silver_weight),
     ]
     logger.info("%d rows of %d gold and %d silver texts", len(rows), len(examples), len(silver))
-    trainer = distillation.StudentTrainer(
+    trainer = voted.StudentTrainer(
         model=model,
         args=training,
         train_dataset=rows,

@@ -25,9 +25,8 @@ from typing import Any, ClassVar, NamedTuple
 from pipelines.runs import options as config
 from pipelines.runs.arguments import (
     DataArguments,
-    EncoderArguments,
+    EncoderTaggerArguments,
     EpochTrainingArguments,
-    LexiconArguments,
     SearchArguments,
     option,
 )
@@ -56,31 +55,19 @@ from pipelines.runs.cost import parameter_counts
 from pipelines.runs.log import log_to_terminal
 from pipelines.runs.run import config_of, replacing_folder
 from pipelines.runs.search import SAMPLERS, search_options
-from pipelines.spans import are_nested
 
 ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger(f"pipelines.recipes.{Path(__file__).stem}")
 
 
 @dataclass
-class RecipeArguments(SearchArguments, EncoderArguments, LexiconArguments, DataArguments):
-    head_rate: float = option(10.0, "learning rate of the head, as a multiple of --learning_rate")
+class RecipeArguments(SearchArguments, EncoderTaggerArguments, DataArguments):
     decode: str = option(
         "viterbi",
         "argmax; viterbi: the likeliest legal BIO tags; crf: transition scores that are "
         "trained too; spans: whole spans are scored, and may be nested where those of train are",
         group="model",
     )
-    max_span_words: int | None = option(
-        None,
-        "with --decode spans: units of a mention at most (default: as many as all but the longest "
-        "thousandth of train's mentions have)",
-    )
-    case_feature: bool = option(
-        False, "add a vector for the case of letters, which an uncased tokenizer drops"
-    )
-    window: int | None = option(None, "sub-words of a window (default: as many as the model takes)")
-    stride: int = option(128, "sub-words that neighbouring windows of a long text share")
     members: int = option(1, "train N taggers, with consecutive seeds, that vote on spans")
 
 
@@ -148,11 +135,7 @@ def check(options: RecipeArguments, training: TrainingArguments) -> None:
     ):
         if value not in wanted:
             raise UserError(f"got --{name} {value}; wanted one of {', '.join(wanted)}")
-    if options.max_span_words is not None:
-        if options.decode != token_tagger.SPANS:
-            raise UserError("--max_span_words is of --decode spans; leave it out, or take that")
-        if options.max_span_words < 1:
-            raise UserError(f"got --max_span_words {options.max_span_words}; wanted 1 or more")
+    options.check_span_width()
     if options.members < 1:
         raise UserError(f"got --members {options.members}; wanted 1 or more")
     if options.search and options.members > 1:
@@ -370,16 +353,10 @@ def head_of(examples: Sequence[Example], options: RecipeArguments, *, show: bool
     """What the head is made with: a CRF, or the width of spans and whether they may overlap."""
     if options.decode != token_tagger.SPANS:
         return {"crf": options.decode == "crf"}
-    width = options.max_span_words or span_training.width_for(examples)
-    nested = are_nested(example.spans or () for example in examples)
+    head = span_training.head_for(examples, max_width=options.max_span_words)
     if show:
-        logger.info(
-            "spans of up to %d units are scored; mentions of train %s, so predicted ones %s",
-            width,
-            "overlap" if nested else "do not overlap",
-            "may" if nested else "do not",
-        )
-    return {"max_width": width, "nested": nested}
+        logger.info("%s", span_training.describe_head(head))
+    return head
 
 
 def report_rows(

@@ -78,7 +78,7 @@ def test_the_loss_of_gold_is_the_taggers_and_that_of_silver_is_weighted(student,
     example = Example("1", TEXT, spans=(Span(0, 12, "D"),))
     gold = tagging.training_rows([example], model, tokenizer, settings).rows
     silver = [SilverText(Example("2", TEXT), PROPOSALS, 0.6, 0.5)]
-    rows = gold_rows(gold, 3) + silver_rows(silver, model, tokenizer, settings, weight=0.25)
+    rows = gold_rows(gold, model) + silver_rows(silver, model, tokenizer, settings, weight=0.25)
     trainer = trainer_for(student, rows, tmp_path)
     batch = trainer.data_collator(rows)
     assert batch["targets"].shape == (*batch["input_ids"].shape, 3)

@@ -332,3 +332,30 @@ class LexiconArguments:
         if splits:
             logger.info("%s: %s", self.lexicon, coverage(lexicon, splits))
         return lexicon
+
+
+@dataclass
+class EncoderTaggerArguments(EncoderArguments, LexiconArguments):
+    """What the recipes that fine-tune an encoder to find mentions take."""
+
+    head_rate: float = option(10.0, "learning rate of the head, as a multiple of --learning_rate")
+    decode: str = option("viterbi", "how mentions are scored and decoded", group="model")
+    max_span_words: int | None = option(
+        None,
+        "with --decode spans: units of a mention at most (default: as many as all but the longest "
+        "thousandth of train's mentions have)",
+    )
+    case_feature: bool = option(
+        False, "add a vector for the case of letters, which an uncased tokenizer drops"
+    )
+    window: int | None = option(None, "sub-words of a window (default: as many as the model takes)")
+    stride: int = option(128, "sub-words that neighbouring windows of a long text share")
+
+    def check_span_width(self) -> None:
+        """Refuses a width of spans below 1, and one without spans."""
+        if self.max_span_words is None:
+            return
+        if self.decode != "spans":
+            raise UserError("--max_span_words is of --decode spans; leave it out, or take that")
+        if self.max_span_words < 1:
+            raise UserError(f"got --max_span_words {self.max_span_words}; wanted 1 or more")

@@ -79,9 +79,9 @@ def silver_rows(
     return rows
 
 
-def gold_rows(rows: Sequence[Fields], num_tags: int) -> list[JsonObject]:
+def gold_rows(rows: Sequence[Fields], model: PreTrainedModel) -> list[JsonObject]:
     """Rows of `tagging.training_rows` with all the weight on their gold tags."""
-    targeted = []
+    num_tags, targeted = len(tag_numbers(model)), []
     for row in rows:
         labels = np.array(row["labels"])
         targets = np.zeros((len(labels), num_tags), dtype=np.float16)

@@ -7,7 +7,7 @@ a decision of its own: most are no mention. The functions have the names of thos
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from pipelines.corpora.lexicon import Lexicon
-from pipelines.examples import Example, Fields, Span
+from pipelines.examples import Example, Fields, JsonObject, Span
 from pipelines.families.batching import chunks
 from pipelines.families.token_tagger import (
     BATCH_TOKENS,
@@ -64,9 +64,10 @@ from pipelines.networks import weights
 from pipelines.networks.encoder_tagger import EncoderTaggerConfig
 from pipelines.networks.labels import IGNORED, follow_labels, label_map, labels_of
 from pipelines.networks.span_tagger import FIRST_BIAS, SpanTagger, SpanTaggerConfig
-from pipelines.spans import spans_to_token_ranges
+from pipelines.spans import are_nested, spans_to_token_ranges
 
 BESIDE = ((-1, 1), (1, -1), (0, 1), (0, -1))  # added to start and width, one end moves by a unit
+GOLD = "gold"  # (G, 3) of a row: start, width - 1 and type of each mention
 LONGEST = 99.9  # percentile of the mentions of train that the width admits by default
 
 
@@ -77,6 +78,25 @@ def width_for(examples: Sequence[Example]) -> int:
         ranges = spans_to_token_ranges(example.spans or (), tagged_units(example))
         lengths += [past - first for first, past, _ in ranges]
     return int(np.percentile(lengths, LONGEST, method="higher")) if lengths else 1
+
+
+def head_for(examples: Sequence[Example], *, max_width: int | None = None) -> JsonObject:
+    """What the head is made with: the width of spans, and whether they may overlap.
+
+    Args:
+        max_width: instead of `width_for`.
+    """
+    nested = are_nested(example.spans or () for example in examples)
+    return {"max_width": max_width or width_for(examples), "nested": nested}
+
+
+def describe_head(head: Fields) -> str:
+    """One line on what `head_for` chose."""
+    overlap, may = ("overlap", "may") if head["nested"] else ("do not overlap", "do not")
+    return (
+        f"spans of up to {head['max_width']} units are scored; mentions of train {overlap}, so "
+        f"predicted ones {may}"
+    )
 
 
 def labels_for(examples: Sequence[Example]) -> list[str]:
@@ -182,27 +202,13 @@ def training_rows(
     """
     result = Rows([], [], [], [], [])
     for example, text in zip(examples, encode(examples, tokenizer, settings), strict=True):
-        gold = gold_spans(example, text, model)
-        of_words = word_inputs(model, text.words)
+        gold = ranges_of(example.spans or (), text, model)
         reached: set[Span] = set()
         if len(text.windows) > 1:
             result.long.append(example.id)
-        for window in text.windows:
-            units = whole_units(text, window)
-            if not units.units:
-                continue
-            index = {unit: position for position, unit in enumerate(units.units)}
-            inside = [
-                (span, [index[first], past - 1 - first, label])
-                for span, first, past, label in gold
-                if first in index and past - 1 in index
-            ]
+        for row, inside in window_rows(model, text, gold):
             reached.update(span for span, _ in inside)
-            labels = [IGNORED] * len(window.input_ids)
-            for position in units.first:
-                labels[position] = 0
-            row = row_of(model, window, units, of_words)
-            result.rows.append({**row, "labels": labels, "gold": [item for _, item in inside]})
+            result.rows.append({**row, GOLD: [item for _, item in inside]})
             result.ids.append(example.id)
         if not text.windows:
             result.empty.append(example.id)
@@ -219,17 +225,47 @@ def training_rows(
     return result
 
 
-def gold_spans(
-    example: Example, text: Encoded, model: SpanTagger
+def window_rows(
+    model: SpanTagger, text: Encoded, ranges: Sequence[tuple[Span, int, int, int]]
+) -> Iterator[tuple[JsonObject, list[tuple[Span, list[int]]]]]:
+    """The windows of a text that hold a whole unit, as rows to train on.
+
+    Args:
+        ranges: from `ranges_of`.
+
+    Yields:
+        What the network reads, with `labels`; and of the spans that lie whole in the window each
+        with its start, width - 1 and type, which go into `gold`.
+    """
+    of_words = word_inputs(model, text.words)
+    for window in text.windows:
+        units = whole_units(text, window)
+        if not units.units:
+            continue
+        index = {unit: position for position, unit in enumerate(units.units)}
+        labels = [IGNORED] * len(window.input_ids)
+        for position in units.first:
+            labels[position] = 0
+        row = row_of(model, window, units, of_words)
+        inside = [
+            (span, [index[first], past - 1 - first, label])
+            for span, first, past, label in ranges
+            if first in index and past - 1 in index
+        ]
+        yield {**row, "labels": labels}, inside
+
+
+def ranges_of(
+    spans: Sequence[Span], text: Encoded, model: SpanTagger
 ) -> list[tuple[Span, int, int, int]]:
-    """Gold spans, each with its half-open range of units and its type's index.
+    """Spans of a text, each with its half-open range of units and its type's index.
 
     Spans of unknown types, of no unit, and of more units than the network's width are left out.
     """
     config: Any = model.config
     numbers = {label: index for index, label in enumerate(labels_of(config))}
     found = []
-    for span in example.spans or ():
+    for span in spans:
         for first, past, label in spans_to_token_ranges([span], text.offsets):
             if label in numbers and past - first <= config.max_width:
                 found.append((span, first, past, numbers[label]))
@@ -245,7 +281,7 @@ def label_weights(rows: Sequence[Fields], model: SpanTagger, *, power: float) ->
         units = len(row["first"])
         widths = min(config.max_width, units)
         spans += widths * units - widths * (widths - 1) // 2
-        for *_, label in row["gold"]:
+        for *_, label in row[GOLD]:
             counts[label] += 1
     return presence_weights(counts, total=spans, power=power)
 
@@ -295,11 +331,11 @@ class SpanScores(EncodedOnce, DevScores, SummedLoss):
 
     def summed_loss(self, model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, object]:
         """The loss of a batch, summed over spans and types, and what the model returned."""
-        own = {name: value for name, value in inputs.items() if name not in ("labels", "gold")}
+        own = {name: value for name, value in inputs.items() if name not in ("labels", GOLD)}
         outputs = model(**own)
         logits = outputs.logits  # (B, U, W, C)
         real = real_spans(inputs["first"], logits.shape[2])
-        return self._loss(logits, real, inputs["gold"]), outputs
+        return self._loss(logits, real, inputs[GOLD]), outputs
 
     @torch.inference_mode()
     def score(self, examples: Sequence[Example]) -> dict[str, float]:
@@ -313,8 +349,8 @@ class SpanScores(EncodedOnce, DevScores, SummedLoss):
             )
             predictions += spans_from(model, part, encoded, logits)
             for example, text, scores in zip(part, encoded, logits, strict=True):
-                spans = gold_spans(example, text, model)
-                gold = [(first, past - 1 - first, label) for _, first, past, label in spans]
+                ranges = ranges_of(example.spans or (), text, model)
+                gold = [(first, past - 1 - first, label) for _, first, past, label in ranges]
                 held = scores[None, ..., 0] > -math.inf  # (1, U, W)
                 total += float(
                     self._loss(scores[None], held, torch.tensor(gold).view(1, -1, 3).long())
