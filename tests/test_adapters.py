@@ -10,7 +10,7 @@ import torch
 from conftest import answered, load_recipe
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from recipe_cases import CONFIGS, call, one_error
+from recipe_cases import CONFIGS, call, one_error, slow_but
 from safetensors.torch import load_file
 from test_causal_lm import four_bit
 from tiny_llama import write as write_tiny_llama
@@ -163,7 +163,7 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=" ".join)
+@pytest.mark.parametrize("variant", slow_but(["--use_dora", "true"], VARIANTS), ids=" ".join)
 def test_what_is_saved_answers_as_what_was_trained(variant, network, tokenizer, tmp_path, float32):
     base = logits_of(network)
     left, before = trained(tmp_path, network, tokenizer, *variant)

@@ -71,6 +71,7 @@ LADDER = {
 }
 
 
+@pytest.mark.slow
 def test_the_climb_stops_at_the_first_rung_that_surely_reaches_the_goal(choose, tmp_path):
     code, out, _ = choose(LADDER, "--goal", 0.9)
     assert code == 0

@@ -7,6 +7,7 @@ import pytest
 import torch
 import word_bert
 from conftest import SAMPLE_CORPUS
+from recipe_cases import slow_but
 from transformers import BertForTokenClassification
 
 from pipelines.examples import BATCH, Example, Span, prediction_to_json
@@ -109,7 +110,7 @@ def bytes_of(predictions):
     return [json.dumps(prediction_to_json(prediction)) for prediction in predictions]
 
 
-@pytest.mark.parametrize("size", [4, 8, 20])
+@pytest.mark.parametrize("size", slow_but(8, [4, 8, 20]))
 def test_parts_of_a_multiple_of_the_chunk_give_the_same_bytes(loaded, examples, size, monkeypatch):
     monkeypatch.setattr(batching, "CHUNK", 4)
     family, model = loaded

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import run_python
+from recipe_cases import slow_but
 from split_inputs import SIZES, ids_of, marked
 
 from pipelines.corpora import Columns, read_corpus
@@ -197,7 +198,7 @@ READ_BY = {
 
 
 @pytest.mark.parametrize("grouped", [False, True])
-@pytest.mark.parametrize("kind", LABELS)
+@pytest.mark.parametrize("kind", slow_but("mentions", LABELS))
 def test_splits_made_by_different_recipes_from_one_file_are_the_same(tmp_path, kind, grouped):
     texts = [f"text {i % 55}" for i in range(60)]  # five are copies
     rows = [{"id": f"x{i}", "text": text, **LABELS[kind](i % 55)} for i, text in enumerate(texts)]
@@ -220,7 +221,8 @@ def test_splits_made_by_different_recipes_from_one_file_are_the_same(tmp_path, k
 
 
 @pytest.mark.parametrize(
-    "link", ["none", "symlink", "hard link", "folder", "symlink to the folder"]
+    "link",
+    slow_but("symlink", ["none", "symlink", "hard link", "folder", "symlink to the folder"]),
 )
 def test_the_input_is_not_written_over(tmp_path, link):
     out = tmp_path / "data"
@@ -247,7 +249,7 @@ def test_the_input_is_not_written_over(tmp_path, link):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("name", ["../x", "sub/x", "{}/x", ".."])
+@pytest.mark.parametrize("name", slow_but("../x", ["../x", "sub/x", "{}/x", ".."]))
 def test_nothing_is_written_outside_out(tmp_path, name):
     file = write_rows(tmp_path / "all.jsonl")
     done = split(file, "--out", tmp_path / "s", "--sizes", f"train=0.5,{name.format(tmp_path)}=0.5")

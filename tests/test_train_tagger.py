@@ -177,7 +177,7 @@ def lexicon(tmp_path):
     [
         ("--network", "dictionary"),
         ("--network", "crf", "--max_iterations", 5),
-        ("--network", "gru", "--window", 1, *FAST),
+        pytest.param(("--network", "gru", "--window", 1, *FAST), marks=pytest.mark.slow),
     ],
     ids=lambda options: options[1],
 )
@@ -200,6 +200,7 @@ def test_the_dictionary_predicts_the_lexicons_identifiers(lexicon, run_recipe, t
     assert [mention["id"] for mention in mentions] == ["D001943", "D008228"]
 
 
+@pytest.mark.slow
 def test_a_dictionary_votes_with_other_taggers(lexicon, run_recipe, corpus, tmp_path):
     voters = [("dictionary", "--lexicon", lexicon), ("dictionary",), ("most_frequent_tag",)]
     answers = []
@@ -230,6 +231,7 @@ def test_a_report_says_which_features_mattered(run_recipe):
     assert name in (folder / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_search_of_a_crf(run_recipe):
     search = ("--search", "c1=0.01:1", "--search_trials", 2)
     folder, _ = run_recipe("--network", "crf", "--max_iterations", 5, *search)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 from conftest import load_recipe
-from recipe_cases import TEXTS
+from recipe_cases import TEXTS, slow_but
 
 from pipelines.cli import main as pipelines
 from pipelines.corpora.predictions import read_predictions
@@ -76,7 +76,7 @@ def run_recipe(recipe, files, tmp_path, capsys):
     return run
 
 
-@pytest.mark.parametrize("network", [*LINEAR, *NETWORKS])
+@pytest.mark.parametrize("network", [*LINEAR, *slow_but("bag_of_embeddings", NETWORKS)])
 def test_every_network_trains_and_predicts_the_same_bytes_again(
     network, run_recipe, files, tmp_path
 ):
@@ -92,7 +92,7 @@ def test_every_network_trains_and_predicts_the_same_bytes_again(
     assert not [path for path in (folder / "model").iterdir() if path.suffix in (".pkl", ".bin")]
 
 
-@pytest.mark.parametrize("network", ["linear_svm", "gru"])
+@pytest.mark.parametrize("network", slow_but("linear_svm", ["linear_svm", "gru"]))
 def test_what_is_easy_is_learnt(network, run_recipe):
     options = () if network == "linear_svm" else (
         "--num_train_epochs", 12, "--learning_rate", 0.02, "--hidden_size", 8, "--embedding_dim", 8,
