@@ -58,6 +58,7 @@ from pipelines.submission import of_run
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+MOST_WARNINGS = 5  # of one kind in one file, in the log of a recipe
 logger = logging.getLogger(__name__)
 
 TASK_OF_ANSWER = {
@@ -154,7 +155,7 @@ def read(
     else:
         corpora = read_corpora(files, columns=options.columns(), answer=answer)
         findings = audit(list(corpora.values()), format=prompt_format)
-        logger.info("%s", as_text(findings))
+        logger.info("%s", as_text(findings, most_warnings=MOST_WARNINGS))
         if not findings.ok and not options.skip_bad_rows:
             raise DataError(
                 "the data has faults (above); fix them, or leave those rows out by "

@@ -339,3 +339,21 @@ def test_tokens_are_counted_as_the_model_is_trained():
     split = json.loads(ended.stdout)["splits"][0]
     assert 40 < split["tokens"]["p50"] < split["tokens"]["p95"] < split["tokens"]["max"] < 300
     assert 0 < split["cut_off"]["examples"] < 150
+
+
+def test_only_the_first_warnings_of_a_kind_and_file_are_shown_where_that_is_asked_for(tmp_path):
+    rows = [{"sentence": "", "entities": []}] * 4 + [{"sentence": "flu", "entities": []}]
+    files = [corpus(tmp_path, *rows, name=name) for name in ("train.json", "dev.json")]
+    found = audit(files)
+    whole, short = as_text(found), as_text(found, most_warnings=3)
+    for name in ("train.json", "dev.json"):
+        path = tmp_path / name
+        lines = [f"{path}, row {number}: empty_text" for number in range(4)]
+        assert all(line in whole for line in lines)
+        assert [line in short for line in lines] == [True, True, True, False]
+        more = f"{path}: 1 more of empty_text; `pipelines check` lists them"
+        assert more in short.splitlines()
+        assert "more of" not in whole
+    assert "8 warnings:" in whole
+    assert "8 warnings:" in short
+    assert "more of" not in as_text(found, most_warnings=4)

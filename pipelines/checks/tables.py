@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipelines.checks.findings import Audit, Percentiles, Shared, Split, Values
-from pipelines.corpora.corpus import printable
+from pipelines.corpora.corpus import Fault, printable
 from pipelines.formatting import score, some, text_table
 
 MOST_LINES = 5
@@ -13,8 +14,12 @@ MOST_CLASSES = 20
 MOST_PAIRS = 3
 
 
-def as_text(audit: Audit) -> str:
-    """The audit as tables, with the faults below them; control characters are escaped."""
+def as_text(audit: Audit, *, most_warnings: int | None = None) -> str:
+    """The audit as tables, with the faults below them; control characters are escaped.
+
+    Args:
+        most_warnings: of one kind in one file; the others are counted.
+    """
     paths = [split.path for split in audit.splits] + [pair.against for pair in audit.shared]
     names = _names(paths)
     blocks = [_split_table(audit.splits, names)]
@@ -22,13 +27,13 @@ def as_text(audit: Audit) -> str:
     blocks += [_carried_table(audit.splits, names), _shared_table(audit.shared, names)]
     blocks += [list(_contradictions(pair, names)) for pair in audit.shared]
     blocks += [list(_counts(split, names[split.path])) for split in audit.splits]
-    warnings, faults = list(audit.warnings), list(audit.problems)
-    for split in audit.splits:
-        for fault in split.faults:
-            (warnings if fault.is_warning else faults).append(str(fault))
-    if warnings:
-        blocks.append(_listed("warning", warnings))
-    blocks.append(_listed("fault", faults))
+    of_rows = [fault for split in audit.splits for fault in split.faults]
+    warnings = [fault for fault in of_rows if fault.is_warning]
+    faults = [*audit.problems, *(str(fault) for fault in of_rows if not fault.is_warning)]
+    if audit.warnings or warnings:
+        lines = [*audit.warnings, *_first(warnings, most_warnings)]
+        blocks.append(_listed("warning", lines, len(audit.warnings) + len(warnings)))
+    blocks.append(_listed("fault", faults, len(faults)))
     return "\n\n".join("\n".join(map(_one_line, block)) for block in blocks if block)
 
 
@@ -36,9 +41,23 @@ def _one_line(line: str) -> str:
     return printable(line).replace("\n", "\\n")
 
 
-def _listed(what: str, lines: Sequence[str]) -> list[str]:
-    plural = what if len(lines) == 1 else f"{what}s"
-    return [f"{len(lines)} {plural}:", *lines] if lines else [f"no {plural}"]
+def _listed(what: str, lines: Sequence[str], count: int) -> list[str]:
+    plural = what if count == 1 else f"{what}s"
+    return [f"{count} {plural}:", *lines] if lines else [f"no {plural}"]
+
+
+def _first(faults: Sequence[Fault], most: int | None) -> Iterator[str]:
+    """The first faults of each kind in each file, and behind them how many more there are."""
+    counts = Counter((fault.path, fault.kind) for fault in faults)
+    shown: Counter[tuple[str, str]] = Counter()
+    for fault in faults:
+        key = fault.path, fault.kind
+        shown[key] += 1
+        if most is None or shown[key] <= most:
+            yield str(fault)
+        if shown[key] == most and counts[key] > most:
+            more = counts[key] - most
+            yield f"{fault.path}: {more} more of {fault.kind}; `pipelines check` lists them"
 
 
 def _names(paths: Sequence[str]) -> dict[str, str]:
