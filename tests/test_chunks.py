@@ -110,7 +110,7 @@ def bytes_of(predictions):
     return [json.dumps(prediction_to_json(prediction)) for prediction in predictions]
 
 
-@pytest.mark.parametrize("size", slow_but(8, [4, 8, 20]))
+@pytest.mark.parametrize("size", slow_but(8, [4, 8, 20], pytest.mark.extensive))
 def test_parts_of_a_multiple_of_the_chunk_give_the_same_bytes(loaded, examples, size, monkeypatch):
     monkeypatch.setattr(batching, "CHUNK", 4)
     family, model = loaded

@@ -198,7 +198,7 @@ READ_BY = {
 
 
 @pytest.mark.parametrize("grouped", [False, True])
-@pytest.mark.parametrize("kind", slow_but("mentions", LABELS))
+@pytest.mark.parametrize("kind", slow_but("mentions", LABELS, pytest.mark.extensive))
 def test_splits_made_by_different_recipes_from_one_file_are_the_same(tmp_path, kind, grouped):
     texts = [f"text {i % 55}" for i in range(60)]  # five are copies
     rows = [{"id": f"x{i}", "text": text, **LABELS[kind](i % 55)} for i, text in enumerate(texts)]
@@ -222,7 +222,11 @@ def test_splits_made_by_different_recipes_from_one_file_are_the_same(tmp_path, k
 
 @pytest.mark.parametrize(
     "link",
-    slow_but("symlink", ["none", "symlink", "hard link", "folder", "symlink to the folder"]),
+    slow_but(
+        "symlink",
+        ["none", "symlink", "hard link", "folder", "symlink to the folder"],
+        pytest.mark.extensive,
+    ),
 )
 def test_the_input_is_not_written_over(tmp_path, link):
     out = tmp_path / "data"
@@ -249,7 +253,9 @@ def test_the_input_is_not_written_over(tmp_path, link):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("name", slow_but("../x", ["../x", "sub/x", "{}/x", ".."]))
+@pytest.mark.parametrize(
+    "name", slow_but("../x", ["../x", "sub/x", "{}/x", ".."], pytest.mark.extensive)
+)
 def test_nothing_is_written_outside_out(tmp_path, name):
     file = write_rows(tmp_path / "all.jsonl")
     done = split(file, "--out", tmp_path / "s", "--sizes", f"train=0.5,{name.format(tmp_path)}=0.5")
