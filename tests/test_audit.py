@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import job
 from pipelines.checks.audit import as_text, audit
 from pipelines.corpora import Corpus, read_corpus
 from pipelines.examples import Example
+from pipelines.runs.arguments import DataArguments
 
 DATA = Path(os.environ.get("PIPELINES_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SAMPLES = Path(__file__).parents[1] / "data" / "samples" / "disease_ner"
@@ -357,3 +359,12 @@ def test_only_the_first_warnings_of_a_kind_and_file_are_shown_where_that_is_aske
     assert "8 warnings:" in whole
     assert "8 warnings:" in short
     assert "more of" not in as_text(found, most_warnings=4)
+
+
+def test_the_log_of_a_recipe_shows_five_warnings_of_a_kind(tmp_path, caplog):
+    rows = [row("")] * 7 + [row("a flu", "flu")]
+    file = corpus(tmp_path, *rows).path
+    with caplog.at_level("INFO"):
+        job.read(DataArguments(train_file=str(file)), answer="spans", project=tmp_path)
+    assert f"{file}: 2 more of empty_text; `pipelines check` lists them" in caplog.text
+    assert caplog.text.count(": empty_text: ") == 5

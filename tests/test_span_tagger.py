@@ -1,6 +1,8 @@
 """A head on whole spans: its scores and loss by hand, windows, nested mentions, saving, the recipe."""
 
 import json
+import re
+from itertools import pairwise
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from pipelines.examples import Example, Span
 from pipelines.families import token_tagger
 from pipelines.families.token_tagger import TaggerSettings, encode, span_answers, span_training
 from pipelines.families.token_tagger.tagging import new_model
-from pipelines.networks.span_tagger import NO_SPAN, SpanTagger, SpanTaggerConfig
+from pipelines.networks.span_tagger import NO_SPAN, SpanTagger
 from pipelines.networks.tagger_ensemble import ensemble_of
 
 TYPES = ["D", "G"]
@@ -45,15 +47,7 @@ def bare_bert(tmp_path_factory):
 
 
 def span_tagger(**options):
-    torch.manual_seed(0)
-    config = SpanTaggerConfig(
-        encoder=word_bert.bert_config(initializer_range=0.5),
-        span_size=8,
-        id2label=dict(enumerate(TYPES)),
-        label2id={label: number for number, label in enumerate(TYPES)},
-        **{"max_width": 3, "nested": True} | options,
-    )
-    return SpanTagger(config).eval()
+    return word_bert.span_tagger(TYPES, **{"nested": True} | options)
 
 
 def trainer(model, tokenizer, folder, texts, **options):
@@ -252,6 +246,19 @@ def test_training_learns_nested_mentions_by_heart(bare_bert, tokenizer, tmp_path
     torch.testing.assert_close(same.classifier.weight, model.classifier.weight.flip(0))
     with pytest.raises(UserError, match="scores whole spans, and has no tags; take --decode spans"):
         new_model(str(folder), word_bert.TAGS)
+
+
+def test_a_window_is_trained_on_the_mentions_that_it_holds_whole(tokenizer):
+    """Every two words are a mention: a window of n words holds n - 1 of them."""
+    text = "no flu of the colon cancer " * 3
+    words = [(match.start(), match.end()) for match in re.finditer(r"\S+", text)]
+    pairs = [(first[0], second[1], "D") for first, second in pairwise(words)]
+    settings = TaggerSettings("spans", 12, 5)
+    found = span_training.training_rows([text_of(text, *pairs)], span_tagger(), tokenizer, settings)
+    assert len(found.rows) > 2
+    for row in found.rows:
+        units = len(row["first"])
+        assert row["gold"] == [[start, 1, 0] for start in range(units - 1)]
 
 
 def test_a_span_across_windows_is_found_in_one_that_holds_it(tokenizer):

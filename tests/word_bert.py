@@ -7,6 +7,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertForTokenClassification, BertModel, PreTrainedTokenizerFast
 
 from pipelines.examples import Example, Span
+from pipelines.networks.span_tagger import SpanTagger, SpanTaggerConfig
 
 TAGS = ["O", "B-D", "I-D"]
 NAMES = {
@@ -80,3 +81,16 @@ def write(folder: Path) -> Path:
 
 def example(text, *spans, **options):
     return Example("0", text, spans=tuple(Span(start, end, "D") for start, end in spans), **options)
+
+
+def span_tagger(types, **options):
+    """A network with random weights that scores spans of up to three units."""
+    torch.manual_seed(0)
+    config = SpanTaggerConfig(
+        encoder=bert_config(initializer_range=0.5),
+        span_size=8,
+        id2label=dict(enumerate(types)),
+        label2id={label: number for number, label in enumerate(types)},
+        **{"max_width": 3} | options,
+    )
+    return SpanTagger(config).eval()
