@@ -228,7 +228,8 @@ def onnxruntime(job: Job, quantization: str) -> Run:
     by_length: dict[int, list[int]] = {}
     for index, prompt in enumerate(job.prompts):
         by_length.setdefault(len(prompt), []).append(index)
-    batches = [rows[i : i + ROWS] for rows in by_length.values() for i in range(0, len(rows), ROWS)]
+    most = 32  # it takes no more at a time
+    batches = [rows[i : i + most] for rows in by_length.values() for i in range(0, len(rows), most)]
 
     def run() -> Ids:
         answers: Ids = [[] for _ in job.prompts]
