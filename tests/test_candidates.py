@@ -199,6 +199,7 @@ def test_a_run_with_candidates(tiny_llama, corpus, tmp_path, capsys):
     assert call("sft_tinyllama", *words, *other, "--run_dir", tmp_path / "other") == 2
     assert "was not trained on" in one_error(capsys.readouterr().err)
     assert call("sft_tinyllama", *words, *files, "--run_dir", run) == 0
+    assert f"cross-fitting: trains 2 models as {source} was" in capsys.readouterr().out
 
     # Each training text was answered by a dictionary of the other half.
     train = read_examples(corpus["train"])

@@ -146,6 +146,12 @@ def cross_fitted(
         others = [example for example in examples if example.id not in held_out]
         commands.append(_command(run, others, folder / name))
     workers = Workers(min(folds, default_jobs()))
+    logger.info(
+        "cross-fitting: trains %d models as %s was, each without a part of train; logs: %s",
+        folds,
+        run.folder,
+        folder / "*" / "log.txt",
+    )
     waiting = list(commands)
     is_hidden = not sys.stderr.isatty()
     with (
