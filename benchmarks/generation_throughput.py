@@ -49,6 +49,7 @@ from pipelines.runs.cost import CostMeter
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = 48  # sentences of a batch of `generate`
+ORT_ROWS = 32  # of ONNX Runtime, which takes no more
 Ids = list[list[int]]  # the tokens of each sentence
 
 
@@ -228,8 +229,9 @@ def onnxruntime(job: Job, quantization: str) -> Run:
     by_length: dict[int, list[int]] = {}
     for index, prompt in enumerate(job.prompts):
         by_length.setdefault(len(prompt), []).append(index)
-    most = 32  # it takes no more at a time
-    batches = [rows[i : i + most] for rows in by_length.values() for i in range(0, len(rows), most)]
+    batches: list[list[int]] = []
+    for rows in by_length.values():
+        batches += [rows[at : at + ORT_ROWS] for at in range(0, len(rows), ORT_ROWS)]
 
     def run() -> Ids:
         answers: Ids = [[] for _ in job.prompts]
