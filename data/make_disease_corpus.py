@@ -60,7 +60,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from pipelines.examples import replacing
+from pipelines.corpora.writing import replacing
 
 TABLES = Path(__file__).parent / "disease_corpus"
 SENTENCES = {"train": 800, "dev": 150, "test": 150}

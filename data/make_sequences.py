@@ -30,7 +30,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.examples import JsonObject, replacing
+from pipelines.corpora.writing import replacing
+from pipelines.examples import JsonObject
 
 WIDTH = 10
 SHORTEST, LONGEST = 4, 20

@@ -320,8 +320,8 @@ def _file_of(name: str, source: str | Path | Examples | None) -> str | None:
     if not isinstance(source, Examples) or source.is_changed():
         raise UserError(
             f"{name.removesuffix('_file')}: got {len(source)} examples that are not those of a "
-            "file, which a run has to name; write them by `pipelines.examples.write_jsonl` and "
-            "give the file"
+            "file, which a run has to name; write them by "
+            "`pipelines.corpora.writing.write_jsonl` and give the file"
         )
     return source.file
 

@@ -26,10 +26,11 @@ from pipelines.checks.audit import as_text, audit
 from pipelines.corpora import Corpus, good_rows, read_corpora, read_examples, refuse_unlabelled
 from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write_cut
 from pipelines.corpora.stream import batches
+from pipelines.corpora.writing import write_predictions
 from pipelines.errors import DataError, UserError
 from pipelines.evaluation.sanity import sanity_warnings
 from pipelines.evaluation.tasks import TASKS
-from pipelines.examples import Example, Fields, JsonObject, Prediction, write_predictions
+from pipelines.examples import Example, Fields, JsonObject, Prediction
 from pipelines.families.training.time_estimate import TimeEstimate
 from pipelines.reporting.ablation import report_ablation
 from pipelines.reporting.card import write_card

@@ -24,8 +24,9 @@ if __name__ == "__main__":
     answer_help(__file__)  # before the imports below, which take seconds
 
 from pipelines import job
+from pipelines.corpora.writing import write_jsonl
 from pipelines.errors import one_line_errors
-from pipelines.examples import JsonObject, write_jsonl
+from pipelines.examples import JsonObject
 from pipelines.reporting.gradient_clipping import study_as_text, write_study
 from pipelines.reporting.run_facts import run_facts
 from pipelines.runs.cost import CostMeter

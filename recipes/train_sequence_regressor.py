@@ -33,9 +33,10 @@ if __name__ == "__main__":
 from transformers import TrainingArguments, set_seed
 
 from pipelines import job
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation.regression import value_scores
-from pipelines.examples import JsonObject, replacing
+from pipelines.examples import JsonObject
 from pipelines.families import sequence_regressor
 from pipelines.families.sequence_regressor.regressor_training import (
     RegressorTrainer,

@@ -13,8 +13,9 @@ from pathlib import Path
 import yaml
 
 from pipelines.corpora import read_examples
+from pipelines.corpora.writing import write_predictions
 from pipelines.evaluation.reports import evaluate_classes
-from pipelines.examples import Prediction, write_predictions
+from pipelines.examples import Prediction
 
 
 def train(options):

@@ -14,8 +14,9 @@ from pathlib import Path
 import yaml
 
 from pipelines.corpora import read_examples
+from pipelines.corpora.writing import write_predictions
 from pipelines.evaluation.tasks import CLASSIFICATION, SPAN_EXTRACTION
-from pipelines.examples import Prediction, write_predictions
+from pipelines.examples import Prediction
 
 
 def parsed():

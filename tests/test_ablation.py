@@ -16,9 +16,10 @@ from conftest import ROOT, class_files, run_python
 
 from pipelines.corpora import read_examples
 from pipelines.corpora.predictions import read_predictions
+from pipelines.corpora.writing import write_predictions
 from pipelines.evaluation.comparison import compare_seeds
 from pipelines.evaluation.tasks import CLASSIFICATION
-from pipelines.examples import Prediction, write_predictions
+from pipelines.examples import Prediction
 
 RECIPE = ROOT / "tests" / "fake_recipe.py"
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from pipelines.corpora import read_examples
+from pipelines.corpora.writing import write_predictions
 from pipelines.errors import DataError, UserError
-from pipelines.examples import Example, Prediction, Span, write_predictions
+from pipelines.examples import Example, Prediction, Span
 from pipelines.spans import join_tokens, tags_to_token_ranges, token_ranges_to_tags
 from pipelines.submission.authors import Author
 from pipelines.submission.package import MANIFEST, validate_bundle, write_bundle

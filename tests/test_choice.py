@@ -320,7 +320,7 @@ def test_test_is_scored_for_the_chosen_its_neighbours_and_the_baseline(
         # What `pipelines predict` does, for which the fake has no model.
         from fake_rung import answer
 
-        from pipelines.examples import write_predictions
+        from pipelines.corpora.writing import write_predictions
 
         quality = {"base": 0.5, "small": 0.8, "middle": 0.95, "large": 0.99}[name]
         file = climb.plan.folder / split / f"{name}.jsonl"

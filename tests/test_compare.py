@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from pipelines.corpora import read_examples
 from pipelines.corpora.predictions import read_predictions
+from pipelines.corpora.writing import write_predictions
 from pipelines.errors import DataError, UserError
 from pipelines.evaluation.comparison import compare_predictions, pareto_front
 from pipelines.evaluation.reports import evaluate_classes, evaluate_language_model, evaluate_spans
 from pipelines.evaluation.tasks import TASKS
-from pipelines.examples import Example, Prediction, write_predictions
+from pipelines.examples import Example, Prediction
 from pipelines.reporting.compare import compare_runs, differing_options
 from pipelines.reporting.comparison import comparison_as_text, write_comparison
 

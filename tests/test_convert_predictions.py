@@ -9,8 +9,9 @@ from convert_inputs import MENTIONS, NO_MENTION, TEXT, rows, written
 
 from pipelines.corpora.convert import convert, predicted_content
 from pipelines.corpora.predictions import read_predictions
+from pipelines.corpora.writing import write_predictions
 from pipelines.errors import DataError
-from pipelines.examples import Example, Prediction, Span, write_predictions
+from pipelines.examples import Example, Prediction, Span
 
 # A model's answers
 PREDICTIONS = [

@@ -14,9 +14,10 @@ from conftest import run_python
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.corpora.writing import write_predictions
 from pipelines.errors import UserError
 from pipelines.evaluation.reports import evaluate_classes
-from pipelines.examples import Example, Prediction, write_predictions
+from pipelines.examples import Example, Prediction
 from pipelines.reporting import latex, markdown, pdf, plots
 from pipelines.reporting.documents import (
     ABLATION,

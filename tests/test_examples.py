@@ -1,23 +1,15 @@
-"""Predictions as JSON lines, joining by id, and files that appear whole or not at all."""
+"""Predictions as JSON lines, joining by id, and which ids name documents."""
 
 import gzip
-import json
-import stat
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.corpora.predictions import read_predictions
+from pipelines.corpora.writing import write_predictions
 from pipelines.errors import DataError, UserError
-from pipelines.examples import (
-    Example,
-    Prediction,
-    Span,
-    joined_by_id,
-    replacing,
-    write_predictions,
-)
+from pipelines.examples import Example, Prediction, Span, documents_of, joined_by_id
 
 PROBABILITIES = st.floats(0, 1)
 SPANS = st.builds(
@@ -233,32 +225,16 @@ def test_many_wrong_ids_are_counted_but_not_all_shown():
         joined_by_id([Example(str(number), "") for number in range(30)], [])
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError])
-def test_the_old_file_stays_when_the_new_one_fails(error, tmp_path):
-    path = tmp_path / "deep" / "file.json"
-    with replacing(path) as f:
-        f.write("old")
-    with pytest.raises(error), replacing(path) as f:  # noqa: PT012 (the body of `replacing` is what fails)
-        f.write("new")
-        f.flush()
-        raise error("halfway")
-    assert path.read_text() == "old"
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_nobody_sees_half_a_file(tmp_path):
-    path = tmp_path / "file.bin"
-    with replacing(path, "wb") as f:
-        f.write(b"new")
-        f.flush()
-        assert not path.exists()
-    assert path.read_bytes() == b"new"
-
-
-def test_a_new_file_has_the_usual_permissions(tmp_path):
-    (tmp_path / "usual").write_text(json.dumps({}))
-    with replacing(tmp_path / "ours") as f:
-        f.write("{}")
-    assert stat.S_IMODE((tmp_path / "ours").stat().st_mode) == stat.S_IMODE(
-        (tmp_path / "usual").stat().st_mode
-    )
+@pytest.mark.parametrize(
+    ("ids", "documents"),
+    [
+        ([f"dev-{i}" for i in range(60)], None),
+        (["a-0", "a-1", "b-0", "b-1"], ["a-", "a-", "b-", "b-"]),
+        (["a-0", "b-0"], None),
+        (["0", "1"], None),
+        ([], None),
+        ([f"train-{i}" for i in range(300)] + ["dev-0"], None),
+    ],
+)
+def test_ids_name_documents_where_there_are_several_with_several_sentences(ids, documents):
+    assert documents_of(ids) == documents

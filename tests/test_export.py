@@ -23,8 +23,9 @@ from pipelines import exporting
 from pipelines.cli import main
 from pipelines.corpora.lexicon import Entry, Lexicon
 from pipelines.corpora.predictions import read_predictions
+from pipelines.corpora.writing import write_jsonl
 from pipelines.errors import UserError
-from pipelines.examples import Example, Prediction, Span, write_jsonl
+from pipelines.examples import Example, Prediction, Span
 from pipelines.exporting import export, gguf_format, onnx_format
 from pipelines.exporting.comparison import answer, equal_share, rows_of
 from pipelines.exporting.source import Source

@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from pipelines import cli
+from pipelines.corpora.writing import write_predictions
 from pipelines.errors import UserError
-from pipelines.examples import Prediction, Span, write_predictions
+from pipelines.examples import Prediction, Span
 from pipelines.submission import kaggle_client
 
 NAME = "diseases-2026"

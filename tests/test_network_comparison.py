@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from pipelines.corpora.writing import write_predictions
 from pipelines.evaluation.reports import evaluate_values
-from pipelines.examples import Example, Prediction, Steps, write_predictions
+from pipelines.examples import Example, Prediction, Steps
 from pipelines.reporting import network_comparison
 from pipelines.reporting.network_comparison import compare_networks, epochs_near_best, holm
 from pipelines.reporting.network_discussion import discussion

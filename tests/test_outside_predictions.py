@@ -8,8 +8,9 @@ from conftest import run_python
 
 from pipelines.corpora.corpus import Columns
 from pipelines.corpora.predictions import read_any_predictions, read_predictions
+from pipelines.corpora.writing import write_predictions
 from pipelines.errors import DataError, UserError
-from pipelines.examples import Example, Prediction, Span, write_predictions
+from pipelines.examples import Example, Prediction, Span
 
 TEXTS = ("Gout hurts Ada.", "No pain.", "Lung cancer in Genève")
 EXAMPLES = [Example(id, text) for id, text in zip("abc", TEXTS, strict=True)]

@@ -11,8 +11,8 @@ from hub_server import TOKEN, hub_server
 from huggingface_hub import ModelCard
 
 from pipelines import cli
+from pipelines.corpora.writing import write_jsonl
 from pipelines.errors import UserError
-from pipelines.examples import write_jsonl
 from pipelines.runs import push
 from pipelines.runs.run import Run
 from pipelines.runs.secrets import without_folders

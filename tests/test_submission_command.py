@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.corpora.writing import write_predictions
 from pipelines.errors import UserError
-from pipelines.examples import Example, Prediction, Span, write_predictions
+from pipelines.examples import Example, Prediction, Span
 from pipelines.submission import push
 
 EXAMPLES = [Example("a", "Ann met Bo Li"), Example("b", "It rained"), Example("c", "Rome Ann")]

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.corpora.predictions import read_predictions
+from pipelines.corpora.writing import write_predictions
 from pipelines.errors import DataError
 from pipelines.evaluation.voting import vote
-from pipelines.examples import Prediction, Span, write_predictions
+from pipelines.examples import Prediction, Span
 
 NAMES = ["a", "b", "c"]
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
 from pipelines.bulk.shards import file_system
-from pipelines.examples import JsonObject, Prediction, prediction_to_json, replacing
+from pipelines.corpora.writing import replacing
+from pipelines.examples import JsonObject, Prediction, prediction_to_json
 
 if TYPE_CHECKING:
     import pyarrow

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from pipelines.examples import replacing
+    from pipelines.corpora.writing import replacing
     from pipelines.reporting.compare import compare_runs
     from pipelines.reporting.comparison import comparison_as_text, write_comparison
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from pipelines import job
 from pipelines.corpora.predictions import read_predictions
 from pipelines.corpora.stream import batches
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
 from pipelines.evaluation.cascade import cascaded, goes_on
 from pipelines.evaluation.tasks import LANGUAGE_MODELLING, Task
 from pipelines.evaluation.voting import vote
-from pipelines.examples import Example, JsonObject, Prediction, replacing
+from pipelines.examples import Example, JsonObject, Prediction
 from pipelines.families import composite
 from pipelines.families.composite import Composite
 from pipelines.reporting.cascade import cascade_section

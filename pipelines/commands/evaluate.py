@@ -82,11 +82,11 @@ def run(options: argparse.Namespace) -> int:
     from pipelines.checks.predictions import check_predictions, known_labels
     from pipelines.corpora import read_examples
     from pipelines.corpora.predictions import read_any_predictions
+    from pipelines.corpora.writing import replacing
     from pipelines.evaluation.comparison import evaluate_runs
     from pipelines.evaluation.guarantee import check_reached, guarantee
     from pipelines.evaluation.tasks import answer_kind, task_of
     from pipelines.evaluation.thresholds import answers_above
-    from pipelines.examples import replacing
     from pipelines.reporting.text import report_as_text
 
     goal = _goal(options)

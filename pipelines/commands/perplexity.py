@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from pipelines.corpora import read_examples
-    from pipelines.examples import write_predictions
+    from pipelines.corpora.writing import write_predictions
     from pipelines.families.language_model.scoring import word_perplexity
     from pipelines.formatting import count, interval, score, text_table
 

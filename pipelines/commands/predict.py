@@ -13,8 +13,9 @@ from typing import Any
 
 from pipelines.commands.columns import add_columns, columns_of, number
 from pipelines.commands.outputs import check_output
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
-from pipelines.examples import BATCH, Fields, prediction_to_json, replacing
+from pipelines.examples import BATCH, Fields, prediction_to_json
 
 HELP = "answer the examples of a file, or of many, with the model of a run"
 VLLM_SERVER = "http://127.0.0.1:8000"  # where `vllm serve` listens

@@ -79,8 +79,8 @@ def _of_runs(options: argparse.Namespace) -> int:
 def _of_files(options: argparse.Namespace) -> int:
     from pipelines.corpora import good_rows, read_corpus
     from pipelines.corpora.predictions import read_any_predictions
+    from pipelines.corpora.writing import write_predictions
     from pipelines.evaluation.voting import vote
-    from pipelines.examples import write_predictions
 
     if len(options.predictions) < 2:
         raise UserError(

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from pipelines.corpora.writing import replacing
 from pipelines.errors import DataError, UserError
-from pipelines.examples import Example, replacing
+from pipelines.examples import Example
 from pipelines.formatting import some
 from pipelines.spans import word_units
 

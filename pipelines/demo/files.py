@@ -12,10 +12,11 @@ from pathlib import Path
 from pipelines.corpora.images.sources import holds_pictures
 from pipelines.corpora.source import Source
 from pipelines.corpora.stream import stream_examples
+from pipelines.corpora.writing import replacing, write_predictions
 from pipelines.demo.answering import ServedRun, answers_in_batches, check_texts
 from pipelines.demo.marking import csv_of
 from pipelines.errors import UserError
-from pipelines.examples import Example, Prediction, replacing, write_predictions
+from pipelines.examples import Example, Prediction
 
 KEPT = 3600  # seconds that answers of a file can be downloaded
 PREFIX = "answers-"

@@ -24,17 +24,10 @@ from pipelines import families
 from pipelines.corpora import Columns
 from pipelines.corpora.predictions import read_predictions
 from pipelines.corpora.stream import batches, stream_examples
+from pipelines.corpora.writing import replacing, write_jsonl, write_predictions
 from pipelines.errors import DataError, UserError
 from pipelines.evaluation.silver import SilverText, pairwise_f1, silver_text
-from pipelines.examples import (
-    Example,
-    JsonObject,
-    Prediction,
-    prediction_from_json,
-    replacing,
-    write_jsonl,
-    write_predictions,
-)
+from pipelines.examples import Example, JsonObject, Prediction, prediction_from_json
 from pipelines.families import composite
 from pipelines.families.batching import progress_bar
 from pipelines.formatting import score, seconds

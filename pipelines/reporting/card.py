@@ -8,9 +8,10 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData, try_to_load_from_cache
 
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
 from pipelines.evaluation.tasks import TASKS, interval_path, metric, metric_name
-from pipelines.examples import Example, Fields, replacing
+from pipelines.examples import Example, Fields
 from pipelines.networks.weights import LOCAL
 from pipelines.reporting.card_text import Splits, body_of
 from pipelines.runs.run import CARD, Run

@@ -7,8 +7,8 @@ import re
 from functools import cache
 from pathlib import Path
 
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
-from pipelines.examples import replacing
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _FIGURE = re.compile(r"<figure>\s*(.*?)</figure>", re.DOTALL)

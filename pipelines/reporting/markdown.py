@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipelines.examples import replacing
+from pipelines.corpora.writing import replacing
 from pipelines.reporting.documents import (
     Chapter,
     Document,

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.examples import replacing
+from pipelines.corpora.writing import replacing
 from pipelines.reporting.run_facts import Facts
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO
 
-from pipelines.examples import replacing
+from pipelines.corpora.writing import replacing
 from pipelines.reporting import plots
 from pipelines.reporting.documents import (
     Chapter,

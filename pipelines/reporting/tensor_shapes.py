@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from pipelines.examples import replacing
+from pipelines.corpora.writing import replacing
 from pipelines.formatting import size, text_table
 from pipelines.studies.tensor_shapes import Count, LayerShapes, StepShape
 

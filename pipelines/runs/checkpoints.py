@@ -17,8 +17,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
-from pipelines.examples import replacing
 from pipelines.runs.provenance import sha256
 
 logger = logging.getLogger(__name__)

@@ -17,9 +17,10 @@ import yaml
 from pipelines import families
 from pipelines.corpora import ColumnNames, Columns, read_examples
 from pipelines.corpora.images.paths import is_there
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
 from pipelines.evaluation.tasks import TASKS, Task
-from pipelines.examples import Example, JsonObject, replacing
+from pipelines.examples import Example, JsonObject
 from pipelines.runs.library_options import NOT_WRITTEN
 from pipelines.runs.secrets import without_secrets
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
-from pipelines.examples import JsonObject, replacing
+from pipelines.examples import JsonObject
 
 FILE = "training.json"
 

@@ -21,9 +21,10 @@ from pipelines.corpora import Columns
 from pipelines.corpora.predictions import read_predictions
 from pipelines.corpora.splits import split_examples, write_split
 from pipelines.corpora.stream import batches
+from pipelines.corpora.writing import replacing, write_predictions
 from pipelines.errors import UserError
 from pipelines.evaluation.tasks import TASKS
-from pipelines.examples import Example, JsonObject, Prediction, replacing, write_predictions
+from pipelines.examples import Example, JsonObject, Prediction
 from pipelines.families.causal_lm.candidates import Candidates, candidates_of
 from pipelines.families.training.dev_scores import strict_scores
 from pipelines.formatting import score

@@ -17,8 +17,9 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple
 
+from pipelines.corpora.writing import replacing
 from pipelines.errors import DataError, UserError
-from pipelines.examples import Example, Prediction, Span, replacing
+from pipelines.examples import Example, Prediction, Span
 from pipelines.formatting import some
 from pipelines.spans import overlapping_pairs
 from pipelines.submission.columns import answer_columns, kept_columns

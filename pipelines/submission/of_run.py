@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pipelines import submission
 from pipelines.corpora.splits import classes_of
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
-from pipelines.examples import Example, JsonObject, Prediction, replacing
+from pipelines.examples import Example, JsonObject, Prediction
 from pipelines.runs.arguments import DataArguments
 from pipelines.runs.run import Run
 

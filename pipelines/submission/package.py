@@ -21,8 +21,9 @@ from typing import IO, NamedTuple
 import yaml
 
 from pipelines.corpora.predictions import read_predictions
+from pipelines.corpora.writing import replacing
 from pipelines.errors import DataError, UserError
-from pipelines.examples import Fields, JsonObject, Prediction, prediction_from_json, replacing
+from pipelines.examples import Fields, JsonObject, Prediction, prediction_from_json
 from pipelines.runs.run import Run
 from pipelines.spans import split_tag
 from pipelines.submission.authors import Author, file_suffix

@@ -18,7 +18,8 @@ from pipelines.corpora.convert.content import (
     utf16_offsets,
 )
 from pipelines.corpora.corpus import classes_of
-from pipelines.examples import Example, JsonObject, replacing, write_jsonl
+from pipelines.corpora.writing import replacing, write_jsonl
+from pipelines.examples import Example, JsonObject
 
 
 def write_label_studio(path: Path, content: Content, losses: Losses) -> None:

@@ -12,7 +12,8 @@ from pipelines.corpora.convert.content import (
     without_overlaps,
     words_of,
 )
-from pipelines.examples import Example, Span, replacing
+from pipelines.corpora.writing import replacing
+from pipelines.examples import Example, Span
 from pipelines.spans import Offsets, spans_to_tags
 
 

@@ -14,8 +14,9 @@ from pipelines.corpora.convert.content import (
     without_overlaps,
 )
 from pipelines.corpora.corpus import classes_of
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
-from pipelines.examples import Example, Span, replacing
+from pipelines.examples import Example, Span
 
 if TYPE_CHECKING:
     from spacy.language import Language

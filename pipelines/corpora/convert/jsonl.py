@@ -9,7 +9,8 @@ import numpy as np
 
 from pipelines.corpora.convert.content import Content, Losses, span_row
 from pipelines.corpora.images.paths import relative_to
-from pipelines.examples import Example, JsonObject, Steps, write_jsonl
+from pipelines.corpora.writing import write_jsonl
+from pipelines.examples import Example, JsonObject, Steps
 
 
 def write(path: Path, content: Content, losses: Losses) -> None:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipelines.corpora.convert.content import Content, Losses
-from pipelines.examples import Example, replacing, span_to_json
+from pipelines.corpora.writing import replacing
+from pipelines.examples import Example, span_to_json
 
 
 def write_csv(path: Path, content: Content, losses: Losses) -> None:

@@ -17,7 +17,8 @@ from pipelines.corpora.splits.groups import (
     values_of,
 )
 from pipelines.corpora.splits.unseen import training_part
-from pipelines.examples import Example, write_jsonl
+from pipelines.corpora.writing import write_jsonl
+from pipelines.examples import Example
 from pipelines.formatting import text_table
 
 

@@ -18,8 +18,9 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import CONFIG_NAME
 from trl import ModelConfig, get_quantization_config
 
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
-from pipelines.examples import JsonObject, replacing
+from pipelines.examples import JsonObject
 from pipelines.families.causal_lm.loading import (
     PROMPT_FILE,
     base_of,

@@ -26,9 +26,10 @@ from transformers.quantizers.auto import AutoQuantizationConfig
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from pipelines import cpu
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
 from pipelines.evaluation.platt_scaling import PlattScaling
-from pipelines.examples import JsonObject, replacing
+from pipelines.examples import JsonObject
 from pipelines.families.causal_lm.candidates import Candidates, load_candidates
 from pipelines.families.causal_lm.control_tokens import control_strings
 from pipelines.families.causal_lm.prompt_tokens import Prompt, prompt_hash

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from pipelines.corpora.writing import write_jsonl
 from pipelines.errors import UserError
-from pipelines.examples import Example, JsonObject, Span, write_jsonl
+from pipelines.examples import Example, JsonObject, Span
 from pipelines.families import sequence_classifier
 from pipelines.families.causal_lm.prompt_tokens import Prompt
 from pipelines.families.frozen_head import features

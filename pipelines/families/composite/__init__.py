@@ -18,10 +18,11 @@ from itertools import chain
 from pathlib import Path
 
 from pipelines import families
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
 from pipelines.evaluation.cascade import goes_on
 from pipelines.evaluation.voting import vote
-from pipelines.examples import Example, Fields, Prediction, replacing
+from pipelines.examples import Example, Fields, Prediction
 from pipelines.families.batching import chunks, progress_bar
 from pipelines.formatting import text_table
 

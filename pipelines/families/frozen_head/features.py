@@ -25,7 +25,8 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.examples import Example, JsonObject, replacing
+from pipelines.corpora.writing import replacing
+from pipelines.examples import Example, JsonObject
 from pipelines.families.batching import progress_bar
 from pipelines.families.sequence_classifier import BATCH_TOKENS, batches, encode
 from pipelines.formatting import some

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
 from pipelines.evaluation.thresholds import decision_scores, tune_offsets
-from pipelines.examples import Fields, JsonObject, replacing
+from pipelines.examples import Fields, JsonObject
 from pipelines.families.frozen_head import Heads, Point, features, train_heads
 
 STACK = 64  # heads at a time; a quarter of it where they have a hidden layer

@@ -26,8 +26,9 @@ from transformers import (
 )
 
 from pipelines.corpora.images.pictures import open_picture
+from pipelines.corpora.writing import replacing
 from pipelines.errors import DataError, UserError
-from pipelines.examples import Example, Prediction, replacing
+from pipelines.examples import Example, Prediction
 from pipelines.families.batching import progress_bar
 from pipelines.families.sequence_classifier import ClassifierSettings, predictions_from
 from pipelines.networks import image_net, precision, weights

@@ -24,10 +24,11 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
 from pipelines.evaluation.kneser_ney import KneserNey
 from pipelines.evaluation.word_trigrams import Spelling
-from pipelines.examples import Example, Prediction, replacing
+from pipelines.examples import Example, Prediction
 from pipelines.families.batching import chunks, progress_bar
 from pipelines.families.language_model.token_nats import nats_of_tokens
 from pipelines.families.language_model.word_tokens import EncodedText, encode_words

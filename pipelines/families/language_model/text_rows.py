@@ -25,8 +25,9 @@ from datasets.arrow_writer import ArrowWriter
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.corpora.text_files import TextFile, pieces
+from pipelines.corpora.writing import replacing
 from pipelines.errors import DataError
-from pipelines.examples import Example, replacing
+from pipelines.examples import Example
 from pipelines.families.batching import progress_bar
 from pipelines.families.language_model.scoring import begin_of_text, end_of_text
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.corpora.lexicon import Lexicon
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
 from pipelines.evaluation.baselines import UsualTags, count_tags, predict_usual_tags
-from pipelines.examples import Example, JsonObject, Prediction, Span, replacing
+from pipelines.examples import Example, JsonObject, Prediction, Span
 from pipelines.families.lexical import chains, dictionary, sizes
 from pipelines.families.lexical.chains import ChainOptions
 from pipelines.families.token_tagger.units import describe_unreachable, tagged_units, unreachable

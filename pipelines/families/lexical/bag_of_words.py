@@ -19,9 +19,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.svm import LinearSVC
 
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
 from pipelines.evaluation.thresholds import tune_offsets
-from pipelines.examples import Example, JsonObject, Prediction, replacing
+from pipelines.examples import Example, JsonObject, Prediction
 from pipelines.families.sequence_classifier import ClassifierSettings, predictions_from
 
 METHODS = ("majority", "naive_bayes", "logistic_regression", "linear_svm")

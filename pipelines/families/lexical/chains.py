@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from pipelines.corpora.lexicon import Lexicon, load_lexicon, save_lexicon
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
-from pipelines.examples import Example, JsonObject, Prediction, Span, replacing
+from pipelines.examples import Example, JsonObject, Prediction, Span
 from pipelines.families.lexical import crf, hmm, memm
 from pipelines.families.lexical.word_features import GROUPS, check_groups, word_features
 from pipelines.families.token_tagger.units import tagged_units, tags_for

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
-from pipelines.examples import replacing
 
 MODEL_FILE = "crf.crfsuite"
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
-from pipelines.examples import replacing
 from pipelines.families.lexical.sequences import marginals, viterbi
 
 WEIGHTS_FILE, VOCABULARY_FILE = "memm.safetensors", "memm.json"

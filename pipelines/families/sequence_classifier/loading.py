@@ -18,8 +18,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
-from pipelines.examples import JsonObject, replacing
+from pipelines.examples import JsonObject
 from pipelines.formatting import some
 from pipelines.networks import encoder_config, onnx_network, precision, text_classifier, weights
 from pipelines.networks.encoder_tokenizer import load_tokenizer

@@ -17,8 +17,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
+from pipelines.corpora.writing import replacing
 from pipelines.errors import DataError, UserError
-from pipelines.examples import Example, Prediction, Steps, replacing
+from pipelines.examples import Example, Prediction, Steps
 from pipelines.families.batching import chunks, length_batches, progress_bar
 from pipelines.formatting import some
 from pipelines.networks import precision, weights

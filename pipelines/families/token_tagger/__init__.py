@@ -24,9 +24,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
 from pipelines.evaluation.voting import vote
-from pipelines.examples import Example, Prediction, Span, replacing
+from pipelines.examples import Example, Prediction, Span
 from pipelines.families.batching import chunks, length_batches, progress_bar
 from pipelines.families.token_tagger import span_answers
 from pipelines.families.token_tagger.inputs import (

@@ -13,8 +13,9 @@ from pathlib import Path
 import yaml
 
 from pipelines.corpora import Columns
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
-from pipelines.examples import Fields, JsonObject, replacing
+from pipelines.examples import Fields, JsonObject
 from pipelines.runs import options as config
 from pipelines.runs.arguments import AblationArguments, DataArguments, Given
 from pipelines.runs.resuming import HARMLESS, HARMLESS_BEGINNINGS

@@ -8,8 +8,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
-from pipelines.examples import JsonObject, replacing
+from pipelines.examples import JsonObject
 from pipelines.studies.choice.estimates import Estimate, Observation
 
 FILE = "progress.json"
