@@ -134,6 +134,7 @@ def test_what_does_not_fit_the_budget_is_skipped(choose, tmp_path):
     assert "slow: skipped" in errors
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_memory_is_skipped(choose, tmp_path):
     choose({"base": rung(), "huge": rung(memory=1e18)})
     [_, row] = result(tmp_path)["rungs"]
@@ -141,6 +142,7 @@ def test_what_does_not_fit_memory_is_skipped(choose, tmp_path):
     assert "of memory" in row["reason"]
 
 
+@pytest.mark.slow
 def test_a_rung_that_fails_is_reported_and_the_climb_goes_on(choose, tmp_path):
     code, _, errors = choose(
         {"base": rung(), "broken": rung(fail="it broke"), "after": rung(quality=0.9)}

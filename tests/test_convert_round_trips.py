@@ -123,7 +123,8 @@ def test_a_tokenised_corpus_is_carried_whole(format, examples, tmp_path_factory)
     )
 
 
-CLASS_FORMATS = ["jsonl", "csv", "tsv", "doccano", "prodigy", "spacy"]
+SPACY = pytest.param("spacy", marks=pytest.mark.slow)
+CLASS_FORMATS = ["jsonl", "csv", "tsv", "doccano", "prodigy", SPACY]
 
 
 @pytest.mark.parametrize("format", CLASS_FORMATS)

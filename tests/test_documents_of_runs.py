@@ -175,6 +175,7 @@ def balanced(text: str) -> bool:
     return depth == 0
 
 
+@pytest.mark.slow
 def test_latex(document, tmp_path):
     out, _folder = write_document(document, tmp_path / "my_report.tex", "tex")
     text = out.read_text()
@@ -218,6 +219,7 @@ def test_any_text_stays_one_balanced_line(text):
     assert len(escaped.splitlines()) <= 1
 
 
+@pytest.mark.slow
 def test_a_pdf_is_the_same_each_time_and_its_text_can_be_selected(document, tmp_path):
     document = replace(document, chapters=document.chapters[1:2])
     for name in ("a.pdf", "b.pdf"):

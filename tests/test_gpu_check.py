@@ -71,6 +71,7 @@ def test_adapters_of_a_quantised_base_are_trained_in_float32():
 # The check
 
 
+@pytest.mark.slow
 def test_a_case_that_fails_is_a_row_and_the_next_one_runs(tmp_path):
     record = Recorder("part", tmp_path / "rows.jsonl", limit=100)
 

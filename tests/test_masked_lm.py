@@ -181,6 +181,7 @@ def test_the_loss_on_held_out_text_is_the_librarys_and_always_the_same(bert, tmp
 # The recipe
 
 
+@pytest.mark.slow
 def test_further_text_is_trained_on_held_out_and_resumed_exactly(bert, corpus, tmp_path, capsys):
     recipe = load_recipe("pretrain_encoder")
     more = tmp_path / "more.txt"

@@ -269,6 +269,7 @@ def test_the_recipe_resumes_exactly_and_sft_starts_from_its_model(
 
 
 @pytest.mark.parametrize("tune", [["full"], ["last_n", "--last_n", 1]], ids=str)
+@pytest.mark.slow
 def test_sft_starts_from_whole_weights_that_were_trained(
     tiny_llama, corpus, more_text, tmp_path, tune
 ):

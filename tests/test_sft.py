@@ -173,6 +173,7 @@ def test_layers_computed_again_on_the_way_back_train_the_same(network, tokenizer
         torch.testing.assert_close(weight, trained[1][name], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_batch_of_one_row_is_not_compiled_for_itself(network, tokenizer, tmp_path):
     trainer = trainer_for(network, tokenizer, tmp_path, batch_tokens=1000)
     inputs = next(iter(trainer.get_train_dataloader()))

@@ -323,6 +323,7 @@ def run_recipe(bare_bert, files, run_dir, *options):
     )
 
 
+@pytest.mark.slow
 def test_a_run_from_the_files_to_the_report(bare_bert, nested_files, tmp_path, caplog, capsys):
     caplog.set_level("INFO", logger="pipelines")
     report = run_recipe(bare_bert, nested_files, tmp_path / "run", "--decode", "spans")

@@ -107,6 +107,7 @@ def test_linear_classifiers_say_which_ngrams_matter(run_recipe):
     assert {"good", "fine", "warm"} == {name for name, _ in strongest["pos"][:3]}
 
 
+@pytest.mark.slow
 def test_several_classes_a_text(run_recipe, tmp_path):
     rows = [{"text": text, "label": [label, "play"] if "play" in text else [label]}
             for text, label in TEXTS]  # fmt: skip
