@@ -17,9 +17,8 @@ STATUSES = ("ok", "cut_off", "unparsable")  # of a generator's answer; see `Pred
 # Examples predicted together: the same for runs and commands, so that both give the same bytes.
 BATCH = 1024
 JsonObject = dict[str, Any]  # built by its writer, who alone knows its keys
-Fields = Mapping[
-    str, Any
-]  # named values that are only read: a row, a JSON object, a part of a report
+# Named values that are only read: a row, a JSON object, a part of a report.
+Fields = Mapping[str, Any]
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 

@@ -49,8 +49,8 @@ from pipelines.runs.provenance import files_named_by, provenance, reading_of
 from pipelines.runs.resuming import (
     asks_for_more,
     make_folder,
+    record_resumption,
     refuse_differences,
-    searched_options,
 )
 from pipelines.runs.run import Run, config_of, replacing_folder
 from pipelines.studies import ablation
@@ -136,43 +136,55 @@ def read(
     ablation.check_use(options)
     files = given_files(options, project)
     if answer == "text":
-        splits = {
-            split: read_examples(file, labelled=False, answer="text", columns=options.columns())
-            for split, file in files.items()
-        }
-        data = Data(answer, files, splits)
-        if options.ablate:
-            raise SystemExit(ablation.run(options, data, report=report_ablation))
-        return data
-    if answer == "label":
-        classes = read_class_splits(
-            files,
-            columns=options.columns(),
-            sizes=getattr(options, "sizes", ""),
-            seed=seed,
-            skip_bad_rows=options.skip_bad_rows,
-        )
-        data = Data(answer, files, classes.splits, classes.corpora, classes)
+        data = _read_texts(options, files)
+    elif answer == "label":
+        data = _read_classes(options, files, seed)
     else:
-        corpora = read_corpora(files, columns=options.columns(), answer=answer)
-        findings = audit(list(corpora.values()), format=prompt_format)
-        logger.info("%s", as_text(findings, most_warnings=MOST_WARNINGS))
-        if not findings.ok and not options.skip_bad_rows:
-            raise DataError(
-                "the data has faults (above); fix them, or leave those rows out by "
-                "--skip_bad_rows true"
-            )
-        splits = {
-            split: good_rows(corpus, skip_bad_rows=options.skip_bad_rows)
-            for split, corpus in corpora.items()
-        }
-        for split in ("train", "dev"):
-            refuse_unlabelled(files.get(split, split), splits.get(split, []), answer)
-        data = Data(answer, files, splits, corpora)
-    of_run.rehearse(data.splits, options, answer=answer)
+        data = _read_answers(options, files, answer, prompt_format)
+    if answer != "text":
+        of_run.rehearse(data.splits, options, answer=answer)
     if options.ablate:
         raise SystemExit(ablation.run(options, data, report=report_ablation))
     return data
+
+
+def _read_texts(options: DataArguments, files: dict[str, str]) -> Data:
+    splits = {
+        split: read_examples(file, labelled=False, answer="text", columns=options.columns())
+        for split, file in files.items()
+    }
+    return Data("text", files, splits)
+
+
+def _read_classes(options: DataArguments, files: dict[str, str], seed: int) -> Data:
+    classes = read_class_splits(
+        files,
+        columns=options.columns(),
+        sizes=getattr(options, "sizes", ""),
+        seed=seed,
+        skip_bad_rows=options.skip_bad_rows,
+    )
+    return Data("label", files, classes.splits, classes.corpora, classes)
+
+
+def _read_answers(
+    options: DataArguments, files: dict[str, str], answer: str, prompt_format: str | None
+) -> Data:
+    """Examples with mentions or numbers, of files without a fault that is not to be skipped."""
+    corpora = read_corpora(files, columns=options.columns(), answer=answer)
+    findings = audit(list(corpora.values()), format=prompt_format)
+    logger.info("%s", as_text(findings, most_warnings=MOST_WARNINGS))
+    if not findings.ok and not options.skip_bad_rows:
+        raise DataError(
+            "the data has faults (above); fix them, or leave those rows out by --skip_bad_rows true"
+        )
+    splits = {
+        split: good_rows(corpus, skip_bad_rows=options.skip_bad_rows)
+        for split, corpus in corpora.items()
+    }
+    for split in ("train", "dev"):
+        refuse_unlabelled(files.get(split, split), splits.get(split, []), answer)
+    return Data(answer, files, splits, corpora)
 
 
 @dataclass
@@ -407,16 +419,7 @@ def start(
                 reading=reading_of(data.corpora),
                 options=changed_options(options, *others),
             )
-            if resume and run.config():
-                refuse_differences(run, config, facts)
-                work.more_epochs = run.model.is_dir() and asks_for_more(run.config(), config)
-                work.earlier_seconds = sessions.total(run.folder).get("seconds")
-                facts = run.provenance()
-            else:
-                run.write_config(config)
-                run.write_json("provenance.json", facts)
-            if data.classes:
-                write_cut(data.classes, data.files, run.splits)
+            facts = _record_start(work, config, facts, resume=resume)
         [work.more_epochs] = broadcast_object_list([work.more_epochs])
         checkpoints = next(
             (group.output_dir for group in others if hasattr(group, "output_dir")), None
@@ -425,12 +428,26 @@ def start(
         stack.enter_context(trackers.tensorboard_in(run.folder / "tensorboard"))
         yield work
         if is_main() and resume:
-            # Not before: were it killed while it trains for more epochs, it would not ask for them
-            # again.
-            found = {name: run.config()[name] for name in searched_options(run.config())}
-            run.write_config(config | found)
-            run.write_json(
-                "provenance.json", facts | {"resumed": [*facts.get("resumed", []), begin]}
-            )
+            record_resumption(run, config, facts, begin)
         if is_main() and destination:
             logger.info("uploaded     %s", push.push(run, destination))
+
+
+def _record_start(work: Job, config: JsonObject, facts: JsonObject, *, resume: bool) -> JsonObject:
+    """Writes config and provenance of a new run, or checks those of one that goes on.
+
+    Returns:
+        The provenance that the run now has.
+    """
+    run = work.run
+    if resume and run.config():
+        refuse_differences(run, config, facts)
+        work.more_epochs = run.model.is_dir() and asks_for_more(run.config(), config)
+        work.earlier_seconds = sessions.total(run.folder).get("seconds")
+        facts = run.provenance()
+    else:
+        run.write_config(config)
+        run.write_json("provenance.json", facts)
+    if work.data.classes:
+        write_cut(work.data.classes, work.data.files, run.splits)
+    return facts

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,3 +144,45 @@ def test_more_workers_than_the_cluster_has_cores(inputs, cluster, tmp_path):
     run, pattern, _ = inputs
     with pytest.raises(UserError, match="got --workers 3; the cluster has 2 cores"):
         predict_shards(run, pattern, str(tmp_path / "out"), engine=Engine("ray", workers=3))
+
+
+CLUSTER_DIES = """
+import sys
+import psutil
+from pipelines.bulk import ray_engine
+from pipelines.bulk.engine import Account
+from pipelines.cli import main
+ray_engine.SECONDS_OF_PATIENCE = 5
+plain, dead = Account.add, []
+def add(self, shard, progress):
+    plain(self, shard, progress)
+    if progress.rows > 1000 and not dead:
+        below = psutil.Process().children(recursive=True)
+        dead.extend(process for process in below if process.name() == "raylet")
+        for process in dead:
+            process.kill()
+        # Its workers end themselves when they see that it is gone.
+        psutil.wait_procs([process for process in below if "ray::" in process.name()], timeout=60)
+Account.add = add
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.extensive
+@pytest.mark.slow
+def test_a_cluster_that_dies_is_one_line_and_nothing_is_lost(inputs, tmp_path):
+    run, pattern, expected = inputs
+    words = ["predict", "--run", str(run), "--input", pattern, "--output", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", CLUSTER_DIES, *words, "--engine", "ray", "--workers", "1"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(
+        "what is finished is kept: repeat the command with --resume"
+    )
+    assert main([*words, "--resume"]) == 0
+    assert files(tmp_path / "out") == expected

@@ -86,6 +86,7 @@ class Pool:
         ready, _ = ray.wait(list(self.asked), timeout=SECONDS_OF_PATIENCE)
         n_waiting = sum(shard is None for _, shard in self.asked.values())
         if not ready and n_waiting:
+            _refuse_dead_cluster()
             free = ray.available_resources()
             logger.warning(
                 "%s not started yet; free on the cluster: %g cores, %g GPUs",
@@ -117,7 +118,8 @@ def ray_progress(
         workers: actors; default: one for each GPU of the cluster, without any for each core.
 
     Raises:
-        UserError: where the cluster cannot be reached or is too small, or the model not loaded.
+        UserError: where the cluster cannot be reached, is too small or dies, or the model is not
+            loaded.
     """
     import_ray_or_say_so()
     import ray
@@ -161,6 +163,17 @@ def _workers(asked: int | None) -> tuple[int, int]:
             "takes one"
         )
     return asked or max(1, has_room), min(gpus, 1)
+
+
+def _refuse_dead_cluster() -> None:
+    """Raises a `UserError` where no machine of the cluster is alive: no worker can start."""
+    import ray
+
+    if not any(node["Alive"] for node in ray.nodes()):
+        raise UserError(
+            "the Ray cluster has no machine left; wanted one for the workers; what is finished is "
+            "kept: repeat the command with --resume"
+        )
 
 
 def _progress(pool: Pool, shards: Sequence[Shard], count: int) -> Iterator[tuple[Shard, Progress]]:

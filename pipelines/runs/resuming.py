@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from pipelines.errors import UserError
-from pipelines.examples import Fields
+from pipelines.examples import Fields, JsonObject
 from pipelines.runs.run import Run
 
 # Options that change where things lie, how fast they go or what is logged, not what is learnt.
@@ -67,7 +67,7 @@ def refuse_differences(run: Run, config: Fields, facts: Fields) -> None:
         UserError: naming each difference.
     """
     before, then = run.config(), run.provenance()
-    searched = searched_options(before)
+    searched = _searched_options(before)
     faults = differences(
         {name: value for name, value in before.items() if name not in searched},
         {name: value for name, value in config.items() if name not in searched},
@@ -87,7 +87,7 @@ def refuse_differences(run: Run, config: Fields, facts: Fields) -> None:
         )
 
 
-def searched_options(config: Fields) -> list[str]:
+def _searched_options(config: Fields) -> list[str]:
     """The options that `--search` chose: those of the config are what it found."""
     return [part.split("=")[0] for part in config.get("search") or ()]
 
@@ -128,3 +128,14 @@ def _grew(name: str, old: Any, new: Any) -> bool:
 def _plain(value: object) -> object:
     """A value as it comes back from a file."""
     return json.loads(json.dumps(value, default=str))
+
+
+def record_resumption(run: Run, config: JsonObject, facts: JsonObject, begin: str) -> None:
+    """Writes what a resumed run was asked for at last, when it is done.
+
+    Not before: were it killed while it trains for more epochs, it would not ask for them again.
+    """
+    found = {name: run.config()[name] for name in _searched_options(run.config())}
+    run.write_config(config | found)
+    resumed = {"resumed": [*facts.get("resumed", []), begin]}
+    run.write_json("provenance.json", facts | resumed)
