@@ -22,14 +22,11 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from pipelines.checks.audit import as_text, audit
-from pipelines.corpora import Corpus, good_rows, read_corpora, read_examples, refuse_unlabelled
-from pipelines.corpora.class_splits import ClassSplits, read_class_splits, write_cut
+from pipelines.corpora.class_splits import write_cut
 from pipelines.corpora.stream import batches
 from pipelines.corpora.writing import write_predictions
-from pipelines.errors import DataError, UserError
 from pipelines.evaluation.sanity import sanity_warnings
-from pipelines.evaluation.tasks import TASKS
+from pipelines.evaluation.tasks import TASK_OF_ANSWER
 from pipelines.examples import Example, Fields, JsonObject, Prediction
 from pipelines.families.training.time_estimate import TimeEstimate
 from pipelines.reporting.ablation import report_ablation
@@ -42,6 +39,7 @@ from pipelines.runs import push, sessions, trackers
 from pipelines.runs.arguments import DataArguments
 from pipelines.runs.checkpoints import CheckpointManifest, checkpoint_to_resume
 from pipelines.runs.cost import CostMeter, cost_of_run, training_figures
+from pipelines.runs.data import Data, read_data
 from pipelines.runs.defaults import changed_options
 from pipelines.runs.lock import interruptible, run_lock
 from pipelines.runs.options import given_files
@@ -59,57 +57,15 @@ from pipelines.submission import of_run
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-MOST_WARNINGS = 5  # of one kind in one file, in the log of a recipe
 logger = logging.getLogger(__name__)
 
-TASK_OF_ANSWER = {
-    "spans": "span_extraction",
-    "label": "sequence_classification",
-    "value": "sequence_regression",
-    "text": "language_modelling",
-}
 Predict = Callable[[Sequence[Example]], list[Prediction]]
 MoreSections = Callable[[Sequence[Example], Sequence[Prediction]], Sequence[Section]]
-
-
-@dataclass
-class Data:
-    """The examples of a job, as read.
-
-    Attributes:
-        answer: what is learnt, `spans`, `label`, `value`, or `text` where only texts are read.
-        files: split -> file.
-        splits: split -> examples.
-        classes: for `label`, what else is known of the classes.
-    """
-
-    answer: str
-    files: dict[str, str]
-    splits: dict[str, list[Example]]
-    corpora: dict[str, Corpus] = field(default_factory=dict)
-    classes: ClassSplits | None = None
 
 
 def is_main() -> bool:
     """Whether this is the process that writes and reports."""
     return bool(PartialState().is_main_process)
-
-
-def answer_of(options: DataArguments, project: Path) -> str:
-    """What is to be learnt, `spans` or `label`: as `--answer` says, else what the train file holds.
-
-    Raises:
-        UserError: for a file that holds neither.
-    """
-    if options.answer or options.mention_type:
-        answer = options.answer or "label"
-    else:
-        file = given_files(options, project)["train"]
-        [corpus] = read_corpora({"train": file}, columns=options.columns(), answer=None).values()
-        answer = corpus.answer or "spans"  # an unlabelled file is refused where it is read
-    if answer not in ("spans", "label"):
-        raise UserError(f"got the answer {answer}; this recipe learns spans or label")
-    return answer
 
 
 def read(
@@ -135,56 +91,12 @@ def read(
     """
     ablation.check_use(options)
     files = given_files(options, project)
-    if answer == "text":
-        data = _read_texts(options, files)
-    elif answer == "label":
-        data = _read_classes(options, files, seed)
-    else:
-        data = _read_answers(options, files, answer, prompt_format)
+    data = read_data(options, files, answer=answer, seed=seed, prompt_format=prompt_format)
     if answer != "text":
         of_run.rehearse(data.splits, options, answer=answer)
     if options.ablate:
         raise SystemExit(ablation.run(options, data, report=report_ablation))
     return data
-
-
-def _read_texts(options: DataArguments, files: dict[str, str]) -> Data:
-    splits = {
-        split: read_examples(file, labelled=False, answer="text", columns=options.columns())
-        for split, file in files.items()
-    }
-    return Data("text", files, splits)
-
-
-def _read_classes(options: DataArguments, files: dict[str, str], seed: int) -> Data:
-    classes = read_class_splits(
-        files,
-        columns=options.columns(),
-        sizes=getattr(options, "sizes", ""),
-        seed=seed,
-        skip_bad_rows=options.skip_bad_rows,
-    )
-    return Data("label", files, classes.splits, classes.corpora, classes)
-
-
-def _read_answers(
-    options: DataArguments, files: dict[str, str], answer: str, prompt_format: str | None
-) -> Data:
-    """Examples with mentions or numbers, of files without a fault that is not to be skipped."""
-    corpora = read_corpora(files, columns=options.columns(), answer=answer)
-    findings = audit(list(corpora.values()), format=prompt_format)
-    logger.info("%s", as_text(findings, most_warnings=MOST_WARNINGS))
-    if not findings.ok and not options.skip_bad_rows:
-        raise DataError(
-            "the data has faults (above); fix them, or leave those rows out by --skip_bad_rows true"
-        )
-    splits = {
-        split: good_rows(corpus, skip_bad_rows=options.skip_bad_rows)
-        for split, corpus in corpora.items()
-    }
-    for split in ("train", "dev"):
-        refuse_unlabelled(files.get(split, split), splits.get(split, []), answer)
-    return Data(answer, files, splits, corpora)
 
 
 @dataclass
@@ -362,7 +274,7 @@ class Job:
 
     def scores(self, split: str, predictions: Sequence[Prediction]) -> JsonObject:
         """The report of a split, without its cost."""
-        task = TASKS[TASK_OF_ANSWER[self.data.answer]]
+        task = TASK_OF_ANSWER[self.data.answer]
         return task.evaluate(
             self.examples[split],
             predictions,

@@ -18,8 +18,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.evaluation.tasks import TASK_OF_ANSWER
 from pipelines.runs import options as config
 from pipelines.runs.arguments import DataArguments, option
+from pipelines.runs.data import answer_of
 from pipelines.runs.usage import answer_help
 
 if __name__ == "__main__":
@@ -89,7 +91,7 @@ def run(options: ChoiceArguments) -> JsonObject:
     _check(options)
     goal = None if options.goal is None else parse_goal(options.goal)
     budget = None if options.budget is None else parse_duration(options.budget, "--budget")
-    answer = job.answer_of(options, ROOT)
+    answer = answer_of(options, ROOT)
     ladder = Path(options.ladder) if options.ladder else FOLDER / LADDERS[answer]
     rungs = read_ladder(
         ladder, recipes=ROOT / "recipes", names=options.rungs, llms=options.llms, gpu=_has_gpu()
@@ -98,7 +100,7 @@ def run(options: ChoiceArguments) -> JsonObject:
     data = job.read(options, answer=answer, project=ROOT, seed=options.seed)
     known = {example.text for part in data.splits.values() for example in part}
     question = choice.Question(
-        task=job.TASK_OF_ANSWER[answer],
+        task=TASK_OF_ANSWER[answer].name,
         files=data.files,
         splits=data.splits,
         sizes=options.sizes,

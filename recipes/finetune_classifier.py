@@ -37,6 +37,7 @@ from pipelines.runs.arguments import (
     SearchArguments,
     option,
 )
+from pipelines.runs.data import Data
 from pipelines.runs.usage import answer_help
 
 if __name__ == "__main__":
@@ -185,7 +186,7 @@ def run_several(
     names: Sequence[str],
     options: RecipeArguments,
     training: TrainingArguments,
-    data: job.Data,
+    data: Data,
     folder: Path,
 ) -> JsonObject:
     """Trains one model after the other, except finished ones, and compares them all.
@@ -244,7 +245,7 @@ def run_several(
 
 
 def run_one(
-    options: RecipeArguments, training: TrainingArguments, data: job.Data, folder: Path
+    options: RecipeArguments, training: TrainingArguments, data: Data, folder: Path
 ) -> JsonObject:
     """Trains, predicts and scores one model; returns the report of the last labelled split."""
     with job.start(

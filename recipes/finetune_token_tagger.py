@@ -30,6 +30,7 @@ from pipelines.runs.arguments import (
     SearchArguments,
     option,
 )
+from pipelines.runs.data import Data
 from pipelines.runs.usage import answer_help
 
 if __name__ == "__main__":
@@ -167,7 +168,7 @@ def check(options: RecipeArguments, training: TrainingArguments) -> None:
         )
 
 
-def check_types(data: job.Data) -> None:
+def check_types(data: Data) -> None:
     """Refuses training without mentions, and names the types that only dev or test has."""
     tags = token_tagger.tags_for(data.splits["train"])
     if tags == ["O"]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pipelines.runs import options as config
+from pipelines.runs.data import Data, answer_of
 from pipelines.runs.generator_arguments import (
     AdapterArguments,
     GeneratorArguments,
@@ -96,7 +97,7 @@ def run(
     """The whole job; returns the report of the last labelled split."""
     if options.prompt_format:
         prompt_format(options.prompt_format)  # refuses an unknown one
-    answer = job.answer_of(options, ROOT)
+    answer = answer_of(options, ROOT)
     check_options(options, training, model_options, answer)
     data = job.read(
         options,
@@ -205,7 +206,7 @@ def check_options(
 
 
 def prompt_of(
-    data: job.Data, options: RecipeArguments, tokenizer: PreTrainedTokenizerBase, **more: Any
+    data: Data, options: RecipeArguments, tokenizer: PreTrainedTokenizerBase, **more: Any
 ) -> causal_lm.Prompt:
     """How texts are put to the model, with its types or classes from the training examples."""
     prompt = causal_lm.prompt_of_examples(
@@ -243,13 +244,13 @@ def save_untrained(
         )
 
 
-def usable(data: job.Data, split: str) -> list[Example]:
+def usable(data: Data, split: str) -> list[Example]:
     """The examples of a split that can be learnt from."""
     return data.classes.usable(split) if data.classes else data.splits.get(split, [])
 
 
 def train(
-    data: job.Data,
+    data: Data,
     options: RecipeArguments,
     training: TrainingArguments,
     model_options: ModelArguments,

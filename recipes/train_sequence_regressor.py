@@ -25,6 +25,7 @@ from typing import ClassVar
 
 from pipelines.runs import options as config
 from pipelines.runs.arguments import DataArguments, EpochTrainingArguments, option
+from pipelines.runs.data import Data
 from pipelines.runs.usage import answer_help
 
 if __name__ == "__main__":
@@ -221,7 +222,7 @@ def best_possible(options: RecipeArguments) -> float | None:
 
 
 def run_one(
-    options: RecipeArguments, training: RegressorTrainingArguments, data: job.Data
+    options: RecipeArguments, training: RegressorTrainingArguments, data: Data
 ) -> JsonObject:
     """One network and one seed in a run folder of its own; returns its report."""
     resumes = training.resume_from_checkpoint is not None

@@ -15,6 +15,7 @@ from pipelines.formatting import energy as written
 from pipelines.reporting import choice
 from pipelines.runs import energy
 from pipelines.runs.cost import CostMeter, matmul_peak, training_flops_a_token
+from pipelines.runs.data import Data
 
 
 def test_energy_is_hours_times_watts():
@@ -125,7 +126,7 @@ def test_prediction_is_counted_in_words_over_all_splits(tmp_path):
         "dev": [Example("1", "a b c")],
         "test": [Example("2", "d e"), Example("3", "f")],
     }
-    work = job.Job(job.Run(tmp_path), job.Data("spans", {}, splits), None, CostMeter())
+    work = job.Job(job.Run(tmp_path), Data("spans", {}, splits), None, CostMeter())
     assert "prediction_words_per_second" not in work.cost()
     work.meter.seconds |= {"predict_dev": 1.0, "predict_test": 3.0}
     cost = work.cost()
@@ -137,7 +138,7 @@ def test_prediction_is_counted_in_words_over_all_splits(tmp_path):
 
 
 def test_a_share_of_the_peak_is_work_by_time_by_peak(tmp_path):
-    work = job.Job(job.Run(tmp_path), job.Data("spans", {}, {}), None, CostMeter())
+    work = job.Job(job.Run(tmp_path), Data("spans", {}, {}), None, CostMeter())
     work.record(seconds=10.0, tokens=500, flops=4_000, peak_flops=1_000)
     cost = work.cost()
     assert cost["training_share_of_peak"] == 0.4

@@ -16,7 +16,7 @@ from pipelines.corpora.stream import batches
 from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
 from pipelines.evaluation.cascade import cascaded, goes_on
-from pipelines.evaluation.tasks import LANGUAGE_MODELLING, Task
+from pipelines.evaluation.tasks import LANGUAGE_MODELLING, TASK_OF_ANSWER, Task
 from pipelines.evaluation.voting import vote
 from pipelines.examples import Example, JsonObject, Prediction
 from pipelines.families import composite
@@ -24,6 +24,7 @@ from pipelines.families.composite import Composite
 from pipelines.reporting.cascade import cascade_section
 from pipelines.runs.arguments import DataArguments
 from pipelines.runs.cost import CostMeter
+from pipelines.runs.data import Data
 from pipelines.runs.run import Run, replacing_folder
 
 logger = logging.getLogger(__name__)
@@ -271,12 +272,10 @@ def _options(first: Run) -> DataArguments:
     return options
 
 
-def _data(members: Members, options: DataArguments) -> job.Data:
-    answer = next(name for name, task in job.TASK_OF_ANSWER.items() if task == members.task.name)
+def _data(members: Members, options: DataArguments) -> Data:
+    answer = next(name for name, task in TASK_OF_ANSWER.items() if task is members.task)
     named = {split: getattr(options, f"{split}_file") for split in SPLITS}
-    return job.Data(
-        answer, {split: file for split, file in named.items() if file}, members.examples
-    )
+    return Data(answer, {split: file for split, file in named.items() if file}, members.examples)
 
 
 def _listed(members: Members, run: Run) -> list[JsonObject]:

@@ -88,6 +88,13 @@ LANGUAGE_MODELLING = Task(
 TASKS = {
     task.name: task for task in (SPAN_EXTRACTION, CLASSIFICATION, REGRESSION, LANGUAGE_MODELLING)
 }
+# What is learnt -> its task.
+TASK_OF_ANSWER = {
+    "spans": SPAN_EXTRACTION,
+    "label": CLASSIFICATION,
+    "value": REGRESSION,
+    "text": LANGUAGE_MODELLING,
+}
 
 
 def answer_kind(predictions: Sequence[Prediction]) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pipelines.evaluation.baselines import BASELINES
 from pipelines.evaluation.mistakes import KINDS
 from pipelines.evaluation.sanity import COMPARED, ERRORS
-from pipelines.evaluation.tasks import TASKS, interval_path, metric, metric_name
+from pipelines.evaluation.tasks import TASK_OF_ANSWER, TASKS, interval_path, metric, metric_name
 from pipelines.examples import Example, Fields
 from pipelines.formatting import (
     count,
@@ -31,11 +31,6 @@ PURPOSES = {
     "sequence_classification": "Gives a text, a pair of texts or a picture its class",
     "sequence_regression": "Predicts a number from a sequence of vectors",
     "language_modelling": "Gives each text its probability",
-}
-TASK_OF_ANSWER = {  # of a run that was not scored
-    "spans": "span_extraction",
-    "label": "sequence_classification",
-    "value": "sequence_regression",
 }
 PRETRAINED = "Was pretrained on texts without labels, to be fine-tuned"
 NAMES_SHOWN = 20  # of types or classes
@@ -84,7 +79,8 @@ def purpose(run: Run, family: str, base: str | None) -> str:
     """What the model does, and what it is."""
     report = run.report()
     answer, _ = run.reading()
-    task = report.get("task") or TASK_OF_ANSWER.get(answer or "", "language_modelling")
+    # A run that was not scored has what it was read for.
+    task = report.get("task") or TASK_OF_ANSWER[answer or "text"].name
     sentence = PURPOSES[task] if family else PRETRAINED
     names = _answer_names(report)
     if names:
