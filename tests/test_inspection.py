@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import run_python
+from recipe_cases import one_error
 from transformers import BertConfig, BertForTokenClassification, BertTokenizerFast
 
 from pipelines.errors import UserError
@@ -477,7 +478,7 @@ def test_bad_input_is_one_line(run, arguments, expected, capsys):
 
     with pytest.raises(SystemExit) as ended:
         main(["inspect", "--run", str(run), *arguments])
-    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    line = one_error(capsys.readouterr().err)
     assert expected in line
     assert ended.value.code == 2
 

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import yaml
 from conftest import ROOT, load_recipe, run_python
+from recipe_cases import one_error
 
 from pipelines.cli import main as pipelines
 from pipelines.corpora import read_examples
@@ -352,6 +353,6 @@ def test_a_checkpoint_of_another_architecture_is_reported(run_recipe, corpus, ca
         pipelines(
             ["predict", "--run", str(folder), "--input", str(corpus["test"]), "--output", "x"]
         )
-    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    line = one_error(capsys.readouterr().err)
     assert "the weights lack layers.0.0.U.weight" in line
     assert "train it again" in line
