@@ -35,91 +35,100 @@ class Hub:
     requests: list[str] = field(default_factory=list)
     refuses: bool = False
 
+    def create(self, asked):
+        """Makes a repository, as it was asked for."""
+        name = f"{asked['organization']}/{asked['name']}"
+        self.repositories.setdefault(name, asked.get("visibility") == "private")
+        return {"url": f"{self.url}/{name}", "id": name, "name": name}
+
+    def commit(self, name, content):
+        """Keeps the files of a commit, which has a JSON object a line."""
+        kept = self.files.setdefault(name, {})
+        for line in content.splitlines():
+            entry = json.loads(line)
+            value = entry["value"]
+            if entry["key"] == "file":
+                kept[value["path"]] = base64.b64decode(value["content"])
+            elif entry["key"] == "lfsFile":
+                kept[value["path"]] = self.large[value["oid"]]
+        commit = "0" * 40
+        return {"commitOid": commit, "commitUrl": f"{self.url}/{name}/commit/{commit}"}
+
+
+def upload_mode(file):
+    """How the Hub wants a file: within the commit, or before it."""
+    mode = "lfs" if file["path"].endswith(LARGE) else "regular"
+    return {"path": file["path"], "uploadMode": mode, "shouldIgnore": False}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers as the Hub does."""
+
+    protocol_version = "HTTP/1.1"
+
+    @property
+    def hub(self) -> Hub:
+        return self.server.hub
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, content, status=200):
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def body(self):
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            parts = []
+            while size := int(self.rfile.readline(), 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def do_PUT(self):
+        content = self.body()
+        oid = self.path.rsplit("/", 1)[1]
+        assert hashlib.sha256(content).hexdigest() == oid
+        self.hub.large[oid] = content
+        self.answer({})
+
+    def do_POST(self):
+        path, content = urlsplit(self.path).path, self.body()
+        self.hub.requests.append(path)
+        if self.hub.refuses or self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            self.answer({"error": "this token may not write"}, 403)
+        elif path == "/api/repos/create":
+            self.answer(self.hub.create(json.loads(content)))
+        elif path == "/api/validate-yaml":
+            head = json.loads(content)["content"].split("---\n")[1]
+            errors = [] if isinstance(yaml.safe_load(head), dict) else [{"message": "no head"}]
+            self.answer({"errors": errors, "warnings": []}, 400 if errors else 200)
+        elif "/preupload/" in path:
+            self.answer({"files": list(map(upload_mode, json.loads(content)["files"]))})
+        elif path.endswith("/info/lfs/objects/batch"):
+            objects = [
+                {**one, "actions": {"upload": {"href": f"{self.hub.url}/large/{one['oid']}"}}}
+                for one in json.loads(content)["objects"]
+            ]
+            self.answer({"transfer": "basic", "objects": objects})
+        elif "/commit/" in path:
+            self.answer(self.hub.commit("/".join(path.split("/")[3:5]), content))
+        else:
+            self.answer({"error": f"no {path}"}, 404)
+
 
 @contextlib.contextmanager
 def hub_server() -> Iterator[Hub]:
     """Serves on a free port of this machine while the body runs."""
     hub = Hub()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_):
-            pass
-
-        def answer(self, content, status=200):
-            body = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def body(self):
-            if self.headers.get("Transfer-Encoding") == "chunked":
-                parts = []
-                while size := int(self.rfile.readline(), 16):
-                    parts.append(self.rfile.read(size))
-                    self.rfile.readline()
-                self.rfile.readline()
-                return b"".join(parts)
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-
-        def do_PUT(self):
-            content = self.body()
-            oid = self.path.rsplit("/", 1)[1]
-            assert hashlib.sha256(content).hexdigest() == oid
-            hub.large[oid] = content
-            self.answer({})
-
-        def do_POST(self):
-            path, content = urlsplit(self.path).path, self.body()
-            hub.requests.append(path)
-            if hub.refuses or self.headers.get("Authorization") != f"Bearer {TOKEN}":
-                self.answer({"error": "this token may not write"}, 403)
-            elif path == "/api/repos/create":
-                asked = json.loads(content)
-                name = f"{asked['organization']}/{asked['name']}"
-                hub.repositories.setdefault(name, asked.get("visibility") == "private")
-                self.answer({"url": f"{hub.url}/{name}", "id": name, "name": name})
-            elif path == "/api/validate-yaml":
-                head = json.loads(content)["content"].split("---\n")[1]
-                errors = [] if isinstance(yaml.safe_load(head), dict) else [{"message": "no head"}]
-                self.answer({"errors": errors, "warnings": []}, 400 if errors else 200)
-            elif "/preupload/" in path:
-                files = [
-                    {
-                        "path": file["path"],
-                        "uploadMode": "lfs" if file["path"].endswith(LARGE) else "regular",
-                        "shouldIgnore": False,
-                    }
-                    for file in json.loads(content)["files"]
-                ]
-                self.answer({"files": files})
-            elif path.endswith("/info/lfs/objects/batch"):
-                objects = [
-                    {**one, "actions": {"upload": {"href": f"{hub.url}/large/{one['oid']}"}}}
-                    for one in json.loads(content)["objects"]
-                ]
-                self.answer({"transfer": "basic", "objects": objects})
-            elif "/commit/" in path:
-                name = "/".join(path.split("/")[3:5])
-                for line in content.splitlines():
-                    entry = json.loads(line)
-                    keep(name, entry["key"], entry["value"])
-                commit = "0" * 40
-                self.answer({"commitOid": commit, "commitUrl": f"{hub.url}/{name}/commit/{commit}"})
-            else:
-                self.answer({"error": f"no {path}"}, 404)
-
-    def keep(name, key, value):
-        kept = hub.files.setdefault(name, {})
-        if key == "file":
-            kept[value["path"]] = base64.b64decode(value["content"])
-        elif key == "lfsFile":
-            kept[value["path"]] = hub.large[value["oid"]]
-
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.hub = hub
     hub.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
