@@ -11,6 +11,8 @@ import sys
 import time
 
 import fsspec
+import pyarrow
+import pyarrow.parquet
 import pytest
 from bulk_inputs import family, files, rows, write
 from conftest import ROOT
@@ -118,6 +120,36 @@ def test_shards_that_cannot_be_read_are_named_and_the_others_answered(run, tmp_p
     assert command(run, pattern, out, "--resume") == 0
     assert (out / "a.jsonl").read_bytes() == (out / "cut.jsonl").read_bytes()
     assert (out / "a.jsonl").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"No JSON at all.\n", "not one readable row at its beginning (line 1: "),
+        (b"\x80\xff\n", "not UTF-8"),
+        (b"[1]\n", "not one readable row at its beginning (line 1: got [1])"),
+    ],
+)
+def test_where_no_shard_can_be_read_none_is_taken_as_empty(content, reason, run, tmp_path, capsys):
+    pattern, out = shards(tmp_path, a=[], b=[]), tmp_path / "out"
+    (tmp_path / "in" / "b.jsonl").write_bytes(content)
+    said = refusal(capsys, run, pattern, out)
+    assert "1 shard could not be answered; 1 of 2 shards are finished" in said
+    assert f"b.jsonl: {reason}" in said
+    assert sorted(files(out)) == ["a.jsonl", "job.json"]
+    # Repaired, it tells the columns.
+    write(tmp_path / "in" / "b.jsonl", rows(20))
+    assert command(run, pattern, out, "--resume") == 0
+    assert len(files(out)["b.jsonl"].splitlines()) == 20
+
+
+def test_a_parquet_file_that_is_cut_off_is_refused_alone(run, tmp_path, capsys):
+    whole = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a cold", "a cough"]}), whole)
+    file = tmp_path / "cut.parquet"
+    file.write_bytes(whole.getvalue()[:-9])
+    said = refusal(capsys, run, str(file), tmp_path / "out")
+    assert "cut.parquet: cut off, or not Parquet" in said
 
 
 def test_a_folder_with_another_jobs_shards_is_refused(run, tmp_path, capsys):

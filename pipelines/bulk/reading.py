@@ -21,7 +21,7 @@ from pipelines.corpora.reading import corpus_of_texts
 from pipelines.corpora.source import damaged_gzip, not_utf8
 from pipelines.corpora.stream import PIECE_SIZE, decoded
 from pipelines.errors import UserError
-from pipelines.formatting import some
+from pipelines.formatting import short_repr, some
 
 MAX_FIELD = 2**24  # characters of a field of CSV; more is a quote that is never closed
 _END = "\0end"  # follows the last line of a CSV file: within quotes it becomes a part of a field
@@ -75,6 +75,24 @@ def blocks(stream: IO[bytes], path: str, format: str, names: ColumnNames) -> Ite
                 raise ShardError(f"{path}: not one readable row at its beginning ({reason})")
             first_row += len(table.rows)
             yield corpus
+
+
+def refuse_rows(stream: IO[bytes], path: str, format: str) -> None:
+    """Requires that a shard is empty, of a corpus whose shards told no columns.
+
+    Raises:
+        ShardError: where it has a row, or cannot be read.
+    """
+    table = first_table(stream, path, format)
+    if table is None:
+        return
+    if table.objects:
+        raise ShardError(f"{path}: could not be read when the job began, and has rows now")
+    number, value = table.rows[0]
+    reason = value.reason if isinstance(value, Unreadable) else f"got {short_repr(value)}"
+    raise ShardError(
+        f"{path}: not one readable row at its beginning ({table.unit} {number}: {reason})"
+    )
 
 
 def _first_fault(faults: Sequence[Fault]) -> str:

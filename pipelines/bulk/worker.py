@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from pipelines.bulk.reading import ShardError, blocks
+from pipelines.bulk.reading import ShardError, blocks, refuse_rows
 from pipelines.bulk.shards import Shard, file_system
 from pipelines.bulk.writing import OutputFolder, Writer, writer
 from pipelines.corpora.corpus import ColumnNames, Fault
@@ -40,7 +40,7 @@ class Job:
         output: the folder of the output, or its URL.
         format: of the shards.
         ending: of output shards, `.jsonl.gz`.
-        names: the columns of the corpus; `None` where all shards are empty.
+        names: the columns of the corpus; `None` where no shard had a row that can be read.
         batch_tokens, min_score: options of `pipelines predict`.
         max_failed: rows that may fail before the job stops.
         server: the URL of a vLLM server that answers in place of the model.
@@ -146,10 +146,11 @@ class Worker:
 
     def _examples(self, shard: Shard, failed: FailedRows) -> Iterator[Example]:
         """The good rows; the bad ones are set aside."""
-        if self.job.names is None:
-            return
         system, _ = file_system(self.job.input)
         with system.open(shard.path, "rb") as stream:
+            if self.job.names is None:
+                refuse_rows(stream, shard.path, self.job.format)
+                return
             for corpus in blocks(stream, shard.path, self.job.format, self.job.names):
                 failed.add_faults(corpus.faults)
                 if len(failed.rows) > self.job.max_failed:
