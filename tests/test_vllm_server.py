@@ -229,6 +229,9 @@ def test_what_cannot_be_is_one_line(answering, run, server, shards, tmp_path, ca
     assert "--server is an option of --engine vllm" in refusal("--server", server.url)
     wrong = refusal("--engine", "vllm", "--server", "localhost:8000")
     assert "got --server localhost:8000; wanted a URL such as" in wrong
+    secret = refusal("--engine", "vllm", "--server", "http://ada:hunter2@127.0.0.1:9")
+    assert "the environment variable VLLM_API_KEY" in secret
+    assert "hunter2" not in secret
     assert "no answer (" in refusal("--engine", "vllm", "--server", "http://127.0.0.1:9")
     server.models = [{"id": "tiny"}, {"id": "other"}]
     assert "serves 2 models (tiny, other)" in refusal(*vllm)

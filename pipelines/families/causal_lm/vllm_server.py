@@ -12,6 +12,7 @@ import logging
 import os
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -146,6 +147,11 @@ def connect(folder: str | Path, url: str, *, at_a_time: int = AT_A_TIME) -> Load
     if not url.startswith(("http://", "https://")):
         shown = without_passwords(url)
         raise UserError(f"got --server {shown}; wanted a URL such as http://127.0.0.1:8000")
+    if "@" in urllib.parse.urlsplit(url).netloc:
+        raise UserError(
+            f"got --server {without_passwords(url)}; wanted a URL without a name and a password; "
+            f"a server's key goes into the environment variable {KEY}"
+        )
     settings, tokenizer, prompt = read_model(folder)
     asked = {
         "classes": prompt.answer == "label",
