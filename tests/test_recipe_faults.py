@@ -173,6 +173,35 @@ def test_faults_in_the_data_are_all_listed(tiny_llama, tmp_path, capsys):
     assert (tmp_path / "r" / "model" / "prompt.json").is_file()
 
 
+def test_texts_whose_mentions_the_format_loses_are_left_out_of_training(
+    tiny_llama, tmp_path, capsys
+):
+    second = {"start": 20, "end": 23, "text": "WAS", "type": "Disease"}  # not the first of its text
+    lossy = {
+        **ROW,
+        "id": "lossy",
+        "sentence": "The WAS family, and WAS itself.",
+        "entities": [second],
+    }
+    path = write(tmp_path / "train.json", [ROW, lossy])
+    tiny = ["--config", SMOKE, "--model_name_or_path", tiny_llama, "--max_steps", 1]
+    arguments = [*tiny, "--train_file", path, "--dev_file", path]
+    assert call("sft_tinyllama", *arguments, "--run_dir", tmp_path / "refused") == 2
+    assert "--skip_bad_rows" in one_error(capsys.readouterr().err)
+    kept = ["--skip_bad_rows", "true", "--run_dir", tmp_path / "r"]
+    assert call("sft_tinyllama", *arguments, *kept) == 0
+    said = capsys.readouterr()
+    fault = f"{path}: the prompt format 'list' loses mentions in 1 of 2 examples, which are"
+    assert f"{fault} left out of training: lossy" in said.out + said.err
+    assert f"{fault} scored with all their mentions: lossy" in said.out + said.err
+    report = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert report["strict"]["support"] == 2
+
+    write(path, [lossy])
+    assert call("sft_tinyllama", *tiny, "--train_file", path, *kept[:3], tmp_path / "none") == 2
+    assert "not one example of train is left" in one_error(capsys.readouterr().err)
+
+
 def test_a_run_is_not_overwritten(smoke_run, smoke_arguments, capsys):
     before = {path: path.stat().st_mtime_ns for path in smoke_run.rglob("*")}
     assert call("sft_tinyllama", *smoke_arguments[1:], "--run_dir", smoke_run) == 2
