@@ -22,10 +22,13 @@ LATEST_WEIGHTS = "latest.safetensors"
 
 
 class WeightAveraging(TrainerMixin):
-    """Scores and saves m ← d · m + (1 - d) · w, with d = min(decay, n / (n + 1)) after n steps.
+    """Scores and saves m ← d · m + (1 - d) · w after each step.
+
+    d = min(decay, (1 + n) / (10 + n)) after n steps.
 
     A mean with exponentially falling weights (Polyak and Juditsky 1992; Tarvainen and Valpola 2017,
-    equation 2), and a plain one in the first steps.
+    equation 2). In a short training it is one of about the last tenth of the steps, as in
+    TensorFlow's `ExponentialMovingAverage` with `num_updates`: a longer one would lag behind.
 
     Args:
         ema_decay: the largest d; 0 = no mean.
@@ -85,7 +88,7 @@ class WeightAveraging(TrainerMixin):
         self.mean.update_parameters(self._network())
 
     def _average(self, means: Any, weights: Any, steps: Tensor | int) -> None:
-        decay = min(self.ema_decay, int(steps) / (int(steps) + 1))
+        decay = min(self.ema_decay, (1 + int(steps)) / (10 + int(steps)))
         torch._foreach_lerp_(means, weights, 1 - decay)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
