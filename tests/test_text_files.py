@@ -68,6 +68,14 @@ def test_names_and_globs_are_expanded_once(write, tmp_path):
         expand([first, str(tmp_path / "none*.txt"), str(tmp_path / "gone")])
 
 
+def test_a_text_with_a_stray_control_character_is_a_text(write):
+    path = write("reviews.txt", "jane eyre\x1as brooding hero\na second review\n")
+    assert [text for _, text in pieces(survey([path]))] == [
+        "jane eyre\x1as brooding hero",
+        "a second review",
+    ]
+
+
 def test_all_faults_are_named_at_once_one_line_each(write, tmp_path):
     cut = write("cut.txt.gz", "a cat sat\n" * 1000)
     (tmp_path / "cut.txt.gz").write_bytes((tmp_path / "cut.txt.gz").read_bytes()[:-12])
