@@ -124,7 +124,7 @@ def test_the_next_model_is_that_of_more_work_not_of_a_slower_start(choose, tmp_p
 @pytest.mark.slow
 def test_what_does_not_fit_the_budget_is_skipped(choose, tmp_path):
     ladder = {"base": rung(), "slow": rung(seconds=0.15), "after": rung(quality=0.7)}
-    code, _, errors = choose(ladder, "--budget", "18s")
+    code, _, errors = choose(ladder, "--budget", "36s")
     assert code == 0
     rows = {row["name"]: row for row in result(tmp_path)["rungs"]}
     assert rows["slow"]["status"] == "skipped"
