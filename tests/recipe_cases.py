@@ -9,6 +9,8 @@ from conftest import ROOT, load_recipe
 from pictures import folder_of, zipped
 from transformers import AutoTokenizer
 
+from pipelines import cli
+
 CONFIGS = ROOT / "recipes" / "configs"
 TEXTS = [
     (f"{word} {text}", label)
@@ -177,6 +179,15 @@ def call(name, *arguments):
     finally:
         sys.argv = before
     return 0
+
+
+def predict(run, texts, out, *more):
+    """The exit code of `pipelines predict` in this process."""
+    given = ("predict", "--run", run, "--input", texts, "--output", out, *more)
+    try:
+        return cli.main(list(map(str, given)))
+    except SystemExit as stop:
+        return stop.code
 
 
 @pytest.fixture(scope="module")

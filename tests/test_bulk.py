@@ -137,7 +137,7 @@ def test_where_no_shard_can_be_read_none_is_taken_as_empty(content, reason, run,
     assert "1 shard could not be answered; 1 of 2 shards are finished" in said
     assert f"b.jsonl: {reason}" in said
     assert sorted(files(out)) == ["a.jsonl", "job.json"]
-    # Repaired, it tells the columns.
+    # Repaired, its columns are taken.
     write(tmp_path / "in" / "b.jsonl", rows(20))
     assert command(run, pattern, out, "--resume") == 0
     assert len(files(out)["b.jsonl"].splitlines()) == 20

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import word_bert
 from conftest import ROOT, run_python
+from recipe_cases import predict
 
-from pipelines import cli
 from pipelines.corpora import read_examples
 from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import UserError
@@ -88,20 +88,7 @@ def test_a_run_leaves_every_file_and_says_what_it_found(tagger_run, corpus):
 
 def test_predict_gives_the_runs_own_answers(tagger_run, corpus, tmp_path):
     out = tmp_path / "again.jsonl"
-    assert (
-        cli.main(
-            [
-                "predict",
-                "--run",
-                str(tagger_run),
-                "--input",
-                str(corpus["test"]),
-                "--output",
-                str(out),
-            ]
-        )
-        == 0
-    )
+    assert predict(tagger_run, corpus["test"], out) == 0
     assert read_predictions(out) == read_predictions(tagger_run / "predictions" / "test.jsonl")
 
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, run_python
-from recipe_cases import call, one_error
+from recipe_cases import call, one_error, predict
 
-from pipelines import cli, job
+from pipelines import job
 from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import UserError
 from pipelines.examples import Prediction
@@ -266,18 +266,7 @@ def test_predict_refuses_a_bad_output_before_it_loads_the_model(
     (tmp_path / "in.json").write_text('[{"text": "a"}]')
     (tmp_path / "run" / "model").mkdir(parents=True)
     monkeypatch.setattr(Run, "model_folder", lambda run: pytest.fail("the model is loaded"))
-    with pytest.raises(SystemExit):
-        cli.main(
-            [
-                "predict",
-                "--run",
-                str(tmp_path / "run"),
-                "--input",
-                str(tmp_path / "in.json"),
-                "--output",
-                str(tmp_path / output),
-            ]
-        )
+    assert predict(tmp_path / "run", tmp_path / "in.json", tmp_path / output) == 2
     assert expected in one_error(capsys.readouterr().err)
 
 
@@ -292,23 +281,17 @@ def test_predict_reads_the_columns_it_is_reported(tmp_path, monkeypatch):
     (tmp_path / "run" / "model").mkdir(parents=True)
     monkeypatch.setattr(Run, "model_folder", lambda run: (family, run.model))
     assert (
-        cli.main(
-            [
-                "predict",
-                "--run",
-                str(tmp_path / "run"),
-                "--input",
-                str(tmp_path / "in.json"),
-                "--output",
-                str(tmp_path / "p.jsonl"),
-                "--text_column",
-                "satz",
-                "--id_column",
-                "nr",
-                "--entities_column",
-                "gold",
-                "--skip_bad_rows",
-            ]
+        predict(
+            tmp_path / "run",
+            tmp_path / "in.json",
+            tmp_path / "p.jsonl",
+            "--text_column",
+            "satz",
+            "--id_column",
+            "nr",
+            "--entities_column",
+            "gold",
+            "--skip_bad_rows",
         )
         == 0
     )

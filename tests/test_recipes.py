@@ -7,7 +7,7 @@ import shutil
 
 import yaml
 from conftest import ROOT
-from recipe_cases import call
+from recipe_cases import call, predict
 
 from pipelines import cli
 from pipelines.corpora import read_examples
@@ -149,20 +149,7 @@ def test_predict_answers_as_the_recipe_did_from_adapter_and_merged_model(
     shutil.copytree(smoke_run / "model", tmp_path / "run" / "model")
     for run in (smoke_run, tmp_path / "run"):
         out = tmp_path / "answers.jsonl"
-        assert (
-            cli.main(
-                [
-                    "predict",
-                    "--run",
-                    str(run),
-                    "--input",
-                    str(corpus["unlabelled"]),
-                    "--output",
-                    str(out),
-                ]
-            )
-            == 0
-        )
+        assert predict(run, corpus["unlabelled"], out) == 0
         assert raws(out) == raws(smoke_run / "predictions" / "test.jsonl")
 
 

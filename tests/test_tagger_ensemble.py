@@ -7,9 +7,9 @@ import pytest
 import tiny_encoder
 import torch
 from conftest import ROOT, load_recipe
+from recipe_cases import predict
 from transformers import AutoModelForTokenClassification
 
-from pipelines import cli
 from pipelines.corpora import read_examples
 from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import UserError
@@ -154,18 +154,5 @@ def test_the_recipe_trains_and_saves_several(encoder, corpus, tmp_path):
     run("--members", 2, "--ema_decay", 0.9, "--resume_from_checkpoint", "true")
     assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == before
     out = tmp_path / "again.jsonl"
-    assert (
-        cli.main(
-            [
-                "predict",
-                "--run",
-                str(tmp_path / "run"),
-                "--input",
-                str(corpus["dev"]),
-                "--output",
-                str(out),
-            ]
-        )
-        == 0
-    )
+    assert predict(tmp_path / "run", corpus["dev"], out) == 0
     assert read_predictions(out) == read_predictions(tmp_path / "run" / "predictions" / "dev.jsonl")

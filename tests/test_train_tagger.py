@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import yaml
 from conftest import ROOT, load_recipe, run_python
-from recipe_cases import one_error
+from recipe_cases import one_error, predict
 
 from pipelines.cli import main as pipelines
 from pipelines.corpora import read_examples
@@ -90,20 +90,7 @@ def test_from_the_command_line(corpus, tmp_path):
     ):
         assert (tmp_path / "run" / name).is_file(), name
     # The saved model predicts as the recipe did.
-    assert (
-        pipelines(
-            [
-                "predict",
-                "--run",
-                str(tmp_path / "run"),
-                "--input",
-                str(corpus["unlabelled"]),
-                "--output",
-                str(tmp_path / "p.jsonl"),
-            ]
-        )
-        == 0
-    )
+    assert predict(tmp_path / "run", corpus["unlabelled"], tmp_path / "p.jsonl") == 0
     assert (tmp_path / "p.jsonl").read_text() == (
         tmp_path / "run" / "predictions" / "test.jsonl"
     ).read_text()
@@ -148,20 +135,7 @@ def test_counting_is_a_run_like_any_other(network, run_recipe, corpus, tmp_path)
     report = json.loads((folder / "report.json").read_text())
     assert report["strict"]["f1"] == report["baselines"][network]["f1"]
     assert (folder / "model" / "lexical.json").is_file()
-    assert (
-        pipelines(
-            [
-                "predict",
-                "--run",
-                str(folder),
-                "--input",
-                str(corpus["test"]),
-                "--output",
-                str(tmp_path / "p.jsonl"),
-            ]
-        )
-        == 0
-    )
+    assert predict(folder, corpus["test"], tmp_path / "p.jsonl") == 0
     assert (tmp_path / "p.jsonl").read_text() == (folder / "predictions" / "test.jsonl").read_text()
 
 

@@ -78,7 +78,7 @@ def blocks(stream: IO[bytes], path: str, format: str, names: ColumnNames) -> Ite
 
 
 def refuse_rows(stream: IO[bytes], path: str, format: str) -> None:
-    """Requires that a shard is empty, of a corpus whose shards told no columns.
+    """Requires that a shard is empty, of a corpus without a readable row to take the columns from.
 
     Raises:
         ShardError: where it has a row, or cannot be read.

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.checks.audit import as_text, audit
+from pipelines.checks.audit import Split, as_text, audit
 from pipelines.corpora import Corpus, good_rows, read_corpora, read_examples, refuse_unlabelled
 from pipelines.corpora.class_splits import ClassSplits, read_class_splits
 from pipelines.errors import DataError, UserError
@@ -107,30 +107,33 @@ def _read_answers(
     for split in ("train", "dev"):
         refuse_unlabelled(files.get(split, split), splits.get(split, []), answer)
     if prompt_format and options.skip_bad_rows:
-        for split, audited in zip(corpora, findings.splits, strict=True):
-            if audited.carried and (lossy := audited.carried[prompt_format].ids):
-                _leave_out_of_training(lossy, splits, split, audited.path, prompt_format)
+        audited = dict(zip(corpora, findings.splits, strict=True))
+        _leave_lossy_texts_out_of_train(splits, audited, prompt_format)
     return Data(answer, files, splits, corpora)
 
 
-def _leave_out_of_training(
-    ids: list[str], splits: dict[str, list[Example]], split: str, path: str, prompt_format: str
+def _leave_lossy_texts_out_of_train(
+    splits: dict[str, list[Example]], audited: dict[str, Split], prompt_format: str
 ) -> None:
-    """Takes the examples whose mentions a prompt format loses out of train, and out of no other."""
-    logger.warning(
-        "%s: the prompt format %r loses mentions in %d of %d examples, which are %s: %s",
-        path,
-        prompt_format,
-        len(ids),
-        len(splits[split]),
-        "left out of training" if split == "train" else "scored with all their mentions",
-        some(ids, 5),
-    )
-    if split == "train":
-        lossy = set(ids)
-        splits[split] = [example for example in splits[split] if example.id not in lossy]
-        if not splits[split]:
-            raise DataError(
-                f"{path}: not one example of train is left; take another --prompt_format, such as "
-                "tagged"
-            )
+    """Takes texts whose mentions the prompt format loses out of train; dev and test keep theirs."""
+    for split, found in audited.items():
+        lossy = found.carried[prompt_format].ids if found.carried else []
+        if not lossy:
+            continue
+        logger.warning(
+            "%s: the prompt format %r loses mentions in %d of %d examples, which are %s: %s",
+            found.path,
+            prompt_format,
+            len(lossy),
+            len(splits[split]),
+            "left out of training" if split == "train" else "scored with all their mentions",
+            some(lossy, 5),
+        )
+        if split == "train":
+            left_out = set(lossy)
+            splits[split] = [example for example in splits[split] if example.id not in left_out]
+            if not splits[split]:
+                raise DataError(
+                    f"{found.path}: not one example of train is left; take another "
+                    "--prompt_format, such as tagged"
+                )
