@@ -231,6 +231,37 @@ DATA = ["--train_file", "a.json", "--dev_file", "b.json"]
         (
             "finetune_token_tagger",
             TAGGING,
+            [*DATA, "--ema_decay", "1", "--layer_decay", "0", "--label_smoothing_factor", "nan"],
+            "got --ema_decay 1; wanted a number from 0 to below 1, --layer_decay 0; wanted a "
+            "number above 0, at most 1, --label_smoothing_factor nan; wanted a number from 0",
+        ),
+        (
+            "finetune_classifier",
+            TAGGING,
+            [*DATA, "--head_rate", "0", "--focal_gamma", "-1", "--lora_r", "0"],
+            "got --head_rate 0; wanted a number above 0, --focal_gamma -1; wanted a number from 0 "
+            "on, --lora_r 0; wanted 1 or more",
+        ),
+        (
+            "train_language_model",
+            ("RecipeArguments", "LanguageTrainingArguments"),
+            [*DATA, "--ema_decay", "2"],
+            "got --ema_decay 2; wanted",
+        ),
+    ],
+)
+def test_a_number_that_means_nothing_is_refused(recipe, names, arguments, message):
+    groups = [getattr(load_recipe(recipe), name) for name in names]
+    with pytest.raises(UserError, match=re.escape(message)):
+        config.parse(groups, arguments=arguments)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "names", "arguments", "message"),
+    [
+        (
+            "finetune_token_tagger",
+            TAGGING,
             ["--metric_for_best_model", "f1"],
             "got --metric_for_best_model f1; wanted one of strict_f1, strict_precision, strict_recall, loss",
         ),

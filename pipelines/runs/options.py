@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -31,6 +31,15 @@ from pipelines.runs.secrets import expanded
 from pipelines.runs.trackers import refuse_missing
 
 SAMPLE_CORPUS = Path("data", "samples", "disease_ner")  # below the project's folder
+# Option -> what it has to be, in words and as a test.
+RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "ema_decay": ("a number from 0 to below 1", lambda value: 0 <= value < 1),
+    "label_smoothing_factor": ("a number from 0 to below 1", lambda value: 0 <= value < 1),
+    "layer_decay": ("a number above 0, at most 1", lambda value: 0 < value <= 1),
+    "head_rate": ("a number above 0", lambda value: value > 0),
+    "focal_gamma": ("a number from 0 on", lambda value: value >= 0),
+    "lora_r": ("1 or more", lambda value: value >= 1),
+}
 
 
 def given_files(options: DataArguments, project: Path) -> dict[str, str]:
@@ -87,6 +96,7 @@ def parse(
     groups = _instances(
         words, dataclasses, on_command_line=on_command_line, in_config=config.keys()
     )
+    _check_ranges(groups)
     _check_selection(groups, on_command_line)
     for group in groups:
         if getattr(group, "batch_tokens", None) == 0:
@@ -225,6 +235,22 @@ def _read_config(path: str, dataclasses: Sequence[type]) -> JsonObject:
 def _nearest(name: str, names: set[str]) -> str:
     near = difflib.get_close_matches(name, sorted(names), n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def _check_ranges(groups: Sequence[Any]) -> None:
+    """Refuses numbers that a training would take without a word, and that mean nothing there.
+
+    Raises:
+        UserError: naming all of them.
+    """
+    faults = []
+    for group in groups:
+        for name, (wanted, fits) in RANGES.items():
+            value = getattr(group, name, None)
+            if value is not None and not fits(value):
+                faults.append(f"--{name} {value:g}; wanted {wanted}")
+    if faults:
+        raise UserError(f"got {', '.join(faults)}")
 
 
 def _check_selection(groups: Sequence[Any], on_command_line: Set[str]) -> None:
