@@ -25,8 +25,8 @@ from pipelines.corpora.tables import read_classes
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from pipelines.families import frozen_head, sequence_classifier
+from pipelines.families.class_answers import ClassifierSettings
 from pipelines.families.frozen_head import features, head_search
-from pipelines.families.sequence_classifier import ClassifierSettings
 from pipelines.families.sequence_classifier.classifier_training import training_rows
 from pipelines.families.training.batches import LengthBatchSampler
 

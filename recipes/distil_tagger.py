@@ -41,6 +41,7 @@ from pipelines import job
 from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.examples import JsonObject
 from pipelines.families import teachers, token_tagger
+from pipelines.families.tag_units import describe_unreachable
 from pipelines.families.teachers import Teacher
 from pipelines.families.token_tagger import (
     distillation,
@@ -48,7 +49,6 @@ from pipelines.families.token_tagger import (
     span_training,
     tagging,
 )
-from pipelines.families.token_tagger.units import describe_unreachable
 from pipelines.families.training import cpu_training, dev_scores, early_stopping, encoders
 from pipelines.formatting import some
 from pipelines.reporting.silver import silver_section

@@ -55,7 +55,8 @@ from pipelines.corpora.class_splits import ClassSplits
 from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation import thresholds
 from pipelines.families import sequence_classifier
-from pipelines.families.sequence_classifier import ClassifierSettings, Loaded, classifier_training
+from pipelines.families.class_answers import ClassifierSettings
+from pipelines.families.sequence_classifier import Loaded, classifier_training
 from pipelines.families.training import cpu_training, dev_scores, early_stopping, encoders
 from pipelines.networks.pooled_classifier import POOLINGS
 from pipelines.reporting.compare import compare_runs

@@ -47,8 +47,8 @@ from pipelines.corpora.lexicon import Lexicon
 from pipelines.errors import DataError, UserError, one_line_errors
 from pipelines.examples import Example, JsonObject
 from pipelines.families import token_tagger
+from pipelines.families.tag_units import describe_unreachable
 from pipelines.families.token_tagger import span_training, tagging
-from pipelines.families.token_tagger.units import describe_unreachable
 from pipelines.families.training import cpu_training, dev_scores, early_stopping, encoders
 from pipelines.formatting import some
 from pipelines.networks.tagger_ensemble import ensemble_of

@@ -37,8 +37,8 @@ from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation import thresholds
 from pipelines.examples import Example, JsonObject, Prediction
 from pipelines.families import frozen_head, sequence_classifier
+from pipelines.families.class_answers import ClassifierSettings, predictions_from
 from pipelines.families.frozen_head import features, head_search
-from pipelines.families.sequence_classifier import ClassifierSettings
 from pipelines.formatting import some
 from pipelines.reporting.grid import grid_as_text, write_grid
 from pipelines.reporting.run_facts import run_facts
@@ -343,7 +343,7 @@ def answers_of_dev(
     """Dev's predictions by the chosen head, trained on train alone."""
     on_train = head_search.refit(data.train[point.pooling], data.train_targets, point, data)
     scores = on_train.scores(vectors["dev"][point.pooling])[0]
-    return sequence_classifier.predictions_from(found.splits["dev"], scores, settings)
+    return predictions_from(found.splits["dev"], scores, settings)
 
 
 def trained_parameters(heads: frozen_head.Heads) -> int:

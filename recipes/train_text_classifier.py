@@ -32,8 +32,9 @@ from pipelines.errors import UserError, one_line_errors
 from pipelines.evaluation import thresholds
 from pipelines.examples import Example, JsonObject
 from pipelines.families import lexical, sequence_classifier
+from pipelines.families.class_answers import ClassifierSettings
 from pipelines.families.lexical import bag_of_words
-from pipelines.families.sequence_classifier import ClassifierSettings, Loaded, word_rows
+from pipelines.families.sequence_classifier import Loaded, word_rows
 from pipelines.families.sequence_classifier.classifier_training import (
     ClassifierTrainer,
     training_rows,

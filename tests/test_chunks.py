@@ -13,6 +13,7 @@ from transformers import BertForTokenClassification
 from pipelines.examples import BATCH, Example, Span, prediction_to_json
 from pipelines.families import batching, causal_lm, lexical, sequence_classifier, token_tagger
 from pipelines.families.causal_lm.prompt_tokens import prompt_for
+from pipelines.families.class_answers import ClassifierSettings
 from pipelines.families.token_tagger.word_tagging import fit_words
 from pipelines.networks.recurrent import RecurrentConfig, RecurrentTagger
 from pipelines.spans import word_units
@@ -77,7 +78,7 @@ def classifier(tmp_path_factory, examples):
     from tiny_encoder import write
 
     folder = str(write(tmp_path_factory.mktemp("models") / "bert"))
-    settings = sequence_classifier.ClassifierSettings(("a", "b", "c"), max_length=48)
+    settings = ClassifierSettings(("a", "b", "c"), max_length=48)
     return sequence_classifier, sequence_classifier.Loaded(
         sequence_classifier.load_network(folder, settings).eval(),
         sequence_classifier.load_tokenizer(folder),

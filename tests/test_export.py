@@ -30,7 +30,7 @@ from pipelines.exporting import export, gguf_format, onnx_format
 from pipelines.exporting.comparison import answer, equal_share, rows_of
 from pipelines.exporting.source import Source
 from pipelines.families import causal_lm, sequence_classifier, token_tagger
-from pipelines.families.sequence_classifier import ClassifierSettings
+from pipelines.families.class_answers import ClassifierSettings
 from pipelines.families.token_tagger import span_training, tagging
 from pipelines.networks.tagger_ensemble import ensemble_of
 from pipelines.networks.text_classifier import TextClassifier, TextClassifierConfig

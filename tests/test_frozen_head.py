@@ -14,6 +14,7 @@ from pipelines.errors import UserError
 from pipelines.evaluation.thresholds import decision_scores
 from pipelines.examples import Example
 from pipelines.families import frozen_head, sequence_classifier
+from pipelines.families.class_answers import ClassifierSettings
 from pipelines.families.frozen_head import Point, head_search, train_heads
 from pipelines.families.frozen_head.head_search import (
     SearchData,
@@ -22,7 +23,6 @@ from pipelines.families.frozen_head.head_search import (
     stacks,
     train_and_score,
 )
-from pipelines.families.sequence_classifier import ClassifierSettings
 
 
 def data_for(n=60, width=6, classes=3, several=False, **options):

@@ -13,6 +13,7 @@ from pipelines.examples import Example, Prediction, Span
 from pipelines.families import causal_lm, sequence_classifier, token_tagger
 from pipelines.families.causal_lm import Loaded, predict, prompt_for
 from pipelines.families.causal_lm.text_windows import TextWindow, merged_prediction, text_windows
+from pipelines.families.class_answers import ClassifierSettings
 from pipelines.spans import spans_to_tags, word_units
 
 
@@ -141,7 +142,7 @@ def test_where_nothing_fits_the_answer_is_unparsable_and_named(
 
 
 def test_classifiers_name_the_texts_they_cut_at_prediction_too(tiny_bert, caplog):
-    settings = sequence_classifier.ClassifierSettings(("a", "b"), max_length=12)
+    settings = ClassifierSettings(("a", "b"), max_length=12)
     tokenizer = sequence_classifier.load_tokenizer(tiny_bert)
     model = sequence_classifier.load_network(tiny_bert, settings).eval()
     loaded = sequence_classifier.Loaded(model, tokenizer, settings)

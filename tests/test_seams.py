@@ -37,7 +37,10 @@ LIGHT = [
     "formatting",
     *(
         ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
-        for folder in ("alignment", "checks", "corpora", "evaluation", "prompting", "submission")
+        for folder in (
+            *("alignment", "checks", "corpora", "evaluation", "prompting", "submission"),
+            "families/lexical",
+        )
         for path in sorted((PACKAGE / folder).rglob("*.py"))
         if path.stem not in ("hub", "span_f1", "tag_f1", "class_scores")
     ),

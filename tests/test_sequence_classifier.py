@@ -14,8 +14,8 @@ from pipelines.corpora.predictions import read_predictions
 from pipelines.errors import UserError
 from pipelines.examples import Example
 from pipelines.families import sequence_classifier
+from pipelines.families.class_answers import ClassifierSettings, predictions_from
 from pipelines.families.sequence_classifier import (
-    ClassifierSettings,
     encode,
     load_network,
     load_tokenizer,
@@ -97,7 +97,7 @@ def test_what_is_saved_predicts_the_same_in_any_batch(tiny_bert, tokenizer, pool
 
 def test_offsets_are_thresholds():
     logits = np.array([[0.0, -1.0], [0.0, -3.0]])
-    [first, _] = sequence_classifier.predictions_from(
+    [first, _] = predictions_from(
         [Example("1", ""), Example("2", "")],
         logits,
         ClassifierSettings(("a", "b"), offsets=(0.0, 2.0)),

@@ -10,7 +10,8 @@ from transformers import AutoModelForSequenceClassification
 
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example
-from pipelines.families.sequence_classifier import ClassifierSettings, encode, word_rows
+from pipelines.families.class_answers import ClassifierSettings
+from pipelines.families.sequence_classifier import encode, word_rows
 from pipelines.networks.pooled_classifier import pool
 from pipelines.networks.recurrent import GRU
 from pipelines.networks.text_classifier import (

@@ -12,8 +12,9 @@ from word_bert import TAGS, example
 
 from pipelines.examples import Example
 from pipelines.families import sequence_classifier
+from pipelines.families.class_answers import ClassifierSettings
 from pipelines.families.language_model.masked_lm import MaskedWordTrainer
-from pipelines.families.sequence_classifier import ClassifierSettings, classifier_training
+from pipelines.families.sequence_classifier import classifier_training
 from pipelines.families.sequence_classifier.classifier_training import ClassifierTrainer
 from pipelines.families.token_tagger import TaggerSettings, tagging
 from pipelines.families.token_tagger.tagging import TokenTaggerTrainer

@@ -12,14 +12,9 @@ from transformers import PreTrainedTokenizerFast
 
 from pipelines.examples import Example, Span
 from pipelines.families import lexical
+from pipelines.families.tag_units import describe_unreachable, tags_for, unreachable
 from pipelines.families.token_tagger import tagging, word_tagging
-from pipelines.families.token_tagger.units import (
-    TaggerSettings,
-    describe_unreachable,
-    encode,
-    tags_for,
-    unreachable,
-)
+from pipelines.families.token_tagger.units import TaggerSettings, encode
 from pipelines.networks.feedforward import FeedforwardConfig, FeedforwardTagger
 from pipelines.networks.word_tokenizer import splitter, word_counts, word_tokenizer
 from pipelines.spans import is_unspaced, spans_to_tags, word_units

@@ -20,7 +20,8 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.activations import ACT2FN
 
-from pipelines.families.sequence_classifier import ClassifierSettings, head_config
+from pipelines.families.class_answers import ClassifierSettings
+from pipelines.families.sequence_classifier import head_config
 from pipelines.families.training.losses import frequency_weights, presence_weights
 from pipelines.networks.pooled_classifier import PooledClassifier, PooledClassifierConfig
 

@@ -30,7 +30,7 @@ from pipelines.corpora.writing import replacing
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example, Prediction
 from pipelines.families.batching import progress_bar
-from pipelines.families.sequence_classifier import ClassifierSettings, predictions_from
+from pipelines.families.class_answers import ClassifierSettings, predictions_from
 from pipelines.networks import image_net, precision, weights
 from pipelines.networks.labels import follow_labels, label_map, labels_of
 

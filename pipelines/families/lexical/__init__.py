@@ -21,7 +21,7 @@ from pipelines.evaluation.baselines import UsualTags, count_tags, predict_usual_
 from pipelines.examples import Example, JsonObject, Prediction, Span
 from pipelines.families.lexical import chains, dictionary, sizes
 from pipelines.families.lexical.chains import ChainOptions
-from pipelines.families.token_tagger.units import describe_unreachable, tagged_units, unreachable
+from pipelines.families.tag_units import describe_unreachable, tagged_units, unreachable
 from pipelines.spans import spans_to_tags, word_units
 
 MODEL_FILE = "lexical.json"

@@ -23,7 +23,7 @@ from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
 from pipelines.evaluation.thresholds import tune_offsets
 from pipelines.examples import Example, JsonObject, Prediction
-from pipelines.families.sequence_classifier import ClassifierSettings, predictions_from
+from pipelines.families.class_answers import ClassifierSettings, predictions_from
 
 METHODS = ("majority", "naive_bayes", "logistic_regression", "linear_svm")
 WEIGHTS_FILE, VOCABULARY_FILE = "bag_of_words.safetensors", "bag_of_words.json"

@@ -16,7 +16,7 @@ from pipelines.errors import UserError
 from pipelines.examples import Example, JsonObject, Prediction, Span
 from pipelines.families.lexical import crf, hmm, memm
 from pipelines.families.lexical.word_features import GROUPS, check_groups, word_features
-from pipelines.families.token_tagger.units import tagged_units, tags_for
+from pipelines.families.tag_units import tagged_units, tags_for
 from pipelines.spans import Offsets, spans_to_tags, tags_to_token_ranges, token_ranges_to_spans
 
 METHODS = ("hmm", "memm", "crf")

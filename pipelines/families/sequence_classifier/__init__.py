@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
-from pipelines.evaluation.thresholds import decide
 from pipelines.examples import Example, JsonObject, Prediction
 from pipelines.families.batching import chunks, length_batches, progress_bar
+from pipelines.families.class_answers import ClassifierSettings, predictions_from
 from pipelines.families.sequence_classifier.loading import (
     MODEL_FILE,
-    ClassifierSettings,
     Loaded,
     head_config,
     load,
@@ -37,7 +36,6 @@ BATCH_TOKENS = 8192  # tokens of a batch in prediction
 logger = logging.getLogger(__name__)
 __all__ = [
     "MODEL_FILE",
-    "ClassifierSettings",
     "Encoded",
     "Loaded",
     "batches",
@@ -50,7 +48,6 @@ __all__ = [
     "load_tokenizer",
     "predict",
     "predict_logits",
-    "predictions_from",
     "save",
     "targets",
     "window_of",
@@ -189,25 +186,3 @@ def batches(
     pad = DataCollatorWithPadding(tokenizer)
     for indices in length_batches([len(row["input_ids"]) for row in rows], batch_tokens):
         yield indices, pad([dict(rows[index]) for index in indices])
-
-
-def predictions_from(
-    examples: Sequence[Example], logits: np.ndarray, settings: ClassifierSettings
-) -> list[Prediction]:
-    """Classes and probabilities from logits (N, C)."""
-    decided = decide(logits, settings.offsets, multi_label=settings.multi_label)
-    probabilities = _probabilities(logits.astype(np.float64), settings.multi_label)
-    names = np.array(settings.labels)
-    predictions = []
-    for example, row, values in zip(examples, decided, probabilities.tolist(), strict=True):
-        label = tuple(names[row].tolist()) if settings.multi_label else str(names[row])
-        scores = {name: round(p, 6) for name, p in zip(settings.labels, values, strict=True)}
-        predictions.append(Prediction(example.id, label=label, scores=scores))
-    return predictions
-
-
-def _probabilities(logits: np.ndarray, multi_label: bool) -> np.ndarray:
-    if multi_label:
-        return 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)

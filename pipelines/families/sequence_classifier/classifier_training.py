@@ -17,8 +17,8 @@ from pipelines.corpora.class_splits import ClassSplits
 from pipelines.corpora.splits import classes_of
 from pipelines.evaluation.thresholds import decision_scores, has_rare_class, tune_offsets
 from pipelines.examples import Example
+from pipelines.families.class_answers import ClassifierSettings
 from pipelines.families.sequence_classifier import (
-    ClassifierSettings,
     Encoded,
     Loaded,
     encode,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from transformers import (
 from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
 from pipelines.examples import JsonObject
+from pipelines.families.class_answers import ClassifierSettings
 from pipelines.formatting import some
 from pipelines.networks import encoder_config, onnx_network, precision, text_classifier, weights
 from pipelines.networks.encoder_tokenizer import load_tokenizer
@@ -31,23 +32,6 @@ MODEL_FILE = "classifier.json"
 HEAD_DROPOUTS = ("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout")
 _OUR_NETWORKS = (text_classifier,)  # importing them registers them
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ClassifierSettings:
-    """How texts are encoded and classes are decided.
-
-    Attributes:
-        labels: the classes, in the order of the logits.
-        multi_label: whether a text may have several classes, or none.
-        max_length: tokens of a text, or of a pair together; the end of a longer one is cut off.
-        offsets: added to the logits of the classes: each class's threshold, in log-odds.
-    """
-
-    labels: tuple[str, ...]
-    multi_label: bool = False
-    max_length: int = 512
-    offsets: tuple[float, ...] | None = None
 
 
 class Loaded(NamedTuple):

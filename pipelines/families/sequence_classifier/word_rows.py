@@ -13,7 +13,8 @@ from tokenizers.processors import TemplateProcessing
 
 from pipelines.errors import UserError
 from pipelines.examples import Example, JsonObject
-from pipelines.families.sequence_classifier import ClassifierSettings, encode, head_config
+from pipelines.families.class_answers import ClassifierSettings
+from pipelines.families.sequence_classifier import encode, head_config
 from pipelines.families.token_tagger.word_tagging import Words, fit_words, put_vectors
 from pipelines.networks.text_classifier import TextClassifier, TextClassifierConfig
 

@@ -29,6 +29,7 @@ from pipelines.errors import UserError
 from pipelines.evaluation.voting import vote
 from pipelines.examples import Example, Prediction, Span
 from pipelines.families.batching import chunks, length_batches, progress_bar
+from pipelines.families.tag_units import tags_for, unreachable
 from pipelines.families.token_tagger import span_answers
 from pipelines.families.token_tagger.inputs import (
     collate,
@@ -42,8 +43,6 @@ from pipelines.families.token_tagger.units import (
     TaggerSettings,
     Window,
     encode,
-    tags_for,
-    unreachable,
 )
 from pipelines.formatting import some
 from pipelines.networks import (

@@ -26,6 +26,7 @@ from transformers import (
 from pipelines.corpora.lexicon import Lexicon
 from pipelines.examples import Example, Fields, JsonObject, Span
 from pipelines.families.batching import chunks
+from pipelines.families.tag_units import tagged_units
 from pipelines.families.token_tagger import (
     BATCH_TOKENS,
     Encoded,
@@ -48,7 +49,6 @@ from pipelines.families.token_tagger.tagging import (
     check_case_feature,
     with_lexicon,
 )
-from pipelines.families.token_tagger.units import tagged_units
 from pipelines.families.training.averaging import WeightAveraging
 from pipelines.families.training.batches import LengthBatches
 from pipelines.families.training.cpu_training import CpuTraining

@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from pipelines.examples import Example, Span
-from pipelines.formatting import some
+from pipelines.examples import Example
+from pipelines.families.tag_units import tagged_units
 from pipelines.networks import encoder_config
-from pipelines.spans import Offsets, is_unspaced, tags_to_spans, word_units
+from pipelines.spans import is_unspaced, word_units
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,39 +288,3 @@ def _unit_at(units: Sequence[tuple[int, int]], length: int) -> list[int]:
     for index, (start, end) in enumerate(units):
         unit_at[start:end] = [index] * (end - start)
     return unit_at
-
-
-def tagged_units(example: Example) -> list[tuple[int, int]]:
-    """Character offsets of what has a tag, before a tokenizer joins units."""
-    if example.tokens is None:
-        return word_units(example.text)
-    return [(start, end) for start, end in example.tokens if example.text[start:end].strip()]
-
-
-def tags_for(examples: Sequence[Example]) -> list[str]:
-    """The BIO tags of the types that occur, `O` first."""
-    types = sorted({span.label for example in examples for span in example.spans or ()})
-    return ["O", *(f"{prefix}-{label}" for label in types for prefix in "BI")]
-
-
-def unreachable(example: Example, tags: Sequence[str], offsets: Offsets) -> list[Span]:
-    """Gold spans that perfect tags do not give back: they overlap another or cut through a unit."""
-    reached = set(tags_to_spans(tags, offsets))
-    return [span for span in example.spans or () if span not in reached]
-
-
-def describe_unreachable(lost: Sequence[tuple[str, Span]], *, width: int | None = None) -> str:
-    """One line that counts and names mentions that a tagger cannot find, by id and offsets.
-
-    Args:
-        width: of a network that scores spans, how many units they have at most.
-    """
-    names = [f"{id} {span.start}:{span.end}" for id, span in lost]
-    if width is None:
-        how, first = "expressed by tags", "overlap another"
-    else:
-        how, first = "found as spans", f"have more than {width} units"
-    return (
-        f"{len(lost)} mentions cannot be {how} (they {first}, cut through a word, or hold no "
-        f"character that the tagger sees): {some(names)}"
-    )

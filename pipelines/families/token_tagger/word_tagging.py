@@ -23,8 +23,8 @@ from transformers import (
 
 from pipelines.errors import DataError, UserError
 from pipelines.examples import Example
+from pipelines.families.tag_units import describe_unreachable
 from pipelines.families.token_tagger import TaggerSettings, collate, tagging
-from pipelines.families.token_tagger.units import describe_unreachable
 from pipelines.families.training.batches import LengthBatches
 from pipelines.families.training.cpu_training import CpuTraining
 from pipelines.families.training.encoders import LayerRates
