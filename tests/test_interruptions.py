@@ -169,7 +169,10 @@ def test_a_killed_training_is_resumed(tmp_path):
     assert last == step + 2
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.extensive), (signal.SIGTERM, 143)],
+)
 def test_an_interrupted_training_ends_with_one_line_and_is_resumed(number, code, tmp_path):
     process = started(tmp_path)
     process.send_signal(number)

@@ -9,6 +9,7 @@ import pytest
 import tiny_encoder
 import torch
 from conftest import ROOT, load_recipe, run_python
+from recipe_cases import call
 from transformers import (
     AutoModelForMaskedLM,
     AutoModelForTokenClassification,
@@ -231,7 +232,7 @@ def test_further_text_is_trained_on_held_out_and_resumed_exactly(bert, corpus, t
 
 
 @pytest.mark.slow
-def test_a_tagger_starts_from_what_the_recipe_leaves(bert, corpus, tmp_path):
+def test_a_tagger_starts_from_what_the_recipe_leaves(bert, corpus, tmp_path, capsys):
     folder = tmp_path / "pretrained"
     arguments = [
         RECIPE,
@@ -267,11 +268,10 @@ def test_a_tagger_starts_from_what_the_recipe_leaves(bert, corpus, tmp_path):
         torch.equal(weight, tagger.base_model.state_dict()[name]) for name, weight in learnt.items()
     )
 
-    again = run_python(*arguments)
-    assert again.returncode == 2
-    assert "holds a trained run" in again.stderr
-    tagged = run_python(
-        ROOT / "recipes" / "finetune_token_tagger.py",
+    assert call("pretrain_encoder", *arguments[1:]) == 2
+    assert "holds a trained run" in capsys.readouterr().err
+    tagged = call(
+        "finetune_token_tagger",
         "--config",
         ROOT / "recipes" / "configs" / "tagger_minilm.yaml",
         "--model_name_or_path",
@@ -285,7 +285,7 @@ def test_a_tagger_starts_from_what_the_recipe_leaves(bert, corpus, tmp_path):
         "--run_dir",
         tmp_path / "tagger",
     )
-    assert tagged.returncode == 0, tagged.stderr
+    assert tagged == 0
 
 
 def test_bad_options_and_texts_are_reported_in_one_line(bert, corpus, tiny_llama, tmp_path):

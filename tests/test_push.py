@@ -9,6 +9,7 @@ import yaml
 from conftest import ROOT, run_python
 from hub_server import TOKEN, hub_server
 from huggingface_hub import ModelCard
+from recipe_cases import call
 
 from pipelines import cli
 from pipelines.corpora.writing import write_jsonl
@@ -229,10 +230,8 @@ def test_a_recipe_pushes_at_its_end(hub, corpus, tmp_path, refuses):
     assert sum("/commit/" in path for path in hub.requests) == 1  # none by the trainer itself
 
 
-@pytest.mark.slow
-def test_push_to_hub_is_checked_before_anything_is_trained(corpus, tmp_path):
+def test_push_to_hub_is_checked_before_anything_is_trained(corpus, tmp_path, capsys):
     run = tmp_path / "run"
-    done = run_python(*command_of(corpus, run), "--push_to_hub", "true")
-    assert done.returncode == 2
-    assert "add --hub_model_id OWNER/NAME" in done.stderr
+    assert call("train_tagger", *command_of(corpus, run)[1:], "--push_to_hub", "true") == 2
+    assert "add --hub_model_id OWNER/NAME" in capsys.readouterr().err
     assert not (run / "model").exists()

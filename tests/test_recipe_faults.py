@@ -234,25 +234,18 @@ def test_a_sample_that_does_not_fit_stops_before_training(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "input", "message"),
     [("none", "unlabelled", "no such folder"), ("smoke", "none", r"none\.json")],
 )
-def test_predict_with_bad_input_is_one_line(run, input, message, smoke_run, corpus, tmp_path):
-    done = run_python(
-        "-m",
-        "pipelines.cli",
-        "predict",
-        "--run",
-        smoke_run if run == "smoke" else tmp_path / run,
-        "--input",
-        corpus.get(input, tmp_path / "none.json"),
-        "--output",
-        tmp_path / "p.jsonl",
-    )
-    assert done.returncode == 2
-    assert re.search(message, one_error(done.stderr))
+def test_predict_with_bad_input_is_one_line(
+    run, input, message, smoke_run, corpus, tmp_path, capsys
+):
+    run_dir = smoke_run if run == "smoke" else tmp_path / run
+    capsys.readouterr()
+    texts = corpus.get(input, tmp_path / "none.json")
+    assert predict(run_dir, texts, tmp_path / "p.jsonl") == 2
+    assert re.search(message, one_error(capsys.readouterr().err))
     assert not (tmp_path / "p.jsonl").exists()
 
 

@@ -33,7 +33,7 @@ def with_small_disk(largest, *arguments):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("largest", "strategy"),
-    [(12_000, "no"), (60_000, "steps")],
+    [pytest.param(12_000, "no", marks=pytest.mark.extensive), (60_000, "steps")],
 )
 def test_a_full_disk_is_one_line(largest, strategy, smoke_arguments, tmp_path):
     done = with_small_disk(
@@ -88,7 +88,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(smoke_arguments, tmp_path):
         "--load_best_model_at_end",
         "false",
         "--max_steps",
-        200,
+        40,
         "--save_steps",
         10,
     ]
@@ -96,7 +96,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(smoke_arguments, tmp_path):
     done = run_python(*arguments, "--resume_from_checkpoint", "true")
     assert done.returncode == 0, done.stderr
     log = json.loads((run / "trainer_log.json").read_text())
-    assert [entry["step"] for entry in log if "loss" in entry] == list(range(1, 201))
+    assert [entry["step"] for entry in log if "loss" in entry] == list(range(1, 41))
     assert (run / "report.json").is_file()
     assert len(read_predictions(run / "predictions" / "test.jsonl")) == 8
 
@@ -132,6 +132,7 @@ def processes(run):
     return len({file.name for file in run.glob("checkpoints/*/rng_state_*.pth")})
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_two_processes_train_one_tagger(tiny_bert, corpus, tmp_path):
     done = run_python(

@@ -6,7 +6,8 @@ import logging
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, load_recipe, run_python
+from conftest import load_recipe
+from recipe_cases import call
 from tiny_encoder import WINDOW, write
 from transformers import AutoModelForSequenceClassification
 
@@ -232,8 +233,9 @@ def texts(tmp_path_factory):
 
 
 def recipe(tiny_bert, texts, run, *options, file="single.json"):
-    return run_python(
-        ROOT / "recipes" / "finetune_classifier.py",
+    """The exit code of the recipe, in this process."""
+    return call(
+        "finetune_classifier",
         "--model_name_or_path",
         tiny_bert,
         "--train_file",
@@ -254,8 +256,7 @@ def recipe(tiny_bert, texts, run, *options, file="single.json"):
 
 @pytest.mark.slow
 def test_the_recipe_learns_and_ends_in_a_run_folder(tiny_bert, texts, tmp_path):
-    done = recipe(tiny_bert, texts, tmp_path / "run", "--max_length", "9")
-    assert done.returncode == 0, done.stderr
+    assert recipe(tiny_bert, texts, tmp_path / "run", "--max_length", "9") == 0
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["examples"] == 8
     losses = [
@@ -382,7 +383,7 @@ def test_a_model_that_fails_does_not_stop_the_others(
 @pytest.mark.slow
 def test_several_models_end_in_a_comparison(tiny_bert, texts, tmp_path):
     other = write(tmp_path / "distil", "distilbert")
-    done = recipe(
+    code = recipe(
         tiny_bert,
         texts,
         tmp_path / "runs",
@@ -395,14 +396,14 @@ def test_several_models_end_in_a_comparison(tiny_bert, texts, tmp_path):
         "--num_train_epochs",
         "1",
     )
-    assert done.returncode == 0, done.stderr
+    assert code == 0
     assert (tmp_path / "runs" / "comparison.html").is_file()
     assert len(list((tmp_path / "runs").glob("*/report.json"))) == 2
 
 
 @pytest.mark.slow
 def test_several_classes_a_text_with_adapters_and_weights(tiny_bert, texts, tmp_path):
-    done = recipe(
+    code = recipe(
         tiny_bert,
         texts,
         tmp_path / "run",
@@ -418,7 +419,7 @@ def test_several_classes_a_text_with_adapters_and_weights(tiny_bert, texts, tmp_
         "5",
         file="several.json",
     )
-    assert done.returncode == 0, done.stderr
+    assert code == 0
     predictions = read_predictions(tmp_path / "run" / "predictions" / "test.jsonl")
     assert all(isinstance(prediction.label, tuple) for prediction in predictions)
     loaded = sequence_classifier.load(tmp_path / "run" / "model")

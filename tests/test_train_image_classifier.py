@@ -1,13 +1,15 @@
 """The recipe for pictures: options, runs, pages, and the commands that go on with a run."""
 
 import json
-import sys
+from functools import partial
 from html.parser import HTMLParser
 
 import pytest
+import recipe_cases
 import yaml
-from conftest import load_recipe, run_python
+from conftest import load_recipe
 from pictures import CLASSES, folder_of, zipped
+from recipe_cases import one_error
 from tiny_image_models import write
 
 from pipelines import cli
@@ -18,17 +20,7 @@ TINY = [
 ]
 
 
-def call(*arguments):
-    """The exit code of the recipe with a command line."""
-    before = sys.argv
-    sys.argv = ["train_image_classifier.py", *map(str, arguments)]
-    try:
-        load_recipe("train_image_classifier").main()
-    except SystemExit as stop:
-        return stop.code
-    finally:
-        sys.argv = before
-    return 0
+call = partial(recipe_cases.call, "train_image_classifier")
 
 
 @pytest.fixture(scope="module")
@@ -201,18 +193,16 @@ def test_the_sample_is_drawn_once_and_whole(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["windows"]
 
 
-@pytest.mark.slow
-def test_all_faults_end_the_job_with_one_list(folder, tmp_path):
+def test_all_faults_end_the_job_with_one_list(folder, tmp_path, capsys):
     bad = folder_of(tmp_path / "bad", 4)
     (bad / "dark" / "0.png").write_text("no picture")
     (bad / "light" / "1.png").write_bytes((bad / "light" / "1.png").read_bytes()[:60])
     (bad / "none").mkdir()
-    done = run_python("recipes/train_image_classifier.py", "--train_file", bad)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert "3 faults" in done.stderr
+    assert call("--train_file", bad) == 2
+    said = capsys.readouterr().err
+    assert "3 faults" in one_error(said)
     for part in ("dark/0.png", "light/1.png", "none"):
-        assert part in done.stderr
+        assert part in said
 
 
 def test_texts_are_refused(tmp_path, capsys):

@@ -3,10 +3,11 @@
 import json
 import math
 import shutil
-import sys
+from functools import partial
 
 import pytest
-from conftest import ROOT, load_recipe, run_python
+import recipe_cases
+from conftest import ROOT, run_python
 
 from pipelines import cli
 from pipelines.examples import Example
@@ -27,16 +28,7 @@ SMALL = [
 ]
 
 
-def train_recipe(*arguments):
-    """The exit code of the recipe in this process."""
-    before, sys.argv = sys.argv, [str(RECIPE), *map(str, arguments)]
-    try:
-        load_recipe("train_language_model").main()
-    except SystemExit as stop:
-        return stop.code
-    finally:
-        sys.argv = before
-    return 0
+train_recipe = partial(recipe_cases.call, "train_language_model")
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,12 @@ import json
 import os
 import pickle
 import signal
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
-from conftest import ROOT, load_recipe, run_python
+import recipe_cases
+from recipe_cases import one_error
 
 from pipelines import cli, job
 from pipelines.corpora.predictions import read_predictions
@@ -16,17 +17,7 @@ from pipelines.corpora.predictions import read_predictions
 TINY = ["--hidden_size", 4, "--num_train_epochs", 2, "--report_to", "none"]
 
 
-def call(*arguments):
-    """The exit code of the recipe's main with a command line."""
-    before = sys.argv
-    sys.argv = ["train_sequence_regressor.py", *map(str, arguments)]
-    try:
-        load_recipe("train_sequence_regressor").main()
-    except SystemExit as stop:
-        return stop.code
-    finally:
-        sys.argv = before
-    return 0
+call = partial(recipe_cases.call, "train_sequence_regressor")
 
 
 def write(path, rows):
@@ -196,8 +187,7 @@ def test_one_run_has_the_best_possible_mse_beside(files, tmp_path):
     assert "0.125" in page
 
 
-@pytest.mark.slow
-def test_bad_input_is_one_list_of_all_faults(files, tmp_path):
+def test_bad_input_is_one_list_of_all_faults(files, tmp_path, capsys):
     faulty = tmp_path / "train.jsonl"
     rows = [json.loads(line) for line in files["train"].read_text().splitlines()]
     bad = [
@@ -213,12 +203,10 @@ def test_bad_input_is_one_list_of_all_faults(files, tmp_path):
     write(faulty, [*rows, *bad])
     dev = write(tmp_path / "dev.jsonl", [{"features": [[1]], "value": 1.5}])
     given = options(files | {"train": faulty, "dev": dev})
-    recipe = ROOT / "recipes" / "train_sequence_regressor.py"
-    done = run_python(recipe, *given, "--run_dir", tmp_path / "run")
-    assert done.returncode == 2
-    assert "the data has faults (above)" in done.stderr
-    assert "Traceback" not in done.stderr
-    said = done.stdout + done.stderr
+    assert call(*given, "--run_dir", tmp_path / "run") == 2
+    shown = capsys.readouterr()
+    assert "the data has faults (above)" in one_error(shown.err)
+    said = shown.out + shown.err
     kinds = [
         "empty_sequence",
         "not_finite",
