@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, SAMPLE_CORPUS, run_python
+from recipe_cases import call
 
 import pipelines
 from pipelines import api
@@ -63,15 +64,13 @@ def test_the_package_lists_its_functions_and_lacks_others():
         _ = pipelines.train
 
 
-@pytest.mark.slow
 def test_a_run_of_fit_is_that_of_the_command(fitted, tmp_path):
     options = {
         f"--{split}_file": SAMPLE_CORPUS / f"{split}.json" for split in ("train", "dev", "test")
     }
     words = [word for pair in options.items() for word in pair]
-    recipe = ROOT / "recipes" / "train_tagger.py"
-    done = run_python(recipe, "--network", "dictionary", *words, "--run_dir", tmp_path / "run")
-    assert done.returncode == 0, done.stderr
+    given = ["--network", "dictionary", *words, "--run_dir", tmp_path / "run"]
+    assert call("train_tagger", *given) == 0
     other = Run.open(tmp_path / "run")
     different = {name for name in other.config() if other.config()[name] != fitted.config()[name]}
     assert different <= {"run_dir", "output_dir"}

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import yaml
 from conftest import ROOT, load_recipe, run_python
-from recipe_cases import one_error, predict
+from recipe_cases import call, one_error, predict
 
 from pipelines.cli import main as pipelines
 from pipelines.corpora import read_examples
@@ -94,9 +94,11 @@ def test_from_the_command_line(corpus, tmp_path):
     assert (tmp_path / "p.jsonl").read_text() == (
         tmp_path / "run" / "predictions" / "test.jsonl"
     ).read_text()
-    done = run_python(RECIPE, "--network", "rnn", *FAST, "--crff", "true")
-    assert done.returncode == 2
-    assert "did you mean --crf" in done.stderr
+
+
+def test_an_unknown_option_is_refused_with_the_nearest(capsys):
+    assert call("train_tagger", "--network", "rnn", *FAST, "--crff", "true") == 2
+    assert "did you mean --crf" in one_error(capsys.readouterr().err)
 
 
 def test_the_answers_are_submitted_in_the_layout_of_the_sample(run_recipe, corpus, tmp_path):
