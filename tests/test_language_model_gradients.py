@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from conftest import run_python
 
 from pipelines import cli
 from pipelines.studies import language_model_gradients as study
@@ -50,11 +49,9 @@ def test_the_relative_error():
     assert study.relative_error(one * 0, one * 0) == 0
 
 
-@pytest.mark.slow
-def test_the_command_prints_a_table_of_each():
-    done = run_python("-m", "pipelines.cli", "gradients", "--tokens", "4")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+def test_the_command_prints_a_table_of_each(capsys):
+    assert cli.main(["gradients", "--tokens", "4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("h(t-1)") for line in lines) == 2
     assert lines[-1] == "all errors below 1e-06: yes"
 

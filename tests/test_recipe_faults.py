@@ -303,6 +303,7 @@ def test_a_recipes_test_file_may_lack_the_named_mentions(tmp_path):
         job.read(DataArguments(entities_column="golds", **options), answer="spans", project=ROOT)
 
 
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_bad_input_is_one_line_with_two_processes_too(smoke_arguments, tmp_path):
     done = run_python(

@@ -76,6 +76,8 @@ def killed_at_a_checkpoint(arguments, folder):
     assert not (folder / "model" / "prompt.json").exists()
 
 
+# tests/test_interruptions.py kills the trainer itself in each CI run.
+@pytest.mark.extensive
 @pytest.mark.slow
 def test_a_killed_run_goes_on_from_its_checkpoint(smoke_arguments, tmp_path):
     run = tmp_path / "run"

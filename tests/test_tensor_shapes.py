@@ -5,7 +5,6 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from conftest import run_python
 from transformers import (
     AutoConfig,
     BertConfig,
@@ -227,14 +226,12 @@ def test_the_diagram_holds_each_step_inside_its_frame(tmp_path):
     assert "<&" not in diagram(shapes)
 
 
-@pytest.mark.slow
-def test_the_command(tmp_path):
-    command = ("-m", "pipelines.cli", "shapes")
-    sizes = ("--batch", 10, "--tokens", 90, "--hidden", 20, "--heads", 5)
-    done = run_python(*command, *sizes, "--svg", tmp_path / "a.svg")
-    assert done.returncode == 0, done.stderr
-    assert "10 × 5 × 90 × 90" in done.stdout
-    assert "4·H·H + 2·H·F + 9·H + F = 5,060 (as counted)" in done.stdout
+def test_the_command(tmp_path, capsys):
+    sizes = ("--batch", "10", "--tokens", "90", "--hidden", "20", "--heads", "5")
+    assert cli.main(["shapes", *sizes, "--svg", str(tmp_path / "a.svg")]) == 0
+    printed = capsys.readouterr().out
+    assert "10 × 5 × 90 × 90" in printed
+    assert "4·H·H + 2·H·F + 9·H + F = 5,060 (as counted)" in printed
     assert (tmp_path / "a.svg").is_file()
 
 
