@@ -35,11 +35,13 @@ LIGHT = [
     "spans",
     "errors",
     "formatting",
+    "runs.lock",
+    "runs.run",
     *(
         ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
         for folder in (
             *("alignment", "checks", "corpora", "evaluation", "prompting", "submission"),
-            "families/lexical",
+            *("bulk", "families/lexical"),
         )
         for path in sorted((PACKAGE / folder).rglob("*.py"))
         if path.stem not in ("hub", "span_f1", "tag_f1", "class_scores")

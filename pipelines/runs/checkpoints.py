@@ -20,10 +20,9 @@ from transformers.trainer_utils import rotate_checkpoints
 from pipelines.corpora.writing import replacing
 from pipelines.errors import UserError
 from pipelines.runs.provenance import sha256
+from pipelines.runs.run import CHECKPOINT_MANIFEST
 
 logger = logging.getLogger(__name__)
-
-MANIFEST = "manifest.json"
 
 
 class CheckpointManifest(TrainerCallback):
@@ -90,9 +89,9 @@ def write_manifest(checkpoint: Path) -> None:
             "sha256": sha256(path),
         }
         for path in files
-        if path.name != MANIFEST
+        if path.name != CHECKPOINT_MANIFEST
     }
-    with replacing(checkpoint / MANIFEST) as f:
+    with replacing(checkpoint / CHECKPOINT_MANIFEST) as f:
         json.dump(manifest, f, indent=1)
 
 
@@ -114,16 +113,16 @@ def fault_of(checkpoint: Path, *, with_best: bool = False) -> str | None:
 
 
 def _fault_of_files(checkpoint: Path) -> str | None:
-    manifest = checkpoint / MANIFEST
+    manifest = checkpoint / CHECKPOINT_MANIFEST
     if not manifest.is_file():
-        return f"no {MANIFEST}: the checkpoint was cut off while it was written"
+        return f"no {CHECKPOINT_MANIFEST}: the checkpoint was cut off while it was written"
     try:
         files = json.loads(manifest.read_text(encoding="utf-8"))
         expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
     except (ValueError, TypeError, KeyError, AttributeError):
-        return f"{MANIFEST} is damaged"
+        return f"{CHECKPOINT_MANIFEST} is damaged"
     if TRAINER_STATE_NAME not in expected:
-        return f"{MANIFEST} does not list {TRAINER_STATE_NAME}"
+        return f"{CHECKPOINT_MANIFEST} does not list {TRAINER_STATE_NAME}"
     for name, (size, digest) in expected.items():
         path = checkpoint / name
         if not path.is_file():

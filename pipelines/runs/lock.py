@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from pipelines.errors import UserError, close_progress_bars
-from pipelines.runs.checkpoints import MANIFEST
+from pipelines.runs.run import CHECKPOINT_MANIFEST
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ def interruptible(folder: str | Path, *, checkpoints: str | Path | None = None) 
 
 def _what_is_saved(folder: Path, checkpoints: Path) -> str:
     """The model and the last checkpoint of a run, and the options that continue from them."""
-    manifests = list(checkpoints.rglob(f"checkpoint-*/{MANIFEST}"))
+    manifests = list(checkpoints.rglob(f"checkpoint-*/{CHECKPOINT_MANIFEST}"))
     saved = ["model"] if (folder / "model").is_dir() else []
     if manifests:
         # By time, not by steps: of several models in one run each has its own count.

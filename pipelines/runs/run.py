@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 # One of these makes a folder a run.
 SIGNS = ("config.yaml", "provenance.json", "report.json", "model", "merged", "predictions")
 CARD = "README.md"  # the model card
+CHECKPOINT_MANIFEST = "manifest.json"  # of a checkpoint, which it has once it is whole
 EXPORT_FILE = "export.json"  # makes a run folder an export
 PLACEHOLDER = "OWNER/NAME"  # in a card, for the name on the Hub that it is to have
 
